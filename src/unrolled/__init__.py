@@ -1,0 +1,94 @@
+"""Recurrent networks (RNN, LSTM, GRU) on PyTorch: fast, visible, streamable.
+
+Importing this loads no torch; it loads when something that needs it is touched.
+
+    unrolled.nn         layers and cells: torch.nn's constructors, ragged lengths, resets
+    unrolled.ops        rnn(), lstm(), gru() as functions
+    unrolled.accelerate swap the torch.nn recurrent layers of any model, in place
+    unrolled.explain    which path a call takes, and why
+    unrolled.train      train.run(TrainConfig(...)): a text in, a run directory out
+    unrolled.load       a trained network from its files
+    unrolled.sample     sample.sample(loaded, prompt): its text, streamed
+    unrolled.evaluate_text  its score on a text
+    unrolled.doctor     doctor.report(): what this machine has
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from unrolled.errors import MissingExtraError, UnrolledError
+from unrolled.spec import DataConfig, ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from unrolled import checkpoint, data, doctor, draw, figures, models, nn, ops, sample, tokens, train
+    from unrolled.models import evaluate_text, load
+    from unrolled.nn import accelerate, explain
+
+__all__ = [
+    "DataConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "UnrolledError",
+    "__version__",
+    "accelerate",
+    "checkpoint",
+    "data",
+    "doctor",
+    "draw",
+    "evaluate_text",
+    "explain",
+    "figures",
+    "load",
+    "models",
+    "nn",
+    "ops",
+    "sample",
+    "tokens",
+    "train",
+]
+
+_ROOMS = (
+    "checkpoint",
+    "data",
+    "doctor",
+    "draw",
+    "figures",
+    "models",
+    "nn",
+    "ops",
+    "sample",
+    "tokens",
+    "train",
+)
+_NAMES = {
+    "accelerate": ("unrolled.nn", "accelerate"),
+    "evaluate_text": ("unrolled.models", "evaluate_text"),
+    "explain": ("unrolled.nn", "explain"),
+    "load": ("unrolled.models", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("unrolled")
+    try:
+        if name in _NAMES:
+            module, attribute = _NAMES[name]
+            return getattr(importlib.import_module(module), attribute)
+        if name in _ROOMS:
+            return importlib.import_module(f"unrolled.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "unrolled":
+            raise
+        raise MissingExtraError(
+            f"unrolled.{name}: needs {error.name}, which is not installed; pip install 'unrolled[train]'"
+        ) from error
+    raise AttributeError(f"module 'unrolled' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

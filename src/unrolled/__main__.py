@@ -1,0 +1,5 @@
+"""`python -m unrolled` is `unrolled`."""
+
+from unrolled.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""What a checkpoint holds, and whether its parts fit one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS
+from unrolled.checkpoint.refusal import quoted, refusal
+from unrolled.checkpoint.tensors import Declared, Form, Tensor
+from unrolled.errors import ConfigError
+from unrolled.spec import ModelConfig, from_json, tensors
+
+__all__ = [
+    "Contents",
+    "check_contents",
+    "check_state",
+    "check_step",
+    "declared_model",
+    "declared_optimizer",
+    "model_config",
+]
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, in torch's words
+STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A network with what belongs to it, outside of any framework.
+
+    Dictionaries cross as JSON: keys are texts, and values hold no NaN, infinity or bytes.
+    """
+
+    config: dict[str, Any]  # {"model": {...}, "data"?: {...}, "training"?: {...}}
+    model: dict[str, Tensor]  # exactly `spec.tensors` of config["model"]
+    tokens: dict[str, Any]  # what the tokens room wrote; not interpreted here
+    optimizer: dict[str, Tensor] | None = None  # see `declared_optimizer`
+    progress: dict[str, Any] | None = None  # where the run stands; its "step", if any, is the checkpoint's
+    path: Path | None = None  # the directory that was read
+    step: int | None = None  # optimizer steps behind the weights
+
+
+def model_config(config: Mapping[str, Any], where: object = CONFIG) -> ModelConfig:
+    """Return the architecture that a config.json describes, strictly.
+
+    Raises:
+        CheckpointError: a section is unknown, or "model" is missing or no legal ModelConfig.
+    """
+    for name, section in config.items():
+        if name not in SECTIONS or not isinstance(section, dict):
+            raise refusal(where, "objects named " + ", ".join(SECTIONS), quoted(name))
+    if "model" not in config:
+        raise refusal(where, 'an object named "model"', "none")
+    try:
+        return from_json(ModelConfig, config["model"], where="model")
+    except ConfigError as error:
+        raise refusal(where, "a legal model", error) from error
+
+
+def declared_model(config: ModelConfig) -> Declared:
+    """Return what model.safetensors holds: all of it, always."""
+    return {name: Form((dtype,), shape) for name, (dtype, shape) in tensors(config).items()}
+
+
+def declared_optimizer(config: ModelConfig) -> Declared:
+    """Return what optimizer.safetensors may hold.
+
+    AdamW's moments of each tensor ("exp_avg.<name>" and "exp_avg_sq.<name>" in its shape, "step.<name>" a
+    scalar float32), and of a streamed run the carried state "state.h" (and "state.c") [L, B, H].
+    """
+    weights = declared_model(config)
+    declared = {f"{moment}.{name}": form for moment in MOMENTS for name, form in weights.items()}
+    declared |= {f"step.{name}": Form(("float32",), ()) for name in weights}
+    carried = Form(("float32", "bfloat16"), (config.num_layers, None, config.hidden_size))
+    return declared | {f"state.{part}": carried for part in STATES[config.cell]}
+
+
+def check_contents(contents: Contents) -> None:
+    """Refuse to write what `read` would refuse to read.
+
+    Raises:
+        CheckpointError: the config is not legal, or a tensor is missing, unknown, or of another form.
+    """
+    config = model_config(contents.config)
+    _check_tensors(contents.model, declared_model(config), MODEL, complete=True)
+    _check_tensors(contents.optimizer or {}, declared_optimizer(config), OPTIMIZER, complete=False)
+    check_state(contents.optimizer or {}, config)
+
+
+def check_state(optimizer: Mapping[str, Tensor], config: ModelConfig, where: object = OPTIMIZER) -> None:
+    """Refuse half a carried state, or one whose parts disagree."""
+    parts = [optimizer.get(f"state.{part}") for part in STATES[config.cell]]
+    forms = {part and (part.dtype, tuple(part.shape)) for part in parts}
+    if len(forms) > 1:
+        raise refusal(where, "state.h and state.c of one dtype and shape, or neither", forms)
+
+
+def check_step(progress: Mapping[str, Any], step: int | None, where: object = PROGRESS) -> None:
+    """Refuse a progress that speaks of another step than its checkpoint."""
+    stored = progress.get("step", step)
+    if type(stored) is not type(step) or stored != step:
+        raise refusal(where, f"step {step}", stored)
+
+
+def _check_tensors(found: Mapping[str, Tensor], declared: Declared, where: str, *, complete: bool) -> None:
+    for name, tensor in found.items():
+        if name not in declared:
+            raise refusal(where, "tensors that belong to the config", f"unknown tensor {quoted(name)}")
+        if not declared[name].fits(tensor.dtype, tensor.shape):
+            raise refusal(f"{where} {name}", declared[name], f"{tensor.dtype} {list(tensor.shape)}")
+    if complete and len(found) < len(declared):
+        missing = next(name for name in declared if name not in found)
+        raise refusal(where, f"tensor {missing!r}", "none of that name")

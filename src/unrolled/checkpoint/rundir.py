@@ -1,0 +1,90 @@
+"""What a run wrote into its directory: whether there is any of it, and how to take it away again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unrolled.checkpoint.disk import is_directory, is_file, opened, remove_directory, sync_directory, writing
+from unrolled.checkpoint.documents import parse
+from unrolled.checkpoint.layout import CONFIG, DOCUMENT_BYTES, SECTIONS, step_of
+from unrolled.checkpoint.saving import ALL_FILES, listed, ours, remove_leftovers
+from unrolled.errors import CheckpointError, RunError, expected
+
+__all__ = ["DATA_FILES", "RUN_FILES", "clear", "taken"]
+
+# Everything that a run writes, by name: `clear` removes this and nothing else.
+POINTERS = ("LATEST", "BEST")
+RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", "loss.png", "gates.png", CONFIG)
+DATA_FILES = ("train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
+DIRECTORIES = ("model", "checkpoints", "data")
+
+
+def taken(run: str | Path) -> bool:
+    """Say whether a directory holds a run, or anything under the name of something that a run writes."""
+    return any(os.path.lexists(Path(run) / name) for name in (*RUN_FILES, *DIRECTORIES))
+
+
+def clear(run: str | Path) -> None:
+    """Remove what a run wrote, by an explicit list of names; nothing else, and through no link.
+
+    Files under other names stay where they are. Everything is looked at before anything is removed.
+
+    Raises:
+        RunError: a name of the list belongs to something that no run wrote; or a removal failed.
+    """
+    run = Path(run)
+    if not taken(run):
+        return
+    _check_files(run)
+    _check_directories(run)
+    with writing(run):
+        for name in POINTERS:  # the pointers first: what they name goes next
+            _remove(run / name)
+        for path in listed(run / "checkpoints"):
+            if step_of(path.name) is not None:
+                remove_directory(path, ALL_FILES)
+        remove_leftovers(run)
+        for name, files in (("checkpoints", ()), ("model", ALL_FILES), ("data", DATA_FILES)):
+            if is_directory(run / name):
+                remove_directory(run / name, files)
+        for name in RUN_FILES:  # config.json last: while it stays, the directory shows whose it is
+            _remove(run / name)
+        sync_directory(run)
+
+
+def _check_files(run: Path) -> None:
+    for name in RUN_FILES:
+        if os.path.lexists(run / name) and not is_file(run / name):
+            raise _foreign(run / name, "a file written by a run", "a link or a directory")
+    if os.path.lexists(run / CONFIG) and not _is_config(run / CONFIG):
+        raise _foreign(run / CONFIG, "the config of a run", "another file")
+
+
+def _check_directories(run: Path) -> None:
+    for name in DIRECTORIES:
+        if os.path.lexists(run / name) and not is_directory(run / name):
+            raise _foreign(run / name, "a directory written by a run", "a link or a file")
+    if is_directory(run / "model") and not ours(run / "model"):
+        raise _foreign(run / "model", "a directory written by a run", "one that holds other files")
+    data = {path.name for path in listed(run / "data")}
+    if data - set(DATA_FILES):
+        raise _foreign(run / "data", "a directory written by a run", "one that holds other files")
+
+
+def _is_config(path: Path) -> bool:
+    """Whether a config.json has the sections of ours."""
+    try:
+        with opened(path, limit=DOCUMENT_BYTES[CONFIG]) as source:
+            return set(SECTIONS) >= set(parse(source.take(source.size), path)) >= {"model"}
+    except (CheckpointError, OSError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    if is_file(path):
+        os.unlink(path)
+
+
+def _foreign(path: Path, want: str, got: str) -> RunError:
+    return RunError(expected(str(path), f"{want}, which may be replaced", f"{got}; nothing was removed"))

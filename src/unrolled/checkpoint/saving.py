@@ -1,0 +1,223 @@
+"""Write checkpoints so that a crash at any moment leaves a loadable one, and prune old ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from unrolled.checkpoint.contents import Contents, check_contents, check_step
+from unrolled.checkpoint.disk import (
+    is_directory,
+    make_directory,
+    remove_directory,
+    replace_text,
+    sync_directory,
+    temporary,
+    write_file,
+    writing,
+)
+from unrolled.checkpoint.documents import encode
+from unrolled.checkpoint.layout import (
+    CONFIG,
+    DOCUMENT_BYTES,
+    FILES,
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    PROGRESS,
+    REMOVING,
+    TOKENS,
+    WRITING,
+    step_of,
+    step_path,
+)
+from unrolled.checkpoint.manifest import Manifest
+from unrolled.checkpoint.reading import pointed
+from unrolled.checkpoint.refusal import refusal
+from unrolled.checkpoint.tensors import Buffer, tensor_chunks
+from unrolled.errors import ConfigError, RunError, expected
+
+__all__ = ["ALL_FILES", "listed", "mark", "ours", "prune", "remove_leftovers", "write_model", "write_step"]
+
+ALL_FILES = (*FILES["step"], MANIFEST)
+
+
+def write_step(run: str | Path, step: int, contents: Contents) -> Path:
+    """Write RUN/checkpoints/step-00001200, all of it or nothing; it is never changed afterwards.
+
+    Args:
+        run: the run directory; made where it is missing.
+        step: optimizer steps behind the weights, 0 or more.
+        contents: with optimizer (may be empty) and progress; `path` and `step` are ignored.
+    Returns:
+        The directory.
+    Raises:
+        CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
+        RunError: the step exists, or the disk is full, read-only or otherwise unwritable.
+    """
+    if type(step) is not int or not 0 <= step < 10**18:
+        raise ConfigError(expected("step", "a whole number from 0 on", repr(step)))
+    if contents.optimizer is None or contents.progress is None:
+        raise refusal("contents", "optimizer and progress, as every step has them", "None")
+    check_step(contents.progress, step)
+    run = Path(run)
+    final = step_path(run, step)
+    if os.path.lexists(final):
+        raise RunError(expected(str(final), "nothing there: checkpoints are immutable", "that step"))
+    files = _files(contents)
+    files[OPTIMIZER] = tensor_chunks(contents.optimizer, OPTIMIZER)
+    files[PROGRESS] = _document(contents.progress, PROGRESS)
+    with writing(final):
+        make_directory(final.parent)
+        new = _stage(final, Manifest("step", step, {}), files)
+        _settle(new, final)
+    return final
+
+
+def write_model(run: str | Path, contents: Contents) -> Path:
+    """Write RUN/model, in the place of the one that is there; optimizer and progress stay out.
+
+    Args:
+        run: the run directory, or any directory that shall hold `model/`; made where it is missing.
+        contents: `step`, where known, is recorded.
+    Returns:
+        The directory RUN/model.
+    Raises:
+        CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
+        RunError: RUN/model is something else, or the disk is full, read-only or otherwise unwritable.
+    """
+    final = Path(run) / "model"
+    if os.path.lexists(final) and not ours(final):
+        raise RunError(expected(str(final), "a model directory or nothing", "something else"))
+    files = _files(contents)
+    with writing(final):
+        make_directory(final.parent)
+        new = _stage(final, Manifest("model", contents.step, {}), files)
+        if not os.path.lexists(final):
+            _settle(new, final)
+            return final
+        old = final.with_name(temporary("model", REMOVING))
+        os.rename(final, old)
+        try:
+            _settle(new, final)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.rename(old, final)
+            raise
+        remove_directory(old, ALL_FILES)
+    return final
+
+
+def mark(run: str | Path, name: Literal["LATEST", "BEST"], step: int) -> None:
+    """Let RUN/LATEST or RUN/BEST name a step that has been written; replaced atomically.
+
+    Raises:
+        RunError: that step is not there, or the disk is full, read-only or otherwise unwritable.
+    """
+    if name not in ("LATEST", "BEST"):
+        raise ConfigError(expected("name", "LATEST or BEST", repr(name)))
+    directory = step_path(run, step)
+    if not is_directory(directory):
+        raise RunError(expected(str(directory), "a checkpoint", "nothing there"))
+    with writing(Path(run) / name):
+        replace_text(Path(run) / name, f"{directory.name}\n")
+
+
+def prune(run: str | Path, keep: int) -> list[Path]:
+    """Remove all but the newest `keep` steps and those that LATEST and BEST name, and what crashes left.
+
+    Directories that hold anything foreign stay. A step leaves under another name before its files go,
+    so that no half of one can be taken for a checkpoint.
+
+    Args:
+        run: the run directory; no other process may be writing there.
+        keep: 1 or more.
+    Returns:
+        The step directories that were removed, oldest first.
+    Raises:
+        CheckpointError: LATEST or BEST is damaged; nothing is removed then. RunError: a removal failed.
+    """
+    if type(keep) is not int or keep < 1:
+        raise ConfigError(expected("keep", "at least 1", repr(keep)))
+    run = Path(run)
+    kept = {pointed(run, name) for name in ("LATEST", "BEST")}
+    steps = [path for path in listed(run / "checkpoints") if step_of(path.name) is not None]
+    steps.sort(key=lambda path: step_of(path.name) or 0)
+    doomed = [path for path in steps[:-keep] if path not in kept and ours(path)]
+    with writing(run / "checkpoints"):
+        remove_leftovers(run)
+        for path in doomed:
+            aside = path.with_name(temporary(path.name, REMOVING))
+            os.rename(path, aside)
+            remove_directory(aside, ALL_FILES)
+    return doomed
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what saves and removals that were cut off have left behind."""
+    for path in [*listed(run), *listed(run / "checkpoints")]:
+        if not path.name.startswith((WRITING, REMOVING)):
+            continue
+        if ours(path):
+            remove_directory(path, ALL_FILES)
+        elif path.is_file() and not path.is_symlink():
+            os.unlink(path)
+
+
+def listed(path: Path) -> list[Path]:
+    """Return what a directory holds; nothing where there is no directory, or only a link to one."""
+    return sorted(path.iterdir()) if is_directory(path) else []
+
+
+def ours(path: Path) -> bool:
+    """Whether this is a directory with no other names in it than those that a checkpoint has."""
+    return is_directory(path) and set(os.listdir(path)) <= set(ALL_FILES)
+
+
+def _files(contents: Contents) -> dict[str, Iterable[Buffer]]:
+    """Return what the four files of a model hold, having checked that `read` would take it."""
+    check_contents(contents)
+    return {
+        CONFIG: _document(contents.config, CONFIG, indent=2),
+        MODEL: tensor_chunks(contents.model, MODEL),
+        TOKENS: _document(contents.tokens, TOKENS),
+    }
+
+
+def _document(document: object, name: str, indent: int | None = None) -> list[bytes]:
+    raw = encode(document, name, indent=indent)
+    if len(raw) > DOCUMENT_BYTES[name]:
+        raise refusal(name, f"at most {DOCUMENT_BYTES[name]} bytes", len(raw))
+    return [raw]
+
+
+def _stage(final: Path, manifest: Manifest, files: dict[str, Iterable[Buffer]]) -> Path:
+    """Write a directory beside `final`, under a temporary name, with its manifest last."""
+    new = final.with_name(temporary(final.name))
+    try:
+        os.mkdir(new)
+        entries = {name: write_file(new / name, chunks) for name, chunks in files.items()}
+        write_file(new / MANIFEST, [Manifest(manifest.kind, manifest.step, entries).to_bytes()])
+        sync_directory(new)
+    except BaseException:
+        _discard(new)
+        raise
+    return new
+
+
+def _settle(new: Path, final: Path) -> None:
+    """Give a finished directory its name, for good."""
+    try:
+        os.rename(new, final)
+    except BaseException:
+        _discard(new)
+        raise
+    sync_directory(final.parent)
+
+
+def _discard(new: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_directory(new, ALL_FILES)

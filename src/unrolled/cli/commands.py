@@ -1,0 +1,75 @@
+"""One function a command: call the package, print what it gives. Torch loads inside."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+__all__ = ["doctor", "evaluate", "sample", "train"]
+
+
+def train(args: argparse.Namespace) -> int:
+    """`unrolled train`."""
+    from unrolled.cli.parser import train_config
+    from unrolled.train import run
+
+    result = run(train_config(args))
+    part = "training text (nothing was held out)" if result.validation_is_train else "validation"
+    print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
+    print(result.evaluation)
+    print(f"\na sample:\n{_first_lines(result.sample)}\n")
+    files = f"model/ loss.png {_gates(args.cell)}samples.txt metrics.jsonl"
+    print(f"{result.seconds:.0f} s; in {result.run}: {files}")
+    print(f"next: unrolled sample {result.run} --length 400")
+    return 0
+
+
+def sample(args: argparse.Namespace) -> int:
+    """`unrolled sample`."""
+    from unrolled.models import load
+    from unrolled.sample import sample as draw
+
+    pieces = draw(
+        load(args.run),
+        args.prompt,
+        length=args.length,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+    )
+    first = next(pieces)  # bad settings show before anything is printed
+    sys.stdout.write(args.prompt + first)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`unrolled eval`."""
+    from unrolled.models import evaluate_text, load
+
+    found = evaluate_text(load(args.run), args.source, cold_steps=args.cold)
+    print(json.dumps(found.to_dict()) if args.json else found)
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """`unrolled doctor`."""
+    from unrolled.doctor import report
+
+    found = report()
+    print(json.dumps(found.to_dict(), indent=2) if args.json else found)
+    return 0
+
+
+def _first_lines(text: str, lines: int = 10) -> str:
+    kept = text.splitlines()[:lines]
+    return "\n".join("    " + line for line in kept)
+
+
+def _gates(cell: str) -> str:
+    return "" if cell == "rnn" else "gates.png "

@@ -1,0 +1,118 @@
+"""The argument parser; training flags are read off the config dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from unrolled import spec
+from unrolled.cli import commands
+
+__all__ = ["Parser", "build", "train_config"]
+
+EPILOG = """examples:
+  unrolled train sentences                 train on ten built-in sentences, in seconds
+  unrolled train book.txt --minutes 3      train on your own text
+  unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
+  unrolled eval runs/book other.txt --json
+  unrolled doctor                          what this machine has, and which path a call takes
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints a mistake as one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build() -> Parser:
+    """Return the whole parser."""
+    parser = Parser(
+        prog="unrolled",
+        description="Recurrent networks: train, sample, evaluate.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    subs = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _train(_command(subs, "train", "train a language model on a text", commands.train))
+    _sample(_command(subs, "sample", "write text with a trained model", commands.sample))
+    _eval(_command(subs, "eval", "score a text with a trained model", commands.evaluate))
+    _doctor(
+        _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
+    )
+    return parser
+
+
+def train_config(args: argparse.Namespace) -> spec.TrainConfig:
+    """Return the config that parsed `train` arguments describe."""
+    given = vars(args)
+    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig)}
+    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig)}
+    return spec.TrainConfig(data=spec.DataConfig(**data), **training)
+
+
+def _command(subs: Any, name: str, help: str, action: Callable[..., int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subs.add_parser(
+        name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False
+    )
+    parser.set_defaults(action=action)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    source = spec.setting_of(spec.DataConfig, "source")
+    parser.add_argument("source", metavar="SOURCE", help=source.help)
+    for cls in (spec.DataConfig, spec.TrainConfig):
+        for s in spec.settings(cls):
+            if s.flag is not None:
+                _flag(parser, s)
+
+
+def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
+    """Add one flag; its bounds are checked by the dataclass, which words the message."""
+    assert s.flag is not None
+    if s.type is bool:
+        parser.add_argument(s.flag, dest=s.name, action="store_true", help=s.help)
+        return
+    shown = s.help if s.default is None else f"{s.help} [{s.default}]"
+    parser.add_argument(
+        s.flag,
+        dest=s.name,
+        default=s.default,
+        type=s.type,
+        metavar="|".join(s.choices) or {int: "N", float: "X", str: "TEXT"}[s.type],
+        help=shown.replace("%", "%%"),
+    )
+
+
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
+    parser.add_argument(
+        "--prompt", default="", metavar="TEXT", help="text that comes before, printed first []"
+    )
+    parser.add_argument("--length", default=400, type=int, metavar="N", help="symbols to draw [400]")
+    parser.add_argument("--temperature", default=0.8, type=float, metavar="X",
+                        help="0 takes the likeliest symbol, 1 draws as the model says [0.8]")  # fmt: skip
+    parser.add_argument("--top-k", default=None, type=int, metavar="N", help="draw among the N likeliest")
+    parser.add_argument("--top-p", default=None, type=float, metavar="X",
+                        help="draw among the likeliest that together have probability X")  # fmt: skip
+    parser.add_argument(
+        "--seed", default=None, type=int, metavar="N", help="the same seed gives the same text"
+    )
+
+
+def _eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
+    parser.add_argument("source", metavar="SOURCE", help="a text to score, as for train")
+    parser.add_argument("--cold", default=256, type=int, metavar="N",
+                        help="tokens of the windows that are scored from a zero state [256]")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")

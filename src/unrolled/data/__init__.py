@@ -1,0 +1,29 @@
+"""Corpora and batching: from a source of text to windows of ids."""
+
+from unrolled.data.batch import Batch, Batches
+from unrolled.data.corpus import Corpus, Progress, prepare
+from unrolled.data.documents import Document
+from unrolled.data.encoding import Split, encode_text
+from unrolled.data.lines import LineBatches
+from unrolled.data.sources import SENTENCES, Reading, name_of, read
+from unrolled.data.streams import StreamBatches
+from unrolled.data.windows import carried_windows, cold_windows
+
+__all__ = [
+    "SENTENCES",
+    "Batch",
+    "Batches",
+    "Corpus",
+    "Document",
+    "LineBatches",
+    "Progress",
+    "Reading",
+    "Split",
+    "StreamBatches",
+    "carried_windows",
+    "cold_windows",
+    "encode_text",
+    "name_of",
+    "prepare",
+    "read",
+]

@@ -1,0 +1,116 @@
+"""From documents to one array of ids, and what lies where in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.data.documents import Document, shown
+from unrolled.errors import ConfigError, DataError, expected
+from unrolled.tokens import ByteTokens, Tokens
+
+__all__ = ["SHAPES", "Split", "encode_text", "id_dtype", "lines_of"]
+
+SHAPES = ("lines", "stream")
+
+UnsignedIds = npt.NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A part of a corpus as one row of ids, in which each is predicted from those before it.
+
+    Inputs are `ids[:-1]`, targets `ids[1:]`; at an input in `starts` a document or a line starts, and the
+    state is zero before it. A stream is "\\n" document "\\n" document …; lines are "\\n" line "\\n" line …
+    "\\n". So every character is a target exactly once, as is the "\\n" after a line or between documents.
+    """
+
+    ids: UnsignedIds  # [N + 1], perhaps memory-mapped
+    starts: npt.NDArray[np.int64]  # [S] rising offsets in 0 … N − 1
+    characters: int  # that the N targets stand for; bytes, where a document is not UTF-8
+
+    @property
+    def num_targets(self) -> int:
+        """N, the number of predictions to be scored."""
+        return len(self.ids) - 1
+
+    def head(self, num_targets: int) -> Split:
+        """Return the split's first targets, at most so many; a last line may be cut.
+
+        `characters` is then an estimate, in proportion; the whole is returned as it is.
+        """
+        if num_targets >= self.num_targets:
+            return self
+        characters = round(self.characters * num_targets / self.num_targets)
+        return Split(self.ids[: num_targets + 1], self.starts[self.starts < num_targets], characters)
+
+    @property
+    def boundary(self) -> int:
+        """The id of the newline, with which the row starts."""
+        return int(self.ids[0])
+
+
+def encode_text(documents: Sequence[Document], tokens: Tokens, shape: str) -> Split:
+    """Encode documents in memory, in the order given.
+
+    Args:
+        documents: texts; bytes only where tokens are bytes.
+        tokens: the vocabulary; what it lacks becomes `unknown`, see `tokens.count_unknown(split.ids)`.
+        shape: "stream": each document is a sequence; "lines": each line that is not blank is one.
+    Returns:
+        A split; its N may be 0 (blank lines alone, or a text without words).
+    Raises:
+        ConfigError: another shape. DataError: a document is not UTF-8 and tokens are not bytes.
+    """
+    if shape not in SHAPES:
+        raise ConfigError(expected("shape", "one of " + ", ".join(SHAPES), repr(shape)))
+    dtype = id_dtype(tokens.size)
+    boundary = np.array([tokens.boundary], dtype)
+    parts: list[UnsignedIds] = []
+    characters = 0
+    for document in documents:
+        if shape == "lines":
+            lines, newline = _lines(document)
+            text = newline.join([newline[:0], *lines])  # "\n" before each; empty when there is no line
+            characters += len(text)
+            parts.append(_encode(document.name, text, tokens).astype(dtype))
+        else:
+            parts += [boundary, _encode(document.name, document.text, tokens).astype(dtype)]
+            characters += len(document.text) + 1
+    if shape == "lines":
+        ids = np.concatenate([*parts, boundary])
+        return Split(ids, np.flatnonzero(ids == tokens.boundary)[:-1].astype(np.int64), characters)
+    sizes = np.array([len(part) for part in parts[1::2]], np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes + 1)])[: len(sizes)]
+    ids = np.concatenate(parts) if parts else boundary
+    return Split(ids, starts[starts < len(ids) - 1], max(characters - 1, 0))
+
+
+def lines_of(documents: Sequence[Document]) -> npt.NDArray[np.int64]:
+    """Return the characters [lines] of each line that is not blank, its newline included."""
+    sizes = [len(line) + 1 for document in documents for line in _lines(document)[0]]
+    return np.array(sizes, np.int64)
+
+
+def id_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the smallest unsigned type that holds the ids of a vocabulary."""
+    return np.dtype(np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32)
+
+
+def _lines(document: Document) -> tuple[list[Any], Any]:
+    """Return the lines that hold more than white space, and the newline: str, or bytes."""
+    text: Any = document.text
+    newline: Any = b"\n" if isinstance(text, bytes) else "\n"
+    return [line for line in text.split(newline) if line.strip()], newline
+
+
+def _encode(name: str, text: str | bytes, tokens: Tokens) -> npt.NDArray[np.int64]:
+    if isinstance(text, str):
+        return tokens.encode(text)
+    if isinstance(tokens, ByteTokens):
+        return tokens.encode(text)
+    raise DataError(expected("source", f"UTF-8 text for {tokens.kind} tokens", f"bytes in {shown(name)}"))

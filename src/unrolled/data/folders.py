@@ -1,0 +1,99 @@
+"""The text files of a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from unrolled.data.documents import Document, document, looks_binary, shown
+from unrolled.errors import DataError, expected
+
+__all__ = ["Folder", "failed", "python_files", "text_files"]
+
+NOT_THE_LIBRARY = frozenset(
+    ["site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"]
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Files that may be text, sorted by path, and how many entries were passed over."""
+
+    root: Path
+    files: tuple[str, ...]  # relative, with "/"
+    left_out: int
+
+    def read(self, *, tokens: str) -> tuple[tuple[Document, ...], int]:
+        """Return the documents, and how many entries are left out in all.
+
+        A file is left out when it is binary (a NUL in its first 8 KiB), empty, or not UTF-8 (unless
+        tokens is "byte"). Raises DataError: a file cannot be read.
+        """
+        documents, left_out = [], self.left_out
+        for name in self.files:
+            found = self._document(name, tokens)
+            if found is None or not found.text:
+                left_out += 1
+            else:
+                documents.append(found)
+        return tuple(documents), left_out
+
+    def _document(self, name: str, tokens: str) -> Document | None:
+        path = self.root / name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise failed(str(path), error) from None
+        try:
+            return None if looks_binary(data) else document(name, data, tokens=tokens)
+        except DataError:
+            return None
+
+
+def text_files(root: Path) -> Folder:
+    """Return the files under a directory. Hidden entries and links are left out, and counted one each.
+
+    A link that leaves the directory would read what was not named, one that stays would read a text twice.
+    """
+    return _walk(root, lambda _: True, lambda _: True)
+
+
+def python_files(root: Path) -> Folder:
+    """Return the .py files of a standard library, without tests, idlelib, lib2to3 and installed packages.
+
+    What is not such a file is not counted as left out.
+    """
+    found = _walk(root, lambda name: name not in NOT_THE_LIBRARY, lambda name: name.endswith(".py"))
+    return Folder(root, found.files, 0)
+
+
+def failed(name: str, error: OSError) -> DataError:
+    """Return the error for a path that exists and cannot be read."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return DataError(expected("source", "a file that can be read", f"{shown(name)}: {reason}"))
+
+
+def _walk(root: Path, enters: Callable[[str], bool], takes: Callable[[str], bool]) -> Folder:
+    files: list[str] = []
+    left_out = 0
+    for folder, subfolders, names in os.walk(root, onerror=_raise):
+        inner = [name for name in subfolders if enters(name)]
+        subfolders[:] = [name for name in inner if _is_plain(Path(folder, name))]
+        taken = [name for name in names if takes(name)]
+        plain = [
+            path for path in (Path(folder, name) for name in taken) if _is_plain(path) and path.is_file()
+        ]
+        files += [path.relative_to(root).as_posix() for path in plain]
+        left_out += len(inner) - len(subfolders) + len(taken) - len(plain)
+    return Folder(root, tuple(sorted(files)), left_out)
+
+
+def _is_plain(path: Path) -> bool:
+    return not path.name.startswith(".") and not path.is_symlink()
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise failed(str(error.filename), error)

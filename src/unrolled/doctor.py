@@ -1,0 +1,214 @@
+"""What this machine has, and which paths the package takes on it. Works, and says so, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import BackendError
+
+__all__ = ["Backend", "Report", "report"]
+
+CELLS = ("lstm", "gru", "rnn")
+BACKENDS = ("reference", "torch", "native")
+PACKAGES = ("unrolled", "torch", "numpy", "safetensors", "matplotlib", "rich")
+TRAINING = ("matplotlib", "rich")  # what `unrolled train` needs beside torch
+INSTALL = "pip install 'unrolled[train]'"
+CPUINFO = Path("/proc/cpuinfo")
+# our name → the flag of Linux; the first six of x86, the others of ARM
+SETS = {
+    "avx2": "avx2",
+    "fma": "fma",
+    "avx512f": "avx512f",
+    "avx512_bf16": "avx512_bf16",
+    "avx512_vnni": "avx512_vnni",
+    "amx": "amx_tile",
+    "neon": "asimd",
+    "bf16": "bf16",
+    "i8mm": "i8mm",
+    "sve": "sve",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Whether a backend can run here, and why, or why not."""
+
+    available: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The machine as this package sees it; printed, a page of text."""
+
+    problems: tuple[str, ...]  # what a user should mend, worst first
+    python: str
+    platform: str
+    processor: str
+    cores: int  # that this process may use
+    instruction_sets: tuple[str, ...]
+    packages: Mapping[str, str | None]  # name → version; None: not installed
+    torch_threads: int | None  # None without torch
+    backends: Mapping[str, Backend]
+    auto: Mapping[str, str]  # cell → the backend that "auto" takes on this CPU; empty without torch
+    auto_reasons: Mapping[str, str]  # cell → why
+    auto_dtype: Mapping[str, str]  # cell → what --dtype auto trains in
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON has it."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"PROBLEM: {problem}" for problem in self.problems]
+        lines += [
+            f"python       {self.python} on {self.platform}",
+            "packages     " + ", ".join(f"{name} {v or '(missing)'}" for name, v in self.packages.items()),
+            f"processor    {self.processor}, {self.cores} {'core' if self.cores == 1 else 'cores'} to use",
+            f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
+            f"threads      torch uses {self.torch_threads}"
+            if self.torch_threads
+            else "threads      no torch",
+            "backends",
+        ]
+        lines += [
+            f"  {name:<11}{'yes' if b.available else 'no ':<5}{b.reason}" for name, b in self.backends.items()
+        ]
+        lines += ["auto takes"] if self.auto else []
+        for cell, backend in self.auto.items():
+            dtype = self.auto_dtype.get(cell, "unknown dtype")
+            lines.append(f"  {cell:<11}{backend}, {dtype}: {self.auto_reasons[cell]}")
+        return "\n".join(lines)
+
+
+def report() -> Report:
+    """Look at this machine. Nothing is raised for what is missing: it stands in the report."""
+    torch, why_not = _torch()
+    packages = {name: _version(name) for name in PACKAGES}
+    if torch is None:
+        packages["torch"] = None
+    threads = None if torch is None else int(torch.get_num_threads())
+    backends = {name: Backend(False, f"needs torch: {INSTALL}") for name in BACKENDS}
+    backends["native"] = Backend(False, "not in this build")
+    auto: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    if torch is not None:
+        backends = {name: _backend(torch, name) for name in BACKENDS}
+        explained = {cell: _explain(torch, cell, "auto") for cell in CELLS}
+        auto = {cell: e.backend for cell, e in explained.items()}
+        reasons = {cell: e.reason for cell, e in explained.items()}
+    cores = _cores()
+    return Report(
+        problems=_problems(packages, why_not, threads, cores),
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+        processor=_processor(),
+        cores=cores,
+        instruction_sets=_instruction_sets(torch),
+        packages=packages,
+        torch_threads=threads,
+        backends=backends,
+        auto=auto,
+        auto_reasons=reasons,
+        auto_dtype={} if torch is None else _dtypes(),
+    )
+
+
+def _torch() -> tuple[Any, str]:
+    """Return (torch, "") or (None, why it cannot be loaded)."""
+    try:
+        return importlib.import_module("torch"), ""
+    except ModuleNotFoundError:
+        return None, "is not installed"
+    except (ImportError, OSError) as error:  # installed, but a library of it does not load
+        return None, f"cannot be loaded ({' '.join(str(error).split())})"
+
+
+def _problems(
+    packages: Mapping[str, str | None], why_not: str, threads: int | None, cores: int
+) -> tuple[str, ...]:
+    found = []
+    if why_not:
+        found.append(f"torch {why_not}; training, sampling and evaluation need it: {INSTALL}")
+    missing = [name for name in TRAINING if packages[name] is None]
+    if missing:
+        found.append(f"{' and '.join(missing)} not installed; training needs it: {INSTALL}")
+    if threads is not None and threads < cores:
+        few = "1 thread" if threads == 1 else f"{threads} threads"
+        limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
+        cause = f"{' and '.join(limits)} is set" if limits else "see --threads"
+        found.append(f"torch uses {few} only, of {cores} cores: {cause}")
+    if threads is not None and threads > cores:
+        found.append(f"torch uses {threads} threads on {cores} usable cores: see --threads")
+    return tuple(found)
+
+
+def _explain(torch: Any, cell: str, backend: str) -> Any:
+    """Ask ops which way a plain call takes on this CPU: x [2, 1, 1] float32, one unit."""
+    from unrolled import ops
+
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
+    h = torch.zeros(1, 1)
+    state = (h, h) if cell == "lstm" else h
+    weight = torch.zeros(gates, 1)
+    return ops.explain(cell, torch.zeros(2, 1, 1), state, weight, weight, backend=backend)
+
+
+def _backend(torch: Any, name: str) -> Backend:
+    try:
+        return Backend(True, _explain(torch, "lstm", name).reason.removeprefix("asked for by name; "))
+    except BackendError:
+        return Backend(False, _explain(torch, "lstm", "auto").refused[name])
+
+
+def _dtypes() -> dict[str, str]:
+    try:
+        from unrolled.train.precision import choose_dtype
+    except ImportError:  # an optional dependency of the trainer; named among the problems
+        return {}
+    return {cell: choose_dtype("auto", cell=cell) for cell in CELLS}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(source tree)" if name == "unrolled" else None
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    facts = _cpuinfo()
+    return facts.get("model name") or platform.processor() or platform.machine() or "unknown processor"
+
+
+def _instruction_sets(torch: Any) -> tuple[str, ...]:
+    facts = _cpuinfo()
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    if flags:
+        return tuple(name for name, flag in SETS.items() if flag in flags)
+    if torch is None:
+        return ()
+    return (str(torch.backends.cpu.get_cpu_capability()).lower(),)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what Linux says of the first core; nothing elsewhere."""
+    try:
+        first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}

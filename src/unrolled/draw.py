@@ -1,0 +1,94 @@
+"""Drawing an id from logits: temperature, top-k, top-p. numpy only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
+
+__all__ = ["draw"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def draw(
+    logits: npt.ArrayLike,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: np.random.Generator,
+) -> int:
+    """Draw one id from softmax(logits / temperature), cut to its top k, then to its top p.
+
+    Args:
+        logits: [V] real numbers; −inf bans an id.
+        temperature: 0 takes the largest logit, of equal ones the first.
+        top_k: keep the k largest logits; of equal ones the first. More than V is all.
+        top_p: of what is left, keep the fewest most likely ids whose probabilities sum to p or more.
+        generator: gives one uniform number a draw; none where the largest is taken (temperature 0, top_k 1).
+    Returns:
+        An id, 0 … V − 1.
+    Raises:
+        ConfigError: temperature is negative or not finite, top_k below 1, top_p outside (0, 1].
+        ShapeError, DtypeError: logits are not [V] real numbers, V ≥ 1.
+        NonFiniteError: a logit is NaN or +inf, or all are −inf.
+    Source: top-p, Holtzman et al. 2020.
+    """
+    _check_settings(temperature, top_k, top_p)
+    values = _checked(logits)
+    if temperature == 0 or top_k == 1:
+        return int(values.argmax())
+    with np.errstate(over="ignore", under="ignore"):  # far below the largest: a weight of 0 is right
+        weights = np.exp((values - values.max()) / temperature)
+    kept = _kept(values, weights, top_k, top_p)
+    cumulative = np.cumsum(weights if kept is None else weights[kept])
+    drawn = int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))
+    # a product rounded up to the sum lands behind the end: the first id to reach the sum is the last possible
+    drawn = min(drawn, int(np.searchsorted(cumulative, cumulative[-1])))
+    return drawn if kept is None else int(kept[drawn])
+
+
+def _kept(
+    values: Floats, weights: Floats, top_k: int | None, top_p: float | None
+) -> npt.NDArray[np.intp] | None:
+    """Return the ids that may be drawn, most likely first; None for all of them."""
+    if top_k is None and (top_p is None or top_p == 1):
+        return None
+    order = np.argsort(-values, kind="stable")[:top_k]
+    if top_p is None or top_p == 1:
+        return order
+    cumulative = np.cumsum(weights[order])
+    return order[: int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 1]
+
+
+def _checked(logits: npt.ArrayLike) -> Floats:
+    array = np.asarray(logits)
+    if array.ndim != 1 or array.size == 0:
+        raise ShapeError(expected("logits", "[V] with V of at least 1", list(array.shape)))
+    if array.dtype.kind not in "fiu":
+        raise DtypeError(expected("logits", "real numbers", array.dtype))
+    values = array.astype(np.float64)
+    wrong = np.isnan(values) | (values == np.inf)
+    if wrong.any():
+        where = int(wrong.argmax())
+        raise NonFiniteError(expected(f"logits[{where}]", "a finite number, or -inf", values[where]))
+    if not np.isfinite(values).any():
+        raise NonFiniteError(expected("logits", "at least one finite number", "-inf everywhere"))
+    return values
+
+
+def _check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if not _is_number(temperature) or not math.isfinite(temperature) or temperature < 0:
+        raise ConfigError(expected("temperature", "a finite number of at least 0", repr(temperature)))
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+        raise ConfigError(expected("top_k", "a whole number of at least 1", repr(top_k)))
+    if top_p is not None and (not _is_number(top_p) or not 0 < top_p <= 1):
+        raise ConfigError(expected("top_p", "more than 0 and at most 1", repr(top_p)))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

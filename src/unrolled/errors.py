@@ -1,0 +1,89 @@
+"""What can go wrong, as a tree.
+
+    UnrolledError                 the root: catch this to catch everything below
+    ├── ConfigError               a setting is out of range, unknown, or contradicts another one
+    ├── ShapeError                an argument has the wrong number of axes or the wrong sizes
+    ├── DtypeError                an argument has the wrong element type
+    ├── DeviceError               arguments lie on different devices, or on one that cannot be used
+    ├── BackendError              the backend asked for by name cannot run this call here
+    ├── DataError                 a text source is missing, empty, too short, or not text
+    ├── TokenError                a symbol or an id that the vocabulary does not hold, or a bad token file
+    ├── RunError                  a run directory is missing, taken, unwritable, or holds no model
+    ├── CheckpointError           a checkpoint is torn, altered, of another format, or does not fit
+    ├── NonFiniteError            a loss, gradient or tensor became NaN or infinite
+    └── MissingExtraError         an optional dependency is not installed; the message names the extra
+
+A message names the argument, what was expected and what came, in one line:
+`h_0: expected [2, 8, 64], got [2, 8, 32]`. The command line prints that line and exits with 2.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "DtypeError",
+    "MissingExtraError",
+    "NonFiniteError",
+    "RunError",
+    "ShapeError",
+    "TokenError",
+    "UnrolledError",
+    "expected",
+]
+
+
+class UnrolledError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigError(UnrolledError, ValueError):
+    """A setting is out of range, unknown, or contradicts another one."""
+
+
+class ShapeError(UnrolledError, ValueError):
+    """An argument has the wrong number of axes or the wrong sizes."""
+
+
+class DtypeError(UnrolledError, TypeError):
+    """An argument has the wrong element type."""
+
+
+class DeviceError(UnrolledError, ValueError):
+    """Arguments lie on different devices, or on one that cannot be used."""
+
+
+class BackendError(UnrolledError, RuntimeError):
+    """The backend asked for by name cannot run this call here; nothing falls back in silence."""
+
+
+class DataError(UnrolledError, ValueError):
+    """A text source is missing, empty, too short, or not text."""
+
+
+class TokenError(UnrolledError, ValueError):
+    """A symbol or an id that the vocabulary does not hold, or a token file that is not one."""
+
+
+class RunError(UnrolledError, OSError):
+    """A run directory is missing, taken by another run, unwritable, or holds no model."""
+
+
+class CheckpointError(UnrolledError, ValueError):
+    """A checkpoint is torn, altered, of another format, or does not fit its own config."""
+
+
+class NonFiniteError(UnrolledError, ArithmeticError):
+    """A loss, gradient or tensor became NaN or infinite; names the step and the first such tensor."""
+
+
+class MissingExtraError(UnrolledError, ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+def expected(argument: str, want: object, got: object) -> str:
+    """Return the one-line form that every message takes: `argument: expected want, got got`."""
+    return f"{argument}: expected {want}, got {got}"

@@ -1,0 +1,85 @@
+"""A figure outside of pyplot, and its file: written beside, then put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unrolled.errors import MissingExtraError, RunError
+from unrolled.figures.symbols import FONT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["INK", "MUTED", "drawing", "require"]
+
+DPI = 150
+INK, MUTED = "#222222", "#666666"
+LOOK: Any = {
+    "font.family": FONT,
+    "font.size": 9,
+    "text.usetex": False,
+    "text.parse_math": False,  # a "$" in a text is a dollar
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 9,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": None,
+}
+
+
+def require() -> None:
+    """Raise MissingExtraError where matplotlib is not installed; loads nothing but its root."""
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise MissingExtraError(
+            "figures: expected matplotlib, got none installed: pip install 'unrolled[train]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def drawing(path: str | Path, width: float, height: float) -> Iterator[Figure]:
+    """Give a figure of that size in inches to draw on; it becomes a PNG file when the block ends well.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed. RunError: the file cannot be written.
+    """
+    require()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        picture = io.BytesIO()
+        # no date, no version: equal arrays give equal bytes
+        figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
+    _replace(Path(path), picture.getvalue())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    new = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        with open(new, "xb") as file:
+            file.write(data)
+        os.replace(new, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise RunError(f"{path}: expected to write there, got: {error.strerror or error}") from error

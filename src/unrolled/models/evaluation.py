@@ -1,0 +1,126 @@
+"""How well a model predicts a text, with the state carried through it and from cold windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_text, read
+from unrolled.errors import CheckpointError, ConfigError, DataError, expected
+from unrolled.models.loading import Loaded
+from unrolled.models.protocol import SequenceModel
+from unrolled.spec import DataConfig, from_json
+
+__all__ = ["Evaluation", "Score", "evaluate_split", "evaluate_text"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A summed loss over a text. `characters` is the text's length, which words or bytes do not change."""
+
+    nats: float
+    tokens: int
+    characters: int
+
+    @property
+    def nats_per_token(self) -> float:
+        return self.nats / self.tokens
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats / math.log(2) / self.characters
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.nats_per_token, 700.0))
+
+    def to_dict(self) -> dict[str, float]:
+        return {
+            "nats_per_token": self.nats_per_token,
+            "bits_per_char": self.bits_per_char,
+            "perplexity": self.perplexity,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one text. A line corpus has one score: every line starts cold by itself."""
+
+    shape: str  # "lines" | "stream"
+    carried: Score  # the state goes through the whole text (lines: through each line)
+    cold: Score | None  # windows of `cold_steps`, each from the zero state
+    cold_steps: int | None
+    tokens: int
+    characters: int
+    unknown: int  # symbols outside the vocabulary, scored as <unk>
+
+    def to_dict(self) -> dict[str, object]:
+        named = {
+            **self.carried.to_dict(),
+            **{k: v for k, v in asdict(self).items() if k not in ("carried", "cold")},
+        }
+        if self.cold is not None:
+            named["cold"] = self.cold.to_dict()
+        return named
+
+    def __str__(self) -> str:
+        lines = [f"{self.tokens:,} tokens, {self.characters:,} characters, {self.unknown:,} unknown"]
+        lines.append(_row("each line" if self.shape == "lines" else "carried", self.carried))
+        if self.cold is not None:
+            lines.append(_row(f"cold:{self.cold_steps}", self.cold))
+        return "\n".join(lines)
+
+
+def evaluate_split(
+    model: SequenceModel, split: Split, *, shape: str, unknown: int = 0, cold_steps: int | None = None
+) -> Evaluation:
+    """Score every target of a split, dropping none.
+
+    Args:
+        model: any model of the protocol.
+        split: ids and the starts of documents or lines.
+        shape: "stream" or "lines".
+        unknown: symbols that were outside the vocabulary; reported.
+        cold_steps: also score non-overlapping windows of this many tokens, each from the zero state.
+    Raises:
+        DataError: the split has no target.
+    """
+    if split.num_targets < 1:
+        raise DataError(expected("text", "at least one character", "none"))
+    if shape == "lines":
+        batches = LineBatches(split, batch_size=64, seed=0).epoch(0)
+        carried = Score(*model.evaluate(batches, carry=False), split.characters)
+        return Evaluation(shape, carried, None, None, carried.tokens, split.characters, unknown)
+    carried = Score(*model.evaluate(carried_windows(split), carry=True), split.characters)
+    cold = None
+    if cold_steps is not None:
+        cold = Score(*model.evaluate(cold_windows(split, size=cold_steps), carry=False), split.characters)
+    return Evaluation(shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown)
+
+
+def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int = 256) -> Evaluation:
+    """Score a text with a trained network, cut as the network's own corpus was.
+
+    Args:
+        loaded: what `unrolled.load` returns.
+        source: a file, .gz, directory, builtin corpus or - for standard input.
+        cold_steps: tokens of the windows that are also scored from the zero state.
+    Raises:
+        DataError: the source is missing, empty or not text. ConfigError: `cold_steps` is below 1.
+    """
+    if cold_steps < 1:
+        raise ConfigError(expected("cold", "at least 1", cold_steps))
+    data = from_json(DataConfig, loaded.config.get("data"), where="config.json data")
+    if data.shape == "auto":
+        raise CheckpointError(expected("config.json data.shape", "lines or stream", "auto"))
+    documents = read(source, tokens=loaded.tokens.kind).documents
+    split = encode_text(documents, loaded.tokens, data.shape)
+    unknown = loaded.tokens.count_unknown(split.ids)
+    return evaluate_split(loaded.model, split, shape=data.shape, unknown=unknown, cold_steps=cold_steps)
+
+
+def _row(name: str, score: Score) -> str:
+    return (
+        f"{name:>10}: {score.nats_per_token:.4f} nats/token   {score.bits_per_char:.4f} bits/char   "
+        f"perplexity {score.perplexity:,.2f}"
+    )

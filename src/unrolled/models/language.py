@@ -1,0 +1,128 @@
+"""A language model: embedding, dropout, recurrent stack, dropout, linear read-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unrolled import nn as recurrent
+from unrolled.data import Batch
+from unrolled.errors import ShapeError, expected
+from unrolled.models.init import init_linear, init_recurrent
+from unrolled.models.protocol import State
+from unrolled.spec import ModelConfig
+
+__all__ = ["LanguageModel"]
+
+LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next symbol of a sequence from all that came before.
+
+    Args:
+        config: sizes and kind; see `unrolled.spec.ModelConfig`.
+        seed: of the starting weights (see `unrolled.models.init` for their sources).
+        backend: of the recurrent stack; see `unrolled.explain`.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, backend: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.recurrent = _stack(config, backend)
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.hidden_size, config.vocab_size)
+        generator = torch.Generator().manual_seed(seed)
+        init_linear(self.embedding.weight, generator=generator)
+        init_recurrent(self.recurrent, chrono_steps=config.chrono_steps, generator=generator)
+        init_linear(self.readout.weight, generator=generator)
+        nn.init.zeros_(self.readout.bias)
+        if config.tie_weights:
+            self.readout.weight = self.embedding.weight
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the zero state of `batch_size` rows: [L, B, H], or a pair of them for an LSTM."""
+        shape = (self.config.num_layers, batch_size, self.config.hidden_size)
+        h = self.readout.bias.new_zeros(shape)
+        return (h, torch.zeros_like(h)) if self.config.cell == "lstm" else h
+
+    def hidden(
+        self, inputs: Tensor, state: State, lengths: Tensor | None = None, resets: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run the stack: inputs [T, B] → last layer's outputs [T, B, H] and the state after."""
+        y, after = self.recurrent(self.dropout(self.embedding(inputs)), state, lengths=lengths, resets=resets)
+        return self.dropout(y), after
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the logits of the next symbol and the state after.
+
+        Args:
+            inputs: [T, B] int64 ids.
+            state: as `initial_state` gives it; default zero.
+        Returns:
+            logits [T, B, V], and the state after the last step.
+        Raises:
+            ShapeError: `inputs` is not [T, B].
+        """
+        if inputs.dim() != 2:
+            raise ShapeError(expected("inputs", "[T, B]", list(inputs.shape)))
+        y, after = self.hidden(inputs, self.initial_state(inputs.shape[1]) if state is None else state)
+        return self.readout(y), after
+
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
+        """Return summed nats over the valid targets, how many they are, and the state after."""
+        y, after = self.hidden(batch.inputs, state, batch.lengths, batch.resets)
+        targets = batch.targets
+        if batch.lengths is None:
+            y, targets = y.flatten(0, 1), targets.flatten()
+        else:
+            valid = batch.valid()
+            y, targets = y[valid], targets[valid]
+        logits = self.readout(y).float()  # the softmax of a bfloat16 run is summed in float32
+        return F.cross_entropy(logits, targets, reduction="sum"), targets.numel(), after
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
+        """Return summed nats and targets; `carry` hands the state from batch to batch."""
+        was_training = self.training
+        self.eval()
+        total, count, state = 0.0, 0, None
+        try:
+            for batch in batches:
+                if state is None or not carry:
+                    state = self.initial_state(batch.inputs.shape[1])
+                nats, n, state = self.loss(batch, state)
+                total, count = total + float(nats), count + n
+        finally:
+            self.train(was_training)
+        return total, count
+
+    @torch.inference_mode()
+    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance one step: inputs [B] int64 → logits [B, V] float32 and the state after."""
+        logits, after = self(inputs.unsqueeze(0), state)
+        return logits[0].float(), after
+
+    @torch.no_grad()
+    def trajectories(self, ids: Tensor) -> list[Any]:
+        """Return every gate and state over one sequence `ids` [T]: a named tuple a layer, [T, 1, H] each."""
+        layers = self.recurrent.trajectories(self.embedding(ids.unsqueeze(1)))[2]
+        return cast(list[Any], layers)
+
+
+def _stack(config: ModelConfig, backend: str) -> Any:
+    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
+    extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
+    return LAYERS[config.cell](
+        config.embedding_size,
+        config.hidden_size,
+        config.num_layers,
+        dropout=config.dropout if config.num_layers > 1 else 0.0,
+        backend=backend,
+        **extra,
+    )

@@ -1,0 +1,168 @@
+"""The door: every argument is checked here, once, so that nothing further in has to.
+
+The small checks (`tensor`, `shape`, `alike`) are shared with the layers of `unrolled.nn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import ConfigError, DeviceError, DtypeError, ShapeError, expected
+from unrolled.ops.call import Call
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def admit(
+    op: str,
+    gates: int,
+    x: Tensor,
+    states: Mapping[str, Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    weight_hr: Tensor | None = None,
+    *,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    reverse: bool,
+    trajectories: bool,
+    nonlinearity: str = "tanh",
+) -> Call:
+    """Check everything about a call and return it; under autocast, in autocast's dtype."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise ConfigError(expected("nonlinearity", "'tanh' or 'relu'", repr(nonlinearity)))
+    weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
+    optional = {"bias_ih": bias_ih, "bias_hh": bias_hh, "weight_hr": weight_hr}
+    weights |= {name: value for name, value in optional.items() if value is not None}
+    for name, value in {"x": x, **states, **weights}.items():
+        tensor(name, value)
+    _sizes(gates, x, states, weights)
+    if x.dtype not in FLOATS:
+        raise DtypeError(expected("x", "float16, bfloat16, float32 or float64", _word(x.dtype)))
+    for name, value in {**states, **weights}.items():
+        alike(name, value, "x", x)
+    check_lengths(lengths, steps=x.shape[0], rows=x.shape[1])
+    check_resets(resets, tuple(x.shape[:2]), x)
+    cast = {name: autocast(value) for name, value in {"x": x, **states, **weights}.items()}
+    return Call(
+        op=op,
+        x=cast["x"],
+        states=tuple(cast[name] for name in states),
+        weight_ih=cast["weight_ih"],
+        weight_hh=cast["weight_hh"],
+        bias_ih=cast.get("bias_ih"),
+        bias_hh=cast.get("bias_hh"),
+        weight_hr=cast.get("weight_hr"),
+        lengths=lengths,
+        resets=resets,
+        reverse=reverse,
+        trajectories=trajectories,
+        nonlinearity=nonlinearity,
+        state_dtypes=tuple(value.dtype for value in states.values()),
+    )
+
+
+def _sizes(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """x fixes T, B and I; weight_hr, or else weight_hh, fixes H and P; the others must follow."""
+    shape("x", x, ("T", "B", "I"))
+    if x.shape[2] == 0:
+        raise ShapeError(expected("x", "[T, B, I] with I > 0", _sizes_of(x)))
+    rows = f"{gates}H" if gates > 1 else "H"
+    if "weight_hr" in weights:
+        shape("weight_hr", weights["weight_hr"], ("P", "H"))
+        projected, hidden = weights["weight_hr"].shape
+    else:
+        shape("weight_hh", weights["weight_hh"], (rows, "H"))
+        projected = hidden = weights["weight_hh"].shape[1]
+    if projected == 0 or hidden == 0:
+        name = "weight_hr" if "weight_hr" in weights else "weight_hh"
+        raise ShapeError(expected(name, "sizes above 0", _sizes_of(weights[name])))
+    shape("weight_ih", weights["weight_ih"], (gates * hidden, x.shape[2]))
+    shape("weight_hh", weights["weight_hh"], (gates * hidden, projected))
+    for name in ("bias_ih", "bias_hh"):
+        if name in weights:
+            shape(name, weights[name], (gates * hidden,))
+    for name, value in states.items():
+        shape(name, value, (x.shape[1], projected if name == "h_0" else hidden))
+
+
+def tensor(name: str, value: object) -> None:
+    """Raise DtypeError where value is no tensor."""
+    if not isinstance(value, Tensor):
+        raise DtypeError(expected(name, "a tensor", type(value).__name__))
+
+
+def shape(name: str, value: Tensor, want: Sequence[int | str]) -> None:
+    """Raise ShapeError where value's sizes differ from want; a string there names an open size."""
+    fits = value.dim() == len(want) and all(
+        isinstance(size, str) or size == got for size, got in zip(want, value.shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(expected(name, f"[{', '.join(map(str, want))}]", _sizes_of(value)))
+
+
+def alike(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Raise where value's dtype or device is not like's; dtypes that autocast unifies may differ."""
+    if value.device != like.device:
+        raise DeviceError(expected(name, f"device {like.device}, as {like_name}", str(value.device)))
+    if _dtype_within(value) != _dtype_within(like):
+        raise DtypeError(expected(name, f"{_word(like.dtype)}, as {like_name}", _word(value.dtype)))
+
+
+def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
+    """Raise where lengths is not [B] int64 on the CPU, each from 0 to T."""
+    if lengths is None:
+        return
+    tensor("lengths", lengths)
+    shape("lengths", lengths, (rows,))
+    if lengths.dtype != torch.int64:
+        raise DtypeError(expected("lengths", "int64", _word(lengths.dtype)))
+    if lengths.device.type != "cpu":
+        raise DeviceError(expected("lengths", "device cpu", str(lengths.device)))
+    if rows == 0:
+        return
+    for extreme in (int(lengths.min()), int(lengths.max())):
+        if not 0 <= extreme <= steps:
+            raise ShapeError(expected("lengths", f"values from 0 to {steps}", str(extreme)))
+
+
+def check_resets(resets: Tensor | None, want: Sequence[int], like: Tensor, like_name: str = "x") -> None:
+    """Raise where resets has not the sizes wanted, is not bool, or lies on another device than like."""
+    if resets is None:
+        return
+    tensor("resets", resets)
+    shape("resets", resets, want)
+    if resets.dtype != torch.bool:
+        raise DtypeError(expected("resets", "bool", _word(resets.dtype)))
+    if resets.device != like.device:
+        raise DeviceError(expected("resets", f"device {like.device}, as {like_name}", str(resets.device)))
+
+
+def autocast(value: Tensor) -> Tensor:
+    """Cast to autocast's dtype where autocast is on for the tensor's device, else return it as it is."""
+    return value.to(_dtype_within(value))
+
+
+def autocast_is_on(device_type: str) -> bool:
+    """Whether autocast is on here for this kind of device."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def _dtype_within(value: Tensor) -> torch.dtype:
+    """The dtype that the op computes this tensor in. As everywhere in torch, float64 is left alone."""
+    device = value.device.type
+    eligible = value.is_floating_point() and value.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if eligible and autocast_is_on(device) else value.dtype
+
+
+def _sizes_of(value: Tensor) -> str:
+    return str(list(value.shape))
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

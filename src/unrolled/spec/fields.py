@@ -1,0 +1,150 @@
+"""One place for a setting's default, bounds, help text and command-line flag.
+
+A config dataclass declares each field with `setting(...)`; its `__post_init__` calls `check(self)`; the
+command line reads the same metadata through `settings(cls)`, so a flag and a field cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, TypeVar
+
+from unrolled.errors import ConfigError, expected
+
+__all__ = ["Setting", "check", "from_json", "setting", "setting_of", "settings", "to_json"]
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of one field: its type, default, help, bounds and command-line name."""
+
+    name: str
+    type: type  # bool, int, float or str
+    optional: bool  # None is legal and means "by rule"
+    default: Any
+    help: str
+    flag: str | None  # "--hidden", or None for a field that the command line sets otherwise
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None  # an exclusive lower bound
+    below: float | None = None  # an exclusive upper bound
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds."""
+    metadata = {
+        "help": help,
+        "flag": flag,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "below": below,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def settings(cls: type) -> list[Setting]:
+    """Return every declared setting of a config class, in the order of its fields."""
+    hints = typing.get_type_hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        if "help" not in field.metadata:
+            continue  # a nested config
+        kind, optional = _plain(hints[field.name])
+        found.append(
+            Setting(name=field.name, type=kind, optional=optional, default=field.default, **field.metadata)
+        )
+    return found
+
+
+def setting_of(cls: type, name: str) -> Setting:
+    """Return one declared setting of a config class by its field's name."""
+    return next(s for s in settings(cls) if s.name == name)
+
+
+def check(config: Any) -> None:
+    """Raise ConfigError for the first field whose value has the wrong type or lies out of bounds."""
+    for s in settings(type(config)):
+        value = getattr(config, s.name)
+        if value is None and s.optional:
+            continue
+        _check_type(s, value)
+        _check_bounds(s, value)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a config as a dictionary that json can write."""
+    return dataclasses.asdict(config)
+
+
+def from_json(cls: type[T], stored: object, *, where: str = "config") -> T:
+    """Build a config from a stored dictionary, strictly: unknown and missing fields are errors."""
+    if not isinstance(stored, dict):
+        raise ConfigError(expected(where, "an object", type(stored).__name__))
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(stored) - set(fields))
+    if unknown:
+        raise ConfigError(expected(where, f"fields of {cls.__name__}", f"unknown field {unknown[0]!r}"))
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name not in stored:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise ConfigError(expected(f"{where}.{name}", "a value", "nothing"))
+            continue
+        value = stored[name]
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_json(typing.cast(type, hints[name]), value, where=f"{where}.{name}")
+        values[name] = value
+    return cls(**values)
+
+
+def _plain(hint: Any) -> tuple[type, bool]:
+    """Return (type, optional) of an annotation such as `int` or `int | None`."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        inner = [a for a in typing.get_args(hint) if a is not type(None)]
+        return inner[0], True
+    return hint, False
+
+
+def _check_type(s: Setting, value: object) -> None:
+    accepted: tuple[type, ...] = (int, float) if s.type is float else (s.type,)
+    wrong_bool = isinstance(value, bool) and s.type is not bool
+    if wrong_bool or not isinstance(value, accepted):
+        raise ConfigError(expected(s.name, f"{_article(s.type)}", repr(value)))
+
+
+def _check_bounds(s: Setting, value: Any) -> None:
+    if s.choices and value not in s.choices:
+        raise ConfigError(expected(s.name, "one of " + ", ".join(s.choices), repr(value)))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(expected(s.name, "a finite number", value))
+    if s.minimum is not None and value < s.minimum:
+        raise ConfigError(expected(s.name, f"at least {s.minimum:g}", value))
+    if s.maximum is not None and value > s.maximum:
+        raise ConfigError(expected(s.name, f"at most {s.maximum:g}", value))
+    if s.above is not None and value <= s.above:
+        raise ConfigError(expected(s.name, f"more than {s.above:g}", value))
+    if s.below is not None and value >= s.below:
+        raise ConfigError(expected(s.name, f"less than {s.below:g}", value))
+
+
+def _article(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[kind]

@@ -1,0 +1,62 @@
+"""The architecture of a trained network, and the tensors it consists of."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec.fields import check, setting
+
+__all__ = ["ModelConfig", "tensors"]
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A language model: embedding, recurrent stack, linear read-out. All sizes are known."""
+
+    vocab_size: int = setting(MISSING, "symbols in the vocabulary", minimum=2, maximum=2**24)
+    embedding_size: int = setting(MISSING, "width of a symbol's vector", minimum=1, maximum=LARGEST)
+    hidden_size: int = setting(MISSING, "units in a recurrent layer", minimum=1, maximum=LARGEST)
+    num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=1024)
+    cell: str = setting("lstm", "kind of recurrent unit", choices=("lstm", "gru", "rnn"))
+    nonlinearity: str = setting("tanh", "of the rnn cell", choices=("tanh", "relu"))
+    dropout: float = setting(0.0, "share of activations dropped while training", minimum=0, below=1)
+    tie_weights: bool = setting(False, "read-out shares the embedding's weights")
+    chrono_steps: int | None = setting(None, "longest lag that chrono initialisation aims at", minimum=2)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.tie_weights and self.embedding_size != self.hidden_size:
+            raise ConfigError(
+                expected(
+                    "tie_weights",
+                    f"embedding_size equal to hidden_size {self.hidden_size}",
+                    self.embedding_size,
+                )
+            )
+        if self.cell == "rnn" and self.chrono_steps is not None:
+            raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
+        if self.cell != "rnn" and self.nonlinearity != "tanh":
+            raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
+
+
+def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return {name: (dtype, shape)} of every tensor that `model.safetensors` holds, in a fixed order.
+
+    A tied read-out weight is stored once, under the embedding's name.
+    """
+    width, hidden, gates = config.embedding_size, config.hidden_size, GATES[config.cell]
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, width)}
+    for layer in range(config.num_layers):
+        incoming = width if layer == 0 else hidden
+        shapes[f"recurrent.weight_ih_l{layer}"] = (gates * hidden, incoming)
+        shapes[f"recurrent.weight_hh_l{layer}"] = (gates * hidden, hidden)
+        shapes[f"recurrent.bias_ih_l{layer}"] = (gates * hidden,)
+        shapes[f"recurrent.bias_hh_l{layer}"] = (gates * hidden,)
+    if not config.tie_weights:
+        shapes["readout.weight"] = (config.vocab_size, hidden)
+    shapes["readout.bias"] = (config.vocab_size,)
+    return {name: ("float32", shape) for name, shape in shapes.items()}

@@ -1,0 +1,80 @@
+"""How a model is trained. `None` means: by the sizing rule (`unrolled.train.sizing`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec.data import DataConfig
+from unrolled.spec.fields import check, setting
+
+__all__ = ["TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What `unrolled train` does; `train.run(TrainConfig(DataConfig("book.txt"), minutes=3))`."""
+
+    data: DataConfig
+    run: str | None = setting(None, "run directory; default runs/<name of the source>", flag="--run")
+    overwrite: bool = setting(False, "replace the run that the directory holds", flag="--overwrite")
+    minutes: float | None = setting(
+        None, "time budget; a calibration turns it into steps", flag="--minutes", above=0, maximum=100_000
+    )
+    epochs: int | None = setting(None, "passes over the training part", flag="--epochs", minimum=1)
+    steps: int | None = setting(None, "optimizer steps", flag="--steps", minimum=1)
+    cell: str = setting("lstm", "recurrent unit", flag="--cell", choices=("lstm", "gru", "rnn"))
+    nonlinearity: str = setting("tanh", "of --cell rnn", flag="--nonlinearity", choices=("tanh", "relu"))
+    hidden_size: int | None = setting(None, "units a layer", flag="--hidden", minimum=1, maximum=65536)
+    num_layers: int | None = setting(None, "recurrent layers", flag="--layers", minimum=1, maximum=1024)
+    embedding_size: int | None = setting(
+        None, "width of a symbol's vector; default: hidden size", flag="--embedding", minimum=1, maximum=65536
+    )
+    dropout: float | None = setting(
+        None, "share of activations dropped while training", flag="--dropout", minimum=0, below=1
+    )
+    tie_weights: bool = setting(False, "read-out shares the embedding's weights", flag="--tie")
+    chrono_steps: int | None = setting(
+        None,
+        "start gates for lags up to T steps (chrono initialisation, Tallec & Ollivier 2018)",
+        flag="--chrono",
+        minimum=2,
+    )
+    bptt_steps: int | None = setting(
+        None, "truncated-BPTT window of a stream, in tokens", flag="--bptt", minimum=1, maximum=1_000_000
+    )
+    batch_size: int | None = setting(None, "rows a step", flag="--batch", minimum=1, maximum=1_000_000)
+    learning_rate: float | None = setting(None, "peak of the schedule", flag="--lr", above=0)
+    weight_decay: float = setting(0.01, "AdamW, on matrices only", flag="--weight-decay", minimum=0)
+    clip_norm: float = setting(1.0, "largest global norm of a gradient", flag="--clip", above=0)
+    dtype: str = setting(
+        "auto",
+        "of the recurrent matrix products; auto: bfloat16 where the processor multiplies it natively",
+        flag="--dtype",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    backend: str = setting(
+        "auto", "of the recurrent layers", flag="--backend", choices=("auto", "reference", "native", "torch")
+    )
+    threads: int | None = setting(None, "torch threads; default: torch's own", flag="--threads", minimum=1,
+                                  maximum=1024)  # fmt: skip
+    seed: int = setting(0, "of weights, order, dropout and samples", flag="--seed", minimum=0,
+                        maximum=2**32 - 1)  # fmt: skip
+    save_every: int | None = setting(
+        None, "steps between checkpoints and validations; default: ten a run", flag="--save-every", minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            raise ConfigError(expected("budget", "one of minutes, epochs, steps", " and ".join(budgets)))
+        if self.cell == "rnn" and self.chrono_steps is not None:
+            raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
+        if self.cell != "rnn" and self.nonlinearity != "tanh":
+            raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
+        widths = {self.embedding_size, self.hidden_size} - {None}
+        if self.tie_weights and len(widths) > 1:
+            raise ConfigError(
+                expected("tie_weights", f"embedding_size {self.hidden_size}", self.embedding_size)
+            )

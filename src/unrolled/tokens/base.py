@@ -1,0 +1,126 @@
+"""What every vocabulary can do, and how its file looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import TokenError, expected
+
+__all__ = ["FORMAT", "UNKNOWN", "VERSION", "Decoder", "Ids", "Tokens", "check_ids", "check_symbol", "shown"]
+
+FORMAT = "unrolled-tokens"
+VERSION = 1
+UNKNOWN = "<unk>"
+
+Ids = npt.NDArray[np.int64]
+
+
+class Decoder(Protocol):
+    """Ids to text one at a time, for a terminal; the pieces joined are what `Tokens.decode` returns."""
+
+    def feed(self, token: int) -> str:
+        """Return the text that this id completes: perhaps none yet. Raises TokenError for an unknown id."""
+
+    def finish(self) -> str:
+        """Return what is still held back; the decoder then starts anew."""
+
+
+class Tokens(ABC):
+    """A vocabulary: text to ids in 0 … size − 1, and back.
+
+    `boundary` is the id of a newline, in every vocabulary: it starts and ends a line, and starts a document.
+    `unknown` is the id that a symbol outside the vocabulary becomes; None where no such symbol exists.
+    Two vocabularies are equal when their files are.
+    """
+
+    kind: ClassVar[str]
+    boundary: int
+    unknown: int | None
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of ids."""
+
+    @abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Return the ids [N] of a text; a symbol outside the vocabulary becomes `unknown`."""
+
+    @abstractmethod
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Return the text of ids [N]. Raises TokenError for an id outside 0 … size − 1."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """Return a fresh decoder that takes one id at a time."""
+
+    @abstractmethod
+    def characters_before(self, text: str, index: int) -> int:
+        """Return how many characters of `text` come before its token number `index` (0 … N)."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return what the vocabulary's file holds; `tokens.from_json` takes it back."""
+
+    def count_unknown(self, ids: npt.ArrayLike) -> int:
+        """Return how many of the ids [N] are `unknown`; 0 where every symbol is known."""
+        return 0 if self.unknown is None else int(np.count_nonzero(np.asarray(ids) == self.unknown))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the vocabulary's file, whole or not at all. Raises TokenError when it cannot be written."""
+        beside = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+        try:
+            beside.write_bytes((json.dumps(self.to_json()) + "\n").encode("ascii"))
+            os.replace(beside, path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            reason = error.strerror or type(error).__name__
+            raise TokenError(expected(os.fspath(path), "a path that can be written", reason)) from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokens) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.size))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(size={self.size})"
+
+
+def check_ids(ids: npt.ArrayLike, size: int) -> Ids:
+    """Return ids as int64 [N]. Raises TokenError naming the first that is not in 0 … size − 1."""
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise TokenError(expected("ids", "one axis [N]", f"{array.ndim} axes"))
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise TokenError(expected("ids", "whole numbers", f"{array.dtype}"))
+    outside = (array < 0) | (array >= size)
+    if outside.any():
+        raise TokenError(expected("ids", f"0 to {size - 1}", int(array[outside][0])))
+    return array.astype(np.int64)
+
+
+def check_symbol(symbol: object, where: str) -> str:
+    """Return a symbol that is a text which UTF-8 can write; else raise TokenError."""
+    if not isinstance(symbol, str):
+        raise TokenError(expected(where, "a text", shown(symbol)))
+    try:
+        symbol.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TokenError(expected(where, "text without lone surrogates", shown(symbol))) from None
+    return symbol
+
+
+def shown(value: object) -> str:
+    """Return a value's repr, cut to fit in a line."""
+    return reprlib.repr(value)

@@ -1,0 +1,91 @@
+"""One id a character."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import TokenError, expected
+from unrolled.tokens.base import FORMAT, UNKNOWN, VERSION, Ids, Tokens, check_ids, check_symbol, shown
+
+__all__ = ["CharTokens"]
+
+REPLACEMENT = 0xFFFD  # what <unk> is shown as: one character, so positions stay aligned
+
+
+class CharTokens(Tokens):
+    """A vocabulary of characters: `<unk>` (id 0), newline (id 1), then the others.
+
+    Decoding what was encoded gives the text back, except that a character outside the vocabulary comes
+    back as U+FFFD.
+    """
+
+    kind = "char"
+    boundary = 1
+    unknown = 0
+
+    def __init__(self, symbols: Sequence[str], *, where: str = "symbols") -> None:
+        """Take the symbols in the order of their ids.
+
+        Raises TokenError: not `<unk>`, newline first; a symbol that is not one character; a duplicate.
+        """
+        if list(symbols[:2]) != [UNKNOWN, "\n"]:
+            raise TokenError(expected(where, f"{[UNKNOWN, chr(10)]} first", shown(list(symbols[:2]))))
+        for index, symbol in enumerate(symbols[1:], start=1):
+            if len(check_symbol(symbol, f"{where}[{index}]")) != 1:
+                raise TokenError(expected(f"{where}[{index}]", "one character", shown(symbol)))
+        self._symbols = tuple(symbols)
+        self._codes = np.array([REPLACEMENT, *map(ord, symbols[1:])], np.uint32)
+        _check_distinct(self._codes[1:], where)
+        # from code point to id; one entry longer than the last known, and what lies beyond is clipped to it
+        self._table = np.zeros(int(self._codes[1:].max()) + 2, np.int64)
+        self._table[self._codes[1:]] = np.arange(1, len(symbols))
+
+    @classmethod
+    def build(cls, texts: Iterable[str]) -> CharTokens:
+        """Return the vocabulary of all kinds of character in the texts, in the order of code points."""
+        kinds: set[str] = set()
+        for text in texts:
+            kinds.update(text)
+        return cls([UNKNOWN, "\n", *sorted(kinds - {"\n"})])
+
+    @property
+    def size(self) -> int:
+        return len(self._symbols)
+
+    def encode(self, text: str) -> Ids:
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        return self._table.take(codes, mode="clip")
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        return self._codes[check_ids(ids, self.size)].astype("<u4").tobytes().decode("utf-32-le")
+
+    def decoder(self) -> _CharDecoder:
+        return _CharDecoder(self)
+
+    def characters_before(self, text: str, index: int) -> int:
+        return min(index, len(text))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
+
+
+class _CharDecoder:
+    def __init__(self, tokens: CharTokens) -> None:
+        self._tokens = tokens
+
+    def feed(self, token: int) -> str:
+        return self._tokens.decode([token])
+
+    def finish(self) -> str:
+        return ""
+
+
+def _check_distinct(codes: npt.NDArray[np.uint32], where: str) -> None:
+    kinds, counts = np.unique(codes, return_counts=True)
+    if (counts > 1).any():
+        symbol = chr(int(kinds[counts > 1][0]))
+        raise TokenError(expected(where, "each symbol once", f"{symbol!r} twice"))

@@ -1,0 +1,111 @@
+"""Making a vocabulary: from texts, or from its file, which may come from a stranger."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from unrolled.errors import ConfigError, TokenError, expected
+from unrolled.tokens.base import FORMAT, VERSION, Tokens, shown
+from unrolled.tokens.byte import ByteTokens
+from unrolled.tokens.char import CharTokens
+from unrolled.tokens.word import WordTokens
+
+__all__ = ["KINDS", "LARGEST_FILE", "MOST_CHARACTERS", "build", "from_json", "load"]
+
+LARGEST_FILE = 64 * 2**20  # bytes
+MOST_CHARACTERS = 512  # kinds; "auto" takes bytes beyond
+KINDS = ("char", "byte", "word")
+
+
+def build(kind: str, texts: Iterable[str], *, max_words: int = 10_000) -> Tokens:
+    """Return the vocabulary of some texts, which are read once.
+
+    Args:
+        kind: "char", "byte", "word", or "auto": char, or byte for more than 512 kinds of character.
+        texts: the whole corpus, document by document; not read for "byte".
+        max_words: for "word": the largest vocabulary, `<unk>` and newline included.
+    Raises:
+        ConfigError: another kind, or max_words below 2. TokenError: a text holds a lone surrogate.
+    """
+    if kind == "byte":
+        return ByteTokens()
+    if kind == "word":
+        return WordTokens.build(texts, max_words=max_words)
+    if kind not in ("char", "auto"):
+        raise ConfigError(expected("tokens", "one of auto, " + ", ".join(KINDS), repr(kind)))
+    tokens = CharTokens.build(texts)
+    return ByteTokens() if kind == "auto" and tokens.size - 2 > MOST_CHARACTERS else tokens
+
+
+def from_json(obj: object, *, where: str = "tokens") -> Tokens:
+    """Return the vocabulary that `Tokens.to_json` described; everything about it is checked.
+
+    Args:
+        obj: what json read. where: what a message calls it.
+    Raises:
+        TokenError: a wrong type, format or version, an unknown or a missing key, or symbols that are no
+            vocabulary.
+    """
+    if not isinstance(obj, dict):
+        raise TokenError(expected(where, "an object", type(obj).__name__))
+    fixed: tuple[tuple[str, object], ...] = (("format", FORMAT), ("version", VERSION))
+    for key, value in fixed:
+        if key not in obj or type(obj[key]) is not type(value) or obj[key] != value:
+            raise TokenError(expected(f"{where}.{key}", repr(value), _got(obj, key)))
+    kind = obj.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise TokenError(expected(f"{where}.kind", "one of " + ", ".join(KINDS), _got(obj, "kind")))
+    keys = ["format", "version", "kind"] + ([] if kind == "byte" else ["symbols"])
+    unknown = sorted(shown(key) for key in obj.keys() - set(keys))
+    if unknown:
+        raise TokenError(expected(where, "the keys " + ", ".join(keys), f"unknown key {unknown[0]}"))
+    if kind == "byte":
+        return ByteTokens()
+    symbols = obj.get("symbols")
+    if not isinstance(symbols, list):
+        raise TokenError(expected(f"{where}.symbols", "a list", _got(obj, "symbols")))
+    return (CharTokens if kind == "char" else WordTokens)(symbols, where=f"{where}.symbols")
+
+
+def load(path: str | os.PathLike[str]) -> Tokens:
+    """Return the vocabulary that `Tokens.save` wrote; nothing in the file is executed.
+
+    Raises:
+        TokenError: the file is missing, unreadable, over 64 MiB, not JSON, or not a vocabulary.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise TokenError(expected(name, "a token file", error.strerror or type(error).__name__)) from None
+    if len(data) > LARGEST_FILE:
+        raise TokenError(expected(name, f"at most {LARGEST_FILE} bytes", "a longer file"))
+    try:
+        obj = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        raise TokenError(expected(name, "a token file in JSON", _reason(error))) from None
+    return from_json(obj, where=name)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object; a key given twice is an error, not a choice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key given twice")
+    return found
+
+
+def _got(obj: dict[str, Any], key: str) -> str:
+    return shown(obj[key]) if key in obj else "nothing"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "objects nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a byte that is not UTF-8 at offset {error.start}"
+    return str(error).splitlines()[0]

@@ -1,0 +1,60 @@
+"""From minutes to steps: time a few steps on a throw-away copy of the model."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+from unrolled.models import SequenceModel, State
+from unrolled.spec import TrainConfig
+from unrolled.train.loop import Feed, take_step
+from unrolled.train.optim import make_optimizer
+
+__all__ = ["steps_within"]
+
+WARM_STEPS = 3
+LEAST_STEPS = 5
+SHARE = 0.03  # of the budget that the calibration itself may take
+MOST_SECONDS = 5.0
+RESERVE = 0.97  # a machine slows down more often than it speeds up
+
+
+def steps_within(
+    seconds: float,
+    model: SequenceModel,
+    feed: Feed,
+    validate: Callable[[], float],
+    *,
+    config: TrainConfig,
+    checks: int,
+) -> int:
+    """Return how many steps, with `checks` validations and saves among them, fit into `seconds`.
+
+    Neither the model nor the feed that is given changes; both are copied.
+    """
+    begin = time.perf_counter()
+    validate()
+    check_s = time.perf_counter() - begin
+    step_s = _seconds_a_step(model, feed, config=config, budget=min(MOST_SECONDS, SHARE * seconds))
+    left = seconds - (time.perf_counter() - begin) - (checks + 2) * check_s
+    return max(1, int(RESERVE * left / step_s))
+
+
+def _seconds_a_step(model: SequenceModel, feed: Feed, *, config: TrainConfig, budget: float) -> float:
+    trial = copy.deepcopy(model)
+    trial.train()
+    optimizer = make_optimizer(trial, lr=1e-6, weight_decay=0.0)
+    own = Feed(feed.batches)
+    state: State | None = None
+    taken: list[float] = []
+    begin = time.perf_counter()
+    while len(taken) < WARM_STEPS + LEAST_STEPS or time.perf_counter() - begin < budget:
+        start = time.perf_counter()
+        batch, fresh = own.next()
+        if fresh or state is None:
+            state = trial.initial_state(batch.inputs.shape[1])
+        _, _, _, state = take_step(trial, optimizer, batch, state, config=config, step=len(taken))
+        taken.append(time.perf_counter() - start)
+    return statistics.fmean(sorted(taken[WARM_STEPS:])[: max(1, len(taken[WARM_STEPS:]) * 9 // 10)])

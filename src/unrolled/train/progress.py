@@ -1,0 +1,80 @@
+"""The progress bar: step, epoch, loss in nats and bits, tokens per second, gradient norm, time left."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from unrolled.errors import MissingExtraError
+from unrolled.models import SequenceModel
+from unrolled.spec import TrainConfig
+from unrolled.train.observer import Observer, Row, StepRecord
+from unrolled.train.schedule import Schedule
+
+__all__ = ["ProgressBar"]
+
+SMOOTHING = 0.05  # weight of the newest step in the figures shown
+
+
+class ProgressBar(Observer):
+    """Draws on standard error: a live bar on a terminal, a line a validation elsewhere."""
+
+    def __init__(self) -> None:
+        try:
+            from rich.console import Console
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("rich: not installed; pip install 'unrolled[train]'") from error
+        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._bar: Any = None
+        self._task: Any = None
+        self._loss = self._rate = self._norm = math.nan
+
+    def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
+        if not self._console.is_terminal:
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._task = self._bar.add_task("train", total=schedule.steps, figures="")
+        self._bar.start()
+
+    def step(self, record: StepRecord) -> None:
+        self._loss = _smooth(self._loss, record.nats_per_token)
+        self._rate = _smooth(self._rate, record.tokens / max(record.seconds, 1e-9))
+        self._norm = _smooth(self._norm, record.grad_norm)
+        if self._bar is not None:
+            figures = (
+                f"epoch {record.epoch:.2f}  {self._loss:.3f} nats {self._loss / math.log(2):.3f} bits  "
+                f"{self._rate:,.0f} tok/s  |g| {self._norm:.2f}"
+            )
+            self._bar.update(self._task, completed=record.step, figures=figures)
+
+    def row(self, row: Row) -> None:
+        if row.val_nats_per_token is None:
+            return
+        trained = "" if row.train_nats_per_token is None else f"train {row.train_nats_per_token:.4f}  "
+        rate = "" if row.tokens_per_s is None else f"  {row.tokens_per_s:,.0f} tok/s"
+        self.note(
+            f"step {row.step:>6}  epoch {row.epoch:6.2f}  {trained}"
+            f"validation {row.val_nats_per_token:.4f} nats "
+            f"{row.val_nats_per_token / math.log(2):.4f} bits{rate}"
+        )
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _smooth(old: float, new: float) -> float:
+    return new if math.isnan(old) else (1 - SMOOTHING) * old + SMOOTHING * new

@@ -1,0 +1,110 @@
+"""What a run leaves for people to look at: loss.png, gates.png, samples.txt, evaluation.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unrolled import figures
+from unrolled.data import Corpus, Split
+from unrolled.models import Evaluation, LanguageModel, evaluate_split, generate
+from unrolled.train.observer import Row
+
+__all__ = ["draw_gates", "draw_loss", "evaluate", "write_samples"]
+
+COLD_STEPS = 256  # nanoGPT's window
+SENTENCE = 24  # symbols that a line needs to be worth a picture
+STRIP_TOKENS = 60
+SAMPLES = 5
+SAMPLE_TOKENS = 400
+TEMPERATURE = 0.8
+TITLES = {
+    "i": "input gate i", "f": "forget gate f", "g": "candidate g", "o": "output gate o", "c": "cell state c",
+    "h": "hidden state h", "r": "reset gate r", "z": "update gate z", "n": "candidate n",
+}  # fmt: skip
+GATES = ("i", "f", "o", "r", "z")  # sigmoids: 0 is shut, 1 is open
+
+
+def evaluate(model: LanguageModel, corpus: Corpus, path: Path) -> Evaluation:
+    """Score the whole validation part, carried and cold, and write it as JSON."""
+    cold = COLD_STEPS if corpus.shape == "stream" else None
+    found = evaluate_split(model, corpus.validation, shape=corpus.shape, cold_steps=cold)
+    stored = {**found.to_dict(), "validation_is_train": corpus.validation_is_train}
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    return found
+
+
+def draw_loss(rows: Sequence[Row], path: Path, *, best_step: int, title: str) -> None:
+    """Draw the training and validation curves."""
+    trained = [(r.step, r.train_nats_per_token) for r in rows if r.train_nats_per_token is not None]
+    checked = [(r.step, r.val_nats_per_token) for r in rows if r.val_nats_per_token is not None]
+    best = next(((s, v) for s, v in checked if s == best_step), None)
+    figures.loss(
+        path,
+        step=np.array([s for s, _ in trained]),
+        train_nats_per_token=np.array([v for _, v in trained]),
+        val_step=np.array([s for s, _ in checked]),
+        val_nats_per_token=np.array([v for _, v in checked]),
+        best=best,
+        title=title,
+    )
+
+
+def draw_gates(model: LanguageModel, corpus: Corpus, path: Path) -> None:
+    """Draw the last layer's gates and states over one held-out sentence; an RNN has no gates."""
+    if model.config.cell == "rnn":
+        return
+    ids = one_sentence(corpus.validation)
+    seen = model.trajectories(torch.from_numpy(ids))[-1]._asdict()
+    strips = {TITLES[name]: np.asarray(values[:, 0].float()) for name, values in seen.items()}
+    ranges = {TITLES[name]: (0.0, 1.0) for name in seen if name in GATES}
+    where = "a training" if corpus.validation_is_train else "a held-out"
+    figures.strips(
+        path,
+        tokens=[corpus.tokens.decode([i]) for i in ids],
+        strips=strips,
+        ranges=ranges,
+        title=f"What layer {model.config.num_layers} does over {where} sentence",
+    )
+
+
+def one_sentence(split: Split) -> npt.NDArray[np.int64]:
+    """Return the ids of the first line of at least SENTENCE symbols, else of the longest, newlines included.
+
+    Lines beyond the first 10,000 symbols are not looked at; a long one is cut at STRIP_TOKENS.
+    """
+    ids = np.asarray(split.ids[:10_000]).astype(np.int64)
+    borders = np.union1d(np.flatnonzero(ids == split.boundary), [0, len(ids) - 1])
+    sizes = np.diff(borders)
+    long = np.flatnonzero(sizes > SENTENCE)
+    begin = borders[long[0] if len(long) else sizes.argmax()]
+    end = borders[borders > begin][0]
+    return ids[begin : min(end + 1, begin + STRIP_TOKENS)]
+
+
+def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int) -> str:
+    """Write seeded samples of the model and return the first of them."""
+    boundary, unknown = corpus.tokens.boundary, corpus.tokens.unknown
+    lines = corpus.shape == "lines"
+    texts = []
+    for sample in range(SAMPLES):
+        drawn = generate(
+            model,
+            [boundary],
+            length=SAMPLE_TOKENS,
+            temperature=TEMPERATURE,
+            generator=np.random.default_rng([seed, sample]),
+            banned=() if unknown is None else (unknown,),
+            restart_at=boundary if lines else None,
+        )
+        texts.append(corpus.tokens.decode(list(drawn)).strip("\n"))
+    head = [
+        f"--- sample {i}, temperature {TEMPERATURE}, seed [{seed}, {i}]\n{t}\n" for i, t in enumerate(texts)
+    ]
+    path.write_text("\n".join(head), encoding="utf-8")
+    return texts[0]

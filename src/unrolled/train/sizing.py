@@ -1,0 +1,71 @@
+"""Which sizes a run takes when nobody says, from the corpus's size and the time budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from unrolled.data import Corpus
+from unrolled.spec import TrainConfig
+from unrolled.train.precision import choose_dtype
+
+__all__ = ["CHECKS", "Sizes", "resolve", "sizes"]
+
+CHECKS = 10  # validations and checkpoints a run
+DEFAULT_MINUTES = 3.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the rule chooses."""
+
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    batch_size: int
+    bptt_steps: int
+    learning_rate: float
+
+
+def sizes(tokens: int, minutes: float) -> Sizes:
+    """Choose sizes for a training part of so many tokens and a budget of so many minutes.
+
+    Measured on cuts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"):
+
+    | tokens | minutes | hidden x layers | dropout | batch x window | rate |
+    | --- | --- | --- | --- | --- | --- |
+    | under 3,000 | any | 128 x 1 | 0 | 10 x 32 | 5e-3 |
+    | under 50,000 | any | 128 x 2 | 0.5 | 8 x 32 | 3e-3 |
+    | under 500,000 | any | 256 x 2 | 0.3 | 16 x 64 | 3e-3 |
+    | more | under 10 | 256 x 2 | 0.1 | 16 x 64 | 3e-3 |
+    | more | 10 or more | 512 x 2 | 0.2 | 32 x 64 | 2e-3 |
+    """
+    if tokens < 3_000:
+        return Sizes(128, 1, 0.0, 10, 32, 5e-3)
+    if tokens < 50_000:
+        return Sizes(128, 2, 0.5, 8, 32, 3e-3)
+    if tokens < 500_000:
+        return Sizes(256, 2, 0.3, 16, 64, 3e-3)
+    if minutes < 10:
+        return Sizes(256, 2, 0.1, 16, 64, 3e-3)
+    return Sizes(512, 2, 0.2, 32, 64, 2e-3)
+
+
+def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
+    """Return the config with every size known; what the user set stays.
+
+    Without --minutes, --epochs or --steps the budget is 3 minutes, or 400 steps for a corpus
+    of under 3,000 tokens, which is enough to learn it by heart.
+    """
+    tokens = len(corpus.train.ids)
+    minutes, steps = config.minutes, config.steps
+    if minutes is None and config.epochs is None and steps is None:
+        minutes, steps = (None, 400) if tokens < 3_000 else (DEFAULT_MINUTES, None)
+    chosen = sizes(tokens, minutes if minutes is not None else DEFAULT_MINUTES)
+    fallback = {
+        name: getattr(chosen, name) for name in Sizes.__dataclass_fields__ if getattr(config, name) is None
+    }
+    if config.tie_weights and config.hidden_size is None and config.embedding_size is not None:
+        fallback["hidden_size"] = config.embedding_size
+    dtype = choose_dtype(config.dtype, cell=config.cell)
+    data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens.kind)
+    return replace(config, data=data, minutes=minutes, steps=steps, dtype=dtype, **fallback)

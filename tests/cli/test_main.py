@@ -1,0 +1,215 @@
+"""The command line: what it prints, and what it answers to bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unrolled.cli import main
+
+TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 20
+SMALL = ["--steps", "4", "--hidden", "8", "--layers", "1", "--batch", "4", "--bptt", "16"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "book.txt").write_text(TEXT)
+    assert main(["train", str(folder / "book.txt"), "--run", str(folder / "run"), *SMALL]) == 0
+    return folder / "run"
+
+
+def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]:
+    """Return the exit code and what was printed on standard error, which must be one line."""
+    try:
+        code = main(argv)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, f"expected one line, got {err!r}"
+    assert "Traceback" not in err
+    return code, err.strip()
+
+
+def test_training_says_what_it_decided_and_where_everything_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "book.txt").write_text(TEXT)
+    assert main(["train", str(tmp_path / "book.txt"), "--run", str(tmp_path / "run"), *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert "nats/token" in out
+    assert "bits/char" in out
+    assert f"unrolled sample {tmp_path / 'run'}" in out
+    assert "characters as stream, char tokens" in err
+
+
+def test_a_sample_starts_with_the_prompt_and_repeats_with_the_seed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = ["sample", str(trained), "--prompt", "the q", "--length", "30", "--seed", "1"]
+    assert main(argv) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("the q")
+    assert len(first) == len("the q") + 30 + 1
+    main(argv)
+    assert capsys.readouterr().out == first
+    main([*argv[:-1], "2"])
+    assert capsys.readouterr().out != first
+
+
+def test_eval_prints_carried_and_cold_scores_and_counts_the_unknown(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "other.txt").write_text("the dog wörked\nüber the fox\n")
+    assert main(["eval", str(trained), str(tmp_path / "other.txt"), "--json", "--cold", "8"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["unknown"] == 2
+    assert found["tokens"] == found["characters"] == 28
+    assert found["bits_per_char"] == pytest.approx(found["nats_per_token"] / 0.6931471805599453)
+    assert set(found["cold"]) == {"nats_per_token", "bits_per_char", "perplexity"}
+    assert main(["eval", str(trained), str(tmp_path / "other.txt")]) == 0
+    assert "2 unknown" in capsys.readouterr().out
+
+
+def test_doctor_speaks_text_and_json(capsys: pytest.CaptureFixture[str]):
+    assert main(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out
+    assert main(["doctor", "--json"]) == 0
+    assert "packages" in json.loads(capsys.readouterr().out)
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    assert "unrolled train sentences" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("unrolled 0.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--hidden", "0"], "hidden_size: expected at least 1, got 0"),
+        (["--batch", "-3"], "batch_size: expected at least 1, got -3"),
+        (["--layers", "0"], "num_layers: expected at least 1, got 0"),
+        (["--bptt", "0"], "bptt_steps: expected at least 1, got 0"),
+        (["--dropout", "1"], "dropout: expected less than 1, got 1.0"),
+        (["--lr", "nan"], "learning_rate: expected a finite number, got nan"),
+        (["--lr", "0"], "learning_rate: expected more than 0, got 0.0"),
+        (["--minutes", "-1"], "minutes: expected more than 0, got -1.0"),
+        (["--steps", "0"], "steps: expected at least 1, got 0"),
+        (["--threads", "0"], "threads: expected at least 1, got 0"),
+        (["--cell", "transformer"], "cell: expected one of lstm, gru, rnn, got 'transformer'"),
+        (["--tokens", "bpe"], "tokens: expected one of auto, char, byte, word, got 'bpe'"),
+        (
+            ["--steps", "5", "--minutes", "3"],
+            "budget: expected one of minutes, epochs, steps, got minutes and steps",
+        ),
+        (["--cell", "rnn", "--chrono", "9"], "chrono_steps: expected a gated cell (lstm, gru), got cell rnn"),
+        (["--nonlinearity", "relu"], "nonlinearity: expected cell rnn, got cell lstm"),
+        (["--tie", "--hidden", "8", "--embedding", "9"], "tie_weights: expected embedding_size 8, got 9"),
+        (
+            ["--backend", "native"],
+            "backend: expected one that this build has (auto, reference, torch), got native",
+        ),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_exit_code_2(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "a.txt").write_text(TEXT)
+    argv = ["train", str(tmp_path / "a.txt"), "--run", str(tmp_path / "run"), *flags]
+    assert said(capsys, argv) == (2, f"unrolled: {message}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"),
+    [
+        (["train"], "the following arguments are required: SOURCE"),
+        (["train", "x", "--hiden", "3"], "unrecognized arguments: --hiden 3"),
+        (["train", "x", "--hidden", "many"], "argument --hidden: invalid int value: 'many'"),
+        (["fly"], "invalid choice: 'fly'"),
+    ],
+)
+def test_a_mistyped_command_is_one_line_and_exit_code_2(
+    argv: list[str], part: str, capsys: pytest.CaptureFixture[str]
+):
+    code, line = said(capsys, argv)
+    assert code == 2
+    assert part in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected"),
+        (b"x", "expected"),
+        (b"caf\xe9 au lait\n" * 3, "--tokens byte"),
+    ],
+    ids=["empty", "one character", "latin-1"],
+)
+def test_a_file_that_is_no_text_is_one_line(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "a.txt").write_bytes(content)
+    code, line = said(capsys, ["train", str(tmp_path / "a.txt"), "--run", str(tmp_path / "run"), *SMALL])
+    assert code == 2
+    assert line.startswith("unrolled: source: expected")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--length", "0"], "length: expected at least 1, got 0"),
+        (["--seed", "-1"], "seed: expected 0 or more, got -1"),
+        (["--temperature", "-1"], "temperature: expected"),
+        (["--top-k", "0"], "top_k: expected"),
+        (["--top-p", "1.5"], "top_p: expected"),
+        (["--prompt", "Ω"], "prompt: expected symbols of the model's vocabulary, got 1 unknown: 'Ω'"),
+    ],
+)
+def test_a_bad_sample_setting_is_one_line(
+    flags: list[str], message: str, trained: Path, capsys: pytest.CaptureFixture[str]
+):
+    code, line = said(capsys, ["sample", str(trained), *flags])
+    assert code == 2
+    assert line.startswith(f"unrolled: {message}")
+
+
+def test_a_path_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for command in (["sample", str(tmp_path)], ["eval", str(tmp_path / "gone"), "sentences"]):
+        code, line = said(capsys, command)
+        assert code == 2
+        assert line.startswith(f"unrolled: {tmp_path}")
+
+
+def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    file = copy / "model" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    code, line = said(capsys, ["sample", str(copy)])
+    assert code == 2
+    assert "model.safetensors" in line
+    file.write_bytes(content[:-5])
+    code, line = said(capsys, ["sample", str(copy)])
+    assert code == 2
+    assert "model.safetensors" in line
+
+
+def test_debug_shows_the_traceback(tmp_path: Path):
+    from unrolled.errors import RunError
+
+    with pytest.raises(RunError):
+        main(["sample", str(tmp_path), "--debug"])

@@ -1,0 +1,110 @@
+"""Every public name is pinned, and documented."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from unrolled import errors
+from unrolled.cli.parser import build
+
+ROOT = Path(__file__).parents[2]
+PINNED = {
+    "unrolled": """
+        DataConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
+        doctor draw evaluate_text explain figures load models nn ops sample tokens train
+    """,
+    "unrolled.checkpoint": """
+        Contents FORMAT_VERSION Tensor clear locate mark prune read step_path taken write_model
+        write_step
+    """,
+    "unrolled.cli": """
+        main
+    """,
+    "unrolled.data": """
+        Batch Batches Corpus Document LineBatches Progress Reading SENTENCES Split StreamBatches
+        carried_windows cold_windows encode_text name_of prepare read
+    """,
+    "unrolled.doctor": """
+        Backend Report report
+    """,
+    "unrolled.draw": """
+        draw
+    """,
+    "unrolled.errors": """
+        BackendError CheckpointError ConfigError DataError DeviceError DtypeError
+        MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
+    """,
+    "unrolled.figures": """
+        loss require strips visible
+    """,
+    "unrolled.models": """
+        Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
+        evaluate_text generate load
+    """,
+    "unrolled.nn": """
+        GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain
+    """,
+    "unrolled.ops": """
+        Explanation GRUTrajectory LSTMTrajectory RNNTrajectory explain gru lstm rnn
+    """,
+    "unrolled.sample": """
+        sample
+    """,
+    "unrolled.spec": """
+        DataConfig ModelConfig Setting TrainConfig from_json setting_of settings tensors to_json
+    """,
+    "unrolled.tokens": """
+        ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
+    """,
+    "unrolled.train": """
+        Observer Result Row Schedule StepRecord native_bfloat16 resolve run
+    """,
+}
+ROOMS = sorted(PINNED)
+PAGES = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_public_names_of_a_room_are_those_pinned_here(room: str):
+    found = sorted(importlib.import_module(room).__all__)
+    assert found == sorted(PINNED[room].split()), "public names changed: pin them here and run `make docs`"
+
+
+def test_every_room_is_pinned():
+    assert set(PAGES["rooms"]()) == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_exists_and_has_a_docstring(room: str):
+    module = importlib.import_module(room)
+    assert module.__doc__
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert thing.__doc__, f"{room}.{name} has no docstring"
+            assert not thing.__doc__.startswith(f"{name}("), f"{room}.{name}: generated, says nothing"
+
+
+def test_the_exception_tree_draws_every_error():
+    drawn = errors.__doc__ or ""
+    for name, thing in vars(errors).items():
+        if inspect.isclass(thing) and issubclass(thing, errors.UnrolledError):
+            assert re.search(rf"\b{name}\b {{3,}}\S", drawn), f"errors.py does not draw {name}"
+            assert name in errors.__all__
+
+
+def test_every_flag_has_a_help_text():
+    for command, parser in PAGES["subparsers"](build()).items():
+        for action in parser._actions:
+            assert action.help, f"unrolled {command} {action.dest}: no help text"
+
+
+@pytest.mark.parametrize(("file", "page"), [("cli.md", "command_line"), ("api.md", "names")])
+def test_the_pages_of_names_and_flags_are_those_that_the_code_gives(file: str, page: str):
+    assert (ROOT / "docs" / file).read_text(encoding="utf-8") == PAGES[page](), "run `make docs`"

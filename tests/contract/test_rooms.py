@@ -1,0 +1,78 @@
+"""The rooms of the design: who may import whom, function-local imports included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import unrolled
+
+PACKAGE = Path(unrolled.__file__).parent
+LEVELS = [
+    {"errors"},  # the design draws both on level 0; spec raises ConfigError, so errors lies below it
+    {"spec"},
+    {"kernels", "tokens", "checkpoint", "draw", "figures"},
+    {"ops", "data", "stream"},
+    {"nn"},
+    {"models"},
+    {"train", "sample", "probe", "export"},
+    {"lab", "serve", "studio", "doctor"},
+    {"cli"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+TORCH_FREE = {"errors", "spec", "kernels", "tokens", "checkpoint", "draw", "figures", "stream"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """Return the room that a file belongs to; the package's own __init__ and __main__ are the front door."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "front door" if first in ("__init__", "__main__") else first
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """Return (line, dotted name) of every import in a file, at any depth of indentation."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: expected an absolute import"
+            base = node.module or ""
+            if base == "unrolled":
+                found += [(node.lineno, f"unrolled.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, base))
+    return found
+
+
+def test_every_file_belongs_to_a_room_of_the_design():
+    unknown = {room_of(p) for p in FILES} - set(LEVEL) - {"front door"}
+    assert not unknown, f"rooms that DESIGN.md does not know: {unknown}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_of_a_lower_level(path: Path):
+    room = room_of(path)
+    if room == "front door":
+        return
+    for line, name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "unrolled" or len(parts) == 1 or parts[1] == room or parts[1].startswith("__"):
+            continue
+        assert LEVEL[parts[1]] < LEVEL[room], f"{path.name}:{line}: {room} imports {parts[1]}"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_a_torch_free_room_never_imports_torch(path: Path):
+    assert not [line for line, name in imports(path) if name.partition(".")[0] == "torch"]
+
+
+def test_the_rule_sees_an_import_inside_a_function(tmp_path: Path):
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from unrolled.cli import main\n    return main\n")
+    assert imports(file) == [(2, "unrolled.cli")]

@@ -1,0 +1,193 @@
+"""Pictures: a whole file or none, the same bytes for the same arrays, and every sign can be drawn."""
+
+import os
+import stat
+import sys
+
+import numpy as np
+import pytest
+
+from unrolled import figures
+from unrolled.errors import MissingExtraError, RunError, ShapeError
+
+pytest.importorskip("matplotlib")
+
+CURVES = {
+    "step": np.arange(1, 101),
+    "train_nats_per_token": 2 + np.exp(-np.arange(100) / 20),
+    "val_step": [0, 50, 100],
+    "val_nats_per_token": [3.0, 2.1, 2.2],
+}
+HEAT = {
+    "tokens": list("to be\n"),
+    "strips": {"forget gate f": np.full((6, 4), 0.5), "cell state c": np.linspace(-2, 2, 24).reshape(6, 4)},
+    "ranges": {"forget gate f": (0.0, 1.0)},
+}
+
+
+def draw_loss(path, **changes):
+    figures.loss(path, **(CURVES | changes))
+
+
+def draw_strips(path, **changes):
+    figures.strips(path, **(HEAT | changes))
+
+
+DRAWINGS = {"loss": draw_loss, "strips": draw_strips}
+
+
+def pixels(path):
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_picture_is_a_png_of_the_same_bytes_each_time(tmp_path, name):
+    DRAWINGS[name](tmp_path / "a.png")
+    DRAWINGS[name](tmp_path / "b.png")
+    first = (tmp_path / "a.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert first == (tmp_path / "b.png").read_bytes()
+    assert pixels(tmp_path / "a.png").std() > 0.01
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_picture_replaces_the_old_one_and_leaves_nothing_beside(tmp_path, name):
+    (tmp_path / "a.png").write_bytes(b"old")
+    before = os.umask(0o022)
+    try:
+        DRAWINGS[name](str(tmp_path / "a.png"))
+    finally:
+        os.umask(before)
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_directory_that_is_missing_is_one_line(tmp_path, name):
+    with pytest.raises(RunError, match="No such file") as caught:
+        DRAWINGS[name](tmp_path / "missing" / "a.png")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_failed_write_keeps_the_old_picture(tmp_path, name, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    monkeypatch.setattr("unrolled.figures.canvas.os.replace", full)
+    with pytest.raises(RunError, match="No space left"):
+        DRAWINGS[name](tmp_path / "a.png")
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("draw", [*DRAWINGS.values(), lambda _: figures.require()])
+def test_a_missing_matplotlib_names_the_extra(tmp_path, monkeypatch, draw):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'unrolled\[train\]'"):
+        draw(tmp_path / "a.png")
+
+
+def test_pyplot_stays_out_of_it(tmp_path):
+    import subprocess
+
+    code = (
+        "import sys; from unrolled import figures; assert 'matplotlib' not in sys.modules; "
+        "figures.loss(sys.argv[1], step=[1], train_nats_per_token=[1], val_step=[], val_nats_per_token=[]); "
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)
+
+
+def test_the_settings_of_the_caller_come_back(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw_loss(tmp_path / "a.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": [], "train_nats_per_token": []},
+        {"val_step": [], "val_nats_per_token": []},
+        {"step": [], "train_nats_per_token": [], "val_step": [], "val_nats_per_token": []},
+        {"step": [1], "train_nats_per_token": [2.0], "val_step": [0], "val_nats_per_token": [4.0]},
+        {"train_nats_per_token": np.full(100, np.nan)},
+        {"val_nats_per_token": [3.0, np.inf, 2.0]},
+        {"best": (50, 2.1), "title": "cost in $ and $ of 字"},
+    ],
+)
+def test_short_empty_and_broken_curves_are_drawn(tmp_path, changes):
+    draw_loss(tmp_path / "a.png", **changes)
+    assert (tmp_path / "a.png").exists()
+
+
+def test_curves_of_unequal_length_are_refused(tmp_path):
+    with pytest.raises(ShapeError, match=r"val_nats_per_token: expected \[N\] as its steps \[3\], got \[2\]"):
+        draw_loss(tmp_path / "a.png", val_nats_per_token=[1.0, 2.0])
+
+
+def test_the_smoothed_curve_keeps_a_straight_line_and_the_first_value():
+    from unrolled.figures.curves import _smoothed
+
+    x = np.arange(1000.0)
+    steps, line = _smoothed((x, 3 - x / 500))
+    assert steps is x
+    np.testing.assert_allclose(line[:980], (3 - x / 500)[:980])
+    assert _smoothed((x, np.cos(x)))[1][0] == 1.0
+
+
+@pytest.mark.parametrize(("count", "units"), [(1, 1), (2, 300), (20, 7), (120, 64), (400, 129)])
+def test_strips_of_every_size_are_drawn(tmp_path, count, units):
+    values = np.random.default_rng(0).normal(size=(count, units))
+    draw_strips(tmp_path / "a.png", tokens=["x"] * count, strips={"h": values}, ranges=None)
+    assert (tmp_path / "a.png").exists()
+
+
+def test_tokens_that_no_font_has_are_drawn_as_code_points(tmp_path):
+    tokens = ["字", "\t", "\x00", "", "$x$", "\ud800", "a very long word of a corpus"]
+    draw_strips(tmp_path / "a.png", tokens=tokens, strips={"h": np.zeros((7, 3))}, title="$字$\n")
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("token", "label"),
+    [("a", "a"), (" ", "␣"), ("\n", "⏎"), ("\t", "⇥"), (" the", "␣the"), ("字", "U+5B57"), ("ä", "ä"),
+     ("a long long word", "a␣long␣long…"), ("", "∅"), ("\x07", "U+0007")],
+)  # fmt: skip
+def test_white_space_and_unknown_signs_are_visible(token, label):
+    assert figures.visible(token) == label
+
+
+def test_a_row_is_the_same_unit_in_every_strip():
+    from unrolled.figures.heat import _order
+
+    state = np.array([[-1.0, 2.0, 0.5]])
+    order = _order({"f": np.array([[0.9, 0.1, 0.2]]), "c": state}, {"f": (0, 1), "c": (-2, 2)})
+    assert list(order[3]) == [1, 2, 0]
+
+
+def test_values_that_are_not_finite_do_not_spoil_the_colours(tmp_path):
+    values = np.array([[np.nan, 1.0], [np.inf, -1.0]])
+    draw_strips(tmp_path / "a.png", tokens=["a", "b"], strips={"h": values}, ranges=None)
+
+
+@pytest.mark.parametrize(
+    ("strips", "match"),
+    [({}, "at least one"), ({"h": np.zeros((5, 2))}, r"\[6, units\].*got \[5, 2\]"),
+     ({"h": np.zeros(6)}, r"got \[6\]"), ({"h": np.zeros((6, 0))}, r"got \[6, 0\]")],
+)  # fmt: skip
+def test_strips_of_a_wrong_shape_are_refused(tmp_path, strips, match):
+    with pytest.raises(ShapeError, match=match):
+        draw_strips(tmp_path / "a.png", strips=strips)
+
+
+def test_a_caption_stands_beside_the_name(tmp_path):
+    draw_strips(tmp_path / "a.png")
+    draw_strips(tmp_path / "b.png", captions={"forget gate f": "1 keeps"})
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()

@@ -1,0 +1,165 @@
+"""Every argument of every layer and cell, wrong in every way: one line, and the right class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nn_cases import KINDS
+from torch.nn.utils.rnn import pack_sequence
+
+from unrolled import nn
+from unrolled.errors import BackendError, DeviceError, DtypeError, ShapeError
+
+CELLS = ("RNNCell", "LSTMCell", "GRUCell")
+X = torch.randn(5, 2, 3)
+
+
+def refused(error, message, call):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == message
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_input_is_refused(kind):
+    layer, first = getattr(nn, kind)(3, 4), getattr(nn, kind)(3, 4, batch_first=True)
+
+    def bad(error, message, value, layer=layer):
+        refused(error, f"input: expected {message}", lambda: layer(value))
+
+    bad(ShapeError, "[T, B, 3] or [T, 3], got [5, 2, 4]", torch.randn(5, 2, 4))
+    bad(ShapeError, "[T, B, 3] or [T, 3], got [5, 4]", torch.randn(5, 4))
+    bad(ShapeError, "[T, B, 3] or [T, 3], got [3]", torch.randn(3))
+    bad(ShapeError, "[B, T, 3] or [T, 3], got [1, 5, 2, 3]", torch.randn(1, 5, 2, 3), layer=first)
+    bad(DtypeError, "float32, as weight_ih_l0, got float64", X.double())
+    bad(DtypeError, "float32, as weight_ih_l0, got int64", X.long())
+    bad(DeviceError, "device cpu, as weight_ih_l0, got meta", X.to("meta"))
+    bad(DtypeError, "a tensor or a PackedSequence, got list", X.tolist())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        bad(DtypeError, "float32, as weight_ih_l0, got int64", X.long())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_packed_input_is_refused(kind):
+    layer = getattr(nn, kind)(3, 4)
+    rows = pack_sequence([torch.randn(5, 3), torch.randn(2, 3)])
+    wide = pack_sequence([torch.randn(5, 4)])
+    refused(ShapeError, "input.data: expected [n, 3], got [5, 4]", lambda: layer(wide))
+    message = "input.data: expected float32, as weight_ih_l0, got float64"
+    refused(DtypeError, message, lambda: layer(rows.double()))
+    message = "lengths: expected None with a PackedSequence, got list"
+    refused(ShapeError, message, lambda: layer(rows, lengths=[5, 2]))
+    message = "resets: expected [5, 2], got [2, 5]"
+    refused(ShapeError, message, lambda: layer(rows, resets=torch.zeros(2, 5, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_lengths_are_refused(kind):
+    layer = getattr(nn, kind)(3, 4, num_layers=2)
+
+    def bad(error, message, lengths, x=X):
+        refused(error, f"lengths: expected {message}", lambda: layer(x, lengths=lengths))
+
+    bad(ShapeError, "[2], got [3]", [5, 2, 1])
+    bad(ShapeError, "values from 0 to 5, got 6", [6, 1])
+    bad(ShapeError, "values from 0 to 5, got -1", torch.tensor([-1, 1]))
+    bad(DtypeError, "int64, got a float in a list", [5.0, 2.0])
+    bad(DtypeError, "int64, got a bool in a list", [True, False])
+    bad(DtypeError, "int64, got int32", torch.tensor([5, 2], dtype=torch.int32))
+    bad(DtypeError, "a tensor or a list of int, got int", 5)
+    bad(DeviceError, "device cpu, got meta", torch.ones(2, dtype=torch.int64, device="meta"))
+    bad(ShapeError, "None with an unbatched input, got list", [5], x=X[:, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_resets_are_refused(kind):
+    layer, first = getattr(nn, kind)(3, 4), getattr(nn, kind)(3, 4, batch_first=True)
+
+    def bad(error, message, resets, layer=layer, x=X):
+        refused(error, f"resets: expected {message}", lambda: layer(x, resets=resets))
+
+    flags = torch.zeros(5, 2, dtype=torch.bool)
+    bad(ShapeError, "[5, 2], got [2, 5]", flags.T)
+    bad(ShapeError, "[2, 5], got [5, 2]", flags, layer=first, x=X.transpose(0, 1))
+    bad(ShapeError, "[5], got [5, 2]", flags, x=X[:, 0])
+    bad(DtypeError, "bool, got float32", flags.float())
+    bad(DeviceError, "device cpu, as input, got meta", flags.to("meta"))
+    bad(DtypeError, "a tensor, got list", flags.tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_state_is_refused(kind):
+    layer = getattr(nn, kind)(3, 4, num_layers=2, bidirectional=True)
+    good = torch.zeros(4, 2, 4)
+
+    def bad(error, message, h_0, x=X):
+        hx = (h_0, good) if kind == "LSTM" else h_0
+        refused(error, f"h_0: expected {message}", lambda: layer(x, hx))
+
+    bad(ShapeError, "[4, 2, 4], got [4, 2, 5]", torch.zeros(4, 2, 5))
+    bad(ShapeError, "[4, 2, 4], got [1, 2, 4]", torch.zeros(1, 2, 4))
+    bad(ShapeError, "[4, 2, 4], got [4, 4]", torch.zeros(4, 4))
+    bad(ShapeError, "[4, 4], got [4, 2, 4]", good, x=X[:, 0])
+    bad(DtypeError, "float32, as weight_ih_l0, got float64", good.double())
+    bad(DeviceError, "device cpu, as weight_ih_l0, got meta", good.to("meta"))
+    if kind != "LSTM":
+        refused(DtypeError, "h_0: expected a tensor, got tuple", lambda: layer(X, (good, good)))
+
+
+def test_a_wrong_pair_of_states_is_refused():
+    layer = nn.LSTM(3, 4, proj_size=2)
+    h_0, c_0 = torch.zeros(1, 2, 2), torch.zeros(1, 2, 4)
+    refused(DtypeError, "hx: expected a pair (h_0, c_0), got Tensor", lambda: layer(X, h_0))
+    refused(DtypeError, "hx: expected a pair (h_0, c_0), got 3 values", lambda: layer(X, (h_0, c_0, c_0)))
+    refused(ShapeError, "h_0: expected [1, 2, 2], got [1, 2, 4]", lambda: layer(X, (c_0, c_0)))
+    refused(ShapeError, "c_0: expected [1, 2, 4], got [1, 2, 2]", lambda: layer(X, (h_0, h_0)))
+    refused(DtypeError, "c_0: expected a tensor, got NoneType", lambda: layer(X, (h_0, None)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_backend_that_cannot_run_is_refused(kind):
+    names = "'auto', 'native', 'reference', 'torch'"
+    message = f"backend: expected one of {names}, got 'cudnn'"
+    refused(BackendError, message, lambda: getattr(nn, kind)(3, 4, backend="cudnn"))
+    layer = getattr(nn, kind)(3, 4, backend="native")
+    message = "backend: expected one that can run this call, got 'native': this build has no native kernels"
+    refused(BackendError, message, lambda: layer(X))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_refuses_wrong_input_and_resets(kind):
+    cell = getattr(nn, kind)(3, 4)
+    x = X[0]
+
+    def bad(error, message, value, **options):
+        refused(error, message, lambda: cell(value, **options))
+
+    bad(ShapeError, "input: expected [B, 3] or [3], got [2, 4]", torch.randn(2, 4))
+    bad(ShapeError, "input: expected [B, 3] or [3], got [5, 2, 3]", X)
+    bad(DtypeError, "input: expected float32, as weight_ih, got int64", x.long())
+    bad(DeviceError, "input: expected device cpu, as weight_ih, got meta", x.to("meta"))
+    bad(DtypeError, "input: expected a tensor, got NoneType", None)
+    bad(ShapeError, "resets: expected [2], got [3]", x, resets=torch.zeros(3, dtype=torch.bool))
+    bad(ShapeError, "resets: expected [], got [1]", x[0], resets=torch.zeros(1, dtype=torch.bool))
+    bad(DtypeError, "resets: expected bool, got int64", x, resets=torch.zeros(2, dtype=torch.int64))
+    elsewhere = torch.zeros(2, dtype=torch.bool, device="meta")
+    bad(DeviceError, "resets: expected device cpu, as input, got meta", x, resets=elsewhere)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_refuses_a_wrong_state(kind):
+    cell, name = getattr(nn, kind)(3, 4), "h_0" if kind == "LSTMCell" else "hx"
+    good = torch.zeros(2, 4)
+
+    def bad(error, message, state, x=X[0]):
+        hx = (state, good) if kind == "LSTMCell" else state
+        refused(error, f"{name}: expected {message}", lambda: cell(x, hx))
+
+    bad(ShapeError, "[2, 4], got [2, 5]", torch.zeros(2, 5))
+    bad(ShapeError, "[2, 4], got [4]", torch.zeros(4))
+    bad(ShapeError, "[4], got [2, 4]", good, x=X[0, 0])
+    bad(DtypeError, "float32, as weight_ih, got float64", good.double())
+    bad(DeviceError, "device cpu, as weight_ih, got meta", good.to("meta"))
+    if kind == "LSTMCell":
+        refused(DtypeError, "hx: expected a pair (h_0, c_0), got Tensor", lambda: cell(X[0], good))

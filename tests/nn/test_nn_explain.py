@@ -1,0 +1,48 @@
+"""`explain` for a layer: a line per layer and direction."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_sequence
+
+from unrolled import nn, ops
+from unrolled.errors import DtypeError, ShapeError
+
+DIRECT = "full rows without resets inside go to torch's kernel in one direct call"
+PACKED = "rows cut into segments at lengths and resets go to torch's kernel as one packed batch"
+
+
+def test_every_layer_and_direction_is_explained():
+    layer = nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2)
+    got = nn.explain(layer, torch.randn(5, 2, 3))
+    assert list(got.calls) == ["l0", "l0_reverse", "l1", "l1_reverse"]
+    assert all(isinstance(call, ops.Explanation) for call in got.calls.values())
+    lines = str(got).splitlines()
+    assert lines[0] == "LSTM(3, 4, proj_size=2, num_layers=2, bidirectional=True)"
+    assert lines[1].startswith("  l0: lstm runs on torch: ")
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_the_reason_follows_the_input(kind):
+    layer = getattr(nn, kind)(3, 4, num_layers=2)
+    x = torch.randn(5, 2, 3)
+    assert {call.reason for call in nn.explain(layer, x).calls.values()} == {DIRECT}
+    assert {call.reason for call in nn.explain(layer, x, lengths=[5, 2]).calls.values()} == {PACKED}
+    rows = pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+    assert {call.reason for call in nn.explain(layer, rows).calls.values()} == {PACKED}
+    layer.backend = "reference"
+    assert {call.backend for call in nn.explain(layer, x).calls.values()} == {"reference"}
+
+
+def test_explain_runs_nothing_and_checks_what_the_call_would_check():
+    layer = nn.GRU(3, 4)
+    with pytest.raises(ShapeError) as shape:
+        nn.explain(layer, torch.randn(5, 2, 4))
+    assert str(shape.value) == "input: expected [T, B, 3] or [T, 3], got [5, 2, 4]"
+    with pytest.raises(DtypeError) as caught:
+        nn.explain(torch.nn.GRU(3, 4), torch.randn(5, 2, 3))
+    assert (
+        str(caught.value) == "layer: expected an unrolled.nn RNN, LSTM or GRU, got torch.nn.modules.rnn.GRU"
+    )

@@ -1,0 +1,226 @@
+"""Our layers give torch.nn's results, whatever the options and the form of the input."""
+
+# T and B are the axes' names in the design
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle  # noqa: TID251  # users pickle modules, whatever we do
+
+import pytest
+import torch
+from nn_cases import KINDS, assert_same, flat, pair, state_for
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+
+from unrolled import nn, ops
+
+OPTIONS = [
+    {"num_layers": layers, "bias": bias, "batch_first": first, "bidirectional": both}
+    for layers, bias, first, both in itertools.product((1, 3), (True, False), (True, False), (True, False))
+]
+EVERY = [(kind, options) for kind in KINDS for options in OPTIONS]
+EVERY += [("LSTM", options | {"proj_size": 2}) for options in OPTIONS]
+EVERY += [("RNN", options | {"nonlinearity": "relu"}) for options in OPTIONS[:4]]
+
+T, B, I, H = 6, 4, 3, 5  # noqa: E741
+LENGTHS = torch.tensor([4, 6, 1, 3])
+
+
+def drawn(*shape, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def leaves(layer, *tensors):
+    return [*tensors, *layer.parameters()]
+
+
+@pytest.mark.parametrize("form", ["batched", "unbatched", "no state"])
+@pytest.mark.parametrize(("kind", "options"), EVERY)
+def test_every_option_gives_torchs_results(kind, options, form):
+    theirs, ours = pair(kind, I, H, **options)
+    x = drawn(T, I) if form == "unbatched" else drawn(B, T, I) if options["batch_first"] else drawn(T, B, I)
+    hx = None if form == "no state" else state_for(theirs, None if form == "unbatched" else B)
+    states = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+    got, want = ours(x, hx), theirs(x, hx)
+    assert type(got[1]) is type(want[1])
+    assert_same(got, want, leaves(ours, x, *states), leaves(theirs, x, *states))
+
+
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+@pytest.mark.parametrize(("kind", "options"), EVERY)
+def test_a_packed_sequence_gives_torchs_results(kind, options, enforce_sorted):
+    theirs, ours = pair(kind, I, H, **options)
+    x, hx = drawn(T, B, I), state_for(theirs, B)
+    lengths = LENGTHS.sort(descending=True)[0] if enforce_sorted else LENGTHS
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=enforce_sorted)
+    got, want = ours(packed, hx), theirs(packed, hx)
+    assert isinstance(got[0], PackedSequence)
+    for field in ("batch_sizes", "sorted_indices", "unsorted_indices"):
+        left, right = getattr(got[0], field), getattr(want[0], field)
+        assert (left is None and right is None) or torch.equal(left, right)
+    states = hx if isinstance(hx, tuple) else (hx,)
+    assert_same(got, want, leaves(ours, x, *states), leaves(theirs, x, *states))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths_give_what_a_packed_sequence_gives(kind, batch_first):
+    theirs, ours = pair(kind, I, H, num_layers=2, bidirectional=True, batch_first=batch_first)
+    x = drawn(B, T, I) if batch_first else drawn(T, B, I)
+    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False, batch_first=batch_first)
+    output, state = theirs(packed)
+    want = (pad_packed_sequence(output, batch_first=batch_first)[0], state)
+    for lengths in (LENGTHS, LENGTHS.tolist(), tuple(LENGTHS.tolist())):
+        assert_same(ours(x, lengths=lengths), want, leaves(ours, x), leaves(theirs, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resets_have_the_layout_of_the_input(kind):
+    _, time_first = pair(kind, I, H, num_layers=2, bidirectional=True)
+    _, rows_first = pair(kind, I, H, num_layers=2, bidirectional=True, batch_first=True)
+    x, resets = drawn(T, B, I), torch.rand(T, B, generator=torch.Generator().manual_seed(0)) < 0.3
+    want, state = time_first(x, lengths=LENGTHS, resets=resets)
+    got, rows_state = rows_first(x.transpose(0, 1), lengths=LENGTHS, resets=resets.T)
+    torch.testing.assert_close(got.transpose(0, 1), want)
+    torch.testing.assert_close(rows_state, state)
+    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+    for layer in (time_first, rows_first):
+        from_packed, packed_state = layer(packed, resets=resets)
+        torch.testing.assert_close(pad_packed_sequence(from_packed)[0], want)
+        torch.testing.assert_close(packed_state, state)
+    for row in range(B):
+        alone, _ = time_first(x[: LENGTHS[row], row], resets=resets[: LENGTHS[row], row])
+        torch.testing.assert_close(alone, want[: LENGTHS[row], row])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reset_in_every_layer_equals_a_fresh_call_of_torchs_stack(kind):
+    theirs, ours = pair(kind, I, H, num_layers=3)
+    x, resets = drawn(T, B, I), torch.zeros(T, B, dtype=torch.bool)
+    resets[2] = True
+    want = torch.cat([theirs(x[:2])[0], theirs(x[2:])[0]])
+    assert_same(ours(x, resets=resets), (want, theirs(x[2:])[1]), leaves(ours, x), leaves(theirs, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_between_layers_is_torchs_for_the_same_seed(kind):
+    with_dropout = {"num_layers": 3, "dropout": 0.5, "bidirectional": True}
+    theirs, ours = pair(kind, I, H, **with_dropout)
+    x = drawn(T, B, I)
+    torch.manual_seed(5)
+    want = theirs(x)
+    torch.manual_seed(5)
+    got = ours(x)
+    torch.testing.assert_close(flat(got), flat(want))
+    without, _ = pair(kind, I, H, num_layers=3, bidirectional=True)
+    assert not torch.allclose(got[0], without(x)[0])
+    torch.testing.assert_close(flat(ours.eval()(x)), flat(theirs.eval()(x)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_steps_no_rows_and_no_lengths_leave_the_state(kind):
+    _, ours = pair(kind, I, H, num_layers=2, bidirectional=True)
+    for steps, rows, lengths in ((0, 3, None), (4, 0, None), (4, 3, [0, 0, 0])):
+        hx = state_for(ours, rows)
+        output, state = ours(drawn(steps, rows, I), hx, lengths=lengths)
+        assert output.shape == (steps, rows, 2 * H)
+        assert not output.any()
+        torch.testing.assert_close(state, hx)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_are_torchs_by_type_state_dict_and_print(kind):
+    theirs, ours = pair(kind, I, H, 2, bidirectional=True)
+    assert isinstance(ours, getattr(torch.nn, kind))
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    asked = getattr(nn, kind)(I, H, backend="reference")
+    assert repr(asked) == f"{kind}(3, 5, backend='reference')"
+    torch.manual_seed(0)
+    mine = getattr(nn, kind)(I, H)
+    torch.manual_seed(0)
+    assert torch.equal(mine.weight_hh_l0, getattr(torch.nn, kind)(I, H).weight_hh_l0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_survive_deepcopy_pickle_and_changes_of_dtype(kind):
+    ours = getattr(nn, kind)(I, H, num_layers=2, backend="reference")
+    x = drawn(T, B, I).detach().float()
+    want = ours(x)[0]
+    for again in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):  # noqa: S301
+        assert type(again) is type(ours)
+        assert again.backend == "reference"
+        assert torch.equal(again(x)[0], want)
+    assert ours.to(torch.float64)(x.double())[0].dtype == torch.float64
+    assert ours.to(torch.bfloat16)(x.bfloat16())[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_functional_call_runs_with_the_weights_that_it_is_given(kind):
+    theirs, ours = pair(kind, I, H)
+    x = drawn(T, B, I)
+    other = {name: 2 * value for name, value in theirs.named_parameters()}
+    doubled, _ = pair(kind, I, H)
+    doubled.load_state_dict(other)
+    torch.testing.assert_close(torch.func.functional_call(ours, other, (x,))[0], doubled(x)[0])
+    stacked = {name: torch.stack([value, 2 * value]) for name, value in theirs.named_parameters()}
+    both = torch.vmap(lambda weights: torch.func.functional_call(ours, weights, (x,))[0])(stacked)
+    torch.testing.assert_close(both, torch.stack([theirs(x)[0], doubled(x)[0]]))
+
+
+def test_weight_norms_hooks_and_parametrisations_work():
+    theirs, ours = pair("LSTM", I, H)
+    x = drawn(T, B, I)
+    for layer in (theirs, ours):
+        with pytest.warns(FutureWarning, match="deprecated"):
+            torch.nn.utils.weight_norm(layer, "weight_hh_l0")
+        with torch.no_grad():
+            layer.weight_hh_l0_g.mul_(0.5)
+    assert_same(ours(x), theirs(x), leaves(ours, x), leaves(theirs, x))
+
+    theirs, ours = pair("LSTM", I, H)
+    for layer in (theirs, ours):
+        torch.nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0")
+        with torch.no_grad():
+            layer.parametrizations.weight_hh_l0.original0.mul_(0.5)
+    assert_same(ours(x), theirs(x), leaves(ours, x), leaves(theirs, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_gives_an_output_in_bfloat16_and_a_state_that_any_call_takes(kind):
+    layer = getattr(nn, kind)(I, H, num_layers=2, bidirectional=True)
+    x = drawn(T, B, I).detach().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, state = layer(x)
+        again, state = layer(x.bfloat16(), state, lengths=LENGTHS)
+    assert (output.dtype, again.dtype) == (torch.bfloat16, torch.bfloat16)
+    layer(x, state)
+    again.float().sum().backward()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_trajectories_come_for_every_layer_and_direction(kind, batch_first):
+    theirs, ours = pair(kind, I, H, num_layers=2, bidirectional=True, batch_first=batch_first)
+    ours.backend = "torch"  # the recording runs where it can, whatever the layer asks for
+    x = drawn(B, T, I) if batch_first else drawn(T, B, I)
+    output, state, traces = ours.trajectories(x)
+    torch.testing.assert_close(flat((output, state)), flat(theirs(x)))
+    assert [type(trace) for trace in traces] == [getattr(ops, f"{kind}Trajectory")] * 4
+    time_first = output.transpose(0, 1) if batch_first else output
+    torch.testing.assert_close(torch.cat([traces[2].h, traces[3].h], dim=-1), time_first)
+    torch.testing.assert_close(traces[0].h[-1], flat((output, state))[1][0])
+    unbatched, _, traces = ours.trajectories(drawn(T, I), lengths=None)
+    assert unbatched.shape == (T, 2 * H)
+    assert traces[0].h.shape == (T, 1, H)
+
+
+def test_a_pack_of_sequences_comes_back_in_order():
+    _, ours = pair("GRU", I, H)
+    rows = [drawn(length, I, seed=length) for length in (2, 5, 3)]
+    output, _ = ours(pack_sequence(rows, enforce_sorted=False))
+    for row, got in zip(rows, torch.nn.utils.rnn.unpack_sequence(output), strict=True):
+        torch.testing.assert_close(got, ours(row)[0])

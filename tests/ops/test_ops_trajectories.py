@@ -1,0 +1,102 @@
+"""Trajectories: the gates and states are the ones that made y, and gradients flow through them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ops_cases import VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged
+
+from unrolled import ops
+from unrolled.errors import BackendError
+
+T, B, H = 7, 4, 4
+
+
+def before(states, first, resets):
+    """The state that each step started from, where every row is full."""
+    shifted = torch.cat([first[None], states[:-1]])
+    return shifted.masked_fill(resets[..., None], 0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_asking_for_trajectories_changes_no_result(variant, reverse):
+    case, rows = make(variant, T=T, B=B, H=H), ragged(T, B)
+    *outputs, trace = call(variant, case, trajectories=True, reverse=reverse, **rows)
+    assert torch.equal(trace.h, outputs[0])
+    want = evaluate(variant, case, backend="reference", reverse=reverse, **rows)
+    assert_equal(outputs_and_gradients(tuple(outputs), case), want)
+    past = torch.arange(T)[:, None] >= rows["lengths"]
+    assert all(not values[past].any() for values in trace)
+
+
+def test_lstm_trajectory_obeys_the_cells_equations():
+    case, resets = make("lstm", T=T, B=B, H=H), ragged(T, B)["resets"]
+    y, _, c_n, trace = call("lstm", case, trajectories=True, resets=resets)
+    assert trace._fields == ("i", "f", "g", "o", "c", "h")
+    torch.testing.assert_close(trace.c, trace.f * before(trace.c, case["c_0"], resets) + trace.i * trace.g)
+    torch.testing.assert_close(y, trace.o * trace.c.tanh())
+    torch.testing.assert_close(c_n, trace.c[-1])
+    h = before(trace.h, case["h_0"], resets)
+    forget = (case["x"] @ case["weight_ih"][H : 2 * H].T + case["bias_ih"][H : 2 * H]) + (
+        h @ case["weight_hh"][H : 2 * H].T + case["bias_hh"][H : 2 * H]
+    )
+    torch.testing.assert_close(trace.f, forget.sigmoid())
+
+
+def test_gru_trajectory_obeys_the_cells_equations():
+    case, resets = make("gru", T=T, B=B, H=H), ragged(T, B)["resets"]
+    y, _, trace = call("gru", case, trajectories=True, resets=resets)
+    assert trace._fields == ("r", "z", "n", "h")
+    h = before(trace.h, case["h_0"], resets)
+    torch.testing.assert_close(y, (1 - trace.z) * trace.n + trace.z * h)
+    hidden = h @ case["weight_hh"][2 * H :].T + case["bias_hh"][2 * H :]
+    n = case["x"] @ case["weight_ih"][2 * H :].T + case["bias_ih"][2 * H :] + trace.r * hidden
+    torch.testing.assert_close(trace.n, n.tanh())
+
+
+@pytest.mark.parametrize("variant", ["rnn_tanh", "rnn_relu"])
+def test_rnn_trajectory_obeys_the_cells_equations(variant):
+    case = make(variant, T=T, B=B, H=H)
+    y, _, trace = call(variant, case, trajectories=True)
+    assert trace._fields == ("a", "h")
+    torch.testing.assert_close(y, trace.a.tanh() if variant == "rnn_tanh" else trace.a.relu())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_part_of_a_trajectory_has_a_gradient_to_the_weights(variant):
+    case = make(variant, T=T, B=B, H=H)
+    *_, trace = call(variant, case, trajectories=True)
+    for values in trace:
+        (gradient,) = torch.autograd.grad(values.sum(), case["weight_ih"], retain_graph=True)
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_trajectory_of_no_steps_is_empty(variant):
+    *_, trace = call(variant, make(variant, T=0, B=B, H=H), trajectories=True)
+    assert all(values.shape[:2] == (0, B) for values in trace)
+
+
+def test_the_torch_backend_refuses_trajectories_in_words():
+    message = (
+        "backend: expected one that can run this call, "
+        "got 'torch': its kernels do not hand out gates, so no trajectories"
+    )
+    with pytest.raises(BackendError) as caught:
+        call("gru", make("gru", T=2, B=1, H=2), trajectories=True, backend="torch")
+    assert str(caught.value) == message
+
+
+def test_the_public_names_of_ops_are_pinned():
+    assert sorted(ops.__all__) == [
+        "Explanation",
+        "GRUTrajectory",
+        "LSTMTrajectory",
+        "RNNTrajectory",
+        "explain",
+        "gru",
+        "lstm",
+        "rnn",
+    ]
+    assert all(callable(getattr(ops, name)) for name in ops.__all__)

@@ -1,0 +1,97 @@
+"""The parts of the trainer, one by one."""
+
+from __future__ import annotations
+
+import math
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled.data import Split, StreamBatches
+from unrolled.errors import NonFiniteError
+from unrolled.models import LanguageModel
+from unrolled.spec import DataConfig, ModelConfig, TrainConfig
+from unrolled.train import Schedule, resolve
+from unrolled.train.finite import check_gradient
+from unrolled.train.loop import Feed
+from unrolled.train.optim import make_optimizer
+from unrolled.train.precision import choose_dtype
+from unrolled.train.sizing import sizes
+
+
+def corpus(tokens: int, shape: str = "stream") -> Any:
+    split = types.SimpleNamespace(ids=np.zeros(tokens + 1, np.uint8), num_targets=tokens)
+    return types.SimpleNamespace(shape=shape, train=split, tokens=types.SimpleNamespace(kind="char"))
+
+
+def test_the_rate_warms_up_linearly_peaks_once_and_ends_near_zero():
+    schedule = Schedule(1000, 100, 2.0)
+    rates = [schedule.learning_rate(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(2.0 / 30)
+    assert max(rates) == pytest.approx(2.0)
+    assert rates.index(max(rates)) == 29
+    assert rates[29:] == sorted(rates[29:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_a_run_of_one_step_has_a_rate():
+    assert Schedule(1, 1, 1.0).learning_rate(0) == 1.0
+
+
+def test_only_matrices_decay():
+    model = LanguageModel(ModelConfig(5, 4, 4))
+    decayed, free = make_optimizer(model, lr=0.1, weight_decay=0.3).param_groups
+    assert all(p.dim() == 2 for p in decayed["params"])
+    assert decayed["weight_decay"] == 0.3
+    assert all(p.dim() == 1 for p in free["params"])
+    assert free["weight_decay"] == 0.0
+
+
+def test_what_the_user_sets_stays_and_the_rest_comes_from_the_rule():
+    asked = TrainConfig(DataConfig("x"), hidden_size=77, batch_size=5)
+    found = resolve(asked, corpus(1_000_000))
+    assert (found.hidden_size, found.batch_size) == (77, 5)
+    rule = sizes(1_000_000, 3.0)
+    assert (found.num_layers, found.learning_rate) == (rule.num_layers, rule.learning_rate)
+    assert found.minutes == 3.0
+    assert found.data.shape == "stream"
+
+
+def test_a_tiny_corpus_is_trained_by_steps():
+    assert resolve(TrainConfig(DataConfig("x")), corpus(324)).steps == 400
+
+
+def test_more_time_and_more_text_never_choose_a_smaller_network():
+    chosen = [sizes(n, m) for n in (100, 10**4, 10**5, 10**6, 10**7) for m in (3.0,)]
+    units = [s.hidden_size * s.num_layers for s in chosen]
+    assert units == sorted(units)
+    assert sizes(10**6, 30).hidden_size > sizes(10**6, 3).hidden_size
+
+
+def test_automatic_bfloat16_is_for_lstms_only():
+    assert choose_dtype("auto", cell="gru") == "float32"
+    assert choose_dtype("bfloat16", cell="gru") == "bfloat16"
+
+
+def test_a_feed_goes_on_into_the_next_epoch_and_says_when_a_state_starts():
+    split = Split(np.arange(41, dtype=np.uint8), np.zeros(1, np.int64), 40)
+    feed = Feed(StreamBatches(split, batch_size=2, bptt_steps=5, seed=0))
+    fresh = [feed.next()[1] for _ in range(10)]
+    first_epoch = feed.batches.len_of(0)
+    assert fresh[0]
+    assert fresh[first_epoch]
+    assert sum(fresh[: first_epoch + 1]) == 2
+    assert feed.epoch >= 1
+
+
+def test_a_broken_gradient_is_named():
+    model = LanguageModel(ModelConfig(5, 4, 4))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert model.readout.weight.grad is not None
+    model.readout.weight.grad[0, 0] = math.inf
+    with pytest.raises(NonFiniteError, match=r"first in the gradient of readout\.weight;"):
+        check_gradient(model, math.inf, step=3)

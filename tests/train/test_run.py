@@ -1,0 +1,245 @@
+"""A whole run: what it leaves, what repeats, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from unrolled import checkpoint
+from unrolled.errors import BackendError, DataError, NonFiniteError, RunError
+from unrolled.models import load
+from unrolled.spec import DataConfig, TrainConfig
+from unrolled.train import Observer, Row, run
+
+Make = Callable[..., TrainConfig]
+
+FIELDS = ["step", "epoch", "train_nats_per_token", "val_nats_per_token", "tokens_per_s", "grad_norm", "lr"]
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("shape", ["stream", "lines"])
+def test_a_run_leaves_everything_that_is_promised(small: Make, shape: str):
+    result = run(small(shape=shape), observers=[])
+    left = {p.name for p in result.run.iterdir()}
+    assert left == {
+        "config.json", "metrics.jsonl", "loss.png", "gates.png", "samples.txt", "evaluation.json",
+        "checkpoints", "model", "data", "LATEST", "BEST",
+    }  # fmt: skip
+    assert list(rows_of(result.run)[0]) == FIELDS
+    assert rows_of(result.run)[0]["step"] == 0
+    assert rows_of(result.run)[-1]["step"] == 6
+    assert (result.run / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_rnn_has_no_gates_to_draw(small: Make):
+    assert not (run(small(cell="rnn"), observers=[]).run / "gates.png").exists()
+
+
+def test_training_lowers_the_loss(small: Make):
+    rows = rows_of(run(small(steps=80, learning_rate=0.02), observers=[]).run)
+    assert rows[-1]["val_nats_per_token"] < 0.8 * rows[0]["val_nats_per_token"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_equal_seeds_give_equal_weights_and_losses(small: Make, tmp_path: Path, cell: str):
+    first = run(small(cell=cell, dropout=0.3, run=str(tmp_path / "a")), observers=[])
+    torch.rand(3)  # the caller's random state is no input
+    second = run(small(cell=cell, dropout=0.3, run=str(tmp_path / "b")), observers=[])
+    other = run(small(cell=cell, dropout=0.3, run=str(tmp_path / "c"), seed=1), observers=[])
+    weights = [(r.run / "model" / "model.safetensors").read_bytes() for r in (first, second, other)]
+    assert weights[0] == weights[1] != weights[2]
+    losses = [[r["train_nats_per_token"] for r in rows_of(x.run)] for x in (first, second)]
+    assert losses[0] == losses[1]
+
+
+def test_the_callers_random_state_and_threads_are_given_back(small: Make):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    run(small(threads=1, dropout=0.5), observers=[])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_backends_agree(small: Make, tmp_path: Path):
+    both = [run(small(backend=b, run=str(tmp_path / b)), observers=[]).model for b in ("reference", "torch")]
+    for a, b in zip(both[0].parameters(), both[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_the_stored_model_is_the_best_one_by_validation(small: Make):
+    result = run(small(steps=12, save_every=3, learning_rate=0.05), observers=[])
+    checked = [r for r in rows_of(result.run) if r["val_nats_per_token"] is not None]
+    best = min(checked, key=lambda r: r["val_nats_per_token"])
+    assert result.best_step == best["step"]
+    assert (result.run / "BEST").read_text().strip() == f"step-{result.best_step:08d}"
+    loaded = load(result.run)
+    assert loaded.path.name == "model"
+    for stored, kept in zip(loaded.model.parameters(), result.model.parameters(), strict=True):
+        assert torch.equal(stored, kept)
+
+
+def test_step_zero_is_saved_before_the_first_step(small: Make):
+    class Stop(Observer):
+        def step(self, record: object) -> None:
+            raise KeyboardInterrupt
+
+    config = small()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, observers=[Stop()])
+    assert load(config.run or "").step == 0
+
+
+def test_a_checkpoint_holds_what_a_resume_needs(small: Make):
+    result = run(small(), observers=[])
+    contents = checkpoint.read(checkpoint.locate(result.run / "checkpoints" / "step-00000006"))
+    assert contents.optimizer is not None
+    assert contents.progress is not None
+    assert {"state.h", "state.c", "exp_avg.readout.weight"} <= set(contents.optimizer)
+    assert contents.optimizer["state.h"].shape == (1, 4, 12)
+    wanted = {"step", "steps", "epoch", "batch", "torch_random_state", "threads", "corpus_sha256"}
+    assert wanted <= set(contents.progress)
+
+
+def test_minutes_become_steps_by_a_calibration(small: Make):
+    result = run(small(steps=None, minutes=0.05), observers=[])
+    assert result.schedule.steps > 20
+    stored = json.loads((result.run / "config.json").read_text())
+    progress = checkpoint.read(checkpoint.locate(result.run, prefer=("LATEST",))).progress
+    assert progress is not None
+    assert progress["steps"] == result.schedule.steps
+    assert stored["training"]["minutes"] == 0.05
+
+
+def test_epochs_become_steps(small: Make):
+    result = run(small(steps=None, epochs=2), observers=[])
+    assert rows_of(result.run)[-1]["epoch"] == pytest.approx(2.0)
+
+
+def test_observers_see_every_step_and_every_row(small: Make):
+    class Watch(Observer):
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+            self.rows: list[Row] = []
+            self.ended = 0
+
+        def step(self, record: object) -> None:
+            self.steps.append(record.step)  # type: ignore[attr-defined]
+
+        def row(self, row: Row) -> None:
+            self.rows.append(row)
+
+        def end(self) -> None:
+            self.ended += 1
+
+    watch = Watch()
+    run(small(), observers=[watch])
+    assert watch.steps == [1, 2, 3, 4, 5, 6]
+    assert watch.rows[0].val_nats_per_token is not None
+    assert watch.ended == 1
+
+
+def test_the_ten_sentences_are_all_trained_on_and_the_report_says_so(small: Make):
+    config = replace(small(), data=DataConfig("sentences"))
+    result = run(config, observers=[])
+    assert result.validation_is_train
+    assert json.loads((result.run / "evaluation.json").read_text())["validation_is_train"] is True
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_left_as_it_was(small: Make):
+    config = small()
+    run(config, observers=[])
+    before = (Path(config.run or "") / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(
+        RunError, match=r"^run: expected a free directory, got .*/run, which holds a run; name an"
+    ):
+        run(replace(config, seed=5), observers=[])
+    assert (Path(config.run or "") / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_overwrite_replaces_the_run_but_only_once_the_text_is_known_to_be_good(small: Make, book: Path):
+    config = replace(small(), overwrite=True)
+    run(config, observers=[])
+    (Path(config.run or "") / "notes.md").write_text("mine")
+    with pytest.raises(DataError):
+        run(replace(config, data=DataConfig(str(book.parent / "gone.txt"))), observers=[])
+    assert load(config.run or "").step is not None, "the old run must survive a bad source"
+    run(replace(config, hidden_size=9), observers=[])
+    assert load(config.run or "").model.config.hidden_size == 9
+    assert (Path(config.run or "") / "notes.md").read_text() == "mine"
+
+
+def test_a_bad_source_leaves_no_directory_behind(small: Make, tmp_path: Path):
+    with pytest.raises(DataError, match=r"^source: expected"):
+        run(
+            replace(small(), data=DataConfig(str(tmp_path / "gone.txt")), run=str(tmp_path / "x" / "y")),
+            observers=[],
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_path_that_is_a_file_is_refused(small: Make, book: Path):
+    with pytest.raises(
+        RunError, match=r"^run: expected a directory or a new path, got the file .*book\.txt$"
+    ):
+        run(small(run=str(book)), observers=[])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_directory_is_refused(small: Make, tmp_path: Path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(RunError, match=r"^run: expected a writable directory, got .*locked, which is not$"):
+        run(small(run=str(locked / "run")), observers=[])
+
+
+def test_the_native_backend_is_refused_before_a_text_is_read(small: Make, tmp_path: Path):
+    with pytest.raises(BackendError, match=r"^backend: expected one that this build has"):
+        run(small(backend="native"), observers=[])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(small: Make):
+    config = small(steps=30, learning_rate=1e30, save_every=1)
+    with pytest.raises(
+        NonFiniteError, match=r"^(loss|gradient norm|validation) at step \d+: expected a finite number, got "
+    ):
+        run(config, observers=[])
+    assert all(bool(torch.isfinite(p).all()) for p in load(config.run or "").model.parameters())
+
+
+def test_a_broken_parameter_is_named(small: Make):
+    class Break(Observer):
+        def begin(self, config: object, model_config: object, model: object) -> None:
+            self.model = model
+
+        def step(self, record: object) -> None:
+            if record.step == 3:  # type: ignore[attr-defined]
+                with torch.no_grad():
+                    self.model.recurrent.weight_hh_l0[0, 0] = float("nan")  # type: ignore[attr-defined]
+
+    with pytest.raises(
+        NonFiniteError, match=r"^loss at step 4: .*first in the parameter recurrent\.weight_hh_l0;"
+    ):
+        run(small(save_every=6), observers=[Break()])
+    with pytest.raises(NonFiniteError, match=r"^validation at step 3: .*parameter recurrent\.weight_hh_l0;"):
+        run(small(save_every=1, overwrite=True), observers=[Break()])
+
+
+def test_standard_input_is_a_source(small: Make, monkeypatch: pytest.MonkeyPatch, book: Path):
+    stdin = io.TextIOWrapper(io.BytesIO(book.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    result = run(replace(small(), data=DataConfig("-")), observers=[])
+    assert json.loads((result.run / "config.json").read_text())["data"]["source"] == "-"
