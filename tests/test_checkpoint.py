@@ -352,6 +352,13 @@ def run_directory(run: Path) -> Path:
     return run
 
 
+def test_clear_removes_nothing_of_a_directory_that_no_run_wrote(tmp_path):
+    (tmp_path / "samples.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"samples\.txt: expected beside it the config\.json of a run"):
+        checkpoint.clear(tmp_path)
+    assert (tmp_path / "samples.txt").read_text() == "mine"
+
+
 def test_clear_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     run = run_directory(tmp_path / "run")
     assert checkpoint.taken(run)

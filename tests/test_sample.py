@@ -89,12 +89,17 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str):
 
 def test_a_negative_seed_is_refused():
     with pytest.raises(ConfigError, match=r"^seed: expected 0 or more, got -1$"):
-        next(sample(loaded(), seed=-1))
+        sample(loaded(), seed=-1)
 
 
 def test_a_prompt_of_unknown_symbols_is_refused_with_their_names():
-    with pytest.raises(TokenError, match=r"got 2 unknown: 'xΩ'$"):
-        next(sample(loaded(), "the xΩ"))
+    with pytest.raises(TokenError, match=r"got unknown ones: 'x' 'Ω'$"):
+        sample(loaded(), "the xΩ")
+
+
+def test_a_prompt_of_unknown_words_is_refused_with_the_words():
+    with pytest.raises(TokenError, match=r"got unknown ones: 'xyzzy'$"):
+        sample(loaded("word"), "the xyzzy")
 
 
 def test_without_a_seed_two_texts_differ():

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import BackendError
+from unrolled.spec import CELLS
 
 __all__ = ["Backend", "Report", "report"]
 
-CELLS = ("lstm", "gru", "rnn")
 BACKENDS = ("reference", "torch", "native")
-PACKAGES = ("unrolled", "torch", "numpy", "safetensors", "matplotlib", "rich")
+PACKAGES = ("unrolled", "torch", "numpy", "matplotlib", "rich")
 TRAINING = ("matplotlib", "rich")  # what `unrolled train` needs beside torch
 INSTALL = "pip install 'unrolled[train]'"
 CPUINFO = Path("/proc/cpuinfo")
@@ -140,9 +140,10 @@ def _problems(
     missing = [name for name in TRAINING if packages[name] is None]
     if missing:
         found.append(f"{' and '.join(missing)} not installed; training needs it: {INSTALL}")
-    if threads is not None and threads < cores:
+    limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
+    # fewer threads than cores is torch's own choice where two cores are one with hyper-threading
+    if threads is not None and threads < cores and (limits or threads == 1):
         few = "1 thread" if threads == 1 else f"{threads} threads"
-        limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
         cause = f"{' and '.join(limits)} is set" if limits else "see --threads"
         found.append(f"torch uses {few} only, of {cores} cores: {cause}")
     if threads is not None and threads > cores:
@@ -154,9 +155,9 @@ def _explain(torch: Any, cell: str, backend: str) -> Any:
     """Ask ops which way a plain call takes on this CPU: x [2, 1, 1] float32, one unit."""
     from unrolled import ops
 
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
+    gates = CELLS[cell].gates
     h = torch.zeros(1, 1)
-    state = (h, h) if cell == "lstm" else h
+    state = (h, h) if len(CELLS[cell].states) == 2 else h
     weight = torch.zeros(gates, 1)
     return ops.explain(cell, torch.zeros(2, 1, 1), state, weight, weight, backend=backend)
 

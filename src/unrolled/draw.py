@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
 
-__all__ = ["draw"]
+__all__ = ["check_settings", "draw"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def draw(
         NonFiniteError: a logit is NaN or +inf, or all are −inf.
     Source: top-p, Holtzman et al. 2020.
     """
-    _check_settings(temperature, top_k, top_p)
+    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
     values = _checked(logits)
     if temperature == 0 or top_k == 1:
         return int(values.argmax())
@@ -81,7 +81,8 @@ def _checked(logits: npt.ArrayLike) -> Floats:
     return values
 
 
-def _check_settings(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_settings(*, temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise ConfigError where `draw` would, before there are logits."""
     if not _is_number(temperature) or not math.isfinite(temperature) or temperature < 0:
         raise ConfigError(expected("temperature", "a finite number of at least 0", repr(temperature)))
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):

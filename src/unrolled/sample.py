@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from unrolled.draw import check_settings
 from unrolled.errors import ConfigError, TokenError, expected
-from unrolled.models import Loaded, generate
+from unrolled.models import Loaded, continuation
+from unrolled.tokens import Tokens
 
 __all__ = ["sample"]
 
@@ -17,18 +19,18 @@ def sample(
     prompt: str = "",
     *,
     length: int = 400,
-    temperature: float = 1.0,
+    temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
 ) -> Iterator[str]:
-    """Yield pieces of text that continue `prompt`; the prompt warms the state and is not repeated.
+    """Return pieces of text that continue `prompt`; the prompt warms the state and is not repeated.
 
     Args:
         loaded: what `unrolled.load` returns.
         prompt: text that comes before; empty for the start of a document or line.
         length: symbols to draw.
-        temperature: 0 takes the likeliest symbol each time.
+        temperature: 0 takes the likeliest symbol each time, 1 draws as the model says.
         top_k, top_p: draw among the k likeliest, or the smallest set with probability top_p.
         seed: the same seed gives the same text; None draws one.
     Raises:
@@ -39,30 +41,36 @@ def sample(
         raise ConfigError(expected("length", "at least 1", length))
     if seed is not None and seed < 0:
         raise ConfigError(expected("seed", "0 or more", seed))
-    tokens = loaded.tokens
-    ids = tokens.encode(prompt)
-    unknown = tokens.count_unknown(ids)
-    if unknown:
-        kinds = "".join(sorted({c for c in prompt if tokens.count_unknown(tokens.encode(c))}))
-        raise TokenError(
-            expected("prompt", "symbols of the model's vocabulary", f"{unknown} unknown: {kinds!r}")
-        )
+    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    ids = loaded.tokens.encode(prompt)
+    _check_known(loaded.tokens, prompt)
     data = loaded.config.get("data")
-    lines = isinstance(data, Mapping) and data.get("shape") == "lines"
-    drawn = generate(
+    drawn = continuation(
         loaded.model,
-        [tokens.boundary, *ids.tolist()],
+        loaded.tokens,
+        ids.tolist(),
+        lines=isinstance(data, Mapping) and data.get("shape") == "lines",
         length=length,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         generator=np.random.default_rng(seed),
-        banned=() if tokens.unknown is None else (tokens.unknown,),
-        restart_at=tokens.boundary if lines else None,
     )
+    return _texts(loaded.tokens, ids.tolist(), drawn)
+
+
+def _check_known(tokens: Tokens, prompt: str) -> None:
+    symbols = prompt.split() if tokens.kind == "word" else list(prompt)
+    unknown = sorted({s for s in symbols if tokens.count_unknown(tokens.encode(s))})
+    if unknown:
+        named = " ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
+        raise TokenError(expected("prompt", "symbols of the model's vocabulary", f"unknown ones: {named}"))
+
+
+def _texts(tokens: Tokens, prompt: Sequence[int], drawn: Iterator[int]) -> Iterator[str]:
     decoder = tokens.decoder()
-    for token in ids:
-        decoder.feed(int(token))  # a word after the prompt starts with a blank
+    for token in prompt:
+        decoder.feed(token)  # a word after the prompt starts with a blank
     for token in drawn:
         yield decoder.feed(token)
     yield decoder.finish()

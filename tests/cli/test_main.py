@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,12 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["--cell", "rnn", "--chrono", "9"], "chrono_steps: expected a gated cell (lstm, gru), got cell rnn"),
         (["--nonlinearity", "relu"], "nonlinearity: expected cell rnn, got cell lstm"),
         (["--tie", "--hidden", "8", "--embedding", "9"], "tie_weights: expected embedding_size 8, got 9"),
+        (["--max-words", "9"], "max_words: expected tokens word, got tokens auto"),
+        (
+            ["--as", "lines", "--bptt", "8"],
+            "bptt_steps: expected a stream, got lines, each of which is a window",
+        ),
+        (["--restart", "2"], "restart_share: expected at most 1, got 2.0"),
         (
             ["--backend", "native"],
             "backend: expected one that this build has (auto, reference, torch), got native",
@@ -172,7 +181,7 @@ def test_a_file_that_is_no_text_is_one_line(
         (["--temperature", "-1"], "temperature: expected"),
         (["--top-k", "0"], "top_k: expected"),
         (["--top-p", "1.5"], "top_p: expected"),
-        (["--prompt", "Ω"], "prompt: expected symbols of the model's vocabulary, got 1 unknown: 'Ω'"),
+        (["--prompt", "Ω"], "prompt: expected symbols of the model's vocabulary, got unknown ones: 'Ω'"),
     ],
 )
 def test_a_bad_sample_setting_is_one_line(
@@ -188,6 +197,50 @@ def test_a_path_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.Capture
         code, line = said(capsys, command)
         assert code == 2
         assert line.startswith(f"unrolled: {tmp_path}")
+
+
+def test_a_cold_window_longer_than_the_text_is_the_text(trained: Path, capsys: pytest.CaptureFixture[str]):
+    argv = ["eval", str(trained), str(trained.parent / "book.txt"), "--json"]
+    assert main([*argv, "--cold", "9" * 20]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cold"]["nats_per_token"] == pytest.approx(found["nats_per_token"], rel=1e-4)
+
+
+def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    argv = ["train", "sentences", "--run", str(tmp_path / "run"), "--steps", "2", "--hidden", "4"]
+    assert main(argv) == 0
+    capsys.readouterr()
+    code, line = said(capsys, ["eval", str(tmp_path / "run"), "sentences", "--cold", "9"])
+    assert (code, line) == (2, "unrolled: cold: expected a model of a stream, got one of lines, each of which "
+                               "starts cold")  # fmt: skip
+    code, line = said(capsys, ["train", "sentences", "--run", str(tmp_path / "b"), "--validation", "0.2"])
+    assert (code, line) == (2, "unrolled: validation_share: expected a corpus that a part can be held out of, "
+                               "got sentences")  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [["train", "sentences"], ["sample", "x"], ["eval", "x", "y"]])
+def test_without_torch_every_command_names_the_extra_in_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    rooms = ("data", "models", "nn", "ops", "sample", "train")
+    for name in [m for m in sys.modules if m.startswith(tuple(f"unrolled.{room}" for room in rooms))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, line = said(capsys, command)
+    assert code == 2
+    assert line == "unrolled: torch: expected an installed package, got none: pip install 'unrolled[train]'"
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(trained: Path):
+    code = "import sys; from unrolled.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, "eval", str(trained), str(trained.parent / "gone-ü.txt")]
+    done = subprocess.run(
+        argv, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False
+    )
+    assert done.returncode == 2
+    assert b"gone-\\xfc.txt" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -206,6 +259,27 @@ def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys
     code, line = said(capsys, ["sample", str(copy)])
     assert code == 2
     assert "model.safetensors" in line
+
+
+def test_what_no_room_foresaw_is_one_line_too(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from unrolled import models
+
+    def fail(error: BaseException) -> None:
+        monkeypatch.setattr(models, "load", lambda _: (_ for _ in ()).throw(error))
+
+    fail(OSError(28, "No space left on device", "/full/disk"))
+    assert said(capsys, ["sample", str(trained)]) == (
+        2,
+        "unrolled: /full/disk: expected to read or write it, got: No space left on device",
+    )
+    fail(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+    assert said(capsys, ["sample", str(trained)])[0] == 2
+    fail(MemoryError())
+    assert said(capsys, ["sample", str(trained)])[0] == 2
+    fail(KeyboardInterrupt())
+    assert said(capsys, ["sample", str(trained)]) == (130, "unrolled: interrupted")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):

@@ -27,14 +27,14 @@ PINNED = {
         main
     """,
     "unrolled.data": """
-        Batch Batches Corpus Document LineBatches Progress Reading SENTENCES Split StreamBatches
+        Batch Batches Corpus Document LineBatches Reading SENTENCES Split StreamBatches
         carried_windows cold_windows encode_text name_of prepare read
     """,
     "unrolled.doctor": """
         Backend Report report
     """,
     "unrolled.draw": """
-        draw
+        check_settings draw
     """,
     "unrolled.errors": """
         BackendError CheckpointError ConfigError DataError DeviceError DtypeError
@@ -44,7 +44,7 @@ PINNED = {
         loss require strips visible
     """,
     "unrolled.models": """
-        Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
+        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
         evaluate_text generate load
     """,
     "unrolled.nn": """
@@ -57,13 +57,13 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        DataConfig ModelConfig Setting TrainConfig from_json setting_of settings tensors to_json
+        CELLS Cell         DataConfig ModelConfig Setting TrainConfig from_json setting_of settings tensors to_json
     """,
     "unrolled.tokens": """
         ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
     """,
     "unrolled.train": """
-        Observer Result Row Schedule StepRecord native_bfloat16 resolve run
+        Observer Result Row Schedule StepRecord resolve run
     """,
 }
 ROOMS = sorted(PINNED)

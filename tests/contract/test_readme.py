@@ -49,7 +49,7 @@ def test_the_commands_of_the_readme_run_one_after_another(
             words = [w for w in words if w not in ("--minutes", "3")] + ["--steps", "5", "--hidden", "16"]
         assert main(words) == 0, line
     assert (tmp_path / "runs" / "book" / "model" / "model.safetensors").exists()
-    assert "KING" in capsys.readouterr().out
+    assert len(capsys.readouterr().out.split("KING", 1)[1]) > 400
 
 
 def test_the_demo_of_the_makefile_trains_samples_and_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -65,6 +65,22 @@ def test_a_room_imports_only_rooms_of_a_lower_level(path: Path):
         assert LEVEL[parts[1]] < LEVEL[room], f"{path.name}:{line}: {room} imports {parts[1]}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_room_goes_around_the_rule_through_the_front_door(path: Path):
+    if room_of(path) == "front door":
+        return
+    bare = [line for line, name in imports(path) if name == "unrolled"]
+    bare += [line for line, name in imports(path) if name in ("unrolled.load", "unrolled.accelerate")]
+    dynamic = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and "import_module" in ast.unparse(node.func)
+        and any("unrolled" in ast.unparse(a) for a in node.args)
+    ]
+    assert not bare + dynamic
+
+
 @pytest.mark.parametrize(
     "path", [p for p in FILES if room_of(p) in TORCH_FREE], ids=lambda p: str(p.relative_to(PACKAGE))
 )

@@ -139,3 +139,42 @@ def test_a_place_outside_the_epoch_is_refused_at_the_call(arguments, message):
     batches = StreamBatches(split_of(10), batch_size=1, bptt_steps=2, seed=0)
     with pytest.raises(ConfigError, match=f"^{message}$"):
         batches.epoch(**arguments)
+
+
+def test_restarts_fall_on_the_first_step_of_windows_and_are_seeded():
+    made = {"batch_size": 8, "bptt_steps": 5, "restart_share": 0.3}
+    batches = StreamBatches(split_of(1000), seed=1, **made)
+    found = list(batches.epoch(1))
+    drawn = torch.stack(
+        [b.resets[0] if b.resets is not None else torch.zeros(8, dtype=torch.bool) for b in found]
+    )
+    assert 0.15 < drawn.float().mean() < 0.45
+    assert all(b.resets is None or not b.resets[1:].any() for b in found)
+    again = list(StreamBatches(split_of(1000), seed=1, **made).epoch(1, start=3))
+    assert all(
+        torch.equal(a.resets, b.resets) for a, b in zip(found[3:], again, strict=True) if a.resets is not None
+    )
+    other = list(StreamBatches(split_of(1000), seed=2, **made).epoch(1))
+    assert any((a.resets is None) != (b.resets is None) or not torch.equal(a.resets, b.resets)
+               for a, b in zip(found, other, strict=False) if a.resets is not None)  # fmt: skip
+
+
+def test_restarts_of_a_rank_are_those_of_its_rows():
+    batches = StreamBatches(split_of(1000), batch_size=8, bptt_steps=5, seed=1, restart_share=0.3)
+    ranks = [list(batches.epoch(1, rank=r, world_size=3)) for r in range(3)]
+    for whole, *parts in zip(batches.epoch(1), *ranks, strict=True):
+        for rank, part in enumerate(parts):
+            mine = None if whole.resets is None else whole.resets[:, rank::3]
+            assert (part.resets is None) == (mine is None or not mine.any())
+            assert part.resets is None or torch.equal(part.resets, mine)
+
+
+def test_without_a_share_only_documents_restart():
+    batches = StreamBatches(split_of(100), batch_size=4, bptt_steps=5, seed=0)
+    assert all(batch.resets is None for batch in list(batches.epoch(0))[1:])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_restarts_outside_0_to_1_is_refused(share):
+    with pytest.raises(ConfigError, match=r"^restart_share: expected 0 to 1, got"):
+        StreamBatches(split_of(9), batch_size=1, bptt_steps=1, seed=0, restart_share=share)

@@ -13,6 +13,7 @@ from nn_cases import KINDS, assert_same, flat, pair, state_for
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from unrolled import nn, ops
+from unrolled.errors import BackendError
 
 OPTIONS = [
     {"num_layers": layers, "bias": bias, "batch_first": first, "bidirectional": both}
@@ -205,7 +206,6 @@ def test_autocast_gives_an_output_in_bfloat16_and_a_state_that_any_call_takes(ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_trajectories_come_for_every_layer_and_direction(kind, batch_first):
     theirs, ours = pair(kind, I, H, num_layers=2, bidirectional=True, batch_first=batch_first)
-    ours.backend = "torch"  # the recording runs where it can, whatever the layer asks for
     x = drawn(B, T, I) if batch_first else drawn(T, B, I)
     output, state, traces = ours.trajectories(x)
     torch.testing.assert_close(flat((output, state)), flat(theirs(x)))
@@ -216,6 +216,14 @@ def test_trajectories_come_for_every_layer_and_direction(kind, batch_first):
     unbatched, _, traces = ours.trajectories(drawn(T, I), lengths=None)
     assert unbatched.shape == (T, 2 * H)
     assert traces[0].h.shape == (T, 1, H)
+
+
+def test_trajectories_never_fall_back_in_silence():
+    _, ours = pair("LSTM", I, H)
+    ours.backend = "torch"
+    with pytest.raises(BackendError, match=r"^backend: expected one that can run this call, got 'torch'"):
+        ours.trajectories(drawn(T, B, I))
+    assert len(ours.trajectories(drawn(T, B, I), backend="reference")[2]) == 1
 
 
 def test_a_pack_of_sequences_comes_back_in_order():

@@ -17,6 +17,7 @@ from unrolled.spec import DataConfig, ModelConfig, TrainConfig
 from unrolled.train import Schedule, resolve
 from unrolled.train.finite import check_gradient
 from unrolled.train.loop import Feed
+from unrolled.train.memory import bytes_needed
 from unrolled.train.optim import make_optimizer
 from unrolled.train.precision import choose_dtype
 from unrolled.train.sizing import sizes
@@ -24,7 +25,8 @@ from unrolled.train.sizing import sizes
 
 def corpus(tokens: int, shape: str = "stream") -> Any:
     split = types.SimpleNamespace(ids=np.zeros(tokens + 1, np.uint8), num_targets=tokens)
-    return types.SimpleNamespace(shape=shape, train=split, tokens=types.SimpleNamespace(kind="char"))
+    kind = types.SimpleNamespace(kind="char")
+    return types.SimpleNamespace(shape=shape, train=split, tokens=kind, validation_is_train=False)
 
 
 def test_the_rate_warms_up_linearly_peaks_once_and_ends_near_zero():
@@ -95,3 +97,22 @@ def test_a_broken_gradient_is_named():
     model.readout.weight.grad[0, 0] = math.inf
     with pytest.raises(NonFiniteError, match=r"first in the gradient of readout\.weight;"):
         check_gradient(model, math.inf, step=3)
+
+
+def test_the_estimate_of_memory_grows_with_weights_and_with_batches():
+    model = ModelConfig(50, 256, 256, 2)
+    small, wide = bytes_needed(model, rows=1, steps=1), bytes_needed(model, rows=64, steps=100)
+    weights = sum(p.numel() for p in LanguageModel(model).parameters())
+    assert small > 4 * 8 * weights
+    assert wide - small > 4 * 64 * 99 * 2 * 256 * 10
+
+
+def test_a_resolved_config_resolves_to_itself():
+    for shape in ("stream", "lines"):
+        once = resolve(TrainConfig(DataConfig("x")), corpus(10_000, shape))
+        assert resolve(once, corpus(10_000, shape)) == once
+
+
+def test_a_small_corpus_is_trained_by_epochs():
+    found = resolve(TrainConfig(DataConfig("x")), corpus(10_000))
+    assert (found.epochs, found.minutes, found.steps) == (40, None, None)

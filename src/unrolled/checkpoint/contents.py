@@ -11,7 +11,7 @@ from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTI
 from unrolled.checkpoint.refusal import quoted, refusal
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
-from unrolled.spec import ModelConfig, from_json, tensors
+from unrolled.spec import CELLS, ModelConfig, from_json, tensors
 
 __all__ = [
     "Contents",
@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, in torch's words
-STATES = {"lstm": ("h", "c"), "gru": ("h",), "rnn": ("h",)}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def declared_optimizer(config: ModelConfig) -> Declared:
     declared = {f"{moment}.{name}": form for moment in MOMENTS for name, form in weights.items()}
     declared |= {f"step.{name}": Form(("float32",), ()) for name in weights}
     carried = Form(("float32", "bfloat16"), (config.num_layers, None, config.hidden_size))
-    return declared | {f"state.{part}": carried for part in STATES[config.cell]}
+    return declared | {f"state.{part}": carried for part in CELLS[config.cell].states}
 
 
 def check_contents(contents: Contents) -> None:
@@ -92,7 +91,7 @@ def check_contents(contents: Contents) -> None:
 
 def check_state(optimizer: Mapping[str, Tensor], config: ModelConfig, where: object = OPTIMIZER) -> None:
     """Refuse half a carried state, or one whose parts disagree."""
-    parts = [optimizer.get(f"state.{part}") for part in STATES[config.cell]]
+    parts = [optimizer.get(f"state.{part}") for part in CELLS[config.cell].states]
     forms = {part and (part.dtype, tuple(part.shape)) for part in parts}
     if len(forms) > 1:
         raise refusal(where, "state.h and state.c of one dtype and shape, or neither", forms)

@@ -59,6 +59,9 @@ def _check_files(run: Path) -> None:
             raise _foreign(run / name, "a file written by a run", "a link or a directory")
     if os.path.lexists(run / CONFIG) and not _is_config(run / CONFIG):
         raise _foreign(run / CONFIG, "the config of a run", "another file")
+    written_after = [name for name in (*RUN_FILES, "model", "checkpoints") if os.path.lexists(run / name)]
+    if written_after and not os.path.lexists(run / CONFIG):  # a run writes its config before all of these
+        raise _foreign(run / written_after[0], "beside it the config.json of a run", "none")
 
 
 def _check_directories(run: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 __all__ = ["doctor", "evaluate", "sample", "train"]
 
@@ -40,11 +39,10 @@ def sample(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     first = next(pieces)  # bad settings show before anything is printed
-    sys.stdout.write(args.prompt + first)
+    print(args.prompt + first, end="", flush=True)
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        print(piece, end="", flush=True)
+    print()
     return 0
 
 

@@ -109,8 +109,8 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
     parser.add_argument("source", metavar="SOURCE", help="a text to score, as for train")
-    parser.add_argument("--cold", default=256, type=int, metavar="N",
-                        help="tokens of the windows that are scored from a zero state [256]")  # fmt: skip
+    parser.add_argument("--cold", default=None, type=int, metavar="N",
+                        help="tokens of windows scored from a zero state; default 256")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

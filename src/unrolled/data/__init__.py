@@ -1,7 +1,7 @@
 """Corpora and batching: from a source of text to windows of ids."""
 
 from unrolled.data.batch import Batch, Batches
-from unrolled.data.corpus import Corpus, Progress, prepare
+from unrolled.data.corpus import Corpus, prepare
 from unrolled.data.documents import Document
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.lines import LineBatches
@@ -16,7 +16,6 @@ __all__ = [
     "Corpus",
     "Document",
     "LineBatches",
-    "Progress",
     "Reading",
     "Split",
     "StreamBatches",

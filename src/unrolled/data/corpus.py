@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from unrolled.errors import DataError, RunError, expected
 from unrolled.spec import DataConfig
 from unrolled.tokens import Tokens, build
 
-__all__ = ["Corpus", "Progress", "prepare", "shape_of"]
+__all__ = ["Corpus", "prepare", "shape_of"]
 
+VALIDATION_SHARE = 0.1  # when nobody says
+MOST_WORDS = 10_000  # of a word vocabulary, when nobody says
 LONGEST_TEXT = 1_000_000  # characters; a longer one is a stream
 LONGEST_LINE = 1_000
-
-Progress = Callable[[str], None]  # is told the stage that starts: "reading book.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Corpus:
     left_out: int  # files of a folder: hidden, links, binary, not UTF-8 or empty
 
 
-def prepare(config: DataConfig, directory: Path, *, seed: int, progress: Progress | None = None) -> Corpus:
+def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
     """Make a corpus of a source.
 
     Writes train.npy, val.npy (ids in the smallest unsigned type), train_starts.npy and val_starts.npy
@@ -52,25 +52,20 @@ def prepare(config: DataConfig, directory: Path, *, seed: int, progress: Progres
     Args:
         config: the source and how it is cut. directory: where the files go (RUN/data), made if missing.
         seed: of the choice of held-out lines; a stream holds out its end.
-        progress: is told each stage.
     Raises:
         DataError: the source, see `read`; or nothing in it can be predicted.
         RunError: the directory cannot be written.
     """
-    tell = progress or _silent
-    tell(f"reading {config.source}")
     reading = read(config.source, tokens=config.tokens)
     documents = reading.documents
     shape = shape_of(config, reading)
-    tell(f"encoding {sum(each.characters for each in documents):,} characters")
     texts = (str(each.text) for each in documents)  # all are str unless tokens is byte, which reads none
-    tokens = build(config.tokens, texts, max_words=config.max_words)
+    tokens = build(config.tokens, texts, max_words=config.max_words or MOST_WORDS)
     whole = encode_text(documents, tokens, shape)
     if whole.num_targets < 1:
         wanted = "a line that is not blank" if shape == "lines" else "a word"
         raise DataError(expected("source", wanted, f"only white space in {name_of(config.source)}"))
     parts = None if config.source == "sentences" else _split(config, shape, whole, documents, tokens, seed)
-    tell(f"writing {directory}")
     train, validation = parts or (whole, whole)
     return Corpus(
         name=name_of(config.source),
@@ -104,16 +99,13 @@ def shape_of(config: DataConfig, reading: Reading) -> str:
     return "lines" if all(line.strip() and len(line) <= LONGEST_LINE for line in lines) else "stream"
 
 
-def _silent(stage: str) -> None:
-    del stage
-
-
 def _split(
     config: DataConfig, shape: str, whole: Split, documents: Sequence[Document], tokens: Tokens, seed: int
 ) -> tuple[Split, Split] | None:
+    share = VALIDATION_SHARE if config.validation_share is None else config.validation_share
     if shape == "lines":
-        return split_lines(whole, documents, config.validation_share, np.random.default_rng(seed))
-    return split_stream(whole, documents, tokens, config.validation_share)
+        return split_lines(whole, documents, share, np.random.default_rng(seed))
+    return split_stream(whole, documents, tokens, share)
 
 
 def _stored(directory: Path, name: str, part: Split) -> Split:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unrolled.data.batch import Batch, check_place, to_tensor, whole_number
 from unrolled.data.encoding import Split
+from unrolled.errors import ConfigError, expected
 
 __all__ = ["StreamBatches"]
 
@@ -21,16 +22,23 @@ class StreamBatches:
     are left out of training. `rows` is batch_size, or less: at most N // 2, so that a row has two steps.
     In epochs after the first, the first window is shorter by a seeded random amount, so that windows end
     elsewhere.
-    The state is carried from batch to batch, and is zero at the start of an epoch.
+    The state is carried from batch to batch, and is zero at the start of an epoch. With `restart_share`, a
+    seeded choice of rows starts from the zero state at each window too: a network that is trained on carried
+    states alone meets the zero state B times an epoch, and may run away from it (docs/decisions/0006).
     """
 
     carries_state = True
 
-    def __init__(self, split: Split, *, batch_size: int, bptt_steps: int, seed: int) -> None:
-        """Take a split, rows a batch, steps a window, and the seed of the windows' borders.
+    def __init__(
+        self, split: Split, *, batch_size: int, bptt_steps: int, seed: int, restart_share: float = 0.0
+    ) -> None:
+        """Take a split, rows a batch, steps a window, the seed, and the mean share of rows that restart.
 
-        Raises ConfigError: batch_size or bptt_steps below 1, a negative seed.
+        Raises ConfigError: batch_size or bptt_steps below 1, a negative seed, restart_share not in [0, 1].
         """
+        if not 0 <= restart_share <= 1:
+            raise ConfigError(expected("restart_share", "0 to 1", restart_share))
+        self._restart_share = restart_share
         self._split = split
         self._bptt_steps = whole_number("bptt_steps", bptt_steps, 1)
         self._seed = whole_number("seed", seed, 0)
@@ -52,12 +60,13 @@ class StreamBatches:
         """
         borders = self._borders(n)
         check_place(start, len(borders) - 1, rank, world_size)
-        windows = zip(borders[start:-1], borders[start + 1 :], strict=True)
-        return (self._window(first, last, rank, world_size) for first, last in windows)
+        mine = slice(rank, None, world_size)
+        windows = zip(range(start, len(borders) - 1), borders[start:-1], borders[start + 1 :], strict=True)
+        return (self._window(first, last, mine, self._restarts(n, index)) for index, first, last in windows)
 
     def len_of(self, epoch: int) -> int:
         """Return the number of windows in an epoch; it may differ by one between epochs."""
-        return len(self._borders(epoch)) - 1
+        return 1 + max(0, -(-(self._steps - self._first_window(epoch)) // self._bptt_steps))
 
     def tokens_of(self, epoch: int) -> int:
         """Return the number of targets in an epoch, all ranks together."""
@@ -65,26 +74,33 @@ class StreamBatches:
 
     def _borders(self, epoch: int) -> list[int]:
         """Return the steps at which windows start, and the end."""
+        return [0, *range(self._first_window(epoch), self._steps, self._bptt_steps), self._steps]
+
+    def _first_window(self, epoch: int) -> int:
+        """Return the steps of an epoch's first window."""
         whole_number("epoch", epoch, 0)
         size = self._bptt_steps
-        shorter = int(np.random.default_rng([self._seed, epoch]).integers(size)) if epoch else 0
-        return [0, *range(size - shorter, self._steps, size), self._steps]
+        return size - int(np.random.default_rng([self._seed, epoch]).integers(size)) if epoch else size
 
-    def _window(self, first: int, last: int, rank: int, world_size: int) -> Batch:
-        mine = slice(rank, None, world_size)
-        inputs = self._inputs[mine, first:last].T
+    def _window(self, first: int, last: int, mine: slice, restarts: npt.NDArray[np.bool_]) -> Batch:
         return Batch(
-            to_tensor(inputs),
+            to_tensor(self._inputs[mine, first:last].T),
             to_tensor(self._targets[mine, first:last].T),
-            resets=self._resets(first, inputs.shape, rank, world_size),
+            resets=self._resets(first, last, mine, restarts),
         )
 
-    def _resets(self, first: int, shape: tuple[int, ...], rank: int, world_size: int) -> Tensor | None:
-        lo, hi = np.searchsorted(self._start_steps, [first, first + shape[0]])
-        rows = self._start_rows[lo:hi]
-        mine = rows % world_size == rank
-        if not mine.any():
+    def _resets(self, first: int, last: int, mine: slice, restarts: npt.NDArray[np.bool_]) -> Tensor | None:
+        """Return where a document starts or a row restarts, [T, B] of a rank's rows; None for nowhere."""
+        lo, hi = np.searchsorted(self._start_steps, [first, last])
+        if lo == hi and not restarts.any():
             return None
-        resets: npt.NDArray[np.bool_] = np.zeros(shape, bool)
-        resets[self._start_steps[lo:hi][mine] - first, rows[mine] // world_size] = True
-        return to_tensor(resets)
+        resets: npt.NDArray[np.bool_] = np.zeros((last - first, self.rows), bool)
+        resets[self._start_steps[lo:hi] - first, self._start_rows[lo:hi]] = True
+        resets[0] |= restarts
+        return to_tensor(resets[:, mine]) if resets[:, mine].any() else None
+
+    def _restarts(self, epoch: int, index: int) -> npt.NDArray[np.bool_]:
+        """Return which rows [B] start window `index` of an epoch from the zero state."""
+        if not self._restart_share:
+            return np.zeros(self.rows, bool)
+        return np.random.default_rng([self._seed, epoch, index]).random(self.rows) < self._restart_share

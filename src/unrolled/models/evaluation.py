@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_text, read
 from unrolled.errors import CheckpointError, ConfigError, DataError, expected
 from unrolled.models.loading import Loaded
 from unrolled.models.protocol import SequenceModel
 from unrolled.spec import DataConfig, from_json
 
-__all__ = ["Evaluation", "Score", "evaluate_split", "evaluate_text"]
+__all__ = ["COLD_STEPS", "Evaluation", "Score", "evaluate_split", "evaluate_text"]
+
+COLD_STEPS = 256  # nanoGPT's window
+ROWS = 64  # lines side by side, fewer where they are long
+LONG_LINE = 4096
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Evaluation:
 
 
 def evaluate_split(
-    model: SequenceModel, split: Split, *, shape: str, unknown: int = 0, cold_steps: int | None = None
+    model: SequenceModel, split: Split, *, shape: str, unknown: int, cold_steps: int | None = None
 ) -> Evaluation:
     """Score every target of a split, dropping none.
 
@@ -88,35 +94,43 @@ def evaluate_split(
     if split.num_targets < 1:
         raise DataError(expected("text", "at least one character", "none"))
     if shape == "lines":
-        batches = LineBatches(split, batch_size=64, seed=0).epoch(0)
+        longest = int(np.diff(split.starts, append=split.num_targets).max())
+        batches = LineBatches(split, batch_size=ROWS if longest <= LONG_LINE else 1, seed=0).epoch(0)
         carried = Score(*model.evaluate(batches, carry=False), split.characters)
         return Evaluation(shape, carried, None, None, carried.tokens, split.characters, unknown)
     carried = Score(*model.evaluate(carried_windows(split), carry=True), split.characters)
     cold = None
     if cold_steps is not None:
-        cold = Score(*model.evaluate(cold_windows(split, size=cold_steps), carry=False), split.characters)
+        size = min(cold_steps, split.num_targets)
+        cold = Score(*model.evaluate(cold_windows(split, size=size), carry=False), split.characters)
     return Evaluation(shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown)
 
 
-def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int = 256) -> Evaluation:
+def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int | None = None) -> Evaluation:
     """Score a text with a trained network, cut as the network's own corpus was.
 
     Args:
         loaded: what `unrolled.load` returns.
         source: a file, .gz, directory, builtin corpus or - for standard input.
-        cold_steps: tokens of the windows that are also scored from the zero state.
+        cold_steps: tokens of the windows that are also scored from the zero state; default 256. A model of
+            lines has none: each line starts cold by itself.
     Raises:
-        DataError: the source is missing, empty or not text. ConfigError: `cold_steps` is below 1.
+        DataError: the source is missing, empty or not text. ConfigError: `cold_steps` is below 1, or given
+            for a model of lines.
     """
-    if cold_steps < 1:
+    if cold_steps is not None and cold_steps < 1:
         raise ConfigError(expected("cold", "at least 1", cold_steps))
     data = from_json(DataConfig, loaded.config.get("data"), where="config.json data")
     if data.shape == "auto":
         raise CheckpointError(expected("config.json data.shape", "lines or stream", "auto"))
+    if data.shape == "lines" and cold_steps is not None:
+        raise ConfigError(expected("cold", "a model of a stream", "one of lines, each of which starts cold"))
     documents = read(source, tokens=loaded.tokens.kind).documents
     split = encode_text(documents, loaded.tokens, data.shape)
     unknown = loaded.tokens.count_unknown(split.ids)
-    return evaluate_split(loaded.model, split, shape=data.shape, unknown=unknown, cold_steps=cold_steps)
+    return evaluate_split(
+        loaded.model, split, shape=data.shape, unknown=unknown, cold_steps=cold_steps or COLD_STEPS
+    )
 
 
 def _row(name: str, score: Score) -> str:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from unrolled.draw import draw
 from unrolled.models.protocol import State
+from unrolled.tokens import Tokens
 
-__all__ = ["Stepper", "generate"]
+__all__ = ["Stepper", "continuation", "generate"]
 
 
 class Stepper(Protocol):
@@ -60,3 +61,34 @@ def generate(
         if token == restart_at:
             state = model.initial_state(1)
         logits, state = model.step(torch.tensor([token]), state)
+
+
+def continuation(
+    model: Stepper,
+    tokens: Tokens,
+    prompt: Sequence[int] = (),
+    *,
+    lines: bool,
+    length: int,
+    generator: np.random.Generator,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Iterator[int]:
+    """Yield ids that continue a document or a line of the model's vocabulary; <unk> is never drawn.
+
+    Args:
+        prompt: ids after the boundary that starts every document and line; may be empty.
+        lines: the model's corpus was lines, so each one starts from the zero state.
+    """
+    return generate(
+        model,
+        [tokens.boundary, *prompt],
+        length=length,
+        generator=generator,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        banned=() if tokens.unknown is None else (tokens.unknown,),
+        restart_at=tokens.boundary if lines else None,
+    )

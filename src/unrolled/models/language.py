@@ -14,10 +14,11 @@ from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.models.init import init_linear, init_recurrent
 from unrolled.models.protocol import State
-from unrolled.spec import ModelConfig
+from unrolled.spec import CELLS, ModelConfig
 
 __all__ = ["LanguageModel"]
 
+LOGITS = 2**24  # held at once while evaluating: 64 MiB
 LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
 
 
@@ -26,30 +27,34 @@ class LanguageModel(nn.Module):
 
     Args:
         config: sizes and kind; see `unrolled.spec.ModelConfig`.
-        seed: of the starting weights (see `unrolled.models.init` for their sources).
+        seed: of the starting weights (see `unrolled.models.init` for their sources); None leaves torch's,
+            for weights that are about to be loaded.
         backend: of the recurrent stack; see `unrolled.explain`.
     """
 
-    def __init__(self, config: ModelConfig, *, seed: int = 0, backend: str = "auto") -> None:
+    def __init__(self, config: ModelConfig, *, seed: int | None = 0, backend: str = "auto") -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.recurrent = _stack(config, backend)
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden_size, config.vocab_size)
-        generator = torch.Generator().manual_seed(seed)
-        init_linear(self.embedding.weight, generator=generator)
-        init_recurrent(self.recurrent, chrono_steps=config.chrono_steps, generator=generator)
-        init_linear(self.readout.weight, generator=generator)
-        nn.init.zeros_(self.readout.bias)
+        if seed is not None:
+            self._start(torch.Generator().manual_seed(seed))
         if config.tie_weights:
             self.readout.weight = self.embedding.weight
+
+    def _start(self, generator: torch.Generator) -> None:
+        init_linear(self.embedding.weight, generator=generator)
+        init_recurrent(self.recurrent, chrono_steps=self.config.chrono_steps, generator=generator)
+        init_linear(self.readout.weight, generator=generator)
+        nn.init.zeros_(self.readout.bias)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the zero state of `batch_size` rows: [L, B, H], or a pair of them for an LSTM."""
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
-        h = self.readout.bias.new_zeros(shape)
-        return (h, torch.zeros_like(h)) if self.config.cell == "lstm" else h
+        parts = tuple(self.readout.bias.new_zeros(shape) for _ in CELLS[self.config.cell].states)
+        return parts if len(parts) == 2 else parts[0]
 
     def hidden(
         self, inputs: Tensor, state: State, lengths: Tensor | None = None, resets: Tensor | None = None
@@ -83,8 +88,16 @@ class LanguageModel(nn.Module):
         else:
             valid = batch.valid()
             y, targets = y[valid], targets[valid]
+        if torch.is_grad_enabled():
+            return self._nats(y, targets), targets.numel(), after
+        rows = max(1, LOGITS // self.config.vocab_size)  # evaluation: never all logits of a long text
+        pieces = zip(torch.split(y, rows), torch.split(targets, rows), strict=True)
+        nats = torch.stack([self._nats(*piece) for piece in pieces] or [y.sum()]).sum()
+        return nats, targets.numel(), after
+
+    def _nats(self, y: Tensor, targets: Tensor) -> Tensor:
         logits = self.readout(y).float()  # the softmax of a bfloat16 run is summed in float32
-        return F.cross_entropy(logits, targets, reduction="sum"), targets.numel(), after
+        return F.cross_entropy(logits, targets, reduction="sum")
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
@@ -111,7 +124,7 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def trajectories(self, ids: Tensor) -> list[Any]:
         """Return every gate and state over one sequence `ids` [T]: a named tuple a layer, [T, 1, H] each."""
-        layers = self.recurrent.trajectories(self.embedding(ids.unsqueeze(1)))[2]
+        layers = self.recurrent.trajectories(self.embedding(ids.unsqueeze(1)), backend="auto")[2]
         return cast(list[Any], layers)
 
 

@@ -47,7 +47,8 @@ def load(path: str | Path, *, backend: str = "auto") -> Loaded:
     where = checkpoint.locate(Path(path))
     contents = checkpoint.read(where)
     config = from_json(ModelConfig, contents.config["model"], where="config.json model")
-    model = LanguageModel(config, backend=backend)
+    with torch.random.fork_rng(devices=[]):  # torch's own start, soon overwritten, must not draw from it
+        model = LanguageModel(config, seed=None, backend=backend)
     stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
     model.load_state_dict(stored, strict=not config.tie_weights)
     model.eval()
@@ -72,7 +73,8 @@ def to_stored(tensor: Tensor) -> checkpoint.Tensor:
 
 
 def from_stored(stored: checkpoint.Tensor) -> Tensor:
-    """Copy (dtype name, shape, bytes) into a torch tensor of its own memory."""
+    """Return (dtype name, shape, bytes) as a torch tensor; it shares the memory of a bytearray."""
     if len(stored.data) == 0:
         return torch.empty(stored.shape, dtype=DTYPES[stored.dtype])
-    return torch.frombuffer(bytearray(stored.data), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
+    data = stored.data if isinstance(stored.data, bytearray) else bytearray(stored.data)
+    return torch.frombuffer(data, dtype=DTYPES[stored.dtype]).reshape(stored.shape)

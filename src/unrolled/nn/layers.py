@@ -61,17 +61,19 @@ class Recurrent(torch.nn.RNNBase):
         *,
         lengths: Tensor | list[int] | None = None,
         resets: Tensor | None = None,
+        backend: str | None = None,
     ) -> tuple[Any, Any, list[Any]]:
         """Run the layer and keep every gate and state.
 
-        Takes what `forward` takes, and runs on a backend that records, whatever `backend` says.
-
+        Args:
+            input, hx, lengths, resets: as `forward` takes them.
+            backend: default the layer's own; "torch" cannot record and raises BackendError.
         Returns:
             output and state, as `forward`, and a list with one trajectory of `unrolled.ops` per layer
             and direction (l0, l0_reverse, l1, …), always [T, B, H] inside, B = 1 where unbatched.
         """
         entry = enter(self, input, hx, lengths, resets)
-        y, states, traces = stack.run(self, entry, backend="auto", trajectories=True)
+        y, states, traces = stack.run(self, entry, backend=backend or self.backend, trajectories=True)
         return entry.output_as_given(y), entry.states_as_given(states), traces
 
     def extra_repr(self) -> str:

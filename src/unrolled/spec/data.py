@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
+from unrolled.errors import ConfigError, expected
 from unrolled.spec.fields import check, setting
 
 __all__ = ["DataConfig"]
@@ -29,13 +30,21 @@ class DataConfig:
         flag="--tokens",
         choices=("auto", "char", "byte", "word"),
     )
-    max_words: int = setting(
-        10_000, "vocabulary of --tokens word; rarer words become <unk>", flag="--max-words", minimum=2
+    max_words: int | None = setting(
+        None,
+        "vocabulary of --tokens word; rarer words become <unk>; default 10,000",
+        flag="--max-words",
+        minimum=2,
     )
-    validation_share: float = setting(
-        0.1, "held-out share: the end of a stream, or a seeded choice of lines", flag="--validation", above=0,
+    validation_share: float | None = setting(
+        None,
+        "held-out share: the end of a stream, or a seeded choice of lines; default 0.1",
+        flag="--validation",
+        above=0,
         below=1,
-    )  # fmt: skip
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        if self.max_words is not None and self.tokens != "word":
+            raise ConfigError(expected("max_words", "tokens word", f"tokens {self.tokens}"))

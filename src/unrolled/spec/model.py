@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from unrolled.errors import ConfigError, expected
+from unrolled.spec.cells import CELLS
 from unrolled.spec.fields import check, setting
 
 __all__ = ["ModelConfig", "tensors"]
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
 
 
@@ -21,7 +21,7 @@ class ModelConfig:
     embedding_size: int = setting(MISSING, "width of a symbol's vector", minimum=1, maximum=LARGEST)
     hidden_size: int = setting(MISSING, "units in a recurrent layer", minimum=1, maximum=LARGEST)
     num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=1024)
-    cell: str = setting("lstm", "kind of recurrent unit", choices=("lstm", "gru", "rnn"))
+    cell: str = setting("lstm", "kind of recurrent unit", choices=tuple(CELLS))
     nonlinearity: str = setting("tanh", "of the rnn cell", choices=("tanh", "relu"))
     dropout: float = setting(0.0, "share of activations dropped while training", minimum=0, below=1)
     tie_weights: bool = setting(False, "read-out shares the embedding's weights")
@@ -48,7 +48,7 @@ def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
 
     A tied read-out weight is stored once, under the embedding's name.
     """
-    width, hidden, gates = config.embedding_size, config.hidden_size, GATES[config.cell]
+    width, hidden, gates = config.embedding_size, config.hidden_size, CELLS[config.cell].gates
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, width)}
     for layer in range(config.num_layers):
         incoming = width if layer == 0 else hidden

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unrolled.errors import ConfigError, expected
+from unrolled.spec.cells import CELLS
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting
 
@@ -21,9 +22,11 @@ class TrainConfig:
     minutes: float | None = setting(
         None, "time budget; a calibration turns it into steps", flag="--minutes", above=0, maximum=100_000
     )
-    epochs: int | None = setting(None, "passes over the training part", flag="--epochs", minimum=1)
-    steps: int | None = setting(None, "optimizer steps", flag="--steps", minimum=1)
-    cell: str = setting("lstm", "recurrent unit", flag="--cell", choices=("lstm", "gru", "rnn"))
+    epochs: int | None = setting(
+        None, "passes over the training part", flag="--epochs", minimum=1, maximum=100_000
+    )
+    steps: int | None = setting(None, "optimizer steps", flag="--steps", minimum=1, maximum=10**9)
+    cell: str = setting("lstm", "recurrent unit", flag="--cell", choices=tuple(CELLS))
     nonlinearity: str = setting("tanh", "of --cell rnn", flag="--nonlinearity", choices=("tanh", "relu"))
     hidden_size: int | None = setting(None, "units a layer", flag="--hidden", minimum=1, maximum=65536)
     num_layers: int | None = setting(None, "recurrent layers", flag="--layers", minimum=1, maximum=1024)
@@ -43,13 +46,21 @@ class TrainConfig:
     bptt_steps: int | None = setting(
         None, "truncated-BPTT window of a stream, in tokens", flag="--bptt", minimum=1, maximum=1_000_000
     )
+    restart_share: float = setting(
+        0.02,
+        "share of a stream's rows that start a window from the zero state, so that the network learns to",
+        flag="--restart",
+        minimum=0,
+        maximum=1,
+    )
     batch_size: int | None = setting(None, "rows a step", flag="--batch", minimum=1, maximum=1_000_000)
     learning_rate: float | None = setting(None, "peak of the schedule", flag="--lr", above=0)
     weight_decay: float = setting(0.01, "AdamW, on matrices only", flag="--weight-decay", minimum=0)
     clip_norm: float = setting(1.0, "largest global norm of a gradient", flag="--clip", above=0)
     dtype: str = setting(
         "auto",
-        "of the recurrent matrix products; auto: bfloat16 where the processor multiplies it natively",
+        "of the matrix products; auto: bfloat16 for an lstm where the processor multiplies it natively, "
+        "else float32",
         flag="--dtype",
         choices=("auto", "float32", "bfloat16"),
     )
@@ -65,6 +76,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, DataConfig):
+            raise ConfigError(expected("data", "a DataConfig", repr(self.data)))
         check(self)
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if len(budgets) > 1:

@@ -1,9 +1,8 @@
 """Training: from a `TrainConfig` to a run directory."""
 
 from unrolled.train.observer import Observer, Row, StepRecord
-from unrolled.train.precision import native_bfloat16
 from unrolled.train.run import Result, run
 from unrolled.train.schedule import Schedule
 from unrolled.train.sizing import resolve
 
-__all__ = ["Observer", "Result", "Row", "Schedule", "StepRecord", "native_bfloat16", "resolve", "run"]
+__all__ = ["Observer", "Result", "Row", "Schedule", "StepRecord", "resolve", "run"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Callable
+
+import torch
 
 from unrolled.models import SequenceModel, State
 from unrolled.spec import TrainConfig
@@ -18,7 +19,7 @@ WARM_STEPS = 3
 LEAST_STEPS = 5
 SHARE = 0.03  # of the budget that the calibration itself may take
 MOST_SECONDS = 5.0
-RESERVE = 0.97  # a machine slows down more often than it speeds up
+RESERVE = 0.97  # for checkpoints, and for a machine that slows down
 
 
 def steps_within(
@@ -30,16 +31,24 @@ def steps_within(
     config: TrainConfig,
     checks: int,
 ) -> int:
-    """Return how many steps, with `checks` validations and saves among them, fit into `seconds`.
+    """Return how many steps fit into `seconds`, with their validations and the report at the end.
 
-    Neither the model nor the feed that is given changes; both are copied.
+    Neither the model, the feed nor torch's random state changes.
+
+    Args:
+        seconds: what is left of the budget.
+        validate: is timed once. The report is reckoned as two of them.
+        checks: validations in the run, where `config.save_every` does not say after how many steps.
     """
     begin = time.perf_counter()
     validate()
     check_s = time.perf_counter() - begin
-    step_s = _seconds_a_step(model, feed, config=config, budget=min(MOST_SECONDS, SHARE * seconds))
-    left = seconds - (time.perf_counter() - begin) - (checks + 2) * check_s
-    return max(1, int(RESERVE * left / step_s))
+    with torch.random.fork_rng(devices=[]):
+        step_s = _seconds_a_step(model, feed, config=config, budget=min(MOST_SECONDS, SHARE * seconds))
+    left = RESERVE * (seconds - (time.perf_counter() - begin)) - 3 * check_s
+    if config.save_every is not None:
+        return max(1, int(left / (step_s + check_s / config.save_every)))
+    return max(1, int((left - checks * check_s) / step_s))
 
 
 def _seconds_a_step(model: SequenceModel, feed: Feed, *, config: TrainConfig, budget: float) -> float:
@@ -57,4 +66,6 @@ def _seconds_a_step(model: SequenceModel, feed: Feed, *, config: TrainConfig, bu
             state = trial.initial_state(batch.inputs.shape[1])
         _, _, _, state = take_step(trial, optimizer, batch, state, config=config, step=len(taken))
         taken.append(time.perf_counter() - start)
-    return statistics.fmean(sorted(taken[WARM_STEPS:])[: max(1, len(taken[WARM_STEPS:]) * 9 // 10)])
+    counted = sorted(taken[WARM_STEPS:])
+    kept = counted[: max(1, len(counted) * 9 // 10)]  # the slowest tenth is other processes
+    return sum(kept) / len(kept)

@@ -10,17 +10,20 @@ from torch import Tensor
 from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
 from unrolled.models import SequenceModel, State
+from unrolled.train.precision import autocast
 
 __all__ = ["check_gradient", "check_loss", "check_validation"]
 
 ADVICE = "the last checkpoint is kept; a smaller --lr or --clip may help"
 
 
-def check_loss(model: SequenceModel, batch: Batch, state: State, loss: float, *, step: int) -> None:
+def check_loss(
+    model: SequenceModel, batch: Batch, state: State, loss: float, *, step: int, dtype: str
+) -> None:
     """Raise NonFiniteError when `loss` is NaN or infinite, naming the first such tensor on its way."""
     if loss == loss and abs(loss) != float("inf"):
         return
-    culprit = _first_parameter(model) or _first_output(model, batch, state) or "the loss itself"
+    culprit = _first_parameter(model) or _first_output(model, batch, state, dtype) or "the loss itself"
     raise NonFiniteError(
         f"loss at step {step}: expected a finite number, got {loss}; first in {culprit}; {ADVICE}"
     )
@@ -56,7 +59,7 @@ def _first_parameter(model: SequenceModel) -> str | None:
     return None
 
 
-def _first_output(model: SequenceModel, batch: Batch, state: State) -> str | None:
+def _first_output(model: SequenceModel, batch: Batch, state: State, dtype: str) -> str | None:
     """Run the batch again and watch every module's output."""
     found: list[str] = []
 
@@ -70,7 +73,7 @@ def _first_output(model: SequenceModel, batch: Batch, state: State) -> str | Non
 
     handles = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if name]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), autocast(dtype):
             model.loss(batch, state)
     finally:
         for handle in handles:

@@ -28,11 +28,13 @@ class Feed:
     epoch: int = 0
     index: int = 0  # of the next batch in its epoch
     _iterator: Iterator[Batch] | None = None
+    _batches_an_epoch: int = 1
 
     def next(self) -> tuple[Batch, bool]:
         """Return the next batch, and whether it starts from the zero state."""
         if self._iterator is None:
             self._iterator = self.batches.epoch(self.epoch, start=self.index)
+            self._batches_an_epoch = self.batches.len_of(self.epoch)
         batch = next(self._iterator, None)
         if batch is None:
             self.epoch, self.index, self._iterator = self.epoch + 1, 0, None
@@ -43,7 +45,7 @@ class Feed:
     @property
     def passes(self) -> float:
         """Passes over the training part so far."""
-        return self.epoch + self.index / max(1, self.batches.len_of(self.epoch))
+        return self.epoch + self.index / self._batches_an_epoch
 
 
 def take_step(
@@ -66,13 +68,15 @@ def take_step(
         nats, count, after = model.loss(batch, state)
     mean = nats / count
     value = float(mean.detach())
-    check_loss(model, batch, state, value, step=step)
+    check_loss(model, batch, state, value, step=step, dtype=config.dtype)
     model.zero_grad(set_to_none=True)
     mean.backward()  # type: ignore[no-untyped-call]
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
-    check_gradient(model, norm, step=step)
+    weights = list(model.parameters())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+    check_gradient(model, float(norm), step=step)  # before clipping, which spreads a NaN to every gradient
+    torch.nn.utils.clip_grads_with_norm_(weights, config.clip_norm, norm)
     optimizer.step()
-    return value, count, norm, detach(after)
+    return value, count, float(norm), detach(after)
 
 
 @dataclass(frozen=True)

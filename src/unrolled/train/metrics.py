@@ -6,8 +6,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from unrolled.errors import RunError
+from unrolled.errors import RunError, expected
 from unrolled.train.observer import Observer, Row
+from unrolled.train.rundir import write_text
 
 __all__ = ["MetricsFile"]
 
@@ -18,7 +19,7 @@ class MetricsFile(Observer):
     def __init__(self, path: Path) -> None:
         self.rows: list[Row] = []
         self._path = path
-        path.write_text("")
+        write_text(path, "")
 
     def row(self, row: Row) -> None:
         self.rows.append(row)
@@ -26,4 +27,4 @@ class MetricsFile(Observer):
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
         except OSError as error:
-            raise RunError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise RunError(expected(str(self._path), "a file that can be written", error.strerror)) from error

@@ -6,7 +6,7 @@ import math
 import sys
 from typing import Any
 
-from unrolled.errors import MissingExtraError
+from unrolled.errors import MissingExtraError, expected
 from unrolled.models import SequenceModel
 from unrolled.spec import TrainConfig
 from unrolled.train.observer import Observer, Row, StepRecord
@@ -24,7 +24,9 @@ class ProgressBar(Observer):
         try:
             from rich.console import Console
         except ModuleNotFoundError as error:
-            raise MissingExtraError("rich: not installed; pip install 'unrolled[train]'") from error
+            raise MissingExtraError(
+                expected("progress", "rich, from the extra: pip install 'unrolled[train]'", "none")
+            ) from error
         self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._bar: Any = None
         self._task: Any = None

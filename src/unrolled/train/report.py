@@ -12,12 +12,13 @@ import torch
 
 from unrolled import figures
 from unrolled.data import Corpus, Split
-from unrolled.models import Evaluation, LanguageModel, evaluate_split, generate
+from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, continuation, evaluate_split
 from unrolled.train.observer import Row
+from unrolled.train.rundir import write_text
 
 __all__ = ["draw_gates", "draw_loss", "evaluate", "write_samples"]
 
-COLD_STEPS = 256  # nanoGPT's window
+REPORT_TOKENS = 262_144  # of a stream that the report scores at most; `unrolled eval` scores all
 SENTENCE = 24  # symbols that a line needs to be worth a picture
 STRIP_TOKENS = 60
 SAMPLES = 5
@@ -31,11 +32,13 @@ GATES = ("i", "f", "o", "r", "z")  # sigmoids: 0 is shut, 1 is open
 
 
 def evaluate(model: LanguageModel, corpus: Corpus, path: Path) -> Evaluation:
-    """Score the whole validation part, carried and cold, and write it as JSON."""
+    """Score the validation part, or the beginning of a very long one, carried and cold; write it as JSON."""
     cold = COLD_STEPS if corpus.shape == "stream" else None
-    found = evaluate_split(model, corpus.validation, shape=corpus.shape, cold_steps=cold)
+    part = corpus.validation.head(REPORT_TOKENS) if corpus.shape == "stream" else corpus.validation
+    unknown = corpus.tokens.count_unknown(part.ids)
+    found = evaluate_split(model, part, shape=corpus.shape, unknown=unknown, cold_steps=cold)
     stored = {**found.to_dict(), "validation_is_train": corpus.validation_is_train}
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    write_text(path, json.dumps(stored, indent=2) + "\n")
     return found
 
 
@@ -89,22 +92,19 @@ def one_sentence(split: Split) -> npt.NDArray[np.int64]:
 
 def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int) -> str:
     """Write seeded samples of the model and return the first of them."""
-    boundary, unknown = corpus.tokens.boundary, corpus.tokens.unknown
-    lines = corpus.shape == "lines"
     texts = []
     for sample in range(SAMPLES):
-        drawn = generate(
+        drawn = continuation(
             model,
-            [boundary],
+            corpus.tokens,
+            lines=corpus.shape == "lines",
             length=SAMPLE_TOKENS,
             temperature=TEMPERATURE,
             generator=np.random.default_rng([seed, sample]),
-            banned=() if unknown is None else (unknown,),
-            restart_at=boundary if lines else None,
         )
         texts.append(corpus.tokens.decode(list(drawn)).strip("\n"))
     head = [
         f"--- sample {i}, temperature {TEMPERATURE}, seed [{seed}, {i}]\n{t}\n" for i, t in enumerate(texts)
     ]
-    path.write_text("\n".join(head), encoding="utf-8")
+    write_text(path, "\n".join(head))
     return texts[0]

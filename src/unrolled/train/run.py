@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from unrolled import checkpoint, data, figures
+from unrolled import data, figures
 from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
 from unrolled.errors import BackendError, expected
 from unrolled.models import Evaluation, LanguageModel, load
@@ -19,11 +19,12 @@ from unrolled.spec import ModelConfig, TrainConfig, to_json
 from unrolled.train import report
 from unrolled.train.calibrate import steps_within
 from unrolled.train.loop import Feed, Loop
+from unrolled.train.memory import check_memory
 from unrolled.train.metrics import MetricsFile
 from unrolled.train.observer import Observer
 from unrolled.train.optim import make_optimizer
 from unrolled.train.progress import ProgressBar
-from unrolled.train.rundir import claim, staging
+from unrolled.train.rundir import claim, settle, staging, write_text
 from unrolled.train.saving import Saver
 from unrolled.train.schedule import Schedule
 from unrolled.train.sizing import CHECKS, resolve
@@ -70,21 +71,29 @@ def run(config: TrainConfig, observers: Sequence[Observer] | None = None) -> Res
     with _own_random_state(config):
         with staging(path) as temporary:
             corpus = data.prepare(config.data, temporary, seed=config.seed)
-            checkpoint.clear(path)
-            temporary.rename(path / "data")
-        config = resolve(replace(config, run=str(path)), corpus)
-        return _Run(path, config, corpus, watchers, begin).go()
+            config = resolve(replace(config, run=str(path)), corpus)
+            model_config = _model_config(config, corpus)
+            check_memory(model_config, config, corpus)
+            settle(temporary, path, overwrite=config.overwrite)  # nothing that can be refused is left
+        return _Run(path, config, model_config, corpus, watchers, begin).go()
 
 
 class _Run:
     """The pieces of one run, put together in `go`."""
 
     def __init__(
-        self, path: Path, config: TrainConfig, corpus: Corpus, observers: list[Observer], begin: float
+        self,
+        path: Path,
+        config: TrainConfig,
+        model_config: ModelConfig,
+        corpus: Corpus,
+        observers: list[Observer],
+        begin: float,
     ) -> None:
-        self.path, self.config, self.corpus, self.begin = path, config, corpus, begin
-        self.model_config = _model_config(config, corpus)
-        self.model = LanguageModel(self.model_config, seed=config.seed, backend=config.backend)
+        self.path, self.config, self.model_config = path, config, model_config
+        self.corpus, self.begin = corpus, begin
+        self.model = LanguageModel(model_config, seed=config.seed, backend=config.backend)
+        self.stored = self._write_config()  # first: it marks the directory as a run's
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.observers = [self.metrics, *observers]
 
@@ -94,11 +103,10 @@ class _Run:
             self._note(note)
         feed = Feed(_batches(self.config, self.corpus))
         schedule = _schedule(self.config, self.begin, self.model, feed, self.validate)
-        stored = self._write_config()
         optimizer = make_optimizer(
             self.model, lr=_known(self.config.learning_rate), weight_decay=self.config.weight_decay
         )
-        saver = Saver(self.path, stored, self.model, optimizer, self.corpus, schedule.steps)
+        saver = Saver(self.path, self.stored, self.model, optimizer, self.corpus, schedule.steps)
         loop = Loop(
             model=self.model,
             optimizer=optimizer,
@@ -145,7 +153,7 @@ class _Run:
     def _write_config(self) -> dict[str, object]:
         training = to_json(self.config)
         stored = {"model": to_json(self.model_config), "data": training.pop("data"), "training": training}
-        (self.path / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
+        write_text(self.path / "config.json", json.dumps(stored, indent=2) + "\n")
         return stored
 
     def _note(self, text: str) -> None:
@@ -183,7 +191,11 @@ def _batches(config: TrainConfig, corpus: Corpus) -> Batches:
     if corpus.shape == "lines":
         return LineBatches(corpus.train, batch_size=rows, seed=config.seed)
     return StreamBatches(
-        corpus.train, batch_size=rows, bptt_steps=int(_known(config.bptt_steps)), seed=config.seed
+        corpus.train,
+        batch_size=rows,
+        bptt_steps=int(_known(config.bptt_steps)),
+        seed=config.seed,
+        restart_share=config.restart_share,
     )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from unrolled import checkpoint
-from unrolled.errors import RunError
+from unrolled.errors import RunError, expected
 
-__all__ = ["claim", "staging"]
+__all__ = ["claim", "settle", "staging", "write_text"]
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
@@ -22,15 +22,15 @@ def claim(path: Path, *, overwrite: bool) -> None:
         RunError: the path is a file, not writable, or holds another run and `overwrite` is false.
     """
     if path.exists() and not path.is_dir():
-        raise RunError(f"run: expected a directory or a new path, got the file {path}")
+        raise RunError(expected("run", "a directory or a new path", f"the file {path}"))
     if path.is_dir() and checkpoint.taken(path) and not overwrite:
-        raise RunError(f"run: expected a free directory, got {path}, which holds a run; "
-                       "name another with --run, or replace it with --overwrite")  # fmt: skip
+        advice = "name another with --run, or replace it with --overwrite"
+        raise RunError(expected("run", "a free directory", f"{path}, which holds a run; {advice}"))
     existing = path
     while not existing.exists():
         existing = existing.parent
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"run: expected a writable directory, got {existing}, which is not")
+        raise RunError(expected("run", "a writable directory", f"{existing}, which is not"))
 
 
 @contextlib.contextmanager
@@ -42,13 +42,37 @@ def staging(path: Path) -> Iterator[Path]:
     created = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".data-", dir=path))
+        temporary = path / f".data-{secrets.token_hex(4)}"
+        temporary.mkdir()  # not mkdtemp, which hides the directory from everyone else
     except OSError as error:
-        raise RunError(f"run: expected a writable directory, got {path}: {error.strerror}") from error
+        raise RunError(expected("run", "a writable directory", f"{path}: {error.strerror}")) from error
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):  # a directory that came to hold something stays
-            for directory in created:
+        for directory in created:
+            with contextlib.suppress(OSError):  # one that came to hold something stays
                 directory.rmdir()
+
+
+def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
+    """Make a finished corpus the run's own: `path`/data. What the run held before goes, if it may.
+
+    Raises:
+        RunError: another run came to be here meanwhile, or holds what no run wrote.
+    """
+    claim(path, overwrite=overwrite)
+    if overwrite:
+        checkpoint.clear(path)
+    try:
+        staged.rename(path / "data")
+    except OSError as error:
+        raise RunError(expected("run", "a free directory", f"{path}: {error.strerror}")) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file of the run. Raises RunError: the disk is full or the place unwritable."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(expected(str(path), "a file that can be written", error.strerror)) from error

@@ -38,7 +38,7 @@ class Saver:
             config=dict(self.config),
             model=model_tensors(self.model),
             tokens=self.corpus.tokens.to_json(),
-            optimizer=self._moments(now.state),
+            optimizer=self._moments(now.state if now.feed.batches.carries_state else None),
             progress=self._progress(now),
         )
         checkpoint.write_step(self.run, now.step, contents)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from unrolled.data import Corpus
+from unrolled.errors import ConfigError, expected
 from unrolled.spec import TrainConfig
 from unrolled.train.precision import choose_dtype
 
@@ -12,6 +14,7 @@ __all__ = ["CHECKS", "Sizes", "resolve", "sizes"]
 
 CHECKS = 10  # validations and checkpoints a run
 DEFAULT_MINUTES = 3.0
+BY_HEART = 3_000  # tokens; a smaller corpus is learnt by heart
 
 
 @dataclass(frozen=True)
@@ -34,38 +37,56 @@ def sizes(tokens: int, minutes: float) -> Sizes:
     | tokens | minutes | hidden x layers | dropout | batch x window | rate |
     | --- | --- | --- | --- | --- | --- |
     | under 3,000 | any | 128 x 1 | 0 | 10 x 32 | 5e-3 |
-    | under 50,000 | any | 128 x 2 | 0.5 | 8 x 32 | 3e-3 |
     | under 500,000 | any | 256 x 2 | 0.3 | 16 x 64 | 3e-3 |
     | more | under 10 | 256 x 2 | 0.1 | 16 x 64 | 3e-3 |
-    | more | 10 or more | 512 x 2 | 0.2 | 32 x 64 | 2e-3 |
+    | more | 10 or more | 512 x 2 | 0.3 | 16 x 64 | 2e-3 |
     """
-    if tokens < 3_000:
+    if tokens < BY_HEART:
         return Sizes(128, 1, 0.0, 10, 32, 5e-3)
-    if tokens < 50_000:
-        return Sizes(128, 2, 0.5, 8, 32, 3e-3)
     if tokens < 500_000:
         return Sizes(256, 2, 0.3, 16, 64, 3e-3)
     if minutes < 10:
         return Sizes(256, 2, 0.1, 16, 64, 3e-3)
-    return Sizes(512, 2, 0.2, 32, 64, 2e-3)
+    return Sizes(512, 2, 0.3, 16, 64, 2e-3)
 
 
 def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
     """Return the config with every size known; what the user set stays.
 
-    Without --minutes, --epochs or --steps the budget is 3 minutes, or 400 steps for a corpus
-    of under 3,000 tokens, which is enough to learn it by heart.
+    Without --minutes, --epochs or --steps the budget is 3 minutes; 40 epochs for a corpus of under 50,000
+    tokens, which is past where its validation turns; 400 steps for one of under 3,000, which is enough to
+    learn it by heart.
     """
-    tokens = len(corpus.train.ids)
-    minutes, steps = config.minutes, config.steps
-    if minutes is None and config.epochs is None and steps is None:
-        minutes, steps = (None, 400) if tokens < 3_000 else (DEFAULT_MINUTES, None)
-    chosen = sizes(tokens, minutes if minutes is not None else DEFAULT_MINUTES)
+    _check_shape(config, corpus)
+    tokens = corpus.train.num_targets
+    budget: dict[str, Any] = {"minutes": config.minutes, "epochs": config.epochs, "steps": config.steps}
+    if all(value is None for value in budget.values()):
+        budget |= _default_budget(tokens)
+    minutes = config.minutes if config.minutes is not None else DEFAULT_MINUTES
+    chosen = sizes(tokens, minutes)
     fallback = {
         name: getattr(chosen, name) for name in Sizes.__dataclass_fields__ if getattr(config, name) is None
     }
+    if corpus.shape == "lines":
+        fallback["bptt_steps"] = None  # a line is one window
     if config.tie_weights and config.hidden_size is None and config.embedding_size is not None:
         fallback["hidden_size"] = config.embedding_size
     dtype = choose_dtype(config.dtype, cell=config.cell)
     data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens.kind)
-    return replace(config, data=data, minutes=minutes, steps=steps, dtype=dtype, **fallback)
+    return replace(config, data=data, dtype=dtype, **budget, **fallback)
+
+
+def _default_budget(tokens: int) -> dict[str, Any]:
+    if tokens < BY_HEART:
+        return {"steps": 400}
+    return {"epochs": 40} if tokens < 50_000 else {"minutes": DEFAULT_MINUTES}
+
+
+def _check_shape(config: TrainConfig, corpus: Corpus) -> None:
+    """Refuse what was asked for and would have no effect on a corpus of this shape."""
+    if corpus.shape == "lines" and config.bptt_steps is not None:
+        raise ConfigError(expected("bptt_steps", "a stream", "lines, each of which is a window"))
+    if corpus.validation_is_train and config.data.validation_share is not None:
+        raise ConfigError(
+            expected("validation_share", "a corpus that a part can be held out of", corpus.name)
+        )
