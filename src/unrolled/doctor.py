@@ -174,7 +174,7 @@ def _dtypes() -> dict[str, str]:
         from unrolled.train.precision import choose_dtype
     except ImportError:  # an optional dependency of the trainer; named among the problems
         return {}
-    return {cell: choose_dtype("auto", cell=cell) for cell in CELLS}
+    return dict.fromkeys(CELLS, choose_dtype("auto"))
 
 
 def _version(name: str) -> str | None:

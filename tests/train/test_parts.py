@@ -14,12 +14,11 @@ from unrolled.data import Split, StreamBatches
 from unrolled.errors import NonFiniteError
 from unrolled.models import LanguageModel
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
-from unrolled.train import Schedule, resolve
+from unrolled.train import Schedule, precision, resolve
 from unrolled.train.finite import check_gradient
 from unrolled.train.loop import Feed
 from unrolled.train.memory import bytes_needed
 from unrolled.train.optim import make_optimizer
-from unrolled.train.precision import choose_dtype
 from unrolled.train.sizing import sizes
 
 
@@ -73,9 +72,14 @@ def test_more_time_and_more_text_never_choose_a_smaller_network():
     assert sizes(10**6, 30).hidden_size > sizes(10**6, 3).hidden_size
 
 
-def test_automatic_bfloat16_is_for_lstms_only():
-    assert choose_dtype("auto", cell="gru") == "float32"
-    assert choose_dtype("bfloat16", cell="gru") == "bfloat16"
+@pytest.mark.parametrize(("native", "taken"), [(True, "bfloat16"), (False, "float32")])
+def test_automatic_bfloat16_is_for_processors_that_have_it(
+    native: bool, taken: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
+    assert precision.choose_dtype("auto") == taken
+    assert precision.choose_dtype("float32") == "float32"
+    assert precision.choose_dtype("bfloat16") == "bfloat16"
 
 
 def test_a_feed_goes_on_into_the_next_epoch_and_says_when_a_state_starts():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 
+from unrolled import spec
+
 __all__ = ["doctor", "evaluate", "sample", "train"]
 
 
 def train(args: argparse.Namespace) -> int:
     """`unrolled train`."""
-    from unrolled.cli.parser import train_config
     from unrolled.train import run
 
-    result = run(train_config(args))
+    result = run(_train_config(args))
     part = "training text (nothing was held out)" if result.validation_is_train else "validation"
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
@@ -62,6 +63,14 @@ def doctor(args: argparse.Namespace) -> int:
     found = report()
     print(json.dumps(found.to_dict(), indent=2) if args.json else found)
     return 0
+
+
+def _train_config(args: argparse.Namespace) -> spec.TrainConfig:
+    """Return the config that parsed `train` arguments describe."""
+    given = vars(args)
+    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig)}
+    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig)}
+    return spec.TrainConfig(data=spec.DataConfig(**data), **training)
 
 
 def _first_lines(text: str, lines: int = 10) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from unrolled import spec
 from unrolled.cli import commands
 
-__all__ = ["Parser", "build", "train_config"]
+__all__ = ["Parser", "build"]
 
 EPILOG = """examples:
   unrolled train sentences                 train on ten built-in sentences, in seconds
@@ -45,14 +45,6 @@ def build() -> Parser:
         _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
     )
     return parser
-
-
-def train_config(args: argparse.Namespace) -> spec.TrainConfig:
-    """Return the config that parsed `train` arguments describe."""
-    given = vars(args)
-    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig)}
-    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig)}
-    return spec.TrainConfig(data=spec.DataConfig(**data), **training)
 
 
 def _command(subs: Any, name: str, help: str, action: Callable[..., int]) -> argparse.ArgumentParser:

@@ -60,7 +60,7 @@ def document(name: str, data: bytes, *, tokens: str) -> Document:
 def digest(documents: Sequence[Document]) -> str:
     """Return the sha256 of a corpus: of one document its bytes', of several that of their digests in order.
 
-    Of a plain text file it is what `sha256sum` prints.
+    Of a text file with newlines alone and no byte-order mark it is what `sha256sum` prints.
     """
     digests = [hashlib.sha256(document.data) for document in documents]
     if len(digests) == 1:

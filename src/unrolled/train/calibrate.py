@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Callable
 
@@ -66,6 +67,4 @@ def _seconds_a_step(model: SequenceModel, feed: Feed, *, config: TrainConfig, bu
             state = trial.initial_state(batch.inputs.shape[1])
         _, _, _, state = take_step(trial, optimizer, batch, state, config=config, step=len(taken))
         taken.append(time.perf_counter() - start)
-    counted = sorted(taken[WARM_STEPS:])
-    kept = counted[: max(1, len(counted) * 9 // 10)]  # the slowest tenth is other processes
-    return sum(kept) / len(kept)
+    return statistics.fmean(taken[WARM_STEPS:])  # slow ones included: the run will meet them too

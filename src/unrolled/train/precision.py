@@ -13,18 +13,19 @@ __all__ = ["autocast", "choose_dtype", "native_bfloat16"]
 
 def native_bfloat16() -> bool:
     """Say whether this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
-    cpu: Any = torch.cpu
-    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for these
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose_dtype(dtype: str, *, cell: str) -> str:
-    """Resolve "auto": bfloat16 for an LSTM where it is native, else float32.
+def choose_dtype(dtype: str) -> str:
+    """Resolve "auto": bfloat16 where it is native, else float32.
 
-    Measured (bench/RESULTS.md): PyTorch gives bfloat16 LSTMs a fused oneDNN path, GRU and RNN none.
+    Measured (bench/RESULTS.md): training steps are 1.2 to 1.5 times as fast, and after equal time the loss is
+    lower, for every cell.
     """
     if dtype != "auto":
         return dtype
-    return "bfloat16" if cell == "lstm" and native_bfloat16() else "float32"
+    return "bfloat16" if native_bfloat16() else "float32"
 
 
 def autocast(dtype: str) -> AbstractContextManager[Any]:

@@ -21,6 +21,7 @@ from unrolled.train.calibrate import steps_within
 from unrolled.train.loop import Feed, Loop
 from unrolled.train.memory import check_memory
 from unrolled.train.metrics import MetricsFile
+from unrolled.train.notes import describe, notes
 from unrolled.train.observer import Observer
 from unrolled.train.optim import make_optimizer
 from unrolled.train.progress import ProgressBar
@@ -99,7 +100,7 @@ class _Run:
 
     def go(self) -> Result:
         """Calibrate, train, report."""
-        for note in _notes(self.config, self.corpus, self.model):
+        for note in notes(self.config, self.corpus, self.model):
             self._note(note)
         feed = Feed(_batches(self.config, self.corpus))
         schedule = _schedule(self.config, self.begin, self.model, feed, self.validate)
@@ -133,7 +134,7 @@ class _Run:
         return nats / count
 
     def _report(self, best: LanguageModel, best_step: int, schedule: Schedule) -> Result:
-        name = f"{self.corpus.name}: {_describe(self.model_config)}"
+        name = f"{self.corpus.name}: {describe(self.model_config)}"
         found = report.evaluate(best, self.corpus, self.path / "evaluation.json")
         report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
         report.draw_gates(best, self.corpus, self.path / "gates.png")
@@ -234,27 +235,3 @@ def _model_config(config: TrainConfig, corpus: Corpus) -> ModelConfig:
         tie_weights=config.tie_weights,
         chrono_steps=config.chrono_steps,
     )
-
-
-def _describe(config: ModelConfig) -> str:
-    return f"{config.cell.upper()} {config.num_layers} x {config.hidden_size}"
-
-
-def _notes(config: TrainConfig, corpus: Corpus, model: LanguageModel) -> list[str]:
-    """Say what was decided, so that nobody has to guess."""
-    parameters = sum(p.numel() for p in model.parameters())
-    held = "nothing is held out: validation is the training text" if corpus.validation_is_train else (
-        f"{corpus.validation.characters:,} held out"
-    )  # fmt: skip
-    lines = [
-        f"corpus    {corpus.name}: {corpus.characters:,} characters as {corpus.shape}, "
-        f"{corpus.tokens.kind} tokens, {corpus.tokens.size:,} symbols; {held}",
-        f"model     {_describe(model.config)}, {parameters:,} parameters, {config.dtype}, "
-        f"{torch.get_num_threads()} threads, dropout {config.dropout}",
-        f"training  batch {config.batch_size}"
-        + (f" x {config.bptt_steps} steps" if corpus.shape == "stream" else " lines")
-        + f", lr {config.learning_rate}",
-    ]
-    if corpus.left_out:
-        lines.append(f"left out  {corpus.left_out} files that are hidden or not text")
-    return lines

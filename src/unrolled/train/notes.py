@@ -1,0 +1,35 @@
+"""What was decided for a run, said before it starts, so that nobody has to guess."""
+
+from __future__ import annotations
+
+import torch
+
+from unrolled.data import Corpus
+from unrolled.models import LanguageModel
+from unrolled.spec import ModelConfig, TrainConfig
+
+__all__ = ["describe", "notes"]
+
+
+def describe(config: ModelConfig) -> str:
+    return f"{config.cell.upper()} {config.num_layers} x {config.hidden_size}"
+
+
+def notes(config: TrainConfig, corpus: Corpus, model: LanguageModel) -> list[str]:
+    """Return a line each on the corpus, the model, the training, and what was left out."""
+    parameters = sum(p.numel() for p in model.parameters())
+    held = "nothing is held out: validation is the training text" if corpus.validation_is_train else (
+        f"{corpus.validation.characters:,} held out"
+    )  # fmt: skip
+    lines = [
+        f"corpus    {corpus.name}: {corpus.characters:,} characters as {corpus.shape}, "
+        f"{corpus.tokens.kind} tokens, {corpus.tokens.size:,} symbols; {held}",
+        f"model     {describe(model.config)}, {parameters:,} parameters, {config.dtype}, "
+        f"{torch.get_num_threads()} threads, dropout {config.dropout}",
+        f"training  batch {config.batch_size}"
+        + (f" x {config.bptt_steps} steps" if corpus.shape == "stream" else " lines")
+        + f", lr {config.learning_rate}",
+    ]
+    if corpus.left_out:
+        lines.append(f"left out  {corpus.left_out} files that are hidden or not text")
+    return lines
