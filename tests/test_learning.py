@@ -36,7 +36,9 @@ def test_a_network_that_meets_the_zero_state_does_not_run_away_from_it(tmp_path:
     text = "to be, or not to be, that is the question.\n" * 800
     (tmp_path / "book.txt").write_text(text)
     data = DataConfig(str(tmp_path / "book.txt"), shape="stream")
-    result = run(TrainConfig(data, run=str(tmp_path / "run"), steps=500, hidden_size=64, dropout=0.0), observers=[])
+    result = run(
+        TrainConfig(data, run=str(tmp_path / "run"), steps=500, hidden_size=64, dropout=0.0), observers=[]
+    )
     assert result.evaluation.cold is not None
     assert result.evaluation.carried.nats_per_token < 0.2
     assert result.evaluation.cold.nats_per_token < 0.5

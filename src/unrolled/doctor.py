@@ -92,8 +92,7 @@ def report() -> Report:
     """Look at this machine. Nothing is raised for what is missing: it stands in the report."""
     torch, why_not = _torch()
     packages = {name: _version(name) for name in PACKAGES}
-    if torch is None:
-        packages["torch"] = None
+    packages["torch"] = None if torch is None else str(torch.__version__)  # with the build: +cpu, +cu130
     threads = None if torch is None else int(torch.get_num_threads())
     backends = {name: Backend(False, f"needs torch: {INSTALL}") for name in BACKENDS}
     backends["native"] = Backend(False, "not in this build")
