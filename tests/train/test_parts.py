@@ -14,7 +14,7 @@ from unrolled.data import Split, StreamBatches
 from unrolled.errors import NonFiniteError
 from unrolled.models import LanguageModel
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
-from unrolled.train import Schedule, precision, resolve
+from unrolled.train import Schedule, calibrate, precision, resolve
 from unrolled.train.finite import check_gradient
 from unrolled.train.loop import Feed
 from unrolled.train.memory import bytes_needed
@@ -120,3 +120,28 @@ def test_a_resolved_config_resolves_to_itself():
 def test_a_small_corpus_is_trained_by_epochs():
     found = resolve(TrainConfig(DataConfig("x")), corpus(10_000))
     assert (found.epochs, found.minutes, found.steps) == (40, None, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "save_every", "found"),
+    [
+        (100.0, None, (8303, 10)),  # 0.97 x 99 s, less 3 + 10 validations of 1 s, at 0.01 s a step
+        (100.0, 50, (3101, 63)),  # a step carries a fiftieth of a validation
+        (10.0, None, (373, 2)),  # a short run validates less often
+        (0.5, None, (1, 2)),  # and takes a step whatever the budget
+    ],
+)
+def test_a_calibration_divides_the_budget_among_steps_and_validations(
+    seconds: float, save_every: int | None, found: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    clock = [0.0]
+    monkeypatch.setattr(calibrate, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(calibrate, "_seconds_a_step", lambda *_, **__: 0.01)
+
+    def validate() -> float:
+        clock[0] += 1.0
+        return 0.0
+
+    config = TrainConfig(DataConfig("x"), save_every=save_every)
+    nothing: Any = None
+    assert calibrate.steps_within(seconds, nothing, nothing, validate, config=config, checks=10) == found

@@ -71,7 +71,10 @@ class TrainConfig:
     seed: int = setting(0, "of weights, order, dropout and samples", flag="--seed", minimum=0,
                         maximum=2**32 - 1)  # fmt: skip
     save_every: int | None = setting(
-        None, "steps between checkpoints and validations; default: ten a run", flag="--save-every", minimum=1
+        None,
+        "steps between checkpoints and validations; default: ten a run, fewer in a short one",
+        flag="--save-every",
+        minimum=1,
     )
 
     def __post_init__(self) -> None:

@@ -16,6 +16,8 @@ from unrolled.train.optim import make_optimizer
 
 __all__ = ["steps_within"]
 
+CHECKED_SHARE = 0.15  # of the budget that validations may take, where nobody says how many
+FEWEST_CHECKS = 2
 WARM_STEPS = 3
 LEAST_STEPS = 5
 SHARE = 0.03  # of the budget that the calibration itself may take
@@ -31,15 +33,15 @@ def steps_within(
     *,
     config: TrainConfig,
     checks: int,
-) -> int:
-    """Return how many steps fit into `seconds`, with their validations and the report at the end.
+) -> tuple[int, int]:
+    """Return how many steps fit into `seconds`, with validations and the report, and how many of these.
 
     Neither the model, the feed nor torch's random state changes.
 
     Args:
         seconds: what is left of the budget.
         validate: is timed once. The report is reckoned as two of them.
-        checks: validations in the run, where `config.save_every` does not say after how many steps.
+        checks: validations in a run that has the time for them; `config.save_every` says otherwise.
     """
     begin = time.perf_counter()
     validate()
@@ -48,8 +50,10 @@ def steps_within(
         step_s = _seconds_a_step(model, feed, config=config, budget=min(MOST_SECONDS, SHARE * seconds))
     left = RESERVE * (seconds - (time.perf_counter() - begin)) - 3 * check_s
     if config.save_every is not None:
-        return max(1, int(left / (step_s + check_s / config.save_every)))
-    return max(1, int((left - checks * check_s) / step_s))
+        steps = max(1, int(left / (step_s + check_s / config.save_every)))
+        return steps, -(-steps // config.save_every)
+    checks = max(FEWEST_CHECKS, min(checks, int(CHECKED_SHARE * seconds / check_s)))
+    return max(1, int((left - checks * check_s) / step_s)), checks
 
 
 def _seconds_a_step(model: SequenceModel, feed: Feed, *, config: TrainConfig, budget: float) -> float:

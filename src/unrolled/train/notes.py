@@ -28,8 +28,14 @@ def notes(config: TrainConfig, corpus: Corpus, model: LanguageModel) -> list[str
         f"{torch.get_num_threads()} threads, dropout {config.dropout}",
         f"training  batch {config.batch_size}"
         + (f" x {config.bptt_steps} steps" if corpus.shape == "stream" else " lines")
-        + f", lr {config.learning_rate}",
+        + f", lr {config.learning_rate}, {_budget(config)}",
     ]
     if corpus.left_out:
         lines.append(f"left out  {corpus.left_out} files that are hidden or not text")
     return lines
+
+
+def _budget(config: TrainConfig) -> str:
+    if config.minutes is not None:
+        return f"{config.minutes:g} minutes (a few steps are timed first)"
+    return f"{config.epochs} epochs" if config.epochs is not None else f"{config.steps} steps"

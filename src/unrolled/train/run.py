@@ -211,14 +211,15 @@ def _schedule(
     config: TrainConfig, begin: float, model: LanguageModel, feed: Feed, validate: Callable[[], float]
 ) -> Schedule:
     """Fix the number of steps and of those between checkpoints."""
+    checks = CHECKS
     if config.epochs is not None:
         steps = sum(feed.batches.len_of(epoch) for epoch in range(config.epochs))
     elif config.steps is not None:
         steps = config.steps
     else:
         left = 60 * _known(config.minutes) - (time.perf_counter() - begin)
-        steps = steps_within(left, model, feed, validate, config=config, checks=CHECKS)
-    every = config.save_every if config.save_every is not None else max(1, -(-steps // CHECKS))
+        steps, checks = steps_within(left, model, feed, validate, config=config, checks=CHECKS)
+    every = config.save_every if config.save_every is not None else max(1, -(-steps // checks))
     return Schedule(steps, every, _known(config.learning_rate))
 
 
