@@ -47,6 +47,26 @@ def test_an_rnn_has_no_gates_to_draw(small: Make):
     assert not (run(small(cell="rnn"), observers=[]).run / "gates.png").exists()
 
 
+def test_a_network_whose_state_runs_to_infinity_still_leaves_its_report(small: Make):
+    class Break(Observer):
+        def begin(self, config: object, schedule: object, model: object) -> None:
+            self.model = model
+
+        def step(self, record: object) -> None:
+            with torch.no_grad():  # finite over the windows, infinite over the length of a sample
+                self.model.recurrent.weight_hh_l0.copy_(2 * torch.eye(12))  # type: ignore[attr-defined]
+
+    config = small(cell="rnn", nonlinearity="relu", steps=2, shape="lines", learning_rate=1e-6)
+    result = run(config, observers=[Break()])
+    assert "sample 0" in (result.run / "samples.txt").read_text()
+    json.loads((result.run / "evaluation.json").read_text(), parse_constant=lambda _: pytest.fail("not JSON"))
+
+
+def test_a_run_path_with_dots_is_the_path_it_means(small: Make, tmp_path: Path):
+    assert run(small(run=str(tmp_path / "a" / ".." / "b")), observers=[]).run == tmp_path / "b"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "book.txt"]
+
+
 def test_training_lowers_the_loss(small: Make):
     rows = rows_of(run(small(steps=80, learning_rate=0.02), observers=[]).run)
     assert rows[-1]["val_nats_per_token"] < 0.8 * rows[0]["val_nats_per_token"]

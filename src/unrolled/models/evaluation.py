@@ -40,12 +40,14 @@ class Score:
     def perplexity(self) -> float:
         return math.exp(min(self.nats_per_token, 700.0))
 
-    def to_dict(self) -> dict[str, float]:
-        return {
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the three rates; None where one is not finite, which JSON cannot hold."""
+        rates = {
             "nats_per_token": self.nats_per_token,
             "bits_per_char": self.bits_per_char,
             "perplexity": self.perplexity,
         }
+        return {name: rate if math.isfinite(rate) else None for name, rate in rates.items()}
 
 
 @dataclass(frozen=True)

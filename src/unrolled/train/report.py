@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from unrolled import figures
 from unrolled.data import Corpus, Split
+from unrolled.errors import NonFiniteError
 from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, continuation, evaluate_split
 from unrolled.train.observer import Row
 from unrolled.train.rundir import write_text
@@ -102,9 +104,17 @@ def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int
             temperature=TEMPERATURE,
             generator=np.random.default_rng([seed, sample]),
         )
-        texts.append(corpus.tokens.decode(list(drawn)).strip("\n"))
+        texts.append(corpus.tokens.decode(_until_infinite(drawn)).strip("\n"))
     head = [
         f"--- sample {i}, temperature {TEMPERATURE}, seed [{seed}, {i}]\n{t}\n" for i, t in enumerate(texts)
     ]
     write_text(path, "\n".join(head))
     return texts[0]
+
+
+def _until_infinite(drawn: Iterator[int]) -> list[int]:
+    """Return the ids up to where the state runs to infinity, as a relu network's may after long."""
+    ids: list[int] = []
+    with contextlib.suppress(NonFiniteError):
+        ids.extend(drawn)
+    return ids

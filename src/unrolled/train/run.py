@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,9 @@ def run(config: TrainConfig, observers: Sequence[Observer] | None = None) -> Res
     """
     begin = time.perf_counter()
     watchers: list[Observer] = [ProgressBar()] if observers is None else list(observers)
-    path = Path(config.run) if config.run else Path("runs") / data.name_of(config.data.source)
+    path = (
+        Path(os.path.normpath(config.run)) if config.run else Path("runs") / data.name_of(config.data.source)
+    )
     _check_backend(config)
     figures.require()
     claim(path, overwrite=config.overwrite)
