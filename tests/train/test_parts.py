@@ -98,6 +98,8 @@ def test_a_broken_gradient_is_named():
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     assert model.readout.weight.grad is not None
+    assert model.embedding.weight.grad is not None
+    model.embedding.weight.grad[0, 0] = math.nan  # what came of it, further from the loss
     model.readout.weight.grad[0, 0] = math.inf
     with pytest.raises(NonFiniteError, match=r"first in the gradient of readout\.weight;"):
         check_gradient(model, math.inf, step=3)

@@ -98,7 +98,17 @@ def test_backends_agree(small: Make, tmp_path: Path):
 
 
 def test_the_stored_model_is_the_best_one_by_validation(small: Make):
-    result = run(small(steps=12, save_every=3, learning_rate=0.05), observers=[])
+    class Wreck(Observer):
+        def begin(self, config: object, schedule: object, model: object) -> None:
+            self.model = model
+
+        def step(self, record: object) -> None:
+            if record.step == 7:  # type: ignore[attr-defined]
+                with torch.no_grad():
+                    self.model.readout.weight.mul_(-300)  # type: ignore[attr-defined]
+
+    result = run(small(steps=12, save_every=3, learning_rate=0.01), observers=[Wreck()])
+    assert result.best_step == 6
     checked = [r for r in rows_of(result.run) if r["val_nats_per_token"] is not None]
     best = min(checked, key=lambda r: r["val_nats_per_token"])
     assert result.best_step == best["step"]
