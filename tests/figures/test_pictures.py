@@ -173,8 +173,13 @@ def test_a_row_is_the_same_unit_in_every_strip():
 
 
 def test_values_that_are_not_finite_do_not_spoil_the_colours(tmp_path):
+    from unrolled.figures.heat import _symmetric
+
     values = np.array([[np.nan, 1.0], [np.inf, -1.0]])
+    low, high = _symmetric(values)
+    assert (low, high) == (-high, 1.0)
     draw_strips(tmp_path / "a.png", tokens=["a", "b"], strips={"h": values}, ranges=None)
+    assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -74,4 +74,6 @@ def test_a_cell_runs_within_autocast_and_takes_its_state_back(kind, options):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hx = ours(torch.randn(4, 3))
         hx = ours(torch.randn(4, 3).bfloat16(), hx)
-        ours(torch.randn(4, 3), hx, resets=torch.ones(4, dtype=torch.bool))
+        x = torch.randn(4, 3)
+        reset = ours(x, hx, resets=torch.ones(4, dtype=torch.bool))
+        torch.testing.assert_close(reset, ours(x))

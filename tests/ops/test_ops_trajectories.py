@@ -6,7 +6,6 @@ import pytest
 import torch
 from ops_cases import VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged
 
-from unrolled import ops
 from unrolled.errors import BackendError
 
 T, B, H = 7, 4, 4
@@ -86,17 +85,3 @@ def test_the_torch_backend_refuses_trajectories_in_words():
     with pytest.raises(BackendError) as caught:
         call("gru", make("gru", T=2, B=1, H=2), trajectories=True, backend="torch")
     assert str(caught.value) == message
-
-
-def test_the_public_names_of_ops_are_pinned():
-    assert sorted(ops.__all__) == [
-        "Explanation",
-        "GRUTrajectory",
-        "LSTMTrajectory",
-        "RNNTrajectory",
-        "explain",
-        "gru",
-        "lstm",
-        "rnn",
-    ]
-    assert all(callable(getattr(ops, name)) for name in ops.__all__)
