@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def check_loss(
     model: SequenceModel, batch: Batch, state: State, loss: float, *, step: int, dtype: str
 ) -> None:
     """Raise NonFiniteError when `loss` is NaN or infinite, naming the first such tensor on its way."""
-    if loss == loss and abs(loss) != float("inf"):
+    if math.isfinite(loss):
         return
     culprit = _first_parameter(model) or _first_output(model, batch, state, dtype) or "the loss itself"
     raise NonFiniteError(
@@ -31,7 +32,7 @@ def check_loss(
 
 def check_gradient(model: SequenceModel, norm: float, *, step: int) -> None:
     """Raise NonFiniteError when a gradient's norm is not finite, naming the tensor nearest the loss."""
-    if norm == norm and norm != float("inf"):
+    if math.isfinite(norm):
         return
     broken = [n for n, p in model.named_parameters() if p.grad is not None and not _finite(p.grad)]
     culprit = (
@@ -44,7 +45,7 @@ def check_gradient(model: SequenceModel, norm: float, *, step: int) -> None:
 
 def check_validation(model: SequenceModel, value: float, *, step: int) -> None:
     """Raise NonFiniteError when a validation is not finite: such weights are not worth a checkpoint."""
-    if value == value and abs(value) != float("inf"):
+    if math.isfinite(value):
         return
     culprit = _first_parameter(model) or "the logits: every parameter is finite"
     raise NonFiniteError(

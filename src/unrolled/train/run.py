@@ -137,7 +137,10 @@ class _Run:
         return nats / count
 
     def _report(self, best: LanguageModel, best_step: int, schedule: Schedule) -> Result:
-        name = f"{self.corpus.name}: {describe(self.model_config)}"
+        held = (
+            ", nothing held out: validation is the training text" if self.corpus.validation_is_train else ""
+        )
+        name = f"{self.corpus.name}: {describe(self.model_config)}{held}"
         found = report.evaluate(best, self.corpus, self.path / "evaluation.json")
         report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
         report.draw_gates(best, self.corpus, self.path / "gates.png")
