@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo install test test-slow check format docs clean
+CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)
+# pip builds with what .venv holds, so that a second build can go on from the first.
+BUILD_TOOLS := scikit-build-core nanobind $(foreach t,cmake ninja,$(if $(shell command -v $(t)),,$(t)))
+NATIVE := CMakeLists.txt $(wildcard src/unrolled/kernels/csrc/*)
+
+.PHONY: help demo install kernels test test-slow check driver sanitize bench format docs clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -14,16 +19,29 @@ demo: .venv/.train  ## train on the ten sentences, sample, plot
 
 install: .venv/.dev  ## make .venv and install everything a developer needs
 
-test: .venv/.dev  ## run the tests
+kernels: .venv/.dev  ## build the native kernels again, where C++ changed
+	$(CMAKE) --build build/editable
+
+test: .venv/.dev .venv/.kernels  ## run the tests
 	$(BIN)/python -m pytest
 
-test-slow: .venv/.dev  ## run the long tests
+test-slow: .venv/.dev .venv/.kernels  ## run the long tests
 	$(BIN)/python -m pytest -m slow
 
 check: .venv/.dev  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+driver: .venv/.dev  ## build and run the C++ tests
+	$(call run_driver,driver,-DUNROLLED_CHECK_SYMBOLS=ON)
+
+sanitize: .venv/.dev  ## run the C++ tests under address, undefined and thread sanitizers
+	$(call run_driver,address,-DUNROLLED_SANITIZE='address;undefined' -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+	$(call run_driver,thread,-DUNROLLED_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+
+bench: .venv/.bench .venv/.kernels  ## measure the layers, beside torch.nn and ONNX Runtime
+	$(BIN)/python bench/layers.py
 
 format: .venv/.dev  ## put the code into the house's form
 	$(BIN)/ruff check --fix .
@@ -39,9 +57,28 @@ clean:           ## remove .venv and every cache
 	$(PYTHON) -m venv .venv
 
 .venv/.train: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[train]'
+	$(PIP) $(BUILD_TOOLS)
+	$(PIP) --no-build-isolation -e '.[train]'
 	@touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[dev]'
+	$(PIP) $(BUILD_TOOLS)
+	$(PIP) --no-build-isolation -e '.[dev]'
 	@touch .venv/.train $@
+
+.venv/.bench: .venv/.dev
+	$(PIP) --no-build-isolation -e '.[bench]'
+	@touch $@
+
+# pip installs without kernels where the C++ does not compile; here that is an error, unless no compiler is.
+.venv/.kernels: .venv/.dev $(NATIVE)
+	@if test -f build/editable/cmake_install.cmake; then $(CMAKE) --build build/editable; \
+	else echo 'no C++ compiler was found: the tests run without the native kernels'; fi
+	@touch $@
+
+# $(call run_driver,folder,settings)
+define run_driver
+	$(CMAKE) -S . -B build/$(1) -DUNROLLED_MODULE=OFF -DUNROLLED_DRIVER=ON $(2)
+	$(CMAKE) --build build/$(1) --parallel 4
+	build/$(1)/driver
+endef

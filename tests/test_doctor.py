@@ -10,8 +10,26 @@ pytest.importorskip("torch")
 
 import torch
 
-from unrolled import doctor
+from unrolled import doctor, kernels
 from unrolled.doctor import report
+
+WHY_NOT = "this install holds no compiled kernels: no C++ compiler was found"
+
+
+@pytest.fixture
+def with_kernels(monkeypatch):
+    """An engine that has two instruction sets, whatever this install has."""
+    monkeypatch.delenv("UNROLLED_ISA", raising=False)
+    monkeypatch.setattr(kernels, "_engine", object())
+    monkeypatch.setattr(kernels, "_runs", ("baseline", "avx2"))
+    monkeypatch.setattr(kernels, "_why_not", None)
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, "_engine", None)
+    monkeypatch.setattr(kernels, "_runs", ())
+    monkeypatch.setattr(kernels, "_why_not", WHY_NOT)
 
 
 def test_the_report_survives_json():
@@ -25,8 +43,7 @@ def test_the_report_names_every_backend_and_what_auto_takes_for_each_cell():
     assert set(found.backends) == {"reference", "torch", "native"}
     assert found.backends["reference"].available
     assert found.backends["torch"].available
-    assert not found.backends["native"].available
-    assert "native" in found.backends["native"].reason or "build" in found.backends["native"].reason
+    assert found.backends["native"].available == kernels.available()
     assert set(found.auto) == {"lstm", "gru", "rnn"}
     assert all(found.backends[name].available for name in found.auto.values())
     assert set(found.auto_dtype.values()) <= {"float32", "bfloat16"}
@@ -60,9 +77,59 @@ def test_without_cpuinfo_torch_is_asked(monkeypatch, tmp_path):
     assert found.processor
 
 
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("", "kernels for avx2, the fastest that runs here; also baseline"),
+        ("baseline", "kernels for baseline, as UNROLLED_ISA says; also avx2"),
+    ],
+)
+def test_the_native_line_names_the_instruction_set_that_is_taken(monkeypatch, asked, line):
+    monkeypatch.setenv("UNROLLED_ISA", asked)
+    found = report()
+    assert found.backends["native"] == doctor.Backend(True, line)
+    assert f"  native     yes  {line}" in str(found).splitlines()
+    assert set(found.auto.values()) == {"native"}
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_missing_kernels_are_one_loud_line_and_auto_takes_torch():
+    found = report()
+    loud = [problem for problem in found.problems if WHY_NOT in problem]
+    assert loud == [f"{WHY_NOT}; until then layers run on torch, slower"]
+    assert f"PROBLEM: {loud[0]}" in str(found).splitlines()
+    assert found.backends["native"] == doctor.Backend(False, WHY_NOT)
+    assert set(found.auto.values()) == {"torch"}
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_an_instruction_set_that_does_not_run_is_the_loud_first_line(monkeypatch):
+    monkeypatch.setenv("UNROLLED_ISA", "avx9")
+    found = report()
+    line = "UNROLLED_ISA: expected one that runs here: baseline, avx2, got 'avx9'"
+    assert str(found).splitlines()[0] == f"PROBLEM: {line}"
+    assert found.backends["native"] == doctor.Backend(False, line)
+    assert not found.auto
+
+
+def test_the_training_lines_name_the_backend_of_their_dtype(monkeypatch):
+    monkeypatch.setattr(doctor, "_dtypes", lambda: {"lstm": "float16", "gru": "float32"})
+    found = report()
+    assert found.auto_training == {"lstm": "torch", "gru": found.auto["gru"]}
+    assert "  lstm       float16 takes torch" in str(found).splitlines()
+
+
 @pytest.fixture
 def without_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
+
+
+@pytest.mark.usefixtures("without_torch", "with_kernels")
+def test_without_torch_the_native_line_still_says_what_kernels_there_are():
+    reason = report().backends["native"].reason
+    assert reason.startswith("needs torch: ")
+    assert reason.endswith("; kernels for avx2, the fastest that runs here; also baseline")
 
 
 @pytest.mark.usefixtures("without_torch")
@@ -86,6 +153,7 @@ def test_a_torch_that_does_not_load_is_one_line(monkeypatch):
     assert report().problems[0].startswith("torch cannot be loaded (libtorch.so: cannot open")
 
 
+@pytest.mark.usefixtures("with_kernels")
 def test_a_single_thread_on_many_cores_is_the_loud_first_line(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(doctor, "_cores", lambda: 8)
@@ -93,18 +161,21 @@ def test_a_single_thread_on_many_cores_is_the_loud_first_line(monkeypatch):
     assert str(report()).startswith("PROBLEM: torch uses 1 thread only, of 8 cores: OMP_NUM_THREADS is set")
 
 
+@pytest.mark.usefixtures("with_kernels")
 def test_more_threads_than_cores_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "_cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert "4 threads on 2 usable cores" in report().problems[0]
 
 
+@pytest.mark.usefixtures("with_kernels")
 def test_a_healthy_machine_has_no_problem(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", doctor._cores)
     monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
     assert report().problems == ()
 
 
+@pytest.mark.usefixtures("with_kernels")
 def test_a_missing_plotting_package_is_named(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", doctor._cores)
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rich" else "1.0")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unrolled import kernels
 from unrolled.errors import BackendError
 from unrolled.spec import CELLS
 
@@ -58,9 +59,10 @@ class Report:
     packages: Mapping[str, str | None]  # name → version; None: not installed
     torch_threads: int | None  # None without torch
     backends: Mapping[str, Backend]
-    auto: Mapping[str, str]  # cell → the backend that "auto" takes on this CPU; empty without torch
+    auto: Mapping[str, str]  # cell → what "auto" takes on this CPU in float32; empty without torch
     auto_reasons: Mapping[str, str]  # cell → why
     auto_dtype: Mapping[str, str]  # cell → what --dtype auto trains in
+    auto_training: Mapping[str, str]  # cell → the backend that "auto" takes in that dtype
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
@@ -82,9 +84,11 @@ class Report:
             f"  {name:<11}{'yes' if b.available else 'no ':<5}{b.reason}" for name, b in self.backends.items()
         ]
         lines += ["auto takes"] if self.auto else []
-        for cell, backend in self.auto.items():
-            dtype = self.auto_dtype.get(cell, "unknown dtype")
-            lines.append(f"  {cell:<11}{backend}, {dtype}: {self.auto_reasons[cell]}")
+        lines += [f"  {cell:<11}{backend}: {self.auto_reasons[cell]}" for cell, backend in self.auto.items()]
+        lines += ["training in"] if self.auto_training else []
+        lines += [
+            f"  {cell:<11}{self.auto_dtype[cell]} takes {name}" for cell, name in self.auto_training.items()
+        ]
         return "\n".join(lines)
 
 
@@ -94,18 +98,21 @@ def report() -> Report:
     packages = {name: _version(name) for name in PACKAGES}
     packages["torch"] = None if torch is None else str(torch.__version__)  # with the build: +cpu, +cu130
     threads = None if torch is None else int(torch.get_num_threads())
-    backends = {name: Backend(False, f"needs torch: {INSTALL}") for name in BACKENDS}
-    backends["native"] = Backend(False, "not in this build")
-    auto: dict[str, str] = {}
-    reasons: dict[str, str] = {}
+    native, wrong_isa = _native()
+    needs = f"needs torch: {INSTALL}"
+    backends = {name: Backend(False, needs) for name in BACKENDS}
+    backends["native"] = Backend(False, f"{needs}; {native.reason}")
+    auto: dict[str, Any] = {}
+    dtypes: dict[str, str] = {}
     if torch is not None:
-        backends = {name: _backend(torch, name) for name in BACKENDS}
-        explained = {cell: _explain(torch, cell, "auto") for cell in CELLS}
-        auto = {cell: e.backend for cell, e in explained.items()}
-        reasons = {cell: e.reason for cell, e in explained.items()}
+        backends = {name: native if name == "native" else _backend(torch, name) for name in BACKENDS}
+    if torch is not None and not wrong_isa:
+        dtypes = _dtypes()
+        auto = {cell: _explain(torch, cell, "auto") for cell in CELLS}
+    training = {cell: _explain(torch, cell, "auto", dtype).backend for cell, dtype in dtypes.items()}
     cores = _cores()
     return Report(
-        problems=_problems(packages, why_not, threads, cores),
+        problems=_problems(packages, why_not, wrong_isa, threads, cores),
         python=platform.python_version(),
         platform=platform.platform(terse=True),
         processor=_processor(),
@@ -114,9 +121,10 @@ def report() -> Report:
         packages=packages,
         torch_threads=threads,
         backends=backends,
-        auto=auto,
-        auto_reasons=reasons,
-        auto_dtype={} if torch is None else _dtypes(),
+        auto={cell: explanation.backend for cell, explanation in auto.items()},
+        auto_reasons={cell: explanation.reason for cell, explanation in auto.items()},
+        auto_dtype=dtypes,
+        auto_training=training,
     )
 
 
@@ -130,12 +138,29 @@ def _torch() -> tuple[Any, str]:
         return None, f"cannot be loaded ({' '.join(str(error).split())})"
 
 
+def _native() -> tuple[Backend, str]:
+    """Return what there is of the native kernels, and what is wrong with UNROLLED_ISA, "" for nothing."""
+    if not kernels.available():
+        return Backend(False, str(kernels.why_not())), ""
+    try:
+        chosen = kernels.isa()
+    except BackendError as error:
+        return Backend(False, str(error)), str(error)
+    others = [name for name in kernels.isas() if name != chosen]
+    asked = "as UNROLLED_ISA says" if os.environ.get("UNROLLED_ISA") else "the fastest that runs here"
+    return Backend(True, f"kernels for {chosen}, {asked}; also {', '.join(others) or 'none'}"), ""
+
+
 def _problems(
-    packages: Mapping[str, str | None], why_not: str, threads: int | None, cores: int
+    packages: Mapping[str, str | None], why_not: str, wrong_isa: str, threads: int | None, cores: int
 ) -> tuple[str, ...]:
     found = []
     if why_not:
         found.append(f"torch {why_not}; training, sampling and evaluation need it: {INSTALL}")
+    if wrong_isa:
+        found.append(wrong_isa)
+    if not kernels.available():
+        found.append(f"{kernels.why_not()}; until then layers run on torch, slower")
     missing = [name for name in TRAINING if packages[name] is None]
     if missing:
         found.append(f"{' and '.join(missing)} not installed; training needs it: {INSTALL}")
@@ -150,15 +175,16 @@ def _problems(
     return tuple(found)
 
 
-def _explain(torch: Any, cell: str, backend: str) -> Any:
-    """Ask ops which way a plain call takes on this CPU: x [2, 1, 1] float32, one unit."""
+def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any:
+    """Ask ops which way a plain call takes on this CPU: x [2, 1, 1], one unit."""
     from unrolled import ops
 
     gates = CELLS[cell].gates
-    h = torch.zeros(1, 1)
+    x = torch.zeros(2, 1, 1, dtype=getattr(torch, dtype))
+    h = x[0]
     state = (h, h) if len(CELLS[cell].states) == 2 else h
-    weight = torch.zeros(gates, 1)
-    return ops.explain(cell, torch.zeros(2, 1, 1), state, weight, weight, backend=backend)
+    weight = x.new_zeros(gates, 1)
+    return ops.explain(cell, x, state, weight, weight, backend=backend)
 
 
 def _backend(torch: Any, name: str) -> Backend:

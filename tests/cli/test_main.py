@@ -122,8 +122,8 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         ),
         (["--restart", "2"], "restart_share: expected at most 1, got 2.0"),
         (
-            ["--backend", "native"],
-            "backend: expected one that this build has (auto, reference, torch), got native",
+            ["--backend", "native", "--dtype", "bfloat16"],
+            "dtype: expected float32 with the native backend, got bfloat16",
         ),
     ],
 )

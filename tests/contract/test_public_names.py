@@ -43,6 +43,9 @@ PINNED = {
     "unrolled.figures": """
         loss require strips visible
     """,
+    "unrolled.kernels": """
+        CELLS DTYPES ISAS available backward forward gates_width isa isas padded why_not
+    """,
     "unrolled.models": """
         COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
         evaluate_text generate load

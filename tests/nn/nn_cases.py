@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
-from unrolled import nn
+from unrolled import kernels, nn
 
 KINDS = ("RNN", "LSTM", "GRU")
+needs_kernels = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
+BACKENDS = ("reference", "torch", pytest.param("native", marks=needs_kernels))
 
 
 def pair(kind: str, *args: Any, seed: int = 0, **options: Any) -> tuple[torch.nn.RNNBase, torch.nn.RNNBase]:

@@ -7,7 +7,7 @@ import torch
 from nn_cases import KINDS
 from torch.nn.utils.rnn import pack_sequence
 
-from unrolled import nn
+from unrolled import kernels, nn
 from unrolled.errors import BackendError, DeviceError, DtypeError, ShapeError
 
 CELLS = ("RNNCell", "LSTMCell", "GRUCell")
@@ -118,12 +118,14 @@ def test_a_wrong_pair_of_states_is_refused():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backend_that_cannot_run_is_refused(kind):
+def test_a_backend_that_cannot_run_is_refused(kind, monkeypatch):
     names = "'auto', 'native', 'reference', 'torch'"
     message = f"backend: expected one of {names}, got 'cudnn'"
     refused(BackendError, message, lambda: getattr(nn, kind)(3, 4, backend="cudnn"))
     layer = getattr(nn, kind)(3, 4, backend="native")
-    message = "backend: expected one that can run this call, got 'native': this build has no native kernels"
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(kernels, "why_not", lambda: "no compiler was found")
+    message = "backend: expected one that can run this call, got 'native': no compiler was found"
     refused(BackendError, message, lambda: layer(X))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nn_cases import needs_kernels
 from torch.nn.utils.rnn import pack_sequence
 
 from unrolled import nn, ops
@@ -26,14 +27,23 @@ def test_every_layer_and_direction_is_explained():
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_the_reason_follows_the_input(kind):
-    layer = getattr(nn, kind)(3, 4, num_layers=2)
-    x = torch.randn(5, 2, 3)
+    layer = getattr(nn, kind)(3, 4, num_layers=2, dtype=torch.bfloat16)  # so that torch's kernels are taken
+    x = torch.randn(5, 2, 3).bfloat16()
     assert {call.reason for call in nn.explain(layer, x).calls.values()} == {DIRECT}
     assert {call.reason for call in nn.explain(layer, x, lengths=[5, 2]).calls.values()} == {PACKED}
-    rows = pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+    rows = pack_sequence([x[:4, 0], x[:2, 1]])
     assert {call.reason for call in nn.explain(layer, rows).calls.values()} == {PACKED}
     layer.backend = "reference"
     assert {call.backend for call in nn.explain(layer, x).calls.values()} == {"reference"}
+
+
+@needs_kernels
+def test_a_padded_and_a_packed_batch_take_the_same_native_path():
+    layer, x = nn.GRU(3, 4, num_layers=2), torch.randn(5, 2, 3)
+    padded = nn.explain(layer, x, lengths=[5, 2])
+    assert {call.backend for call in padded.calls.values()} == {"native"}
+    assert all(call.reason.endswith(", lengths inside)") for call in padded.calls.values())
+    assert nn.explain(layer, pack_sequence([x[:, 0], x[:2, 1]])) == padded
 
 
 def test_explain_runs_nothing_and_checks_what_the_call_would_check():

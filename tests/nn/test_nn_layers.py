@@ -9,7 +9,7 @@ import pickle  # noqa: TID251  # users pickle modules, whatever we do
 
 import pytest
 import torch
-from nn_cases import KINDS, assert_same, flat, pair, state_for
+from nn_cases import BACKENDS, KINDS, assert_same, flat, pair, state_for
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from unrolled import nn, ops
@@ -95,6 +95,37 @@ def test_resets_have_the_layout_of_the_input(kind):
         torch.testing.assert_close(alone, want[: LENGTHS[row], row])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_backend_gives_torchs_results_on_a_packed_stack(kind, backend):
+    theirs, ours = pair(kind, I, H, num_layers=2, bidirectional=True)
+    ours.backend = backend
+    x, hx = drawn(T, B, I), state_for(theirs, B)
+    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+    assert_same(ours(packed, hx), theirs(packed, hx), leaves(ours, x), leaves(theirs, x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_constructors_refuse_what_torchs_refuse_in_the_same_words(kind):
+    def refusals(*args, **options):
+        said = []
+        for module in (nn, torch.nn):
+            with pytest.raises((ValueError, TypeError)) as caught:
+                getattr(module, kind)(*args, **options)
+            said.append(str(caught.value))
+        return said
+
+    wrongs = [((0, 4), {}), ((3, 4.0), {}), ((3, 4), {"num_layers": 0}), ((3, 4), {"dropout": 2})]
+    wrongs += [((3, 4), {"proj_size": 4 if kind == "LSTM" else 2})]
+    wrongs += [((3, 4), {"nonlinearity": "gelu"}), ((3, 4, 1, "gelu"), {})] if kind == "RNN" else []
+    for args, options in wrongs:
+        ours, theirs = refusals(*args, **options)
+        assert ours == theirs
+    if kind == "RNN":
+        assert nn.RNN(3, 4, 2, "relu", False).nonlinearity == "relu"
+        assert not nn.RNN(3, 4, 2, "relu", False).bias
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reset_in_every_layer_equals_a_fresh_call_of_torchs_stack(kind):
     theirs, ours = pair(kind, I, H, num_layers=3)
@@ -133,7 +164,8 @@ def test_no_steps_no_rows_and_no_lengths_leave_the_state(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_are_torchs_by_type_state_dict_and_print(kind):
     theirs, ours = pair(kind, I, H, 2, bidirectional=True)
-    assert isinstance(ours, getattr(torch.nn, kind))
+    assert isinstance(ours, torch.nn.RNNBase)
+    assert not isinstance(ours, getattr(torch.nn, kind))  # torch.compile would refuse it
     assert repr(ours) == repr(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     theirs.load_state_dict(ours.state_dict())

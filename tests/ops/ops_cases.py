@@ -7,10 +7,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from unrolled import ops
+from unrolled import kernels, ops
 
 # dtype → (rtol, atol): the one table. Sums of up to 63 steps and 67 products reach the loosest of them.
 TOLERANCES = {
@@ -21,7 +22,11 @@ TOLERANCES = {
 }
 
 VARIANTS = ("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru")
-BACKENDS = ("reference", "torch")
+needs_kernels = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
+BACKENDS = ("reference", "torch", pytest.param("native", marks=needs_kernels))
+# Every variant on every backend that runs it: native has no projection.
+PAIRS = [(variant, backend) for variant in VARIANTS for backend in ("reference", "torch")]
+PAIRS += [pytest.param(v, "native", marks=needs_kernels) for v in VARIANTS if v != "lstm_projected"]
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "lstm_projected": 4, "gru": 3}
 
 Case = dict[str, Tensor | None]
@@ -42,12 +47,11 @@ def make(
     generator = torch.Generator().manual_seed(seed)
     gates, projected = GATES[variant], (H // 2 or 2) if variant == "lstm_projected" else H
 
-    def draw(*shape: int) -> Tensor:
-        scale = 1 / H**0.5 if shape[0] != T else 1.0
+    def draw(*shape: int, scale: float = 1 / H**0.5) -> Tensor:
         values = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
         return values.to(dtype).requires_grad_()
 
-    case: Case = {"x": draw(T, B, I), "h_0": draw(B, projected)}
+    case: Case = {"x": draw(T, B, I, scale=1.0), "h_0": draw(B, projected)}
     if variant.startswith("lstm"):
         case["c_0"] = draw(B, H)
     case["weight_ih"], case["weight_hh"] = draw(gates * H, I), draw(gates * H, projected)

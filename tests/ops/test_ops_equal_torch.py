@@ -8,13 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops_cases import VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged, twin
+from ops_cases import PAIRS, VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged, twin
 
 from unrolled.ops import packed
 from unrolled.ops.gru import prepare
 
 SIZES = [(0, 7, 7), (0, 0, 1), (1, 0, 7), (1, 17, 67), (63, 0, 1), (63, 1, 7), (63, 7, 1), (63, 17, 67)]
 BIASES = ("both", "ih", "hh", "none")
+KERNELS = [pair for pair in PAIRS if "reference" not in getattr(pair, "values", pair)]
 
 
 @pytest.mark.parametrize("biases", BIASES)
@@ -35,11 +36,11 @@ def test_reference_equals_torch_nn_in_float64(variant, T, B, H, biases):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("with_rows", ["full", "ragged"])
 @pytest.mark.parametrize(("T", "B", "H"), SIZES)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_torch_backend_equals_reference_at_odd_sizes(variant, T, B, H, with_rows, reverse):
+@pytest.mark.parametrize(("variant", "backend"), KERNELS)
+def test_every_backend_equals_reference_at_odd_sizes(variant, backend, T, B, H, with_rows, reverse):
     case = make(variant, T=T, B=B, H=H)
     options = ragged(T, B) if with_rows == "ragged" else {}
-    got = evaluate(variant, case, backend="torch", reverse=reverse, **options)
+    got = evaluate(variant, case, backend=backend, reverse=reverse, **options)
     assert_equal(got, evaluate(variant, case, backend="reference", reverse=reverse, **options))
 
 
@@ -93,10 +94,9 @@ def strided(tensor):
     return view
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
 @pytest.mark.parametrize("with_rows", ["full", "ragged"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "backend"), PAIRS)
 def test_strides_and_offsets_change_nothing(variant, dtype, with_rows, backend):
     case = make(variant, T=6, B=4, H=5, dtype=dtype)
     odd = {name: strided(leaf.detach()).requires_grad_() for name, leaf in case.items()}
@@ -108,8 +108,7 @@ def test_strides_and_offsets_change_nothing(variant, dtype, with_rows, backend):
     assert_equal(got, evaluate(variant, case, backend=backend, **options))
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "backend"), PAIRS)
 def test_an_expanded_state_is_read_as_it_is(variant, backend):
     case = make(variant, T=4, B=3, H=5)
     states = [name for name in ("h_0", "c_0") if name in case]
@@ -119,9 +118,8 @@ def test_an_expanded_state_is_read_as_it_is(variant, backend):
     torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
 @pytest.mark.parametrize("empty", ["no steps", "no rows", "no length"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "backend"), PAIRS)
 def test_with_nothing_to_compute_the_state_stays_and_gradients_are_zero(variant, empty, backend):
     T, B = {"no steps": (0, 3), "no rows": (4, 0), "no length": (4, 3)}[empty]
     case = make(variant, T=T, B=B, H=5)

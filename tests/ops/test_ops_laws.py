@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ops_cases import (
-    BACKENDS,
-    VARIANTS,
+    PAIRS,
     assert_equal,
     call,
     evaluate,
@@ -18,10 +17,7 @@ from ops_cases import (
 
 T, B, H = 9, 5, 4
 
-pytestmark = [
-    pytest.mark.parametrize("backend", BACKENDS),
-    pytest.mark.parametrize("variant", VARIANTS),
-]
+pytestmark = pytest.mark.parametrize(("variant", "backend"), PAIRS)
 
 
 def names_of_states(case):

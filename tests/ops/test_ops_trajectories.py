@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ops_cases import VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged
+from ops_cases import (
+    PAIRS,
+    VARIANTS,
+    assert_equal,
+    call,
+    evaluate,
+    make,
+    needs_kernels,
+    outputs_and_gradients,
+    ragged,
+)
 
 from unrolled.errors import BackendError
 
 T, B, H = 7, 4, 4
+RECORDING = [pair for pair in PAIRS if "torch" not in getattr(pair, "values", pair)]
+ON_BOTH = pytest.mark.parametrize("backend", ["reference", pytest.param("native", marks=needs_kernels)])
 
 
 def before(states, first, resets):
@@ -18,20 +30,38 @@ def before(states, first, resets):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_asking_for_trajectories_changes_no_result(variant, reverse):
+@pytest.mark.parametrize(("variant", "backend"), RECORDING)
+def test_asking_for_trajectories_changes_no_result(variant, backend, reverse):
     case, rows = make(variant, T=T, B=B, H=H), ragged(T, B)
-    *outputs, trace = call(variant, case, trajectories=True, reverse=reverse, **rows)
+    *outputs, trace = call(variant, case, backend=backend, trajectories=True, reverse=reverse, **rows)
     assert torch.equal(trace.h, outputs[0])
     want = evaluate(variant, case, backend="reference", reverse=reverse, **rows)
     assert_equal(outputs_and_gradients(tuple(outputs), case), want)
     past = torch.arange(T)[:, None] >= rows["lengths"]
     assert all(not values[past].any() for values in trace)
+    plain = call(variant, case, backend=backend, reverse=reverse, **rows)
+    assert all(map(torch.equal, plain, outputs))  # bit for bit
 
 
-def test_lstm_trajectory_obeys_the_cells_equations():
+@needs_kernels
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "lstm_projected"])
+def test_native_trajectories_and_their_gradients_equal_the_references(variant, dtype, reverse):
+    case, rows = make(variant, T=T, B=B, H=19, dtype=dtype), ragged(T, B)
+
+    def everything(backend):
+        *outputs, trace = call(variant, case, backend=backend, trajectories=True, reverse=reverse, **rows)
+        named = {f"trace of {name}": values.detach() for name, values in trace._asdict().items()}
+        return named | outputs_and_gradients((*outputs, *trace), case)
+
+    assert_equal(everything("native"), everything("reference"))
+
+
+@ON_BOTH
+def test_lstm_trajectory_obeys_the_cells_equations(backend):
     case, resets = make("lstm", T=T, B=B, H=H), ragged(T, B)["resets"]
-    y, _, c_n, trace = call("lstm", case, trajectories=True, resets=resets)
+    y, _, c_n, trace = call("lstm", case, backend=backend, trajectories=True, resets=resets)
     assert trace._fields == ("i", "f", "g", "o", "c", "h")
     torch.testing.assert_close(trace.c, trace.f * before(trace.c, case["c_0"], resets) + trace.i * trace.g)
     torch.testing.assert_close(y, trace.o * trace.c.tanh())
@@ -43,9 +73,10 @@ def test_lstm_trajectory_obeys_the_cells_equations():
     torch.testing.assert_close(trace.f, forget.sigmoid())
 
 
-def test_gru_trajectory_obeys_the_cells_equations():
+@ON_BOTH
+def test_gru_trajectory_obeys_the_cells_equations(backend):
     case, resets = make("gru", T=T, B=B, H=H), ragged(T, B)["resets"]
-    y, _, trace = call("gru", case, trajectories=True, resets=resets)
+    y, _, trace = call("gru", case, backend=backend, trajectories=True, resets=resets)
     assert trace._fields == ("r", "z", "n", "h")
     h = before(trace.h, case["h_0"], resets)
     torch.testing.assert_close(y, (1 - trace.z) * trace.n + trace.z * h)
@@ -54,26 +85,27 @@ def test_gru_trajectory_obeys_the_cells_equations():
     torch.testing.assert_close(trace.n, n.tanh())
 
 
+@ON_BOTH
 @pytest.mark.parametrize("variant", ["rnn_tanh", "rnn_relu"])
-def test_rnn_trajectory_obeys_the_cells_equations(variant):
+def test_rnn_trajectory_obeys_the_cells_equations(variant, backend):
     case = make(variant, T=T, B=B, H=H)
-    y, _, trace = call(variant, case, trajectories=True)
+    y, _, trace = call(variant, case, backend=backend, trajectories=True)
     assert trace._fields == ("a", "h")
     torch.testing.assert_close(y, trace.a.tanh() if variant == "rnn_tanh" else trace.a.relu())
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_part_of_a_trajectory_has_a_gradient_to_the_weights(variant):
+@pytest.mark.parametrize(("variant", "backend"), RECORDING)
+def test_every_part_of_a_trajectory_has_a_gradient_to_the_weights(variant, backend):
     case = make(variant, T=T, B=B, H=H)
-    *_, trace = call(variant, case, trajectories=True)
+    *_, trace = call(variant, case, backend=backend, trajectories=True)
     for values in trace:
         (gradient,) = torch.autograd.grad(values.sum(), case["weight_ih"], retain_graph=True)
         assert gradient.any()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_trajectory_of_no_steps_is_empty(variant):
-    *_, trace = call(variant, make(variant, T=0, B=B, H=H), trajectories=True)
+@pytest.mark.parametrize(("variant", "backend"), RECORDING)
+def test_a_trajectory_of_no_steps_is_empty(variant, backend):
+    *_, trace = call(variant, make(variant, T=0, B=B, H=H), backend=backend, trajectories=True)
     assert all(values.shape[:2] == (0, B) for values in trace)
 
 

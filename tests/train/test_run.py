@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unrolled import checkpoint
+from unrolled import checkpoint, kernels
 from unrolled import data as data_room
 from unrolled.errors import BackendError, ConfigError, DataError, NonFiniteError, RunError
 from unrolled.models import load
@@ -256,10 +256,28 @@ def test_an_unwritable_directory_is_refused(small: Make, tmp_path: Path, monkeyp
         run(small(run=str(locked / "run")), observers=[])
 
 
-def test_the_native_backend_is_refused_before_a_text_is_read(small: Make, tmp_path: Path):
-    with pytest.raises(BackendError, match=r"^backend: expected one that this build has"):
+def test_without_kernels_the_native_backend_is_refused_before_a_text_is_read(
+    small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(kernels, "why_not", lambda: "no compiler was found")
+    message = (
+        r"^backend: expected one that this install has \(auto, reference, torch\), got native: no compiler"
+    )
+    with pytest.raises(BackendError, match=message):
         run(small(backend="native"), observers=[])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
+def test_the_native_backend_trains_in_float32_as_the_reference_does(small: Make):
+    got = {}
+    for backend in ("native", "reference"):
+        dtype = "auto" if backend == "native" else "float32"
+        result = run(small(backend=backend, dtype=dtype, overwrite=True), observers=[])
+        assert result.config.dtype == "float32"
+        got[backend] = result.evaluation.carried.nats_per_token
+    assert got["native"] == pytest.approx(got["reference"], abs=1e-3)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(small: Make):

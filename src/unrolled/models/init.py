@@ -27,7 +27,7 @@ def init_linear(weight: Tensor, *, generator: Generator) -> None:
 def init_recurrent(stack: nn.RNNBase, *, chrono_steps: int | None, generator: Generator) -> None:
     """Fill every tensor of a recurrent stack in place, by the table above."""
     hidden = stack.hidden_size
-    identity = isinstance(stack, nn.RNN) and stack.nonlinearity == "relu"
+    identity = stack.mode == "RNN_RELU"
     for name, tensor in stack.named_parameters():
         if name.startswith("bias"):
             nn.init.zeros_(tensor)
@@ -48,12 +48,12 @@ def _start_gates(stack: nn.RNNBase, bias: Tensor, chrono_steps: int | None, gene
     """Set the gate biases of one layer, `bias` [G·H] in torch's order: i f g o, or r z n."""
     hidden = stack.hidden_size
     if chrono_steps is None:
-        if isinstance(stack, nn.LSTM):
+        if stack.mode == "LSTM":
             bias[hidden : 2 * hidden] = 1.0
         return
     keep = torch.empty(hidden).uniform_(1.0, max(chrono_steps - 1.0, 1.0), generator=generator).log()
-    if isinstance(stack, nn.LSTM):
+    if stack.mode == "LSTM":
         bias[:hidden] = -keep
         bias[hidden : 2 * hidden] = keep
-    elif isinstance(stack, nn.GRU):
+    elif stack.mode == "GRU":
         bias[hidden : 2 * hidden] = keep  # torch's z keeps the old state where it is 1

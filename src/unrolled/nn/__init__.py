@@ -3,6 +3,7 @@
 layers.py      RNN, LSTM, GRU           door.py        argument checks of layers and cells
 cells.py       RNNCell, LSTMCell, …     swap.py        `accelerate`, in place
 stack.py       layers × directions      explaining.py  which path a layer's call takes, and why
+packing.py     PackedSequence, both ways
 """
 
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell

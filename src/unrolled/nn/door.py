@@ -6,20 +6,20 @@ Inside, everything is [T, B, I] with `lengths [B]` and `resets [T, B]`, and stat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.errors import DtypeError, ShapeError, expected
+from unrolled.nn.packing import packing_of
 from unrolled.ops.door import alike, check_lengths, check_resets, shape, tensor
 
 States = tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A layer's arguments in one form, and the way back to the caller's form."""
 
     x: Tensor  # [T, B, I]
@@ -85,22 +85,15 @@ def _enter_packed(
     weight = _weight(layer)
     shape("input.data", input.data, ("n", layer.input_size))
     alike("input.data", input.data, "weight_ih_l0", weight)
-    x, rows = pad_packed_sequence(input)  # in the order that the caller packed them from
-    check_resets(resets, tuple(x.shape[:2]), x, "input.data")
-
-    def pack(y: Tensor) -> PackedSequence:
-        order = input.sorted_indices
-        lengths_in_order = rows if order is None else rows[order.cpu()]
-        in_order = y if order is None else y.index_select(1, order)
-        packed = pack_padded_sequence(in_order, lengths_in_order)
-        return PackedSequence(packed.data, input.batch_sizes, order, input.unsorted_indices)
-
+    packing = packing_of(input)
+    check_resets(resets, (packing.steps, packing.rows), input.data, "input.data")
+    given = input[1:]  # batch_sizes, sorted_indices, unsorted_indices
     return Entry(
-        x=x,
-        states=_layer_states(layer, hx, x.shape[1]),
-        lengths=rows,
+        x=packing.pad(input.data),
+        states=_layer_states(layer, hx, packing.rows),
+        lengths=packing.lengths,
         resets=resets,
-        output_as_given=pack,
+        output_as_given=lambda y: PackedSequence(packing.pack(y), *given),
         batched=True,
     )
 
@@ -146,7 +139,9 @@ def enter_cell(
 def _states(hx: object, wants: dict[str, tuple[int, ...]], like_name: str, like: Tensor) -> States:
     """Return the states that hx holds, checked, or zeros; `wants` gives their names and sizes."""
     if hx is None:
-        return tuple(like.new_zeros(want) for want in wants.values())
+        first, *others = wants.values()
+        zero = like.new_zeros(first)  # for both, where they are alike
+        return (zero, *(zero if want == first else like.new_zeros(want) for want in others))
     states = hx if len(wants) == 2 else (hx,)
     if not isinstance(states, (tuple, list)) or len(states) != len(wants):
         got = f"{len(states)} values" if isinstance(states, (tuple, list)) else type(states).__name__

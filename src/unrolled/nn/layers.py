@@ -14,13 +14,19 @@ from unrolled.ops.choice import check_name
 
 
 class Recurrent(torch.nn.RNNBase):
-    """What the three layers share. A subclass of its twin too, so the constructor and weights are torch's."""
+    """What the three layers share: torch's own base class, so that weights and names are torch's.
+
+    Not a subclass of torch.nn.RNN, LSTM or GRU as well: torch.compile refuses every instance of those.
+    What the constructors refuse, they refuse in torch's words.
+    """
 
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
 
-    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+    def __init__(self, mode: str, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
         check_name(backend)
-        super().__init__(*args, **kwargs)
+        if "proj_size" in kwargs and mode != "LSTM":
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        super().__init__(mode, *args, **kwargs)
         self.backend = backend
 
     def forward(
@@ -82,7 +88,7 @@ class Recurrent(torch.nn.RNNBase):
         return line if self.backend == "auto" else f"{line}, backend={self.backend!r}"
 
 
-class RNN(Recurrent, torch.nn.RNN):
+class RNN(Recurrent):
     """A plain recurrent layer: torch.nn.RNN's arguments, weights and results.
 
     Args:
@@ -91,8 +97,16 @@ class RNN(Recurrent, torch.nn.RNN):
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        first, fourth, rest = args[:3], args[3:4], args[4:]
+        nonlinearity = fourth[0] if fourth else kwargs.pop("nonlinearity", "tanh")
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+        super().__init__(f"RNN_{nonlinearity.upper()}", *first, *rest, **kwargs)
+        self.nonlinearity = nonlinearity
 
-class LSTM(Recurrent, torch.nn.LSTM):
+
+class LSTM(Recurrent):
     """An LSTM layer: torch.nn.LSTM's arguments, weights and results.
 
     Args:
@@ -101,8 +115,11 @@ class LSTM(Recurrent, torch.nn.LSTM):
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", *args, **kwargs)
 
-class GRU(Recurrent, torch.nn.GRU):
+
+class GRU(Recurrent):
     """A GRU layer: torch.nn.GRU's arguments, weights and results.
 
     Args:
@@ -110,3 +127,6 @@ class GRU(Recurrent, torch.nn.GRU):
             batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None.
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("GRU", *args, **kwargs)

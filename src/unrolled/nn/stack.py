@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ _OPS: dict[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class OneCall:
+class OneCall(NamedTuple):
     """One layer in one direction: the op and what it is given."""
 
     name: str  # as in the weights' names: "l0", "l0_reverse", "l1", …
@@ -48,8 +46,9 @@ def run(
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if layer.dropout > 0 and level + 1 < layer.num_layers:
             x = dropout(x, layer.dropout, layer.training)
-    states = tuple(torch.stack(each) for each in zip(*finals, strict=True))
-    return x, states, traces
+    if len(finals) == 1:
+        return x, tuple(state[None] for state in finals[0]), traces
+    return x, tuple(torch.stack(each) for each in zip(*finals, strict=True)), traces
 
 
 def calls(

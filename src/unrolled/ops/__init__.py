@@ -4,6 +4,7 @@ call.py       what a call is, after the door          choice.py      the rule th
 door.py       argument checks, autocast               explaining.py  what a call would do, and why
 scan.py       the reference time loop                 dispatch.py    choose, run, hand back
 segments.py   rows cut at resets and lengths          packed.py      segments through one torch kernel
+native/       the engine of unrolled.kernels as a backend, one pair of registered ops for every cell
 lstm/ gru/ rnn/   reference.py (the specification) beside its backends
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,8 +17,7 @@ class Result(NamedTuple):
     traces: tuple[Tensor, ...]  # each [T, B, H]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """Arguments that agree in shape, dtype and device. P is H where there is no projection."""
 
     op: str

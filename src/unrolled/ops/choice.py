@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 
 from unrolled.errors import BackendError, expected
+from unrolled.ops import native
 from unrolled.ops.call import Call
 from unrolled.ops.packed import is_dense
 
 BACKENDS = ("native", "torch", "reference")  # in the order that `auto` prefers
+_SLOWER = {
+    "native": "",  # the first of them
+    "torch": "native comes first",
+    "reference": "a Python loop over time, slower than one call of a kernel",
+}
+_TRANSFORMED = "inside a torch.func transform or forward-mode differentiation"
 
 
 @dataclass(frozen=True)
@@ -43,26 +50,30 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     A backend asked for by name is taken, or BackendError says why it cannot run. `auto` takes the
     first of these that nothing speaks against:
 
-    1. native: never in this build, which has no native kernels;
+    1. native: where this install holds compiled kernels, for float32 and float64 tensors on the CPU,
+       without a projection; with full rows, lengths, resets, trajectories, and under torch.compile.
+       So bfloat16 and float16, and with them autocast, go on to the next;
     2. torch: not where trajectories are asked for (its kernels do not hand out gates), not for
-       tensors on the meta device or a projection from H to H, and not within a torch.func
-       transform or on forward-mode dual tensors (oneDNN's kernels have neither batching rules nor
-       forward derivatives);
+       tensors on the meta device or a projection from H to H;
     3. reference: always.
+
+    Inside a torch.func transform and on forward-mode dual tensors `auto` takes the reference, as
+    kernels have neither batching rules nor forward derivatives; native by name is refused there.
     """
     check_name(asked)
-    cannot = {"native": "this build has no native kernels"} | _torch_cannot(call)
+    cannot = _cannot(call)
     if asked != "auto":
         if asked in cannot:
             got = f"{asked!r}: {cannot[asked]}"
             raise BackendError(expected("backend", "one that can run this call", got))
         not_asked = {name: f"{asked} was asked for by name" for name in BACKENDS if name != asked}
         return asked, not_asked | {name: why for name, why in cannot.items() if name != asked}
-    if "torch" not in cannot and _is_transformed(call):
-        cannot["torch"] = "inside a torch.func transform or forward-mode differentiation"
-    if "torch" in cannot:
-        return "reference", cannot
-    return "torch", cannot | {"reference": "a Python loop over time, slower than one call of a kernel"}
+    if "native" in cannot and _is_transformed(call):
+        cannot = {"torch": _TRANSFORMED} | cannot
+    for name in BACKENDS:
+        if name not in cannot:
+            return name, {other: _SLOWER[other] for other in BACKENDS if other != name} | cannot
+    raise AssertionError("the reference runs everything")
 
 
 def check_name(asked: object) -> None:
@@ -77,6 +88,8 @@ def explanation(call: Call, asked: str) -> Explanation:
     backend, refused = choose(call, asked)
     if backend == "reference":
         reason = "a loop over time in plain torch operations, which does everything"
+    elif backend == "native":
+        reason = native.reason(call)
     elif is_dense(call):
         reason = "full rows without resets inside go to torch's kernel in one direct call"
     else:
@@ -86,31 +99,47 @@ def explanation(call: Call, asked: str) -> Explanation:
     return Explanation(op=call.op, backend=backend, reason=reason, refused=refused)
 
 
-def _torch_cannot(call: Call) -> dict[str, str]:
+def _cannot(call: Call) -> dict[str, str]:
+    """Return, for each backend that cannot run the call, why."""
+    reasons = {"native": native.cannot(call), "torch": _why_torch_cannot(call)}
+    if _is_transformed(call):
+        reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
+        if reasons["torch"] is None and any(map(_is_batched, call.tensors())):
+            reasons["torch"] = "its kernels have no batching rule for torch.vmap"
+    return {name: why for name, why in reasons.items() if why}
+
+
+def _why_torch_cannot(call: Call) -> str | None:
     if call.trajectories:
-        return {"torch": "its kernels do not hand out gates, so no trajectories"}
+        return "its kernels do not hand out gates, so no trajectories"
     if call.x.device.type == "meta":
-        return {"torch": "it needs values, and meta tensors have none"}
+        return "it needs values, and meta tensors have none"
     if call.weight_hr is not None and call.weight_hr.shape[0] == call.weight_hr.shape[1]:
         # It tells a projection by h_0 and c_0 having different sizes.
-        return {"torch": "its kernel takes no projection to the hidden size itself"}
-    if any(_is_batched(tensor) for tensor in call.tensors()):
-        return {"torch": "its kernels have no batching rule for torch.vmap"}
-    return {}
+        return "its kernel takes no projection to the hidden size itself"
+    return None
+
+
+def _is_transformed(call: Call) -> bool:
+    """Whether torch.func or forward-mode differentiation has wrapped one of the tensors."""
+    compiling = torch.compiler.is_compiling()
+    if torch._C._are_functorch_transforms_active():
+        # What torch.compile traces does not say which tensors are wrapped.
+        return compiling or any(map(torch._C._functorch.is_functorch_wrapped_tensor, _every(call)))
+    if compiling or forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in call.tensors())  # type: ignore[no-untyped-call]  # torch's
+
+
+def _every(call: Call) -> list[Tensor]:
+    return [*call.tensors(), *(flags for flags in (call.lengths, call.resets) if flags is not None)]
 
 
 def _is_batched(tensor: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return False
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         if torch._C._functorch.is_batchedtensor(tensor):
             return True
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return False
-
-
-def _is_transformed(call: Call) -> bool:
-    def transformed(tensor: Tensor) -> bool:
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-            return True
-        return unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]  # torch's
-
-    return any(map(transformed, call.tensors()))

@@ -23,5 +23,7 @@ def dispatch(call: Call, asked: str, backends: Mapping[str, Callable[[Call], Res
     device = call.x.device.type
     with torch.autocast(device, enabled=False) if autocast_is_on(device) else nullcontext():
         y, states, traces = backends[backend](call)
-    given = zip(states, call.state_dtypes, strict=True)
-    return Result(y, tuple(state.to(dtype) for state, dtype in given), traces)
+    if any(dtype != y.dtype for dtype in call.state_dtypes):
+        given = zip(states, call.state_dtypes, strict=True)
+        states = tuple(state.to(dtype) for state, dtype in given)
+    return Result(y, states, traces)

@@ -6,6 +6,7 @@ The small checks (`tensor`, `shape`, `alike`) are shared with the layers of `unr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,28 +37,23 @@ def admit(
     """Check everything about a call and return it; under autocast, in autocast's dtype."""
     if nonlinearity not in ("tanh", "relu"):
         raise ConfigError(expected("nonlinearity", "'tanh' or 'relu'", repr(nonlinearity)))
-    weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
-    optional = {"bias_ih": bias_ih, "bias_hh": bias_hh, "weight_hr": weight_hr}
-    weights |= {name: value for name, value in optional.items() if value is not None}
-    for name, value in {"x": x, **states, **weights}.items():
-        tensor(name, value)
-    _sizes(gates, x, states, weights)
-    if x.dtype not in FLOATS:
-        raise DtypeError(expected("x", "float16, bfloat16, float32 or float64", _word(x.dtype)))
-    for name, value in {**states, **weights}.items():
-        alike(name, value, "x", x)
+    given = (*states.values(), weight_ih, weight_hh, bias_ih, bias_hh)
+    if weight_hr is not None or not _plainly_fits(gates, x, *given):
+        weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
+        optional = {"bias_ih": bias_ih, "bias_hh": bias_hh, "weight_hr": weight_hr}
+        weights |= {name: value for name, value in optional.items() if value is not None}
+        _check(gates, x, states, weights)
     check_lengths(lengths, steps=x.shape[0], rows=x.shape[1])
     check_resets(resets, tuple(x.shape[:2]), x)
-    cast = {name: autocast(value) for name, value in {"x": x, **states, **weights}.items()}
-    return Call(
+    call = Call(
         op=op,
-        x=cast["x"],
-        states=tuple(cast[name] for name in states),
-        weight_ih=cast["weight_ih"],
-        weight_hh=cast["weight_hh"],
-        bias_ih=cast.get("bias_ih"),
-        bias_hh=cast.get("bias_hh"),
-        weight_hr=cast.get("weight_hr"),
+        x=x,
+        states=tuple(states.values()),
+        weight_ih=weight_ih,
+        weight_hh=weight_hh,
+        bias_ih=bias_ih,
+        bias_hh=bias_hh,
+        weight_hr=weight_hr,
         lengths=lengths,
         resets=resets,
         reverse=reverse,
@@ -65,6 +61,56 @@ def admit(
         nonlinearity=nonlinearity,
         state_dtypes=tuple(value.dtype for value in states.values()),
     )
+    return _autocast_all(call) if autocast_is_on(x.device.type) else call
+
+
+def _autocast_all(call: Call) -> Call:
+    def cast(value: Tensor | None) -> Any:
+        return None if value is None else autocast(value)
+
+    return call._replace(
+        x=cast(call.x),
+        states=tuple(map(cast, call.states)),
+        weight_ih=cast(call.weight_ih),
+        weight_hh=cast(call.weight_hh),
+        bias_ih=cast(call.bias_ih),
+        bias_hh=cast(call.bias_hh),
+        weight_hr=cast(call.weight_hr),
+    )
+
+
+def _plainly_fits(gates: int, x: Tensor, *others: Tensor | None) -> bool:
+    """Whether all is as it mostly is: one dtype, one device, the sizes right, no projection.
+
+    A few microseconds, where the checks that word what is wrong take thirty. False decides nothing.
+    """
+    *states, weight_ih, weight_hh, bias_ih, bias_hh = others
+    if not isinstance(x, Tensor) or x.dtype not in FLOATS or x.dim() != 3:
+        return False
+    if not isinstance(weight_hh, Tensor) or weight_hh.dim() != 2:
+        return False
+    (_, rows, width), hidden = x.shape, weight_hh.shape[1]
+    if width == 0 or hidden == 0:
+        return False
+    wanted: list[tuple[Tensor | None, tuple[int, ...]]] = [(state, (rows, hidden)) for state in states]
+    wanted += [(weight_ih, (gates * hidden, width)), (weight_hh, (gates * hidden, hidden))]
+    wanted += [(bias, (gates * hidden,)) for bias in (bias_ih, bias_hh) if bias is not None]
+    dtype, device = x.dtype, x.device
+    return all(
+        isinstance(value, Tensor) and value.shape == want and value.dtype == dtype and value.device == device
+        for value, want in wanted
+    )
+
+
+def _check(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raise for the first argument that does not fit."""
+    for name, value in {"x": x, **states, **weights}.items():
+        tensor(name, value)
+    _sizes(gates, x, states, weights)
+    if x.dtype not in FLOATS:
+        raise DtypeError(expected("x", "float16, bfloat16, float32 or float64", _word(x.dtype)))
+    for name, value in {**states, **weights}.items():
+        alike(name, value, "x", x)
 
 
 def _sizes(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
@@ -110,12 +156,15 @@ def alike(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     """Raise where value's dtype or device is not like's; dtypes that autocast unifies may differ."""
     if value.device != like.device:
         raise DeviceError(expected(name, f"device {like.device}, as {like_name}", str(value.device)))
-    if _dtype_within(value) != _dtype_within(like):
+    if value.dtype != like.dtype and _dtype_within(value) != _dtype_within(like):
         raise DtypeError(expected(name, f"{_word(like.dtype)}, as {like_name}", _word(value.dtype)))
 
 
 def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
-    """Raise where lengths is not [B] int64 on the CPU, each from 0 to T."""
+    """Raise where lengths is not [B] int64 on the CPU, each from 0 to T.
+
+    While torch.compile traces there are no values to look at; the native engine then does it in the call.
+    """
     if lengths is None:
         return
     tensor("lengths", lengths)
@@ -124,7 +173,7 @@ def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
         raise DtypeError(expected("lengths", "int64", _word(lengths.dtype)))
     if lengths.device.type != "cpu":
         raise DeviceError(expected("lengths", "device cpu", str(lengths.device)))
-    if rows == 0:
+    if rows == 0 or torch.compiler.is_compiling():
         return
     for extreme in (int(lengths.min()), int(lengths.max())):
         if not 0 <= extreme <= steps:

@@ -59,7 +59,8 @@ class TrainConfig:
     clip_norm: float = setting(1.0, "largest global norm of a gradient", flag="--clip", above=0)
     dtype: str = setting(
         "auto",
-        "of the matrix products; auto: bfloat16 where the processor multiplies it natively, else float32",
+        "of the matrix products; auto: bfloat16 where the processor multiplies it natively, else float32; "
+        "float32 with the native backend",
         flag="--dtype",
         choices=("auto", "float32", "bfloat16"),
     )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from unrolled import data, figures
+from unrolled import data, figures, kernels
 from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
-from unrolled.errors import BackendError, expected
+from unrolled.errors import BackendError, ConfigError, expected
 from unrolled.models import Evaluation, LanguageModel, load
 from unrolled.spec import ModelConfig, TrainConfig, to_json
 from unrolled.train import report
@@ -169,9 +169,14 @@ class _Run:
 
 
 def _check_backend(config: TrainConfig) -> None:
-    """Refuse a backend that this build lacks before a corpus is read."""
-    if config.backend == "native":
-        raise BackendError(expected("backend", "one that this build has (auto, reference, torch)", "native"))
+    """Refuse a backend that cannot train here before a corpus is read."""
+    if config.backend != "native":
+        return
+    if config.dtype == "bfloat16":
+        raise ConfigError(expected("dtype", "float32 with the native backend", "bfloat16"))
+    if not kernels.available():
+        got = f"native: {kernels.why_not()}"
+        raise BackendError(expected("backend", "one that this install has (auto, reference, torch)", got))
 
 
 @contextlib.contextmanager

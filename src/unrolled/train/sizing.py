@@ -71,7 +71,7 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
         fallback["bptt_steps"] = None  # a line is one window
     if config.tie_weights and config.hidden_size is None and config.embedding_size is not None:
         fallback["hidden_size"] = config.embedding_size
-    dtype = choose_dtype(config.dtype)
+    dtype = choose_dtype(config.dtype, config.backend)
     data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens.kind)
     return replace(config, data=data, dtype=dtype, **budget, **fallback)
 

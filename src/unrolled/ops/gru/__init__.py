@@ -6,12 +6,13 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import Tensor
 
+from unrolled.ops import native
 from unrolled.ops.call import Call
 from unrolled.ops.dispatch import dispatch
 from unrolled.ops.door import admit
 from unrolled.ops.gru import reference, torch_
 
-_BACKENDS = {"reference": reference.run, "torch": torch_.run}
+_BACKENDS = {"native": native.run, "torch": torch_.run, "reference": reference.run}
 
 
 class GRUTrajectory(NamedTuple):
@@ -88,7 +89,7 @@ def gru(
             that step and the one before it in time). Past a row's length they mean nothing.
         reverse: run each row from its last valid step to its first; h_n is then the state after step 0.
         trajectories: also return every gate and state.
-        backend: "auto", "torch" or "reference"; see `unrolled.ops.explain`.
+        backend: "auto", "native", "torch" or "reference"; see `unrolled.ops.explain`.
     Returns:
         y [T, B, H], zero past a row's length; h_n [B, H] after each row's last computed step, in the
         dtype of h_0; and with trajectories a `GRUTrajectory`.

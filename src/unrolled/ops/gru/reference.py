@@ -1,5 +1,7 @@
 """The GRU, as it is defined: the specification that every backend must equal."""
 
+from __future__ import annotations
+
 from torch import Tensor
 from torch.nn.functional import linear
 

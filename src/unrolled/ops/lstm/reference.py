@@ -1,5 +1,7 @@
 """The LSTM, as it is defined: the specification that every backend must equal."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear

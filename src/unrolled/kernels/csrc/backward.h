@@ -1,0 +1,468 @@
+// A layer backward over its whole sequence.
+//
+// In the time loop only dh·W_hh and the pointwise part: gradients of the pre-activations go to a block
+// of steps. When a block is full, every thread takes its share of dW_ih, dW_hh, db and dx from it.
+// Sums over rows and steps are cut in the same places whatever the thread count.
+#pragma once
+
+#include "activation.h"
+#include "flush.h"
+#include "pack.h"
+#include "plan.h"
+#include "pool.h"
+#include "tile.h"
+
+namespace unrolled {
+namespace UNROLLED_ISA {
+
+// One row at one step. `d` is the gradient of the loss.
+template <class S>
+struct BackwardRow {
+    const S* g;         // gates, as forward kept them
+    const S* c;         // [P]
+    const S* c_before;  // [P]
+    const S* h_before;  // [H]
+    const S* y;         // [H]
+    const S* dy;        // [H], or null
+    const S* dh;        // [P] from the step after
+    const S* carried;   // [P] dc, or the part of dh that passes a GRU by
+    S* carry;           // [P] the same for the step before; may be `carried`
+    S* d;               // gradients of the pre-activations
+};
+
+template <class V>
+inline V sum_dh(const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left) {
+    const V dh = V::load(row.dh + unit);
+    return row.dy == nullptr ? dh : dh + load_some<V>(row.dy + unit, left);
+}
+
+template <class V>
+inline void differentiate(LstmShape, const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+                          int64_t) {
+    constexpr int L = V::lanes;
+    const V one = V::all(1);
+    const typename V::Scalar* at = row.g + 4 * unit;
+    const V i = V::load(at), f = V::load(at + L), g = V::load(at + 2 * L), o = V::load(at + 3 * L);
+    const V squashed = tanh(V::load(row.c + unit));
+    const V dh = sum_dh<V>(row, unit, left);
+    const V dc = fma(dh * o, nfma(squashed, squashed, one), V::load(row.carried + unit));
+    typename V::Scalar* to = row.d + 4 * unit;
+    (dc * g * i * (one - i)).store(to);
+    (dc * V::load(row.c_before + unit) * f * (one - f)).store(to + L);
+    (dc * i * nfma(g, g, one)).store(to + 2 * L);
+    (dh * squashed * o * (one - o)).store(to + 3 * L);
+    (dc * f).store(row.carry + unit);
+}
+
+// Two sets of three: for h·W_hh (r z n), and `x_part` further on for x·W_ih.
+template <class V>
+inline void differentiate(GruShape, const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+                          int64_t x_part) {
+    constexpr int L = V::lanes;
+    const V one = V::all(1);
+    const typename V::Scalar* at = row.g + 4 * unit;
+    const V n = V::load(at), r = V::load(at + L), z = V::load(at + 2 * L), of_h = V::load(at + 3 * L);
+    const V dh = sum_dh<V>(row, unit, left) + V::load(row.carried + unit);
+    const V dn = dh * (one - z) * nfma(n, n, one);
+    const V dz = dh * (load_some<V>(row.h_before + unit, left) - n) * z * (one - z);
+    const V dr = dn * of_h * r * (one - r);
+    typename V::Scalar* to = row.d + 3 * unit;
+    dr.store(to);
+    dz.store(to + L);
+    (dn * r).store(to + 2 * L);
+    dr.store(to + x_part);
+    dz.store(to + x_part + L);
+    dn.store(to + x_part + 2 * L);
+    (dh * z).store(row.carry + unit);
+}
+
+template <class V, bool relu>
+inline void differentiate(RnnShape<relu>, const BackwardRow<typename V::Scalar>& row, int64_t unit,
+                          int64_t left, int64_t) {
+    const V y = load_some<V>(row.y + unit, left), dh = sum_dh<V>(row, unit, left);
+    (relu ? where_positive(y, dh) : dh * nfma(y, y, V::all(1))).store(row.d + unit);
+}
+
+template <class V, class C>
+class Backward {
+    using S = typename V::Scalar;
+    static constexpr int L = V::lanes;
+    static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
+    static constexpr int kBlock = 256;   // rows of a block, at least one step
+    static constexpr int kCacheLine = 64;
+
+  public:
+    Backward(const Layer& layer, const BackwardIn& given, const BackwardOut& out)
+        : l(layer), in(given), o(out), plan(plan_rows(layer, memory)), nb(ceil_div(l.H, L)) {
+        part = C::gates * nb * L;
+        x_part = C::cell == Cell::gru ? part : 0;
+        stride = part + x_part + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
+        const Shape shape{part, ceil_div(nb, 4), 4, L, sizeof(S), tile_rows<V>(4)};
+        way = choose_way(plan, shape, l.threads);
+    }
+
+    void run() {
+        Lease lease(way == Way::alone ? 1 : l.threads);
+        team = &lease;
+        threads = lease.threads();
+        if (threads == 1) way = Way::alone;
+        take_memory();
+        lease.run([](void* self, int thread) { static_cast<Backward*>(self)->work(thread); }, this);
+    }
+
+  private:
+    const Layer& l;
+    const BackwardIn& in;
+    const BackwardOut& o;
+    Scratch memory;
+    Plan plan;
+    int64_t nb, part, x_part, stride;
+    Way way;
+    Lease* team = nullptr;
+    int threads = 1;
+    int wide = 4;  // vectors in a panel of dh·W_hh
+    S *w_hh, *w_ih, *zeros, *d[2];
+    S *dh_n, *dc_n, *c_0;  // [B, P] by rank, padded
+    Share* shares;
+    struct Desk {
+        const S** d_after;
+        S** dh_now;
+        BackwardRow<S>* rows;
+        S *dh, *carry;  // [rows, P]
+        const S **x, **h;
+        const S** d_now;
+        S** dx;
+        S* chunk;  // [kChunk, 4 · lanes]
+    };
+    Desk* desks;
+
+    bool has_state() const { return C::cell == Cell::lstm || C::cell == Cell::gru; }
+    int64_t dh_panels() const { return ceil_div(nb, wide); }
+    int64_t dx_panels() const { return ceil_div(ceil_div(l.I, L), 4); }
+    int dh_vectors(int64_t p) const { return static_cast<int>(nb - p * wide < wide ? nb - p * wide : wide); }
+    int dx_vectors(int64_t p) const {
+        const int64_t left = ceil_div(l.I, L) - p * 4;
+        return static_cast<int>(left < 4 ? left : 4);
+    }
+    Range my_panels(int thread) const {
+        return way == Way::by_units ? share(dh_panels(), thread, threads) : Range{0, dh_panels()};
+    }
+
+    int64_t block_begin(int64_t end) const {  // the first step of the block that ends before `end`
+        int64_t s = end - 1;
+        while (s > 0 && plan.offset[end] - plan.offset[s - 1] <= kBlock) --s;
+        return s;
+    }
+
+    void take_memory() {
+        const int64_t P = padded(l.H), B = l.B;
+        if (way == Way::by_units) {
+            const int64_t even = ceil_div(nb, threads);
+            wide = static_cast<int>(even < 4 ? even : 4);
+        }
+        w_hh = memory.take<S>(dh_panels() * part * wide * L);
+        w_ih = memory.take<S>(o.dx != nullptr ? dx_panels() * part * 4 * L : 0);
+        zeros = memory.take<S>(P);
+        for (int64_t i = 0; i < P; ++i) zeros[i] = 0;
+        const int64_t most_at_once = B > kBlock ? B : kBlock;
+        const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
+        d[0] = memory.take<S>(block * stride);
+        d[1] = memory.take<S>(block * stride);
+        dh_n = memory.take<S>(in.dh_n != nullptr ? B * P : 0);
+        dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
+        c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
+        shares = memory.take<Share>(threads);
+        int64_t most = B;
+        if (way == Way::by_rows) {
+            share_rows(plan, threads, memory, shares);
+            most = 0;
+            for (int t = 0; t < threads; ++t) most = shares[t].count > most ? shares[t].count : most;
+        } else {
+            int64_t* all = memory.take<int64_t>(B);
+            for (int64_t i = 0; i < B; ++i) all[i] = i;
+            for (int t = 0; t < threads; ++t) shares[t] = {all, B};
+        }
+        desks = memory.take<Desk>(threads);
+        for (int t = 0; t < threads; ++t) desks[t] = {};
+        const int64_t n = threads;
+        const S** d_after = memory.take<const S*>(n * most);
+        S** dh_now = memory.take<S*>(n * most);
+        BackwardRow<S>* rows = memory.take<BackwardRow<S>>(n * most);
+        S* dh = memory.take<S>(n * most * P);
+        S* carry = memory.take<S>(n * most * P);
+        const S** pointers = memory.take<const S*>(n * block * 3);
+        S** dx = memory.take<S*>(n * block);
+        S* chunk = memory.take<S>(n * kChunk * 4 * L);
+        for (int64_t t = 0; t < n; ++t) {
+            desks[t] = {d_after + t * most,
+                        dh_now + t * most,
+                        rows + t * most,
+                        dh + t * most * P,
+                        carry + t * most * P,
+                        pointers + t * block * 3,
+                        pointers + t * block * 3 + block,
+                        pointers + t * block * 3 + 2 * block,
+                        dx + t * block,
+                        chunk + t * kChunk * 4 * L};
+        }
+    }
+
+    void pad(S* to, const void* from, int thread) const {
+        if (from == nullptr) return;
+        const int64_t P = padded(l.H);
+        const Range rows = share(l.B, thread, threads);
+        for (int64_t rank = rows.begin; rank < rows.end; ++rank) {
+            const S* row = static_cast<const S*>(from) + plan.row[rank] * l.H;
+            for (int64_t u = 0; u < P; ++u) to[rank * P + u] = u < l.H ? row[u] : S(0);
+        }
+    }
+
+    static void clear(void* p, int64_t count) {
+        if (p != nullptr) std::memset(p, 0, static_cast<size_t>(count) * sizeof(S));
+    }
+
+    void prepare(int thread) {
+        const Range hh = share(dh_panels(), thread, threads);
+        for (int64_t p = hh.begin; p < hh.end; ++p)
+            pack_backward<V, C>(static_cast<const S*>(l.weight_hh), l.H, l.H, p * wide * L, dh_vectors(p) * L,
+                                w_hh + p * part * wide * L);
+        const Range ih = o.dx != nullptr ? share(dx_panels(), thread, threads) : Range{0, 0};
+        for (int64_t p = ih.begin; p < ih.end; ++p)
+            pack_backward<V, C>(static_cast<const S*>(l.weight_ih), l.I, l.H, p * 4 * L, dx_vectors(p) * L,
+                                w_ih + p * part * 4 * L);
+        pad(dh_n, in.dh_n, thread);
+        pad(dc_n, in.dc_n, thread);
+        if (C::cell == Cell::lstm) pad(c_0, l.c_0, thread);
+        if (thread > 0) return;
+        clear(o.dweight_ih, C::gates * l.H * l.I);
+        clear(o.dweight_hh, C::gates * l.H * l.H);
+        clear(o.dbias_ih, C::gates * l.H);
+        clear(o.dbias_hh, C::gates * l.H);
+    }
+
+    int64_t time(int64_t rank, int64_t s) const { return l.reverse ? plan.length[rank] - 1 - s : s; }
+
+    bool cut(int64_t rank, int64_t t) const {
+        if (l.resets == nullptr) return false;
+        if (l.reverse && ++t >= plan.length[rank]) return false;
+        return l.resets[t * l.resets_t + plan.row[rank] * l.resets_b] != 0;
+    }
+
+    const S* y_at(int64_t rank, int64_t t) const {
+        return static_cast<const S*>(in.y) + t * in.y_t + plan.row[rank] * in.y_b;
+    }
+
+    const S* h_before(int64_t rank, int64_t s) const {
+        const int64_t t = time(rank, s);
+        if (cut(rank, t)) return zeros;
+        if (s == 0) return static_cast<const S*>(l.h_0) + plan.row[rank] * l.H;
+        return y_at(rank, t + (l.reverse ? 1 : -1));
+    }
+
+    const S* cells_at(int64_t rank, int64_t s) const {
+        return static_cast<const S*>(in.cells) + (plan.offset[s] + rank) * padded(l.H);
+    }
+
+    static int64_t running(const Plan& plan, const Share& mine, int64_t s, int64_t n) {
+        while (n < mine.count && mine.rank[n] < plan.active[s]) ++n;
+        return n;
+    }
+
+    void work(int thread) {
+        const Flush flush;
+        prepare(thread);
+        team->barrier();
+        const Share& mine = shares[thread];
+        int64_t end = plan.steps, n_after = 0;
+        for (int block = 0; end > 0; block ^= 1) {
+            const int64_t begin = block_begin(end);
+            for (int64_t s = end - 1; s >= begin; --s) {
+                const S* after = s == end - 1 ? d[block ^ 1] : d[block] + in_block(s + 1, begin) * stride;
+                n_after = step(thread, mine, s, n_after, after, d[block] + in_block(s, begin) * stride);
+                if (way == Way::by_units) team->barrier();
+            }
+            if (way == Way::by_rows) team->barrier();
+            consume(thread, begin, end, d[block]);
+            end = begin;
+            if (end == 0) finish(thread, mine, n_after, d[block]);
+        }
+        if (plan.steps == 0) finish(thread, mine, 0, nullptr);
+    }
+
+    int64_t in_block(int64_t s, int64_t begin) const { return plan.offset[s] - plan.offset[begin]; }
+
+    // One step of the time loop: the rows that come from the step after by dh·W_hh, then those whose
+    // last step this is. Returns how many rows there are now.
+    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const S* after, S* now) {
+        const Desk& desk = desks[thread];
+        const int64_t n = running(plan, mine, s, n_after), P = padded(l.H);
+        for (int64_t j = 0; j < n; ++j) {
+            const int64_t rank = mine.rank[j], t = time(rank, s);
+            BackwardRow<S>& row = desk.rows[j];
+            const bool last = s == plan.length[rank] - 1;
+            const bool fresh = !last && cut(rank, time(rank, s + 1));
+            row.d = now + rank * stride;
+            row.dy = in.dy == nullptr
+                         ? nullptr
+                         : static_cast<const S*>(in.dy) + t * in.dy_t + plan.row[rank] * in.dy_b;
+            row.carry = desk.carry + j * P;
+            row.dh = fresh ? zeros : desk.dh + j * P;
+            row.carried = fresh ? zeros : row.carry;
+            if (last) {
+                row.dh = in.dh_n != nullptr ? dh_n + rank * P : zeros;
+                row.carried = C::cell == Cell::lstm && in.dc_n != nullptr ? dc_n + rank * P : zeros;
+            }
+            if (has_state())
+                row.g = static_cast<const S*>(in.gates) +
+                        (plan.offset[s] + rank) * gates_width(C::cell, l.H);
+            if (C::cell == Cell::lstm) {
+                row.c = cells_at(rank, s);
+                row.c_before = cut(rank, t) ? zeros : s == 0 ? c_0 + rank * P : cells_at(rank, s - 1);
+            } else {
+                row.h_before = h_before(rank, s);
+                row.y = y_at(rank, t);
+            }
+        }
+        products(thread, mine, n_after, after, [&](int64_t begin, int64_t stop, int64_t u0, int64_t u1) {
+            pointwise(desk, begin, stop, u0, u1);
+        });
+        const Range panels = my_panels(thread);
+        const int64_t first = panels.begin * wide, past = panels.end * wide < nb ? panels.end * wide : nb;
+        pointwise(desk, n_after, n, first, past);
+        return n;
+    }
+
+    void pointwise(const Desk& desk, int64_t begin, int64_t end, int64_t first, int64_t past) const {
+        for (int64_t j = begin; j < end; ++j)
+            for (int64_t b = first; b < past; ++b)
+                differentiate<V>(C{}, desk.rows[j], b * L, l.H - b * L, x_part);
+    }
+
+    // dh of rows 0 .. n from the gradients of the step after; then(rows, unit blocks) follows each tile.
+    template <class Then>
+    void products(int thread, const Share& mine, int64_t n, const S* after, Then then) {
+        const Desk& desk = desks[thread];
+        for (int64_t j = 0; j < n; ++j) {
+            desk.d_after[j] = after + mine.rank[j] * stride;
+            desk.dh_now[j] = desk.dh + j * padded(l.H);
+        }
+        const Range panels = my_panels(thread);
+        for (int64_t p = panels.begin; p < panels.end; ++p) {
+            const Panel<S> panel{w_hh + p * part * wide * L, part, dh_vectors(p)};
+            const int64_t first = p * wide;
+            through_rows<V>(panel, desk.d_after, n, Start::zero, nullptr, desk.dh_now, first * L,
+                            panel.vectors * L, [&](int64_t begin, int64_t end) {
+                                then(begin, end, first, first + panel.vectors);
+                            });
+        }
+    }
+
+    // dW, db and dx of one block of steps.
+    void consume(int thread, int64_t s, int64_t end, const S* grads) {
+        const Desk& desk = desks[thread];
+        const int64_t rows = plan.offset[end] - plan.offset[s];
+        int64_t m = 0;
+        for (; s < end; ++s) {
+            for (int64_t rank = 0; rank < plan.active[s]; ++rank, ++m) {
+                const int64_t t = time(rank, s), row = plan.row[rank];
+                desk.x[m] = static_cast<const S*>(l.x) + t * l.x_t + row * l.x_b;
+                desk.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
+                desk.d_now[m] = grads + m * stride + x_part;
+                desk.dx[m] = o.dx != nullptr ? static_cast<S*>(o.dx) + t * o.dx_t + row * o.dx_b : nullptr;
+            }
+        }
+        weights(thread, desk.x, l.I, rows, grads + x_part, static_cast<S*>(o.dweight_ih));
+        weights(thread, desk.h, l.H, rows, grads, static_cast<S*>(o.dweight_hh));
+        biases(thread, rows, grads + x_part, static_cast<S*>(o.dbias_ih));
+        biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
+        if (o.dx == nullptr) return;
+        const Range mine = share(rows, thread, threads);
+        for (int64_t p = 0; p < dx_panels(); ++p) {
+            const Panel<S> panel{w_ih + p * part * 4 * L, part, dx_vectors(p)};
+            const int64_t at = p * 4 * L, left = l.I - at;
+            const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
+            through_rows<V>(panel, desk.d_now + mine.begin, mine.end - mine.begin, Start::zero, nullptr,
+                            desk.dx + mine.begin, at, cols, [](int64_t, int64_t) {});
+        }
+    }
+
+    // to [gates · H, K] += Σ over rows of grads ⊗ from. A thread takes its share of the gates' vectors.
+    void weights(int thread, const S* const* from, int64_t K, int64_t rows, const S* grads, S* to) {
+        if (to == nullptr) return;
+        S* chunk = desks[thread].chunk;
+        const Range mine = share(nb * C::gates, thread, threads);
+        for (int64_t m = 0; m < rows; m += kChunk) {
+            const int64_t M = rows - m < kChunk ? rows - m : kChunk;
+            for (int64_t k = 0; k < K; k += 4 * L) {
+                const int64_t cols = K - k < 4 * L ? K - k : 4 * L;
+                const int vectors = static_cast<int>(ceil_div(cols, L));
+                for (int64_t i = 0; i < M; ++i)
+                    for (int v = 0; v < vectors; ++v)
+                        load_some<V>(from[m + i] + k + v * L, cols - v * L)
+                            .store(chunk + (i * vectors + v) * L);
+                for (int64_t g = mine.begin; g < mine.end; ++g)
+                    weights_of_vector(grads + m * stride, g, M, chunk, vectors, to, K, k,
+                                      static_cast<int>(cols));
+            }
+        }
+    }
+
+    void weights_of_vector(const S* grads, int64_t g, int64_t M, const S* chunk, int vectors, S* to,
+                           int64_t K, int64_t k, int cols) {
+        const int64_t unit = g / C::gates * L, gate = g % C::gates;
+        const int units = static_cast<int>(l.H - unit < L ? l.H - unit : L);
+        const int most = tile_rows<V>(vectors), tiles = (units + most - 1) / most;
+        for (int i = 0; i < tiles; ++i) {
+            const int begin = units * i / tiles, end = units * (i + 1) / tiles;
+            S* rows[8];
+            for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * l.H + unit + r) * K;
+            with_size<V, Outer>(end - begin, vectors, grads + g * L + begin, stride, M, chunk,
+                                static_cast<S* const*>(rows), k, cols);
+        }
+    }
+
+    void biases(int thread, int64_t rows, const S* grads, S* to) {
+        if (to == nullptr) return;
+        const Range mine = share(nb * C::gates, thread, threads);
+        for (int64_t g = mine.begin; g < mine.end; ++g) {
+            const int64_t unit = g / C::gates * L;
+            V sum = V::zero();
+            for (int64_t m = 0; m < rows; ++m) sum = sum + V::load(grads + m * stride + g * L);
+            S* at = to + (g % C::gates) * l.H + unit;
+            store_some(sum + load_some<V>(at, l.H - unit), at, l.H - unit);
+        }
+    }
+
+    // The gradients of the initial states, and zeros for x past a row's length.
+    void finish(int thread, const Share& mine, int64_t n, const S* first) {
+        const Desk& desk = desks[thread];
+        const int64_t P = padded(l.H);
+        if (o.dh_0 != nullptr && n > 0) products(thread, mine, n, first, [](int64_t, int64_t, int64_t, int64_t) {});
+        const Range panels = my_panels(thread);
+        const int64_t u0 = panels.begin * wide * L, u1 = panels.end * wide * L < l.H ? panels.end * wide * L : l.H;
+        for (int64_t j = 0; j < mine.count && u0 < u1; ++j) {
+            const int64_t rank = mine.rank[j], row = plan.row[rank];
+            const bool none = plan.length[rank] == 0, zeroed = !none && cut(rank, time(rank, 0));
+            for (int64_t u = u0; u < u1; ++u) {
+                const S still_h = in.dh_n != nullptr && none ? dh_n[rank * P + u] : S(0);
+                const S still_c = in.dc_n != nullptr && none ? dc_n[rank * P + u] : S(0);
+                const S carry = none || zeroed ? S(0) : desk.carry[j * P + u];
+                const S passed = C::cell == Cell::gru ? carry : S(0);
+                if (o.dh_0 != nullptr)
+                    static_cast<S*>(o.dh_0)[row * l.H + u] =
+                        none ? still_h : zeroed ? S(0) : desk.dh[j * P + u] + passed;
+                if (C::cell == Cell::lstm && o.dc_0 != nullptr)
+                    static_cast<S*>(o.dc_0)[row * l.H + u] = none ? still_c : carry;
+            }
+        }
+        if (o.dx == nullptr) return;
+        const Range rows = share(l.B, thread, threads);
+        for (int64_t rank = rows.begin; rank < rows.end; ++rank)
+            for (int64_t t = plan.length[rank]; t < l.T; ++t)
+                std::memset(static_cast<S*>(o.dx) + t * o.dx_t + plan.row[rank] * o.dx_b, 0,
+                            l.I * sizeof(S));
+    }
+};
+
+}  // namespace UNROLLED_ISA
+}  // namespace unrolled

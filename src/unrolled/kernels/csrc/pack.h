@@ -1,0 +1,103 @@
+// Weights and sums brought into the order in which the tiles go through them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "engine.h"
+
+namespace unrolled {
+namespace UNROLLED_ISA {
+
+// What the three cells look like to the engine.
+//
+// A unit block is `lanes` hidden units. `gates` rows of the weights belong to a unit; `slots` values
+// are kept for it; a panel of the forward product covers `blocks` unit blocks, so that it is three or
+// four vectors wide. `order` gives torch's gate for each vector of a panel of x·W_ih; h·W_hh goes
+// through the gates in torch's order, and starts at slot `first_h`.
+struct LstmShape {
+    static constexpr Cell cell = Cell::lstm;
+    static constexpr int gates = 4, slots = 4, blocks = 1, first_h = 0, kept = 2;
+    static constexpr int order[4] = {0, 1, 2, 3};  // i f g o
+};
+struct GruShape {  // slots: n of x, r, z, n of h; the GRU's n keeps two chains
+    static constexpr Cell cell = Cell::gru;
+    static constexpr int gates = 3, slots = 4, blocks = 1, first_h = 1, kept = 1;
+    static constexpr int order[3] = {2, 0, 1};
+};
+template <bool relu>
+struct RnnShape {
+    static constexpr Cell cell = relu ? Cell::rnn_relu : Cell::rnn_tanh;
+    static constexpr int gates = 1, slots = 1, blocks = 4, first_h = 0, kept = 0;
+    static constexpr int order[1] = {0};
+};
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Row `from` of a weight's `valid` rows becomes lane 0 of a vector, and so on: to[k · step + lane].
+template <class V>
+void pack_vector(const typename V::Scalar* from, int64_t ld, int64_t K, int valid, typename V::Scalar* to,
+                 int64_t step) {
+    constexpr int L = V::lanes;
+    int64_t k = 0;
+    if (valid == L)
+        for (; k + L <= K; k += L) V::transpose(from + k, ld, to + k * step, step);
+    for (; k < K; ++k)
+        for (int lane = 0; lane < L; ++lane) to[k * step + lane] = lane < valid ? from[lane * ld + k] : 0;
+}
+
+// Panel p of weight [gates · H, K] for the forward product: to [K][vectors · lanes].
+template <class V, class C>
+void pack_forward(const typename V::Scalar* weight, int64_t K, int64_t H, int64_t p, const int* order,
+                  typename V::Scalar* to) {
+    constexpr int L = V::lanes;
+    const int64_t nb = ceil_div(H, L);
+    const int blocks = static_cast<int>(nb - p * C::blocks < C::blocks ? nb - p * C::blocks : C::blocks);
+    const int vectors = blocks * C::gates;
+    for (int n = 0; n < vectors; ++n) {
+        const int64_t unit = (p * C::blocks + n / C::gates) * L;
+        const int valid = static_cast<int>(H - unit < L ? H - unit : L);
+        const int64_t row = order[n % C::gates] * H + unit;
+        pack_vector<V>(weight + row * K, K, K, valid, to + n * L, vectors * L);
+    }
+}
+
+// Columns [first, first + width) of weight [gates · H, K], its rows in the order in which gradients of
+// pre-activations lie ([unit block][gate][lane]): to [nb · gates · lanes][width], zero outside.
+template <class V, class C>
+void pack_backward(const typename V::Scalar* weight, int64_t K, int64_t H, int64_t first, int64_t width,
+                   typename V::Scalar* to) {
+    using S = typename V::Scalar;
+    constexpr int L = V::lanes;
+    const int64_t nb = ceil_div(H, L);
+    const int64_t valid = K - first < width ? K - first : width;
+    for (int64_t block = 0; block < nb; ++block)
+        for (int gate = 0; gate < C::gates; ++gate)
+            for (int64_t unit = block * L; unit < (block + 1) * L; ++unit, to += width) {
+                const int64_t n = unit < H ? valid : 0;
+                if (n > 0) std::memcpy(to, weight + (gate * H + unit) * K + first, n * sizeof(S));
+                if (n < width) std::memset(to + n, 0, (width - n) * sizeof(S));
+            }
+}
+
+// One vector of a bias of H units to a gate; null counts as zero.
+template <class V>
+inline V load_bias(const typename V::Scalar* bias, int64_t H, int gate, int64_t unit) {
+    if (bias == nullptr || unit >= H) return V::zero();
+    return H - unit < V::lanes ? V::load(bias + gate * H + unit, static_cast<int>(H - unit))
+                               : V::load(bias + gate * H + unit);
+}
+
+// Up to a vector of n values at p, in full where n allows.
+template <class V>
+inline V load_some(const typename V::Scalar* p, int64_t n) {
+    return n >= V::lanes ? V::load(p) : V::load(p, static_cast<int>(n));
+}
+template <class V>
+inline void store_some(V v, typename V::Scalar* p, int64_t n) {
+    if (n >= V::lanes) v.store(p);
+    else v.store(p, static_cast<int>(n));
+}
+
+}  // namespace UNROLLED_ISA
+}  // namespace unrolled

@@ -1,0 +1,110 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace unrolled {
+
+Plan plan_rows(const Layer& layer, Scratch& scratch) {
+    Plan plan;
+    plan.B = layer.B;
+    int64_t* row = scratch.take<int64_t>(layer.B);
+    int64_t* length = scratch.take<int64_t>(layer.B);
+    std::iota(row, row + layer.B, int64_t{0});
+    if (layer.lengths != nullptr) {
+        std::stable_sort(row, row + layer.B,
+                         [&](int64_t a, int64_t b) { return layer.lengths[a] > layer.lengths[b]; });
+    }
+    for (int64_t i = 0; i < layer.B; ++i) {
+        length[i] = layer.lengths != nullptr ? layer.lengths[row[i]] : layer.T;
+    }
+    plan.steps = layer.B > 0 ? length[0] : 0;
+    int64_t* active = scratch.take<int64_t>(plan.steps + 1);
+    int64_t* offset = scratch.take<int64_t>(plan.steps + 1);
+    int64_t running = layer.B;
+    offset[0] = 0;
+    for (int64_t s = 0; s < plan.steps; ++s) {
+        while (length[running - 1] <= s) --running;
+        active[s] = running;
+        offset[s + 1] = offset[s] + running;
+    }
+    active[plan.steps] = 0;
+    plan.row = row;
+    plan.length = length;
+    plan.active = active;
+    plan.offset = offset;
+    return plan;
+}
+
+namespace {
+
+constexpr double kWakeCycles = 15000;   // until another thread is at work, measured
+constexpr double kBarrierCycles = 700;  // two threads that arrive together, measured
+
+// Bytes per cycle at which a core is fed, by how much it goes through again and again; measured on
+// Zen 5, and of the same order on what else has 48 KB and 1 MB of cache to a core.
+double bytes_per_cycle(double footprint) {
+    return footprint <= 40e3 ? 100 : footprint <= 750e3 ? 55 : 25;
+}
+
+double step_cycles(const Shape& shape, int64_t rows, int64_t panels) {
+    if (rows <= 0 || panels <= 0) return 0;
+    const double panel = static_cast<double>(shape.k) * shape.vectors * shape.lanes * shape.scalar_bytes;
+    const double first = panel / bytes_per_cycle(panel * static_cast<double>(panels));
+    const double again = panel / bytes_per_cycle(panel);
+    const int64_t tiles = (rows + shape.tile_rows - 1) / shape.tile_rows;
+    const double rows_in_tile = static_cast<double>(rows) / static_cast<double>(tiles);
+    // Two multiply-adds a cycle, but no chain is faster than its latency of four.
+    const double compute =
+        static_cast<double>(shape.k) * std::max(4.0, rows_in_tile * shape.vectors / 2.0) +
+        60.0 * rows_in_tile;
+    return static_cast<double>(panels) *
+           (std::max(first, compute) + static_cast<double>(tiles - 1) * std::max(again, compute));
+}
+
+}  // namespace
+
+Way choose_way(const Plan& plan, const Shape& shape, int threads) {
+    if (threads == 1) return Way::alone;
+    const int64_t share_of_panels = (shape.panels + threads - 1) / threads;
+    double alone = 0, by_rows = kWakeCycles, by_units = kWakeCycles;
+    int64_t s = 0;
+    while (s < plan.steps) {
+        int64_t end = s;
+        while (end < plan.steps && plan.active[end] == plan.active[s]) ++end;
+        const int64_t rows = plan.active[s];
+        const double steps = static_cast<double>(end - s);
+        alone += steps * step_cycles(shape, rows, shape.panels);
+        by_rows += steps * step_cycles(shape, (rows + threads - 1) / threads, shape.panels);
+        by_units += steps * (step_cycles(shape, rows, share_of_panels) + kBarrierCycles);
+        s = end;
+    }
+    if (alone <= std::min(by_rows, by_units)) return Way::alone;
+    return by_rows <= by_units ? Way::by_rows : Way::by_units;
+}
+
+void share_rows(const Plan& plan, int threads, Scratch& scratch, Share* out) {
+    int64_t* total = scratch.take<int64_t>(threads);
+    int64_t* filled = scratch.take<int64_t>(threads);
+    int64_t* owner = scratch.take<int64_t>(plan.B);
+    std::fill(total, total + threads, 0);
+    std::fill(filled, filled + threads, 0);
+    for (int64_t rank = 0; rank < plan.B; ++rank) {  // the longest first, to whom has least
+        const int64_t who = std::min_element(total, total + threads) - total;
+        owner[rank] = who;
+        total[who] += plan.length[rank];
+        ++filled[who];
+    }
+    int64_t* ranks = scratch.take<int64_t>(plan.B);
+    int64_t begin = 0;
+    for (int t = 0; t < threads; ++t) {
+        out[t] = {ranks + begin, filled[t]};
+        begin += filled[t];
+        int64_t at = 0;
+        for (int64_t rank = 0; rank < plan.B; ++rank) {
+            if (owner[rank] == t) const_cast<int64_t*>(out[t].rank)[at++] = rank;
+        }
+    }
+}
+
+}  // namespace unrolled

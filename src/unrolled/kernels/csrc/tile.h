@@ -1,0 +1,212 @@
+// The register tiles that every matrix product of the engine is made of.
+//
+// A tile holds R rows x N vectors of accumulators in registers and runs over the whole of K. Each
+// accumulator is one chain of multiply-adds in rising k: the canonical order.
+#pragma once
+
+#include <cstdint>
+
+namespace unrolled {
+namespace UNROLLED_ISA {
+
+enum class Start { zero, bias, stored };  // what a chain begins with
+
+// How many rows a tile of n vectors has at most: the accumulators must stay in registers.
+template <class V>
+constexpr int tile_rows(int n) {
+    return V::registers / n < 8 ? V::registers / n : 8;
+}
+
+// What a tile will add to or continue, called for while other work goes on.
+template <class S>
+inline void call_for(const S* const* c, int64_t rows, int64_t at, int64_t cols) {
+    constexpr int64_t kLine = 64 / sizeof(S);
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < cols; i += kLine) __builtin_prefetch(c[r] + at + i, 1);
+}
+
+template <class V, int R, int N>
+inline void put(const V (&acc)[R][N], typename V::Scalar* const* c, int64_t at, int cols) {
+    constexpr int L = V::lanes;
+    if (cols == N * L) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n) acc[r][n].store(c[r] + at + n * L);
+        return;
+    }
+    for (int n = 0; n < N; ++n) {
+        const int left = cols - n * L < L ? cols - n * L : L;
+        for (int r = 0; r < R && left > 0; ++r) acc[r][n].store(c[r] + at + n * L, left);
+    }
+}
+
+template <class V, int R, int N>
+inline void get(V (&acc)[R][N], typename V::Scalar* const* c, int64_t at, int cols) {
+    constexpr int L = V::lanes;
+    for (int n = 0; n < N; ++n) {
+        const int left = cols - n * L < L ? cols - n * L : L;
+        for (int r = 0; r < R; ++r) acc[r][n] = left > 0 ? V::load(c[r] + at + n * L, left) : V::zero();
+    }
+}
+
+// acc[r][·] += Σ_k a[r][from + k] · w[k][·]; w is packed [K][N · lanes]. From `next` on, two vectors for
+// each k are called for: what comes after w, which may lie in a far cache.
+template <class V, int R, int N>
+inline void chains(V (&acc)[R][N], const typename V::Scalar* const* a, int64_t from, int64_t K,
+                   const typename V::Scalar* w, const typename V::Scalar* next) {
+    constexpr int L = V::lanes;
+    const typename V::Scalar* row[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) row[r] = a[r] + from;
+    for (int64_t k = 0; k < K; ++k, w += N * L, next += 2 * L) {
+        V column[N];
+        if (R >= 3) {  // fewer rows wait for their own panel anyway
+            __builtin_prefetch(next, 0, 2);
+            __builtin_prefetch(next + L, 0, 2);
+        }
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) column[n] = V::load(w + n * L);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const V s = V::all(row[r][k]);
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n) acc[r][n] = fma(s, column[n], acc[r][n]);
+        }
+    }
+}
+
+// c[r][at .. at + cols) = start + Σ_k a[r][from + k] · w[k][·].
+template <class V, int R, int N>
+void tile(const typename V::Scalar* const* a, int64_t from, int64_t K, const typename V::Scalar* w,
+          const typename V::Scalar* next, Start start, const typename V::Scalar* bias,
+          typename V::Scalar* const* c, int64_t at, int cols) {
+    constexpr int L = V::lanes;
+    V acc[R][N];
+    if (start == Start::stored && cols < N * L) {
+        get<V, R, N>(acc, c, at, cols);
+    } else if (start == Start::stored) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n) acc[r][n] = V::load(c[r] + at + n * L);
+    } else {
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) {
+            const V first = start == Start::bias ? V::load(bias + n * L) : V::zero();
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) acc[r][n] = first;
+        }
+    }
+    chains<V, R, N>(acc, a, from, K, w, next);
+    put<V, R, N>(acc, c, at, cols);
+}
+
+// c[r][at .. at + cols) += Σ_m a[m · stride + r] · b[m][·]; b is packed [M][N · lanes].
+// The sum over m is made apart and added at the end: long sums stay accurate.
+template <class V, int R, int N>
+void outer(const typename V::Scalar* a, int64_t stride, int64_t M, const typename V::Scalar* b,
+           typename V::Scalar* const* c, int64_t at, int cols) {
+    constexpr int L = V::lanes;
+    call_for(c, R, at, cols);
+    V acc[R][N];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) acc[r][n] = V::zero();
+    for (int64_t m = 0; m < M; ++m, a += stride, b += N * L) {
+        V column[N];
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) column[n] = V::load(b + n * L);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const V s = V::all(a[r]);
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n) acc[r][n] = fma(s, column[n], acc[r][n]);
+        }
+    }
+    for (int n = 0; n < N; ++n) {
+        const int left = cols - n * L < L ? cols - n * L : L;
+        for (int r = 0; r < R && left > 0; ++r) {
+            typename V::Scalar* to = c[r] + at + n * L;
+            if (left == L) (acc[r][n] + V::load(to)).store(to);
+            else (acc[r][n] + V::load(to, left)).store(to, left);
+        }
+    }
+}
+
+// The same with the sizes of the tile known at run time. `Which<R, N>::run(args...)` is instantiated
+// for every size that fits the registers.
+template <class V, template <class, int, int> class Which, int N, class... Args>
+inline void with_rows(int rows, Args... args) {
+    constexpr int most = tile_rows<V>(N);
+    switch (rows) {
+        case 1: return Which<V, 1, N>::run(args...);
+        case 2: return Which<V, most < 2 ? most : 2, N>::run(args...);
+        case 3: return Which<V, most < 3 ? most : 3, N>::run(args...);
+        case 4: return Which<V, most < 4 ? most : 4, N>::run(args...);
+        case 5: return Which<V, most < 5 ? most : 5, N>::run(args...);
+        case 6: return Which<V, most < 6 ? most : 6, N>::run(args...);
+        case 7: return Which<V, most < 7 ? most : 7, N>::run(args...);
+        default: return Which<V, most, N>::run(args...);
+    }
+}
+
+template <class V, template <class, int, int> class Which, class... Args>
+inline void with_size(int rows, int vectors, Args... args) {
+    switch (vectors) {
+        case 1: return with_rows<V, Which, 1>(rows, args...);
+        case 2: return with_rows<V, Which, 2>(rows, args...);
+        case 3: return with_rows<V, Which, 3>(rows, args...);
+        default: return with_rows<V, Which, 4>(rows, args...);
+    }
+}
+
+template <class V, int R, int N>
+struct Tile {
+    template <class... Args>
+    static void run(Args... args) { tile<V, R, N>(args...); }
+};
+
+template <class V, int R, int N>
+struct Outer {
+    template <class... Args>
+    static void run(Args... args) { outer<V, R, N>(args...); }
+};
+
+// A panel of packed weights: `vectors` vectors wide, K deep.
+template <class S>
+struct Panel {
+    const S* w;
+    int64_t K;
+    int vectors;
+};
+
+// One panel against rows a[0 .. rows), in tiles of about equal size; after(begin, end) follows each
+// tile while its results are in the nearest cache. Deep panels are gone through in parts, so that the
+// rows of a tile stay there too; a chain that was stored continues, with the same bits.
+template <class V, class After>
+inline void through_rows(Panel<typename V::Scalar> panel, const typename V::Scalar* const* a, int64_t rows,
+                         Start start, const typename V::Scalar* bias, typename V::Scalar* const* c,
+                         int64_t at, int cols, After after) {
+    constexpr int64_t kDeep = 768;
+    const int64_t most = tile_rows<V>(panel.vectors), parts = (panel.K + kDeep - 1) / kDeep;
+    const int64_t tiles = (rows + most - 1) / most;
+    for (int64_t part = 0; part < parts; ++part) {
+        const int64_t from = panel.K * part / parts, K = panel.K * (part + 1) / parts - from;
+        const typename V::Scalar* w = panel.w + from * panel.vectors * V::lanes;
+        int64_t begin = 0;
+        for (int64_t i = 1; i <= tiles; ++i) {
+            const int64_t end = rows * i / tiles;
+            if (i < tiles) call_for(c + end, rows * (i + 1) / tiles - end, at, cols);
+            const typename V::Scalar* next = w + K * (panel.vectors + 2 * (i & 1)) * V::lanes;
+            with_size<V, Tile>(static_cast<int>(end - begin), panel.vectors, a + begin, from, K, w, next,
+                               part == 0 ? start : Start::stored, bias, c + begin, at, cols);
+            if (part == parts - 1) after(begin, end);
+            begin = end;
+        }
+    }
+}
+
+}  // namespace UNROLLED_ISA
+}  // namespace unrolled

@@ -1,0 +1,9 @@
+"""The native backend: one layer in one direction by one call of `unrolled.kernels`.
+
+run.py       a call of an op on it         library.py   the registered ops: schema, fake, autograd
+buffers.py   tensors as the engine's words  again.py     gradients by differentiating the reference
+"""
+
+from unrolled.ops.native.run import cannot, reason, run
+
+__all__ = ["cannot", "reason", "run"]

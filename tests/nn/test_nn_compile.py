@@ -1,0 +1,154 @@
+"""Layers under torch.compile(fullgraph=True) and torch.export: no graph break, and the same results."""
+
+# T and B are the axes' names in the design
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from nn_cases import KINDS, assert_same, flat, needs_kernels
+from torch.nn.utils.rnn import pack_sequence
+
+from unrolled import accelerate, nn
+from unrolled.errors import ShapeError
+
+pytestmark = needs_kernels
+
+T, B, I, H = 6, 4, 3, 5  # noqa: E741
+LENGTHS = torch.tensor([4, 6, 0, 3])
+RESETS = torch.rand(T, B, generator=torch.Generator().manual_seed(0)) < 0.3
+FULL = {"num_layers": 2, "bidirectional": True, "batch_first": True}
+CALLS = {
+    "plain": ({}, {}),
+    "lengths": ({}, {"lengths": LENGTHS}),
+    "list of lengths": ({}, {"lengths": LENGTHS.tolist()}),
+    "resets": ({}, {"resets": RESETS}),
+    "two layers, both ways": (
+        {"num_layers": 2, "bidirectional": True},
+        {"lengths": LENGTHS, "resets": RESETS},
+    ),
+    "batch first": (FULL, {"lengths": LENGTHS, "resets": RESETS.T}),
+    "without bias": ({"bias": False}, {}),
+}
+# One cell in every way, and the others in the one with the most in it; the rest where time allows.
+CHECKED = [
+    pytest.param(kind, name, marks=() if kind == "LSTM" or name == "batch first" else pytest.mark.slow)
+    for kind in KINDS
+    for name in CALLS
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+
+
+def drawn(layer, steps=T, rows=B):
+    shape = (rows, steps, I) if layer.batch_first else (steps, rows, I)
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def layer_of(kind, **options):
+    torch.manual_seed(0)
+    return getattr(nn, kind)(I, H, dtype=torch.float64, **options)
+
+
+@pytest.mark.parametrize(("kind", "name"), CHECKED)
+def test_a_compiled_layer_gives_the_layers_results(kind, name):
+    options, arguments = CALLS[name]
+    layer = layer_of(kind, **options)
+    x, compiled = drawn(layer), torch.compile(layer, fullgraph=True, backend="aot_eager")
+    leaves = [x, *layer.parameters()]
+    assert_same(compiled(x, **arguments), layer(x, **arguments), leaves, leaves)
+    with torch.no_grad():
+        torch.testing.assert_close(flat(compiled(x, **arguments)), flat(layer(x, **arguments)))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_state_an_unbatched_input_and_a_trajectory_compile(kind):
+    layer = layer_of(kind)
+    x = drawn(layer).detach()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        _, state = layer(x)
+    torch.testing.assert_close(flat(compiled(x, state)), flat(layer(x, state)))
+    torch.testing.assert_close(flat(compiled(x[:, 0])), flat(layer(x[:, 0])))
+    recorded = torch.compile(layer.trajectories, fullgraph=True, backend="aot_eager")(x)[2][0]
+    torch.testing.assert_close(recorded, layer.trajectories(x)[2][0])
+
+
+def test_a_packed_sequence_breaks_the_graph_and_gives_the_layers_results():
+    layer = layer_of("LSTM")
+    packed = pack_sequence([drawn(layer).detach()[:length, 0] for length in (6, 4, 1)])
+    compiled = torch.compile(layer, backend="aot_eager")
+    with torch.no_grad():
+        torch.testing.assert_close(flat(compiled(packed)), flat(layer(packed)))
+
+
+def test_dropout_between_compiled_layers_drops():
+    layer = layer_of("GRU", num_layers=2, dropout=0.5)
+    x = drawn(layer).detach()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    assert not torch.equal(compiled(x)[0], compiled(x)[0])
+    layer.eval()
+    torch.testing.assert_close(compiled(x)[0], layer(x)[0])
+
+
+def test_a_compiled_model_with_an_accelerated_layer_inside_does_not_break():
+    class Tagger(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Embedding(7, I)
+            self.encoder = torch.nn.LSTM(I, H, batch_first=True, bidirectional=True)
+            self.head = torch.nn.Linear(2 * H, 3)
+
+        def forward(self, ids, lengths):
+            return self.head(self.encoder(self.embed(ids), lengths=lengths)[0])
+
+    model, ids = accelerate(Tagger()), torch.randint(0, 7, (B, T))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(ids, LENGTHS), model(ids, LENGTHS))
+    gradients = [
+        torch.autograd.grad(f(ids, LENGTHS).sum(), list(model.parameters())) for f in (compiled, model)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.:DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_inductor_compiled_layer_gives_the_layers_results(kind):
+    layer = layer_of(kind, **FULL)
+    x, compiled = drawn(layer), torch.compile(layer, fullgraph=True)
+    leaves, arguments = [x, *layer.parameters()], {"lengths": LENGTHS, "resets": RESETS.T}
+    assert_same(compiled(x, **arguments), layer(x, **arguments), leaves, leaves)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_layer_takes_any_number_of_steps_and_rows(kind, strict):
+    layer = layer_of(kind, **FULL)
+    steps, rows = torch.export.Dim("steps"), torch.export.Dim("rows")
+    dims = {"input": {0: rows, 1: steps}, "lengths": {0: rows}}
+    example = (drawn(layer).detach(),), {"lengths": LENGTHS}
+    exported = torch.export.export(layer, *example, dynamic_shapes=dims, strict=strict)
+    calls = [node.target for node in exported.graph.nodes if "unrolled" in str(node.target)]
+    assert calls == [torch.ops.unrolled.layer.default] * 4
+    run = exported.module()
+    for t, b, lengths in ((T, B, LENGTHS), (9, 2, torch.tensor([9, 1]))):
+        x = drawn(layer, t, b).detach()
+        torch.testing.assert_close(flat(run(x, lengths=lengths)), flat(layer(x, lengths=lengths)))
+    with pytest.raises(ShapeError, match=r"^lengths: expected 0 to 6, got 7$"):
+        run(drawn(layer).detach(), lengths=LENGTHS + 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_that_was_compiled_in_place_can_be_copied_and_run_eagerly(kind):
+    layer = layer_of(kind)
+    x = drawn(layer).detach()
+    want = layer(x)[0]
+    layer.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(layer(x)[0], want)
+    torch.testing.assert_close(copy.deepcopy(layer)(x)[0], want)

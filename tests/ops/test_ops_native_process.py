@@ -1,0 +1,70 @@
+"""The engine among threads and processes: many callers at once, and after fork."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from ops_cases import call, evaluate, make, needs_kernels, ragged
+
+pytestmark = needs_kernels
+
+
+def test_python_threads_that_call_at_once_get_the_bits_that_each_gets_alone():
+    torch.set_num_threads(3)
+    jobs = [(variant, seed) for seed in range(4) for variant in ("rnn_tanh", "lstm", "gru")]
+
+    def job(variant_and_seed):
+        variant, seed = variant_and_seed
+        case = make(variant, T=20, B=24, H=48, dtype=torch.float32, seed=seed)
+        torch.set_num_threads(3)  # it is per thread
+        return [evaluate(variant, case, backend="native", **ragged(20, 24, seed)) for _ in range(3)]
+
+    alone = [job(each) for each in jobs]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(job, jobs))
+    for one, other in zip(alone, together, strict=True):
+        for first, second in zip(one, other, strict=True):
+            assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("used_before", [True, False])
+def test_a_forked_child_runs_with_threads_and_gives_the_same_bits(used_before, tmp_path):
+    script = f"""
+        import os, signal, sys, torch, unrolled
+        torch.manual_seed(0)
+        torch.set_num_threads(2)
+        layer = unrolled.nn.LSTM(32, 64, backend="native")
+        x = torch.randn(50, 32, 32)
+        if {used_before}:
+            layer(x)
+        child = os.fork()
+        signal.alarm(60)  # a child that hangs is a failure, not a wait
+        y, _ = layer(x)
+        y.sum().backward()
+        with open(sys.argv[1] + ("/parent" if child else "/child"), "wb") as file:
+            file.write(y.detach().numpy().tobytes() + layer.weight_hh_l0.grad.numpy().tobytes())
+        if not child:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), tmp_path], check=True, timeout=120)
+    assert (tmp_path / "parent").read_bytes() == (tmp_path / "child").read_bytes()
+
+
+def test_a_refused_call_leaves_the_engine_usable():
+    case = make("gru", T=4, B=3, H=5)
+    want, _ = call("gru", case, backend="native")
+    layer = torch.ops.unrolled.layer
+    tensors = (
+        [case[n] for n in ("x", "h_0")],
+        [case[n] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")],
+    )
+    for _ in range(3):
+        with pytest.raises(ValueError, match="lengths"):
+            layer("gru", *tensors[0], None, *tensors[1], torch.tensor([9, 0, 0]), None, False, True, False)
+    assert torch.equal(call("gru", case, backend="native")[0], want)
