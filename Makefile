@@ -38,7 +38,7 @@ driver: .venv/.dev  ## build and run the C++ tests
 
 sanitize: .venv/.dev  ## run the C++ tests under address, undefined and thread sanitizers
 	$(call run_driver,address,-DUNROLLED_SANITIZE='address;undefined' -DCMAKE_BUILD_TYPE=RelWithDebInfo)
-	$(call run_driver,thread,-DUNROLLED_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+	$(call run_driver,thread,-DUNROLLED_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo,--cases 100)
 
 bench: .venv/.bench .venv/.kernels  ## measure the layers, beside torch.nn and ONNX Runtime
 	$(BIN)/python bench/layers.py
@@ -51,7 +51,7 @@ docs: .venv/.dev  ## write docs/cli.md and docs/api.md from the code
 	$(BIN)/python docs/generate.py
 
 clean:           ## remove .venv and every cache
-	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/unrolled/kernels/*.so
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -76,9 +76,9 @@ clean:           ## remove .venv and every cache
 	else echo 'no C++ compiler was found: the tests run without the native kernels'; fi
 	@touch $@
 
-# $(call run_driver,folder,settings)
+# $(call run_driver,folder,settings,arguments of the driver)
 define run_driver
 	$(CMAKE) -S . -B build/$(1) -DUNROLLED_MODULE=OFF -DUNROLLED_DRIVER=ON $(2)
 	$(CMAKE) --build build/$(1) --parallel 4
-	build/$(1)/driver
+	build/$(1)/driver $(3)
 endef

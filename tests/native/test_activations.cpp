@@ -18,7 +18,7 @@ const char* const kNames[] = {"exp(-|x|)", "sigmoid", "tanh"};
 // The most that is accepted, in units of the last place of the right result, over every float; float64
 // calls the C library and adds a rounding or two. Subnormal numbers count as zero in the engine, in between
 // too, so what is off by no more than the least normal one is not off.
-constexpr double kUlps[2][3] = {{2, 4, 4}, {2, 3, 3}};
+constexpr double kUlps[2][3] = {{1.5, 3, 3.5}, {1, 3, 3}};
 
 template <class S>
 struct Wider {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <limits>
 #include <numeric>
 
@@ -240,6 +241,24 @@ void gradients_repeat(const Problem<S>& problem, const Forwarded<S>& forwarded, 
     }
 }
 
+// One of them has the pool and the engine's kept memory, the others do without.
+template <class S>
+void callers_at_once(const Problem<S>& problem, const Forwarded<S>& forwarded, Setting setting) {
+    const auto call = [&] {
+        for (int again = 0; again < 3; ++again) {
+            const auto got = forward(problem, setting);
+            same_rows("callers at once", problem.in, got.out, forwarded.out, all_rows(problem.in.B));
+            (void)backward(problem, got, setting);
+        }
+        return backward(problem, forwarded, setting);
+    };
+    setting.threads = 2;
+    const auto want = backward(problem, forwarded, setting);
+    std::future<naive::Gradients<S>> callers[3];
+    for (auto& caller : callers) caller = std::async(std::launch::async, call);
+    for (auto& caller : callers) same_gradients("callers at once", caller.get(), want);
+}
+
 template <class S>
 void test(const Case& one, const std::vector<Isa>& isas) {
     const auto problem = make<S>(one);
@@ -260,6 +279,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         mirrored(problem, setting, want, random);
         nan_stays_in(problem, setting, want, random);
         gradients_repeat(problem, forwarded, setting, random);
+        if (random.chance(0.3)) callers_at_once(problem, forwarded, setting);
     }
 }
 

@@ -31,9 +31,10 @@ CALLS = {
     "batch first": (FULL, {"lengths": LENGTHS, "resets": RESETS.T}),
     "without bias": ({"bias": False}, {}),
 }
-# One cell in every way, and the others in the one with the most in it; the rest where time allows.
+# One cell plain, and every one in the way with the most in it; the rest in the long run.
+QUICK = {("LSTM", "plain"), *((kind, "batch first") for kind in KINDS)}
 CHECKED = [
-    pytest.param(kind, name, marks=() if kind == "LSTM" or name == "batch first" else pytest.mark.slow)
+    pytest.param(kind, name, marks=() if (kind, name) in QUICK else pytest.mark.slow)
     for kind in KINDS
     for name in CALLS
 ]

@@ -59,6 +59,10 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
 
     Inside a torch.func transform and on forward-mode dual tensors `auto` takes the reference, as
     kernels have neither batching rules nor forward derivatives; native by name is refused there.
+
+    On native the engine gives first gradients of y and the states. A gradient that is to be
+    differentiated again (create_graph=True), that comes through a trajectory, or that comes batched
+    (is_grads_batched=True) is worked out by differentiating the reference, which is right and slow.
     """
     check_name(asked)
     cannot = _cannot(call)

@@ -88,7 +88,7 @@ class Backward {
     using S = typename V::Scalar;
     static constexpr int L = V::lanes;
     static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
-    static constexpr int kBlock = 256;   // rows of a block, at least one step
+    static constexpr int kBlock = 256;   // rows of a block at least, where one step has fewer
     static constexpr int kCacheLine = 64;
 
   public:
@@ -97,6 +97,8 @@ class Backward {
         part = C::gates * nb * L;
         x_part = C::cell == Cell::gru ? part : 0;
         stride = part + x_part + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
+        const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
+        block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
         const Shape shape{part, ceil_div(nb, 4), 4, L, sizeof(S), tile_rows<V>(4)};
         way = choose_way(plan, shape, l.threads);
     }
@@ -116,7 +118,7 @@ class Backward {
     const BackwardOut& o;
     Scratch memory;
     Plan plan;
-    int64_t nb, part, x_part, stride;
+    int64_t nb, part, x_part, stride, block_rows;
     Way way;
     Lease* team = nullptr;
     int threads = 1;
@@ -150,7 +152,7 @@ class Backward {
 
     int64_t block_begin(int64_t end) const {  // the first step of the block that ends before `end`
         int64_t s = end - 1;
-        while (s > 0 && plan.offset[end] - plan.offset[s - 1] <= kBlock) --s;
+        while (s > 0 && plan.offset[end] - plan.offset[s - 1] <= block_rows) --s;
         return s;
     }
 
@@ -164,7 +166,7 @@ class Backward {
         w_ih = memory.take<S>(o.dx != nullptr ? dx_panels() * part * 4 * L : 0);
         zeros = memory.take<S>(P);
         for (int64_t i = 0; i < P; ++i) zeros[i] = 0;
-        const int64_t most_at_once = B > kBlock ? B : kBlock;
+        const int64_t most_at_once = B > block_rows ? B : block_rows;
         const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
         d[0] = memory.take<S>(block * stride);
         d[1] = memory.take<S>(block * stride);
@@ -371,36 +373,54 @@ class Backward {
                 desk.dx[m] = o.dx != nullptr ? static_cast<S*>(o.dx) + t * o.dx_t + row * o.dx_b : nullptr;
             }
         }
-        weights(thread, desk.x, l.I, rows, grads + x_part, static_cast<S*>(o.dweight_ih));
-        weights(thread, desk.h, l.H, rows, grads, static_cast<S*>(o.dweight_hh));
+        const Part mine = my_part(thread);
+        weights(desk.chunk, desk.x, l.I, mine.x, rows, grads + x_part, mine.gates,
+                static_cast<S*>(o.dweight_ih));
+        weights(desk.chunk, desk.h, l.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
         biases(thread, rows, grads + x_part, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
         if (o.dx == nullptr) return;
-        const Range mine = share(rows, thread, threads);
+        const Range my_rows = share(rows, thread, threads);
         for (int64_t p = 0; p < dx_panels(); ++p) {
             const Panel<S> panel{w_ih + p * part * 4 * L, part, dx_vectors(p)};
             const int64_t at = p * 4 * L, left = l.I - at;
             const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
-            through_rows<V>(panel, desk.d_now + mine.begin, mine.end - mine.begin, Start::zero, nullptr,
-                            desk.dx + mine.begin, at, cols, [](int64_t, int64_t) {});
+            through_rows<V>(panel, desk.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
+                            nullptr, desk.dx + my_rows.begin, at, cols, [](int64_t, int64_t) {});
         }
     }
 
-    // to [gates · H, K] += Σ over rows of grads ⊗ from. A thread takes its share of the gates' vectors.
-    void weights(int thread, const S* const* from, int64_t K, int64_t rows, const S* grads, S* to) {
-        if (to == nullptr) return;
-        S* chunk = desks[thread].chunk;
-        const Range mine = share(nb * C::gates, thread, threads);
+    // What a thread adds up of dW_ih and dW_hh: a share of the gates' vectors, or, where those are few as
+    // in the RNN, of the columns of x and h side by side.
+    struct Part {
+        Range gates, x, h;  // vectors
+    };
+
+    Part my_part(int thread) const {
+        const int64_t gates = nb * C::gates, x = ceil_div(l.I, L), h = ceil_div(l.H, L);
+        if (gates > x + h) return {share(gates, thread, threads), {0, x}, {0, h}};
+        const Range mine = share(x + h, thread, threads);
+        const auto at_most = [](int64_t a, int64_t b) { return a < b ? a : b; };
+        return {{0, gates},
+                {at_most(mine.begin, x), at_most(mine.end, x)},
+                {mine.begin > x ? mine.begin - x : 0, mine.end > x ? mine.end - x : 0}};
+    }
+
+    // to [gates · H, K] += Σ over rows of grads ⊗ from, for some vectors of its rows and of its columns.
+    void weights(S* chunk, const S* const* from, int64_t K, Range columns, int64_t rows, const S* grads,
+                 Range gates, S* to) {
+        if (to == nullptr || columns.begin == columns.end) return;
+        const int64_t past = columns.end * L < K ? columns.end * L : K;
         for (int64_t m = 0; m < rows; m += kChunk) {
             const int64_t M = rows - m < kChunk ? rows - m : kChunk;
-            for (int64_t k = 0; k < K; k += 4 * L) {
-                const int64_t cols = K - k < 4 * L ? K - k : 4 * L;
+            for (int64_t k = columns.begin * L; k < past; k += 4 * L) {
+                const int64_t cols = past - k < 4 * L ? past - k : 4 * L;
                 const int vectors = static_cast<int>(ceil_div(cols, L));
                 for (int64_t i = 0; i < M; ++i)
                     for (int v = 0; v < vectors; ++v)
                         load_some<V>(from[m + i] + k + v * L, cols - v * L)
                             .store(chunk + (i * vectors + v) * L);
-                for (int64_t g = mine.begin; g < mine.end; ++g)
+                for (int64_t g = gates.begin; g < gates.end; ++g)
                     weights_of_vector(grads + m * stride, g, M, chunk, vectors, to, K, k,
                                       static_cast<int>(cols));
             }

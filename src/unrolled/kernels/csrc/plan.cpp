@@ -89,8 +89,14 @@ void share_rows(const Plan& plan, int threads, Scratch& scratch, Share* out) {
     int64_t* owner = scratch.take<int64_t>(plan.B);
     std::fill(total, total + threads, 0);
     std::fill(filled, filled + threads, 0);
-    for (int64_t rank = 0; rank < plan.B; ++rank) {  // the longest first, to whom has least
-        const int64_t who = std::min_element(total, total + threads) - total;
+    // The longest first, to whom has least. Neighbours go together: they lie side by side in memory, and a
+    // core that fetches ahead of its own rows would fetch what another is writing.
+    const bool even = plan.B == 0 || plan.length[0] == plan.length[plan.B - 1];
+    const int64_t together = even ? (plan.B + threads - 1) / threads
+                                  : std::min<int64_t>(8, std::max<int64_t>(1, plan.B / (8 * threads)));
+    for (int64_t rank = 0; rank < plan.B; ++rank) {
+        const int64_t who = rank % together == 0 ? std::min_element(total, total + threads) - total
+                                                 : owner[rank - 1];
         owner[rank] = who;
         total[who] += plan.length[rank];
         ++filled[who];
