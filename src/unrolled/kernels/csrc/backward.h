@@ -99,7 +99,10 @@ class Backward {
         stride = part + x_part + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
         const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
         block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
-        const Shape shape{part, ceil_div(nb, 4), 4, L, sizeof(S), tile_rows<V>(4)};
+        const int split = width_by_units(l.threads);
+        const Shape shape{part,      ceil_div(nb, 4), 4,
+                          ceil_div(nb, split), split, L,
+                          sizeof(S), tile_rows<V>(4), (2 * l.I + l.H) * C::gates * nb};
         way = choose_way(plan, shape, l.threads);
     }
 
@@ -139,6 +142,10 @@ class Backward {
     Desk* desks;
 
     bool has_state() const { return C::cell == Cell::lstm || C::cell == Cell::gru; }
+    int width_by_units(int split) const {  // of a panel of dh·W_hh, so that every thread has one
+        const int64_t even = ceil_div(nb, split);
+        return static_cast<int>(even < 4 ? even : 4);
+    }
     int64_t dh_panels() const { return ceil_div(nb, wide); }
     int64_t dx_panels() const { return ceil_div(ceil_div(l.I, L), 4); }
     int dh_vectors(int64_t p) const { return static_cast<int>(nb - p * wide < wide ? nb - p * wide : wide); }
@@ -158,10 +165,7 @@ class Backward {
 
     void take_memory() {
         const int64_t P = padded(l.H), B = l.B;
-        if (way == Way::by_units) {
-            const int64_t even = ceil_div(nb, threads);
-            wide = static_cast<int>(even < 4 ? even : 4);
-        }
+        if (way == Way::by_units) wide = width_by_units(threads);
         w_hh = memory.take<S>(dh_panels() * part * wide * L);
         w_ih = memory.take<S>(o.dx != nullptr ? dx_panels() * part * 4 * L : 0);
         zeros = memory.take<S>(P);

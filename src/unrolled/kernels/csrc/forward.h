@@ -92,8 +92,9 @@ class Forward {
     Forward(const Layer& layer, const ForwardOut& out)
         : l(layer), o(out), plan(plan_rows(layer, memory)), nb(ceil_div(l.H, L)), width(C::slots * nb * L) {
         const int64_t panels = panel_count();
-        const Shape shape{l.H, panels, C::blocks * C::gates, L, sizeof(S),
-                          tile_rows<V>(C::blocks * C::gates)};
+        const int vectors = C::blocks * C::gates;
+        const Shape shape{l.H,       panels, vectors, panels, vectors, L, sizeof(S), tile_rows<V>(vectors),
+                          l.I * C::gates * nb};
         way = choose_way(plan, shape, l.threads);
     }
 

@@ -38,8 +38,10 @@ Plan plan_rows(const Layer& layer, Scratch& scratch) {
 
 namespace {
 
-constexpr double kWakeCycles = 15000;   // until another thread is at work, measured
-constexpr double kBarrierCycles = 700;  // two threads that arrive together, measured
+constexpr double kWakeCycles = 25000;   // until a sleeping thread is at work, measured
+constexpr double kBarrierCycles = 500;  // two threads that arrive together, measured
+constexpr double kTileCycles = 120;     // a tile's first and last instructions wait for each other
+constexpr double kPointCycles = 60;     // the pointwise part of a row and unit block
 
 // Bytes per cycle at which a core is fed, by how much it goes through again and again; measured on
 // Zen 5, and of the same order on what else has 48 KB and 1 MB of cache to a core.
@@ -47,17 +49,17 @@ double bytes_per_cycle(double footprint) {
     return footprint <= 40e3 ? 100 : footprint <= 750e3 ? 55 : 25;
 }
 
-double step_cycles(const Shape& shape, int64_t rows, int64_t panels) {
+double step_cycles(const Shape& shape, int64_t rows, int64_t panels, int vectors) {
     if (rows <= 0 || panels <= 0) return 0;
-    const double panel = static_cast<double>(shape.k) * shape.vectors * shape.lanes * shape.scalar_bytes;
+    const double panel = static_cast<double>(shape.k) * vectors * shape.lanes * shape.scalar_bytes;
     const double first = panel / bytes_per_cycle(panel * static_cast<double>(panels));
     const double again = panel / bytes_per_cycle(panel);
     const int64_t tiles = (rows + shape.tile_rows - 1) / shape.tile_rows;
     const double rows_in_tile = static_cast<double>(rows) / static_cast<double>(tiles);
     // Two multiply-adds a cycle, but no chain is faster than its latency of four.
     const double compute =
-        static_cast<double>(shape.k) * std::max(4.0, rows_in_tile * shape.vectors / 2.0) +
-        60.0 * rows_in_tile;
+        static_cast<double>(shape.k) * std::max(4.0, rows_in_tile * vectors / 2.0) +
+        kPointCycles * rows_in_tile + kTileCycles;
     return static_cast<double>(panels) *
            (std::max(first, compute) + static_cast<double>(tiles - 1) * std::max(again, compute));
 }
@@ -66,7 +68,7 @@ double step_cycles(const Shape& shape, int64_t rows, int64_t panels) {
 
 Way choose_way(const Plan& plan, const Shape& shape, int threads) {
     if (threads == 1) return Way::alone;
-    const int64_t share_of_panels = (shape.panels + threads - 1) / threads;
+    const int64_t share_of_panels = (shape.panels_by_units + threads - 1) / threads;
     double alone = 0, by_rows = kWakeCycles, by_units = kWakeCycles;
     int64_t s = 0;
     while (s < plan.steps) {
@@ -74,9 +76,14 @@ Way choose_way(const Plan& plan, const Shape& shape, int threads) {
         while (end < plan.steps && plan.active[end] == plan.active[s]) ++end;
         const int64_t rows = plan.active[s];
         const double steps = static_cast<double>(end - s);
-        alone += steps * step_cycles(shape, rows, shape.panels);
-        by_rows += steps * step_cycles(shape, (rows + threads - 1) / threads, shape.panels);
-        by_units += steps * (step_cycles(shape, rows, share_of_panels) + kBarrierCycles);
+        const int64_t share_of_rows = (rows + threads - 1) / threads;
+        const double outside = steps * static_cast<double>(rows * shape.outside) / 2.0;
+        alone += steps * step_cycles(shape, rows, shape.panels, shape.vectors) + outside;
+        by_rows += steps * step_cycles(shape, share_of_rows, shape.panels, shape.vectors) +
+                   outside / threads;
+        by_units += steps * (step_cycles(shape, rows, share_of_panels, shape.vectors_by_units) +
+                             kBarrierCycles) +
+                    outside / threads;
         s = end;
     }
     if (alone <= std::min(by_rows, by_units)) return Way::alone;

@@ -21,14 +21,17 @@ struct Plan {
 
 Plan plan_rows(const Layer& layer, Scratch& scratch);
 
-// What a product h·W costs per step, for the cost rule.
+// What a call costs, for the cost rule.
 struct Shape {
-    int64_t k;       // length of a chain
-    int64_t panels;  // how often a panel of `vectors` vectors is gone through
+    int64_t k;       // of a product in the time loop: the length of a chain
+    int64_t panels;  // how often a panel of `vectors` vectors is gone through in a step
     int vectors;
+    int64_t panels_by_units;  // the same where units are split between threads
+    int vectors_by_units;
     int lanes;
     int scalar_bytes;
     int tile_rows;
+    int64_t outside;  // multiply-adds of vectors, per row and step, outside the time loop
 };
 
 enum class Way { alone, by_rows, by_units };
