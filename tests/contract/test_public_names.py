@@ -44,7 +44,7 @@ PINNED = {
         loss require strips visible
     """,
     "unrolled.kernels": """
-        CELLS DTYPES ISAS available backward forward gates_width isa isas padded why_not
+        CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
     """,
     "unrolled.models": """
         COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split

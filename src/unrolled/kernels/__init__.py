@@ -18,6 +18,7 @@ __all__ = [
     "ISAS",
     "available",
     "backward",
+    "borrow_team",
     "forward",
     "gates_width",
     "isa",
@@ -83,7 +84,7 @@ def gates_width(cell: str, hidden: int) -> int:
 
 
 if TYPE_CHECKING:
-    from unrolled.kernels._engine import backward, forward
+    from unrolled.kernels._engine import backward, borrow_team, forward
 else:
 
     def forward(**arguments: Any) -> None:
@@ -98,6 +99,14 @@ else:
     def backward(**arguments: Any) -> None:
         """Run the backward pass of `forward`; see engine.h, and `forward` for how arguments are given."""
         _need_engine().backward(**arguments)
+
+    def borrow_team(**addresses: int) -> None:
+        """Run from now on on the threads of an OpenMP runtime; all 0: on the engine's own.
+
+        Addresses of its functions GOMP_parallel (`parallel`), omp_get_num_threads (`size`) and
+        omp_in_parallel (`in_parallel`); see csrc/pool.h.
+        """
+        _need_engine().borrow_team(**addresses)
 
 
 def _need_engine() -> Any:

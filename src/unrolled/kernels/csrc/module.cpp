@@ -7,6 +7,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "pool.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -99,6 +100,17 @@ NB_MODULE(_engine, m) {
         "dh_0"_a = 0, "dc_0"_a = 0, "dweight_ih"_a = 0, "dweight_hh"_a = 0, "dbias_ih"_a = 0,
         "dbias_hh"_a = 0);
 
+    m.def(
+        "borrow_team",
+        [](Address parallel, Address size, Address in_parallel) {
+            Team team;
+            team.parallel = reinterpret_cast<decltype(team.parallel)>(parallel);
+            team.size = reinterpret_cast<decltype(team.size)>(size);
+            team.in_parallel = reinterpret_cast<decltype(team.in_parallel)>(in_parallel);
+            borrow(team);
+        },
+        nb::call_guard<nb::gil_scoped_release>(), nb::kw_only(), "parallel"_a, "size"_a, "in_parallel"_a,
+        "Run jobs on the threads of an OpenMP runtime, by the addresses of its functions; see csrc/pool.h.");
     m.def("runs", [](int isa) { return runs(static_cast<Isa>(isa)); }, "isa"_a);
     m.def("padded", &padded, "hidden"_a);
     m.def(

@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -130,6 +131,7 @@ class Pool {
     // For the holder: has `wanted` threads ready, counting the caller's own, or as many as can be.
     int grow(int wanted);
     void run(void (*job)(void*, int), void* context, int threads);
+    void borrow(Team team);
     void barrier();
 
   private:
@@ -140,6 +142,8 @@ class Pool {
     };
 
     bool start();
+    bool run_on_team(int threads);
+    static void join(void* pool);
     void work(Worker& worker, int thread);
     void keep_off(Worker& worker, int core, int others);
 
@@ -148,6 +152,10 @@ class Pool {
     std::atomic<bool> busy_{false};
     const int cores_ = core_count();
     std::vector<std::unique_ptr<Worker>> workers_;
+
+    Team team_;         // parallel is null: none
+    int team_size_ = 1;  // known to come together
+    std::atomic<int> joined_{0};
 
     // The job: written by the holder before it rings, read by the workers after.
     void (*job_)(void*, int) = nullptr;
@@ -181,8 +189,38 @@ Pool& Pool::get() {
 // The child has none of the threads, and the locks are as they were caught: leave it all behind.
 void Pool::forget() { current_.store(nullptr, std::memory_order_release); }
 
+void Pool::borrow(Team team) {
+    team_ = team;
+    team_size_ = 1;
+}
+
+// Runs job_ on the borrowed team, or, where fewer threads come than asked for, not at all.
+bool Pool::run_on_team(int threads) {
+    threads_ = threads;
+    joined_.store(0, std::memory_order_relaxed);
+    team_.parallel(join, this, static_cast<unsigned>(threads), 0);
+    return joined_.load(std::memory_order_relaxed) == threads;
+}
+
+void Pool::join(void* self) {
+    Pool& pool = *static_cast<Pool*>(self);
+    if (pool.team_.size() != pool.threads_) return;
+    pool.job_(pool.context_, pool.joined_.fetch_add(1, std::memory_order_relaxed));
+}
+
 int Pool::grow(int wanted) {
-    const std::size_t others = static_cast<std::size_t>(std::min(wanted, kMostThreads) - 1);
+    wanted = std::min(wanted, kMostThreads);
+    if (team_.parallel && team_.in_parallel()) return 1;
+    if (team_.parallel && team_size_ != wanted) {
+        job_ = [](void*, int) {};
+        if (run_on_team(wanted)) {
+            team_size_ = wanted;
+        } else {
+            team_ = {};
+        }
+    }
+    if (team_.parallel) return wanted;
+    const std::size_t others = static_cast<std::size_t>(wanted - 1);
     while (workers_.size() < others && start()) {
     }
     return 1 + static_cast<int>(std::min(workers_.size(), others));
@@ -237,6 +275,10 @@ void Pool::run(void (*job)(void*, int), void* context, int threads) {
     context_ = context;
     threads_ = threads;
     spin_ = cores_ == 0 || threads <= cores_;  // with more threads than cores, spin and nobody works
+    if (team_.parallel) {
+        if (run_on_team(threads)) return;
+        throw std::bad_alloc();  // the team came together a moment ago: the system has no more threads
+    }
     running_.store(threads - 1, std::memory_order_relaxed);
     const uint32_t seen = done_.count();
     const int core = spin_ ? this_core() : -1;
@@ -257,6 +299,13 @@ void Pool::barrier() {
         arrived_.store(0, std::memory_order_relaxed);
         passed_.ring();
     }
+}
+
+void borrow(Team team) {
+    Pool& pool = Pool::get();
+    while (!pool.take()) std::this_thread::yield();
+    pool.borrow(team);
+    pool.give_back();
 }
 
 Lease::Lease(int threads) {

@@ -28,4 +28,17 @@ class Lease {
     int threads_ = 1;
 };
 
+// The team of an OpenMP runtime that the program uses anyway: its threads are awake where they have just
+// worked, and spin for milliseconds afterwards, on the cores that threads of our own would want.
+struct Team {
+    // GOMP_parallel: runs job(data) on each of `threads` threads, the caller's among them.
+    void (*parallel)(void (*job)(void*), void* data, unsigned threads, unsigned flags) = nullptr;
+    int (*size)() = nullptr;         // omp_get_num_threads: of the team that the caller is in
+    int (*in_parallel)() = nullptr;  // omp_in_parallel
+};
+
+// From here on jobs run on this team; all null: on the pool's own threads. A team that turns out smaller
+// than asked for is not used again, nor is any in the child of a fork, where its threads are gone.
+void borrow(Team team);
+
 }  // namespace unrolled
