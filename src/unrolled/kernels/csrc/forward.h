@@ -146,6 +146,13 @@ class Forward {
         const int64_t P = padded(l.H), panels = panel_count(), valid = plan.valid();
         prefer_large_pages(o.gates, static_cast<size_t>(valid * gates_width(C::cell, l.H)) * sizeof(S));
         prefer_large_pages(o.cells, static_cast<size_t>(valid * P) * sizeof(S));
+        const size_t trace = static_cast<size_t>(l.T * l.B * l.H) * sizeof(S);
+        for (int i = 0; i < 5 && o.traces[i] != nullptr;) {  // those that lie end to end, as one
+            char* const first = static_cast<char*>(o.traces[i]);
+            size_t size = trace;
+            while (++i < 5 && o.traces[i] == first + size) size += trace;
+            prefer_large_pages(first, size);
+        }
         w_ih = memory.take<S>(panels * panel_size(l.I));
         w_hh = memory.take<S>(panels * panel_size(l.H));
         bias = memory.take<S>(panels * panel_size(1));
