@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
+from unrolled.models.dropout import Dropout
 from unrolled.models.init import init_linear, init_recurrent
 from unrolled.models.protocol import State
 from unrolled.spec import CELLS, ModelConfig
@@ -37,7 +38,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.recurrent = _stack(config, backend)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden_size, config.vocab_size)
         if seed is not None:
             self._start(torch.Generator().manual_seed(seed))
