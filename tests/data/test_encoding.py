@@ -1,11 +1,15 @@
 """Documents to one row of ids: what is a target, and where the state is zero."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unrolled.data import Document, encode_text
+from unrolled.data import Document, encode_source, encode_text
 from unrolled.data.encoding import id_dtype
 from unrolled.errors import ConfigError, DataError
 from unrolled.tokens import build
@@ -59,6 +63,23 @@ def test_every_line_is_a_row_from_its_boundary_to_its_newline(texts, kind):
     found = [split.ids[a + 1 : b + 1].tolist() for a, b in zip(split.starts, ends, strict=True)]
     assert found == [tokens.encode(line + "\n").tolist() for line in lines]
     assert split.characters == sum(len(line) + 1 for line in lines)
+
+
+@LAW
+@given(texts, kinds, st.sampled_from(["stream", "lines"]))
+def test_a_source_is_encoded_in_files_as_its_documents_are_in_memory(texts, kind, shape):
+    tokens = build(kind, ["ab "])
+    with tempfile.TemporaryDirectory() as folder:
+        for number, text in enumerate(texts):
+            Path(folder, str(number)).write_text(text, newline="")
+        if sum(map(len, texts)) < 2:
+            return
+        found = encode_source(folder, tokens, shape, Path(folder, ".data"))
+        assert sorted(os.listdir(Path(folder, ".data"))) == ["text.npy", "text_starts.npy"]
+    whole = encode_text(documents_of(texts), tokens, shape)
+    assert found.ids.tolist() == whole.ids.tolist()
+    assert found.starts.tolist() == whole.starts.tolist()
+    assert (found.characters, found.ids.dtype) == (whole.characters, whole.ids.dtype)
 
 
 def test_unknown_symbols_are_counted_on_the_ids():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unrolled.data import Batch, Batches, Document, LineBatches, StreamBatches, encode_text
+from unrolled.data import Batch, Batches, Document, LineBatches, StreamBatches, encode_text, encoding
 from unrolled.errors import ConfigError
 from unrolled.tokens import build
 
@@ -73,6 +73,32 @@ def test_start_skips_batches(lines, rows, seed, epoch, data):
 def many(count=3000):
     generator = np.random.default_rng(0)
     return split_of(["".join(generator.choice(list("abc"), n)) for n in generator.integers(1, 60, count)])
+
+
+@pytest.mark.parametrize("count", [1, 37, 3000])
+def test_the_order_is_a_shuffle_sorted_by_length_in_chunks_whose_batches_are_shuffled(count):
+    """As it is written down with whole arrays; `LineBatches` holds four bytes a line."""
+    split = many(count)
+    batches = LineBatches(split, batch_size=7, seed=5)
+    lengths = np.diff(split.starts, append=split.num_targets)
+    generator = np.random.default_rng([5, 2])
+    shuffled = generator.permutation(count)
+    ordered = shuffled[np.lexsort((lengths[shuffled], np.arange(count) // (50 * batches.rows)))]
+    expected = [ordered[i : i + batches.rows] for i in range(0, count, batches.rows)]
+    expected = [expected[i] for i in generator.permutation(len(expected))]
+    for rows, batch in zip(expected, batches.epoch(2), strict=True):
+        assert batch.lengths.tolist() == lengths[rows].tolist()
+        assert batch.inputs[1:2].tolist() == split.ids[split.starts[rows] + 1][None, :].tolist()
+
+
+def test_the_longest_line_is_found_in_chunks(monkeypatch):
+    split = many(100)
+    lengths = np.diff(split.starts, append=split.num_targets)
+    assert split.longest == lengths.max()
+    monkeypatch.setattr(encoding, "CHUNK", 7)
+    assert split.longest == lengths.max()
+    assert split.lengths(np.array([99, 0, 5])).tolist() == lengths[[99, 0, 5]].tolist()
+    assert encode_text([], TOKENS, "lines").longest == 0
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():

@@ -40,7 +40,7 @@ def test_all_ten_sentences_are_trained_on(tmp_path):
 
 def test_ids_and_starts_are_written_and_mapped(made, tmp_path):
     corpus = made(PARAGRAPHS)
-    names = ["train.npy", "train_starts.npy", "val.npy", "val_starts.npy"]
+    names = ["corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy"]
     assert sorted(path.name for path in (tmp_path / "run" / "data").iterdir()) == names
     assert isinstance(corpus.train.ids, np.memmap)
     assert corpus.train.ids.dtype == np.uint8

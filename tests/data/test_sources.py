@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.data import SENTENCES, Document, name_of, read
+from unrolled.data import SENTENCES, Document, name_of, origins, read
 from unrolled.data import documents as room
 from unrolled.errors import DataError
 
@@ -234,10 +234,10 @@ def test_a_broken_gz_file_is_refused():
 def test_a_file_that_cannot_be_read_is_named(monkeypatch):
     write("d/a.txt", "aa")
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path, _):
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(origins, "open", refuse, raising=False)
     bad("d/a.txt", "a file that can be read, got d/a.txt: permission denied")
     bad("d", "a file that can be read, got d/a.txt: permission denied")
     bad("x" * 5000, "a file that can be read, got " + "x" * 5000 + ": file name too long")

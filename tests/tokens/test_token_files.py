@@ -53,9 +53,9 @@ BAD = [
     ({**HEAD, "version": 2, "kind": "byte"}, "tokens.version: expected 1, got 2"),
     ({**HEAD, "version": True, "kind": "byte"}, "tokens.version: expected 1, got True"),
     ({**HEAD, "version": 1.0, "kind": "byte"}, "tokens.version: expected 1, got 1.0"),
-    (HEAD, "tokens.kind: expected one of char, byte, word, got nothing"),
-    ({**HEAD, "kind": "bpe"}, "tokens.kind: expected one of char, byte, word, got 'bpe'"),
-    ({**HEAD, "kind": ["char"]}, "tokens.kind: expected one of char, byte, word, got ['char']"),
+    (HEAD, "tokens.kind: expected one of char, byte, word, bpe, got nothing"),
+    ({**HEAD, "kind": "bpe:300"}, "tokens.kind: expected one of char, byte, word, bpe, got 'bpe:300'"),
+    ({**HEAD, "kind": ["char"]}, "tokens.kind: expected one of char, byte, word, bpe, got ['char']"),
     (
         {**HEAD, "kind": "byte", "symbols": []},
         "tokens: expected the keys format, version, kind, got unknown key 'symbols'",

@@ -78,7 +78,9 @@ def test_a_vocabulary_below_two_words_is_refused(wrong):
 
 
 def test_another_kind_is_refused():
-    with pytest.raises(ConfigError, match=r"^tokens: expected one of auto, char, byte, word, got 'bpe'$"):
+    with pytest.raises(
+        ConfigError, match=r"^tokens: expected one of auto, char, byte, word, bpe:N, got 'bpe'$"
+    ):
         build("bpe", ["a"])
 
 

@@ -1,12 +1,14 @@
 """Corpora and batching: from a source of text to windows of ids."""
 
 from unrolled.data.batch import Batch, Batches
-from unrolled.data.corpus import Corpus, prepare
+from unrolled.data.corpus import Corpus, reopen
 from unrolled.data.documents import Document
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.lines import LineBatches
+from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.streams import StreamBatches
+from unrolled.data.survey import fingerprint
 from unrolled.data.windows import carried_windows, cold_windows
 
 __all__ = [
@@ -21,8 +23,11 @@ __all__ = [
     "StreamBatches",
     "carried_windows",
     "cold_windows",
+    "encode_source",
     "encode_text",
+    "fingerprint",
     "name_of",
     "prepare",
     "read",
+    "reopen",
 ]

@@ -1,9 +1,12 @@
-"""A corpus made ready for training: read, shaped, encoded, split, written and memory-mapped."""
+"""A corpus that was made ready for training, and the file that says what lies beside it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.documents import Document, digest
-from unrolled.data.encoding import Split, encode_text
-from unrolled.data.sources import Reading, name_of, read
-from unrolled.data.splitting import split_lines, split_stream
-from unrolled.errors import DataError, RunError, expected
-from unrolled.spec import DataConfig
-from unrolled.tokens import Tokens, build
+from unrolled.data.arrays import Entry, refusal, sync_directory, verified, whole_file
+from unrolled.data.encoding import SHAPES, Split
+from unrolled.errors import ConfigError, DataError
+from unrolled.spec.data import bpe_size
+from unrolled.tokens import Tokens
+from unrolled.tokens.base import id_dtype
 
-__all__ = ["Corpus", "prepare", "shape_of"]
+__all__ = ["CORPUS_FILE", "Corpus", "reopen", "write"]
 
-VALIDATION_SHARE = 0.1  # when nobody says
-MOST_WORDS = 10_000  # of a word vocabulary, when nobody says
-LONGEST_TEXT = 1_000_000  # characters; a longer one is a stream
-LONGEST_LINE = 1_000
+CORPUS_FILE = "corpus.json"
+FORMAT, VERSION = "unrolled-corpus", 1
+LARGEST = 64 * 1024  # bytes of corpus.json
+PARTS = {"train": "train", "validation": "val"}
+FILES = tuple(f"{name}{kind}.npy" for name in PARTS.values() for kind in ("", "_starts"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class Corpus:
     name: str  # of a run on it: book.txt → book
     shape: str  # lines | stream
     tokens: Tokens
+    tokens_setting: str  # what `DataConfig.tokens` would say: char, byte, word, bpe:1000
     train: Split
     validation: Split
     validation_is_train: bool  # the ten sentences, or a corpus too small to hold out a part
@@ -43,88 +47,204 @@ class Corpus:
     left_out: int  # files of a folder: hidden, links, binary, not UTF-8 or empty
 
 
-def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
-    """Make a corpus of a source.
+def write(corpus: Corpus, entries: Mapping[str, Entry], path: Path) -> None:
+    """Write corpus.json beside its place, and put it there once it is on the disk. Raises OSError."""
+    stored: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": corpus.name,
+        "shape": corpus.shape,
+        "tokens": corpus.tokens_setting,
+        "tokens_sha256": _digest(corpus.tokens),
+        "sha256": corpus.sha256,
+        "characters": corpus.characters,
+        "documents": corpus.documents,
+        "left_out": corpus.left_out,
+        "validation_is_train": corpus.validation_is_train,
+        "train": {"characters": corpus.train.characters},
+        "validation": {"characters": corpus.validation.characters},
+        "files": {name: {"size": each.size, "sha256": each.sha256} for name, each in entries.items()},
+    }
+    stored["check"] = _check(stored)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write((json.dumps(stored, indent=2) + "\n").encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
-    Writes train.npy, val.npy (ids in the smallest unsigned type), train_starts.npy and val_starts.npy
-    (int64) and maps them; each file appears whole or not at all.
+
+def reopen(directory: Path, tokens: Tokens) -> Corpus:
+    """Map a corpus that `prepare` wrote, after every byte of it was verified; nothing is written.
 
     Args:
-        config: the source and how it is cut. directory: where the files go (RUN/data), made if missing.
-        seed: of the choice of held-out lines; a stream holds out its end.
+        directory: RUN/data. tokens: the vocabulary that it was encoded with.
     Raises:
-        DataError: the source, see `read`; or nothing in it can be predicted.
-        RunError: the directory cannot be written.
+        DataError: a file is missing, altered, torn, a link, of another format, or of another vocabulary.
     """
-    reading = read(config.source, tokens=config.tokens)
-    documents = reading.documents
-    shape = shape_of(config, reading)
-    texts = (str(each.text) for each in documents)  # all are str unless tokens is byte, which reads none
-    tokens = build(config.tokens, texts, max_words=config.max_words or MOST_WORDS)
-    whole = encode_text(documents, tokens, shape)
-    if whole.num_targets < 1:
-        wanted = "a line that is not blank" if shape == "lines" else "a word"
-        raise DataError(expected("source", wanted, f"only white space in {name_of(config.source)}"))
-    parts = None if config.source == "sentences" else _split(config, shape, whole, documents, tokens, seed)
-    train, validation = parts or (whole, whole)
+    path = directory / CORPUS_FILE
+    fields = _Fields(_parsed(path), str(path))
+    fields.check_format()
+    setting = fields.text("tokens")
+    if not _fits(setting, tokens) or fields.sha256("tokens_sha256") != _digest(tokens):
+        raise refusal(path, "the vocabulary that the corpus was encoded with", f"another {tokens.kind}")
+    entries = {name: _entry(fields.inner("files", FILES).inner(name, ("size", "sha256"))) for name in FILES}
+    characters = {part: fields.inner(part, ("characters",)).count("characters") for part in PARTS}
+    splits = {
+        part: _split(directory, name, entries, tokens, characters[part]) for part, name in PARTS.items()
+    }
     return Corpus(
-        name=name_of(config.source),
-        shape=shape,
+        name=fields.text("name"),
+        shape=fields.one_of("shape", SHAPES),
         tokens=tokens,
-        train=_stored(directory, "train", train),
-        validation=_stored(directory, "val", validation),
-        validation_is_train=parts is None,
-        sha256=digest(documents),
-        characters=sum(each.characters for each in documents),
-        documents=len(documents),
-        left_out=reading.left_out,
+        tokens_setting=setting,
+        train=splits["train"],
+        validation=splits["validation"],
+        validation_is_train=fields.truth("validation_is_train"),
+        sha256=fields.sha256("sha256"),
+        characters=fields.count("characters"),
+        documents=fields.count("documents"),
+        left_out=fields.count("left_out"),
     )
 
 
-def shape_of(config: DataConfig, reading: Reading) -> str:
-    """Return "lines" or "stream": what the config says, or by the rule for auto.
+class _Fields:
+    """A JSON object whose every value is checked as it is taken."""
 
-    auto: lines for one text without blank lines, of at most 1,000,000 characters, no line over 1,000; else
-    stream. A folder is always a stream.
-    """
-    if config.shape != "auto":
-        return config.shape
-    document = reading.documents[0]
-    if reading.folder or document.characters > LONGEST_TEXT:
-        return "stream"
-    text: Any = document.text
-    lines = text.split(b"\n" if isinstance(text, bytes) else "\n")
-    if not lines[-1]:
-        lines.pop()  # what follows the last newline is no line
-    return "lines" if all(line.strip() and len(line) <= LONGEST_LINE for line in lines) else "stream"
+    def __init__(self, stored: object, where: str, keys: tuple[str, ...] = ()) -> None:
+        self._where = where
+        if not isinstance(stored, dict):
+            raise refusal(where, "an object", type(stored).__name__)
+        self._stored = stored
+        if keys:
+            self._check_keys(keys)
+
+    def check_format(self) -> None:
+        """Refuse another format, another version, and any other key, present or missing."""
+        for key, value in (("format", FORMAT), ("version", VERSION)):
+            if type(self._stored.get(key)) is not type(value) or self._stored[key] != value:
+                raise self._refusal(key, repr(value))
+        self._check_keys(KEYS)
+        rest = {key: value for key, value in self._stored.items() if key != "check"}
+        if self._stored["check"] != _check(rest):
+            raise self._refusal("check", "the sha256 of the other fields")
+
+    def inner(self, key: str, keys: tuple[str, ...]) -> _Fields:
+        return _Fields(self._stored[key], f"{self._where} {key}", keys)
+
+    def text(self, key: str) -> str:
+        value = self._stored[key]
+        if not isinstance(value, str) or not 0 < len(value) <= 1024:
+            raise self._refusal(key, "a text")
+        return value
+
+    def one_of(self, key: str, choices: tuple[str, ...]) -> str:
+        if self._stored[key] not in choices:
+            raise self._refusal(key, "one of " + ", ".join(choices))
+        return self.text(key)
+
+    def sha256(self, key: str) -> str:
+        value = self._stored[key]
+        if not isinstance(value, str) or re.fullmatch("[0-9a-f]{64}", value) is None:
+            raise self._refusal(key, "64 hexadecimal digits")
+        return value
+
+    def count(self, key: str) -> int:
+        value = self._stored[key]
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise self._refusal(key, "a whole number of at least 0")
+        return value
+
+    def truth(self, key: str) -> bool:
+        if not isinstance(self._stored[key], bool):
+            raise self._refusal(key, "true or false")
+        return bool(self._stored[key])
+
+    def _check_keys(self, keys: tuple[str, ...]) -> None:
+        if set(self._stored) != set(keys):
+            odd = sorted(set(self._stored) ^ set(keys))[0]
+            raise refusal(self._where, "the keys " + ", ".join(keys), f"{odd!r} too many or missing")
+
+    def _refusal(self, key: str, want: str) -> DataError:
+        return refusal(f"{self._where} {key}", want, repr(self._stored.get(key)))
+
+
+KEYS = (
+    "format", "version", "name", "shape", "tokens", "tokens_sha256", "sha256", "characters", "documents",
+    "left_out", "validation_is_train", "train", "validation", "files",
+    "check",
+)  # fmt: skip
+
+
+def _check(fields: Mapping[str, Any]) -> str:
+    """Return a sum over the fields of corpus.json, in which a flipped bit shows."""
+    return hashlib.sha256(json.dumps(fields).encode("ascii")).hexdigest()
+
+
+def _parsed(path: Path) -> object:
+    """Read a small JSON file. Raises DataError."""
+    try:
+        return json.loads(whole_file(path, LARGEST).decode("utf-8"), object_pairs_hook=_distinct)
+    except RecursionError:
+        raise refusal(path, "a corpus file in JSON", "one that is nested too deeply") from None
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise refusal(path, "a corpus file in JSON", str(error)) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key given twice")
+    return found
+
+
+def _entry(fields: _Fields) -> Entry:
+    return Entry(fields.count("size"), fields.sha256("sha256"))
 
 
 def _split(
-    config: DataConfig, shape: str, whole: Split, documents: Sequence[Document], tokens: Tokens, seed: int
-) -> tuple[Split, Split] | None:
-    share = VALIDATION_SHARE if config.validation_share is None else config.validation_share
-    if shape == "lines":
-        return split_lines(whole, documents, share, np.random.default_rng(seed))
-    return split_stream(whole, documents, tokens, share)
+    directory: Path, name: str, entries: Mapping[str, Entry], tokens: Tokens, characters: int
+) -> Split:
+    """Map one part: ids of the vocabulary, the first its boundary, and starts that rise from 0 to below N."""
+    ids_file, starts_file = f"{name}.npy", f"{name}_starts.npy"
+
+    def check_ids(ids: npt.NDArray[Any], begin: int) -> None:
+        if int(ids.max()) >= tokens.size or (begin == 0 and ids[0] != tokens.boundary):
+            raise refusal(directory / ids_file, f"a newline, then ids below {tokens.size}", int(ids.max()))
+
+    ids = verified(directory / ids_file, entries[ids_file], id_dtype(tokens.size), check_ids)
+    if len(ids) < 2:
+        raise refusal(directory / ids_file, "at least 2 ids", len(ids))
+    last = -1
+
+    def check_starts(starts: npt.NDArray[Any], begin: int) -> None:
+        nonlocal last
+        rising = int(starts[0]) > last and bool((starts[1:] > starts[:-1]).all())
+        last = int(starts[-1])
+        if not rising or not 0 <= int(starts[0]) <= last < len(ids) - 1 or (begin == 0 and starts[0] != 0):
+            wanted = f"offsets that rise from 0 to below {len(ids) - 1}"
+            raise refusal(directory / starts_file, wanted, "others")
+
+    starts = verified(directory / starts_file, entries[starts_file], np.int64, check_starts)
+    if not len(starts):
+        raise refusal(directory / starts_file, "at least one offset", "none")
+    return Split(ids, starts, characters)
 
 
-def _stored(directory: Path, name: str, part: Split) -> Split:
-    ids = _write(directory / f"{name}.npy", part.ids)
-    return Split(ids, _write(directory / f"{name}_starts.npy", part.starts), part.characters)
-
-
-def _write(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Write an array beside its place, put it there in one step, and return it mapped."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _fits(setting: str, tokens: Tokens) -> bool:
+    """Whether a setting names the kind of a vocabulary."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(beside, path)
-    except OSError as error:
-        if path.parent.is_dir():
-            beside.unlink(missing_ok=True)
-        reason = f"{path.parent}: {(error.strerror or type(error).__name__).lower()}"
-        raise RunError(expected("run", "a directory that can be written", reason)) from None
-    mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped
+        return tokens.kind == ("bpe" if bpe_size(setting) is not None else setting)
+    except ConfigError:
+        return False
+
+
+def _digest(tokens: Tokens) -> str:
+    text = json.dumps(tokens.to_json(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -12,10 +12,13 @@ import numpy.typing as npt
 from unrolled.data.documents import Document, shown
 from unrolled.errors import ConfigError, DataError, expected
 from unrolled.tokens import ByteTokens, Tokens
+from unrolled.tokens.base import id_dtype
 
-__all__ = ["SHAPES", "Split", "encode_text", "id_dtype", "lines_of"]
+__all__ = ["SHAPES", "Split", "encode_text", "id_dtype"]
 
 SHAPES = ("lines", "stream")
+
+CHUNK = 2**20  # lines looked at together
 
 UnsignedIds = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -46,7 +49,22 @@ class Split:
         if num_targets >= self.num_targets:
             return self
         characters = round(self.characters * num_targets / self.num_targets)
-        return Split(self.ids[: num_targets + 1], self.starts[self.starts < num_targets], characters)
+        begun = int(np.searchsorted(self.starts, num_targets))
+        return Split(self.ids[: num_targets + 1], self.starts[:begun], characters)
+
+    def lengths(self, lines: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+        """Return the steps [K] of lines, or of documents, by their numbers [K]."""
+        after = np.minimum(lines + 1, len(self.starts) - 1)
+        ends = np.where(after > lines, self.starts[after], self.num_targets)
+        found: npt.NDArray[np.int64] = ends - self.starts[lines]
+        return found
+
+    @property
+    def longest(self) -> int:
+        """The steps of the longest line, or document; they are looked at in chunks."""
+        count = len(self.starts)
+        chunks = (np.arange(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK))
+        return max((int(self.lengths(chunk).max()) for chunk in chunks), default=0)
 
     @property
     def boundary(self) -> int:
@@ -88,17 +106,6 @@ def encode_text(documents: Sequence[Document], tokens: Tokens, shape: str) -> Sp
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes + 1)])[: len(sizes)]
     ids = np.concatenate(parts) if parts else boundary
     return Split(ids, starts[starts < len(ids) - 1], max(characters - 1, 0))
-
-
-def lines_of(documents: Sequence[Document]) -> npt.NDArray[np.int64]:
-    """Return the characters [lines] of each line that is not blank, its newline included."""
-    sizes = [len(line) + 1 for document in documents for line in _lines(document)[0]]
-    return np.array(sizes, np.int64)
-
-
-def id_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the smallest unsigned type that holds the ids of a vocabulary."""
-    return np.dtype(np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32)
 
 
 def _lines(document: Document) -> tuple[list[Any], Any]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from unrolled.data.documents import Document, document, looks_binary, shown
-from unrolled.errors import DataError, expected
+from unrolled.data.origins import FileOrigin, failed
 
-__all__ = ["Folder", "failed", "python_files", "text_files"]
+__all__ = ["Folder", "python_files", "text_files"]
 
 NOT_THE_LIBRARY = frozenset(
     ["site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"]
@@ -26,31 +25,9 @@ class Folder:
     files: tuple[str, ...]  # relative, with "/"
     left_out: int
 
-    def read(self, *, tokens: str) -> tuple[tuple[Document, ...], int]:
-        """Return the documents, and how many entries are left out in all.
-
-        A file is left out when it is binary (a NUL in its first 8 KiB), empty, or not UTF-8 (unless
-        tokens is "byte"). Raises DataError: a file cannot be read.
-        """
-        documents, left_out = [], self.left_out
-        for name in self.files:
-            found = self._document(name, tokens)
-            if found is None or not found.text:
-                left_out += 1
-            else:
-                documents.append(found)
-        return tuple(documents), left_out
-
-    def _document(self, name: str, tokens: str) -> Document | None:
-        path = self.root / name
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise failed(str(path), error) from None
-        try:
-            return None if looks_binary(data) else document(name, data, tokens=tokens)
-        except DataError:
-            return None
+    def origins(self) -> tuple[FileOrigin, ...]:
+        """Return where the files' bytes come from."""
+        return tuple(FileOrigin(name, str(self.root / name)) for name in self.files)
 
 
 def text_files(root: Path) -> Folder:
@@ -68,12 +45,6 @@ def python_files(root: Path) -> Folder:
     """
     found = _walk(root, lambda name: name not in NOT_THE_LIBRARY, lambda name: name.endswith(".py"))
     return Folder(root, found.files, 0)
-
-
-def failed(name: str, error: OSError) -> DataError:
-    """Return the error for a path that exists and cannot be read."""
-    reason = (error.strerror or type(error).__name__).lower()
-    return DataError(expected("source", "a file that can be read", f"{shown(name)}: {reason}"))
 
 
 def _walk(root: Path, enters: Callable[[str], bool], takes: Callable[[str], bool]) -> Folder:

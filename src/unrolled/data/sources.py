@@ -1,21 +1,23 @@
-"""From what the user names to documents in memory."""
+"""From what the user names to documents: where their bytes lie, or the documents in memory."""
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import sys
 import sysconfig
-import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from unrolled.data.documents import Document, document, shown
-from unrolled.data.folders import failed, python_files, text_files
+from unrolled.data import origins
+from unrolled.data.decoding import HEAD, NotText, TextDecoder
+from unrolled.data.documents import Document, shown
+from unrolled.data.folders import python_files, text_files
+from unrolled.data.origins import FileOrigin, MemoryOrigin, Origin, Scratch, StreamOrigin, failed
 from unrolled.errors import DataError, expected
 
-__all__ = ["SENTENCES", "Reading", "name_of", "read"]
+__all__ = ["SENTENCES", "Reading", "Source", "check_found", "name_of", "opened", "read"]
 
 SENTENCES = (
     "Fay and Jane play on the same day.",
@@ -34,6 +36,15 @@ BUILT_IN = ("sentences", "stdlib")
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a name stands for, before anything is read."""
+
+    origins: tuple[Origin, ...]
+    left_out: int = 0  # entries of a folder that are hidden, or no files
+    folder: bool = False  # a folder of texts, however many, and not one text
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a source held."""
 
@@ -42,8 +53,38 @@ class Reading:
     folder: bool = False  # a folder of texts, however many, and not one text
 
 
+def opened(source: str, *, scratch: Scratch | None = None) -> Source:
+    """Return where the bytes of a source lie; a folder is walked through, nothing is read.
+
+    Args:
+        source: see `read`. scratch: makes the file that keeps what comes through standard input or a pipe;
+            None lets these be read once.
+    Raises:
+        DataError: the source is missing, or cannot be looked at.
+    """
+    if source == "sentences":
+        return Source((MemoryOrigin("sentences", ("\n".join(SENTENCES) + "\n").encode("ascii")),))
+    if source == "stdlib":
+        found = python_files(Path(sysconfig.get_path("stdlib")))
+        return Source(found.origins(), found.left_out, folder=True)
+    if source == "-":
+        if sys.stdin is None:
+            raise DataError(expected("source", "text on standard input", "a closed one"))
+        standard_input = sys.stdin.buffer
+        stream = StreamOrigin("standard input", lambda: nullcontext(standard_input), scratch=scratch)
+        return Source((stream,))
+    mode = _mode(source)
+    if stat.S_ISDIR(mode):
+        found = text_files(Path(source))
+        return Source(found.origins(), found.left_out, folder=True)
+    packed = source.endswith(".gz")
+    if stat.S_ISREG(mode):
+        return Source((FileOrigin(source, source, packed),))
+    return Source((StreamOrigin(source, lambda: origins.opened(source), packed=packed, scratch=scratch),))
+
+
 def read(source: str, *, tokens: str = "auto") -> Reading:
-    """Read a source into memory, document by document.
+    """Read a source into memory, document by document; `prepare` does without.
 
     Args:
         source: "sentences" (the ten), "stdlib" (the .py files of this Python's standard library, without
@@ -55,21 +96,33 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
         DataError: the source is missing, unreadable, not text, a broken .gz, a directory without text, or
             has fewer than two characters.
     """
-    if source == "sentences":
-        reading = Reading((Document("sentences", "\n".join(SENTENCES) + "\n"),))
-    elif source == "stdlib":
-        reading = _folder(source, Path(sysconfig.get_path("stdlib")), tokens)
-    elif source == "-":
-        reading = Reading((document("standard input", _standard_input(), tokens=tokens),))
-    elif _is_directory(source):
-        reading = _folder(source, Path(source), tokens)
-    else:
-        reading = Reading((document(source, _file(source), tokens=tokens),))
-    characters = sum(each.characters for each in reading.documents)
+    found = opened(source)
+    documents = []
+    for origin in found.origins:
+        data = b"".join(origin.pieces())
+        if found.folder and b"\0" in data[:HEAD]:
+            continue
+        try:
+            document = _document(origin.name, data, tokens)
+        except NotText as wrong:
+            if not found.folder:
+                raise wrong.as_error(origin.name) from None
+            continue
+        if document.text or not found.folder:
+            documents.append(document)
+    left_out = found.left_out + len(found.origins) - len(documents)
+    check_found(source, found, len(documents), left_out, sum(each.characters for each in documents))
+    return Reading(tuple(documents), left_out, found.folder)
+
+
+def check_found(source: str, found: Source, documents: int, left_out: int, characters: int) -> None:
+    """Raise DataError for a directory without text, and for a text of fewer than two characters."""
+    if found.folder and not documents:
+        got = f"none in {shown(source)} ({left_out} left out: hidden, linked, binary, not UTF-8 or empty)"
+        raise DataError(expected("source", "a directory with text files", got))
     if characters < 2:
         where = "standard input" if source == "-" else shown(source)
         raise DataError(expected("source", "at least 2 characters", f"{characters} in {where}"))
-    return reading
 
 
 def name_of(source: str) -> str:
@@ -87,38 +140,19 @@ def name_of(source: str) -> str:
     return name or "corpus"
 
 
-def _folder(source: str, root: Path, tokens: str) -> Reading:
-    files = python_files(root) if source == "stdlib" else text_files(root)
-    documents, left_out = files.read(tokens=tokens)
-    if not documents:
-        found = f"none in {shown(source)} ({left_out} left out: hidden, linked, binary, not UTF-8 or empty)"
-        raise DataError(expected("source", "a directory with text files", found))
-    return Reading(documents, left_out, folder=True)
-
-
-def _file(source: str) -> bytes:
+def _document(name: str, data: bytes, tokens: str) -> Document:
     try:
-        data = Path(source).read_bytes()
-    except OSError as error:
-        raise failed(source, error) from None
-    if not source.endswith(".gz"):
-        return data
+        return Document(name, TextDecoder().feed(data, final=True))
+    except NotText:
+        if tokens == "byte":
+            return Document(name, data)
+        raise
+
+
+def _mode(source: str) -> int:
+    """Return what kind of thing a path is. Raises DataError when it does not exist."""
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(expected("source", "a .gz file", f"{shown(source)}: {error}")) from None
-
-
-def _standard_input() -> bytes:
-    if sys.stdin is None:
-        raise DataError(expected("source", "text on standard input", "a closed one"))
-    return sys.stdin.buffer.read()
-
-
-def _is_directory(source: str) -> bool:
-    """Return whether a path that exists is a directory. Raises DataError when it does not exist."""
-    try:
-        return stat.S_ISDIR(os.stat(source).st_mode)
+        return os.stat(source).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         wanted = "a file, a directory, sentences, stdlib or -"
         raise DataError(expected("source", wanted, f"no such path {shown(source)}")) from None

@@ -132,7 +132,7 @@ def _check_type(s: Setting, value: object) -> None:
 
 
 def _check_bounds(s: Setting, value: Any) -> None:
-    if s.choices and value not in s.choices:
+    if s.choices and not _is_choice(value, s.choices):
         raise ConfigError(expected(s.name, "one of " + ", ".join(s.choices), repr(value)))
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(expected(s.name, "a finite number", value))
@@ -144,6 +144,12 @@ def _check_bounds(s: Setting, value: Any) -> None:
         raise ConfigError(expected(s.name, f"more than {s.above:g}", value))
     if s.below is not None and value >= s.below:
         raise ConfigError(expected(s.name, f"less than {s.below:g}", value))
+
+
+def _is_choice(value: str, choices: tuple[str, ...]) -> bool:
+    """Whether a value is one of the choices; "bpe:N" among them stands for "bpe:" and whatever follows."""
+    kind, colon, _ = value.partition(":")
+    return f"{kind}:N" in choices if colon else value in choices
 
 
 def _article(kind: type) -> str:

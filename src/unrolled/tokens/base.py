@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,13 +15,30 @@ import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
 
-__all__ = ["FORMAT", "UNKNOWN", "VERSION", "Decoder", "Ids", "Tokens", "check_ids", "check_symbol", "shown"]
+__all__ = [
+    "FORMAT",
+    "UNKNOWN",
+    "VERSION",
+    "Decoder",
+    "Ids",
+    "NarrowIds",
+    "Tokens",
+    "check_ids",
+    "check_symbol",
+    "id_dtype",
+    "next_border",
+    "shown",
+]
 
 FORMAT = "unrolled-tokens"
 VERSION = 1
 UNKNOWN = "<unk>"
 
 Ids = npt.NDArray[np.int64]
+NarrowIds = npt.NDArray[np.unsignedinteger[Any]]
+
+COUNTED = 2**20  # ids looked at together: those of a corpus lie in a file, and memory need not hold them
+BORDER = re.compile(r"(?<=\n)|(?=\n)|(?<=[^ \t\n])(?=[ \t])|\Z")
 
 
 class Decoder(Protocol):
@@ -54,6 +72,17 @@ class Tokens(ABC):
     def encode(self, text: str) -> Ids:
         """Return the ids [N] of a text; a symbol outside the vocabulary becomes `unknown`."""
 
+    def encode_narrow(self, text: str) -> NarrowIds:
+        """Return `encode(text)` in the smallest unsigned type that holds every id; perhaps read-only."""
+        return self.encode(text).astype(id_dtype(self.size))
+
+    def border(self, text: str, at: int) -> int:
+        """Return the first place from `at` on where a text may be cut without changing a token.
+
+        The ids of both parts, one after the other, are those of the whole; the end is such a place.
+        """
+        return min(at, len(text))
+
     @abstractmethod
     def decode(self, ids: npt.ArrayLike) -> str:
         """Return the text of ids [N]. Raises TokenError for an id outside 0 … size − 1."""
@@ -72,7 +101,11 @@ class Tokens(ABC):
 
     def count_unknown(self, ids: npt.ArrayLike) -> int:
         """Return how many of the ids [N] are `unknown`; 0 where every symbol is known."""
-        return 0 if self.unknown is None else int(np.count_nonzero(np.asarray(ids) == self.unknown))
+        if self.unknown is None:
+            return 0
+        row = np.asarray(ids)
+        parts = (row[first : first + COUNTED] for first in range(0, len(row), COUNTED))
+        return sum(int(np.count_nonzero(part == self.unknown)) for part in parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary's file, whole or not at all. Raises TokenError when it cannot be written."""
@@ -93,6 +126,22 @@ class Tokens(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(size={self.size})"
+
+
+def next_border(text: str, at: int) -> int:
+    """Return the first place from `at` on that is around a newline or before blanks, or an end of the text.
+
+    Words, and the pieces of BPE, never go on across such a place.
+    """
+    if at <= 0:
+        return 0
+    found = BORDER.search(text, at)
+    return len(text) if found is None else found.start()
+
+
+def id_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the smallest unsigned type that holds the ids of a vocabulary."""
+    return np.dtype(np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32)
 
 
 def check_ids(ids: npt.ArrayLike, size: int) -> Ids:

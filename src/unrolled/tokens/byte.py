@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
-from unrolled.tokens.base import FORMAT, VERSION, Ids, Tokens, check_ids, shown
+from unrolled.tokens.base import FORMAT, VERSION, Ids, NarrowIds, Tokens, check_ids, shown
 
-__all__ = ["ByteTokens"]
+__all__ = ["ByteTokens", "Utf8Decoder", "starts_of", "utf8"]
 
 
 class ByteTokens(Tokens):
@@ -34,39 +35,51 @@ class ByteTokens(Tokens):
         A byte that the command line could not decode (a surrogate U+DC80 … U+DCFF) is that byte again.
         Raises TokenError: any other lone surrogate.
         """
-        return np.frombuffer(_utf8(text), np.uint8).astype(np.int64)
+        return self.encode_narrow(text).astype(np.int64)
+
+    def encode_narrow(self, text: str | bytes) -> NarrowIds:
+        return np.frombuffer(utf8(text), np.uint8)
 
     def decode(self, ids: npt.ArrayLike) -> str:
         return check_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
-    def decoder(self) -> _ByteDecoder:
-        return _ByteDecoder()
+    def decoder(self) -> Utf8Decoder:
+        return Utf8Decoder([bytes([i]) for i in range(256)])
 
     def characters_before(self, text: str | bytes, index: int) -> int:
         """Return how many characters of `text` start before its byte number `index`; of bytes, `index`."""
         if isinstance(text, bytes):
             return min(index, len(text))
-        first = np.frombuffer(_utf8(text), np.uint8)[:index]
-        return int(np.count_nonzero(first & 0xC0 != 0x80))  # all but continuation bytes
+        return starts_of(utf8(text)[:index])
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind}
 
 
-class _ByteDecoder:
-    def __init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+class Utf8Decoder:
+    """Ids that stand for bytes, to text: a character is shown when its last byte has come."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        """Take the bytes of each id."""
+        self._parts = parts
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
-        return self._utf8.decode(check_ids([token], 256).astype(np.uint8).tobytes())
+        return self._text.decode(self._parts[int(check_ids([token], len(self._parts))[0])])
 
     def finish(self) -> str:
-        rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
+        rest = self._text.decode(b"", final=True)
+        self._text.reset()
         return rest
 
 
-def _utf8(text: str | bytes) -> bytes:
+def starts_of(data: bytes) -> int:
+    """Return how many characters start in some UTF-8: its bytes but for those that go on with one."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) & 0xC0 != 0x80))
+
+
+def utf8(text: str | bytes) -> bytes:
+    """Return a text's bytes; those of the command line that were none of UTF-8 come back as they were."""
     if isinstance(text, bytes):
         return text
     try:

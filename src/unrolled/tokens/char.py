@@ -9,7 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
-from unrolled.tokens.base import FORMAT, UNKNOWN, VERSION, Ids, Tokens, check_ids, check_symbol, shown
+from unrolled.tokens.base import (
+    FORMAT,
+    UNKNOWN,
+    VERSION,
+    Ids,
+    NarrowIds,
+    Tokens,
+    check_ids,
+    check_symbol,
+    id_dtype,
+    shown,
+)
+from unrolled.tokens.counting import Kinds
 
 __all__ = ["CharTokens"]
 
@@ -41,22 +53,33 @@ class CharTokens(Tokens):
         self._codes = np.array([REPLACEMENT, *map(ord, symbols[1:])], np.uint32)
         _check_distinct(self._codes[1:], where)
         # from code point to id; one entry longer than the last known, and what lies beyond is clipped to it
-        self._table = np.zeros(int(self._codes[1:].max()) + 2, np.int64)
+        self._table = np.zeros(int(self._codes[1:].max()) + 2, id_dtype(len(symbols)))
         self._table[self._codes[1:]] = np.arange(1, len(symbols))
+        self._bytes = self._table.take(np.arange(256), mode="clip").tobytes()  # from ASCII; 1 byte an id
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> CharTokens:
         """Return the vocabulary of all kinds of character in the texts, in the order of code points."""
-        kinds: set[str] = set()
+        kinds = Kinds()
         for text in texts:
-            kinds.update(text)
-        return cls([UNKNOWN, "\n", *sorted(kinds - {"\n"})])
+            kinds.feed(text)
+        return cls.of(kinds)
+
+    @classmethod
+    def of(cls, kinds: Kinds) -> CharTokens:
+        """Return the vocabulary of gathered kinds of character."""
+        return cls([UNKNOWN, "\n", *(symbol for symbol in kinds.symbols() if symbol != "\n")])
 
     @property
     def size(self) -> int:
         return len(self._symbols)
 
     def encode(self, text: str) -> Ids:
+        return self.encode_narrow(text).astype(np.int64)
+
+    def encode_narrow(self, text: str) -> NarrowIds:
+        if len(self._bytes) == 256 and text.isascii():
+            return np.frombuffer(text.encode("ascii").translate(self._bytes), np.uint8)
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
         return self._table.take(codes, mode="clip")
 

@@ -12,12 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ConfigError, TokenError, expected
-from unrolled.tokens.base import FORMAT, UNKNOWN, VERSION, Ids, Tokens, check_ids, check_symbol, shown
+from unrolled.tokens.base import (
+    FORMAT,
+    UNKNOWN,
+    VERSION,
+    Ids,
+    Tokens,
+    check_ids,
+    check_symbol,
+    next_border,
+    shown,
+)
+from unrolled.tokens.counting import WordCounts
 
 __all__ = ["WordTokens"]
 
 SYMBOL = re.compile(r"[^ \t\n]+|\n")
 SEPARATORS = frozenset(" \t\n")
+NONE = -1  # what stands between two separators
 
 
 class WordTokens(Tokens):
@@ -48,6 +60,7 @@ class WordTokens(Tokens):
         if len(self._ids) != len(symbols):
             twice = next(word for word, count in Counter(symbols).items() if count > 1)
             raise TokenError(expected(where, "each symbol once", f"{shown(twice)} twice"))
+        self._ids[""] = NONE
 
     @classmethod
     def build(cls, texts: Iterable[str], *, max_words: int = 10_000) -> WordTokens:
@@ -55,23 +68,30 @@ class WordTokens(Tokens):
 
         `max_words` counts all ids, `<unk>` and the newline among them. Raises ConfigError below 2.
         """
-        if isinstance(max_words, bool) or not isinstance(max_words, int) or max_words < 2:
-            raise ConfigError(expected("max_words", "a whole number of at least 2", repr(max_words)))
-        counts: Counter[str] = Counter()
+        _check_most(max_words)
+        counts = WordCounts()
         for text in texts:
-            counts.update(SYMBOL.findall(text))
-        del counts[UNKNOWN], counts["\n"]
-        ranked = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls([UNKNOWN, "\n", *ranked[: max_words - 2]])
+            counts.feed(text)
+        return cls.of(counts, max_words=max_words)
+
+    @classmethod
+    def of(cls, counts: WordCounts, *, max_words: int) -> WordTokens:
+        """Return the vocabulary of counted words, which are used up. Raises ConfigError below 2."""
+        _check_most(max_words)
+        return cls([UNKNOWN, "\n", *counts.top(max_words - 2, without=[UNKNOWN])])
 
     @property
     def size(self) -> int:
         return len(self._symbols)
 
     def encode(self, text: str) -> Ids:
-        words = SYMBOL.findall(text)
+        words = text.replace("\n", " \n ").replace("\t", " ").split(" ")
         found = map(self._ids.get, words, itertools.repeat(self.unknown))
-        return np.fromiter(found, np.int64, count=len(words))
+        ids: Ids = np.fromiter(found, np.int64, count=len(words))
+        return np.compress(ids != NONE, ids)
+
+    def border(self, text: str, at: int) -> int:
+        return next_border(text, at)
 
     def decode(self, ids: npt.ArrayLike) -> str:
         words = map(self._symbols.__getitem__, check_ids(ids, self.size).tolist())
@@ -86,6 +106,11 @@ class WordTokens(Tokens):
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
+
+
+def _check_most(max_words: object) -> None:
+    if isinstance(max_words, bool) or not isinstance(max_words, int) or max_words < 2:
+        raise ConfigError(expected("max_words", "a whole number of at least 2", repr(max_words)))
 
 
 class _WordDecoder:

@@ -1,0 +1,218 @@
+"""Byte-level BPE: the ids of frequent sequences of bytes. Merged by Hugging Face's `tokenizers`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import ConfigError, MissingExtraError, TokenError, expected
+from unrolled.spec.data import LARGEST_BPE, SMALLEST_BPE
+from unrolled.tokens.assemble import assemble
+from unrolled.tokens.base import (
+    FORMAT,
+    VERSION,
+    Ids,
+    NarrowIds,
+    Tokens,
+    check_ids,
+    id_dtype,
+    next_border,
+    shown,
+)
+from unrolled.tokens.byte import Utf8Decoder, starts_of, utf8
+from unrolled.tokens.trial import try_out
+
+__all__ = ["BpeTokens"]
+
+BYTES = 256
+NEWLINE = 10
+LONGEST = 64  # bytes of a symbol
+FEWEST = 2  # times that a pair stands in the text, to be merged
+FED = 2**14  # characters; the library holds 256 pieces of what it is trained on
+MOST_KNOWN = 2**16  # pieces whose ids are kept
+
+# A text in UTF-8 is read as if each byte were a character (latin-1), and cut into pieces within which symbols
+# are merged: a newline, or letters, digits or signs with one blank before them, or blanks; 96 at most. Beyond
+# ASCII everything is a letter but three ranges of signs: U+0080-00BF, U+2000-2BFF and U+3000-303F.
+# Both engines read the pattern, so its characters stand for themselves.
+MOST = "{1,96}"
+SIGN = "\xc2[\x80-\xbf]|\xe2[\x80-\xaf][\x80-\xbf]|\xe3\x80[\x80-\xbf]"
+PIECE = re.compile(
+    f"\n| ?(?>[A-Za-z]{MOST})(?![\x80-\xff])"  # the next one alone would do, slower
+    f"| ?(?:[A-Za-z]|(?!{SIGN})[\x80-\xff]){MOST}"
+    f"| ?[0-9]{MOST}| ?(?:[^A-Za-z0-9 \t\n\x80-\xff]|{SIGN}){MOST}|[ \t]{MOST}(?![^ \t\n])|[ \t]"
+)
+
+
+class BpeTokens(Tokens):
+    """The 256 bytes, then what merging makes of them, in the order of the merges.
+
+    Nothing is unknown, and decoding what was encoded gives the text back. No symbol goes across a newline,
+    which is a symbol of its own, or across the place before a blank.
+    """
+
+    kind = "bpe"
+    boundary = NEWLINE
+    unknown = None
+
+    def __init__(
+        self, merges: Sequence[Sequence[int]], *, where: str = "merges", trusted: bool = True
+    ) -> None:
+        """Take pairs of ids in the order in which they are merged; a pair makes the next id.
+
+        Args:
+            merges: of ids below the one that it makes; a pair whose bytes an id has already makes that one.
+            where: what a message calls it.
+            trusted: if not, the library builds it in a child process first.
+        Raises:
+            TokenError: no such pairs, a symbol over 64 bytes or across a newline, more than 65,536 symbols,
+                or what the library refuses. MissingExtraError: the library is not installed.
+        """
+        self._parts = _replay(merges, where)
+        self._merges = [(left, right) for left, right in merges]
+        parts = [part.decode("latin-1") for part in self._parts]
+        named = [(parts[left], parts[right]) for left, right in self._merges]
+        _require()
+        if not trusted:
+            try_out(parts, named, where)
+        self._model = assemble(parts, named)
+        self._known: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def build(cls, texts: Iterable[str], *, size: int) -> BpeTokens:
+        """Return a vocabulary of at most `size` ids, trained on all of the texts.
+
+        It is the same for the same texts. Raises ConfigError: a size outside 258 … 65,536.
+        MissingExtraError: the library is not installed.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_BPE <= size <= LARGEST_BPE:
+            raise ConfigError(expected("size", f"{SMALLEST_BPE} to {LARGEST_BPE}", repr(size)))
+        tokenizers = _require()
+        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+        cut = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PIECE.pattern), "isolated")
+        learner.pre_tokenizer = cut
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=size,
+            min_frequency=FEWEST,
+            initial_alphabet=[chr(i) for i in range(BYTES)],
+            max_token_length=LONGEST,
+            show_progress=False,
+        )
+        learner.train_from_iterator(_fed(texts), trainer)
+        return cls(_ids_of(json.loads(learner.to_str())["model"]["merges"]))
+
+    @property
+    def size(self) -> int:
+        return len(self._parts)
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids [N] of a text; bytes of the command line that are no UTF-8 are kept as they are.
+
+        Raises TokenError: a lone surrogate.
+        """
+        return np.fromiter(self._ids(text), np.int64)
+
+    def encode_narrow(self, text: str) -> NarrowIds:
+        return np.fromiter(self._ids(text), id_dtype(self.size))
+
+    def border(self, text: str, at: int) -> int:
+        return next_border(text, at)
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        found = map(self._parts.__getitem__, check_ids(ids, self.size).tolist())
+        return b"".join(found).decode("utf-8", "replace")
+
+    def decoder(self) -> Utf8Decoder:
+        return Utf8Decoder(self._parts)
+
+    def characters_before(self, text: str, index: int) -> int:
+        """Return how many characters of `text` start before its token number `index`."""
+        offset = sum(len(self._parts[i]) for i in itertools.islice(self._ids(text), index))
+        return starts_of(utf8(text)[:offset])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": self.kind,
+            "merges": [list(pair) for pair in self._merges],
+        }
+
+    def _ids(self, text: str) -> Iterator[int]:
+        pieces = PIECE.findall(utf8(text).decode("latin-1"))
+        known = self._known
+        for piece in set(pieces).difference(known):
+            known[piece] = tuple(token.id for token in self._model.tokenize(piece))
+        if len(known) > MOST_KNOWN:  # nothing goes from a dictionary that another thread may read
+            self._known = {}
+        return itertools.chain.from_iterable(map(known.__getitem__, pieces))
+
+
+def _replay(merges: object, where: str) -> list[bytes]:
+    """Return the bytes of each id. Raises TokenError: the merges are not those of a vocabulary."""
+    if not isinstance(merges, (list, tuple)):
+        raise TokenError(expected(where, "a list", shown(merges)))
+    if len(merges) > LARGEST_BPE:
+        raise TokenError(expected(where, f"at most {LARGEST_BPE} pairs", len(merges)))
+    parts = [bytes([i]) for i in range(BYTES)]
+    made = set(parts)
+    pairs: set[tuple[int, int]] = set()
+    for index, pair in enumerate(merges):
+        name = f"{where}[{index}]"
+        left, right = _pair(pair, len(parts), name)
+        if (left, right) in pairs:
+            raise TokenError(expected(name, "each pair once", f"{shown([left, right])} twice"))
+        pairs.add((left, right))
+        joined = parts[left] + parts[right]
+        if len(joined) > LONGEST or NEWLINE in joined:
+            raise TokenError(expected(name, f"at most {LONGEST} bytes, none a newline", shown(joined)))
+        if joined not in made:
+            made.add(joined)
+            parts.append(joined)
+    if len(parts) > LARGEST_BPE:
+        raise TokenError(expected(where, f"at most {LARGEST_BPE} symbols", len(parts)))
+    return parts
+
+
+def _pair(pair: object, size: int, where: str) -> tuple[int, int]:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise TokenError(expected(where, "a pair of ids", shown(pair)))
+    for half in pair:
+        if type(half) is not int or not 0 <= half < size:
+            raise TokenError(expected(where, f"ids from 0 to {size - 1}", shown(half)))
+    return pair[0], pair[1]
+
+
+def _ids_of(named: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Return merges that are written with their symbols as pairs of ids."""
+    ids = {chr(i): i for i in range(BYTES)}
+    merges = []
+    for left, right in named:
+        merges.append((ids[left], ids[right]))
+        ids.setdefault(left + right, len(ids))
+    return merges
+
+
+def _fed(texts: Iterable[str]) -> Iterator[str]:
+    """Yield texts in small pieces, cut where no symbol goes across."""
+    for text in texts:
+        begin = 0
+        while begin < len(text):
+            end = next_border(text, begin + FED)
+            yield utf8(text[begin:end]).decode("latin-1")
+            begin = end
+
+
+def _require() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        got = "none: pip install 'unrolled[bpe]'"
+        raise MissingExtraError(expected("tokens bpe", "an installed package tokenizers", got)) from None
+    return tokenizers
