@@ -129,14 +129,18 @@ class Guarded:
     def take(self, count: int) -> bytearray:
         """Read exactly `count` bytes; CheckpointError where the file ends before."""
         data = bytearray(count)
-        view, start = memoryview(data), 0
-        while start < count:
+        self.fill(memoryview(data))
+        return data
+
+    def fill(self, view: memoryview) -> None:
+        """Read exactly as many bytes as a buffer has; CheckpointError where the file ends before."""
+        start = 0
+        while start < len(view):
             got = self._file.readinto(view[start : start + _PIECE])  # type: ignore[attr-defined]
             if not got:
                 raise refusal(self.where, f"{self.size} bytes", "fewer")
             self._digest.update(view[start : start + got])
             start += got
-        return data
 
     def finish(self, sha256: str | None) -> None:
         """Refuse a file that goes on, or whose bytes are not those of its manifest."""

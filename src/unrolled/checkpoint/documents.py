@@ -1,21 +1,42 @@
-"""Strict JSON: objects only, no duplicate keys, no NaN or infinity, the same bytes for equal contents."""
+"""Strict JSON: objects only, no duplicate keys, no NaN or infinity, the same bytes for equal contents.
+
+What a text would take in memory is estimated before it is parsed: `[[],[],…]` grows thirtyfold.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
+from unrolled.checkpoint.layout import CONFIG, PARSED_BYTES
 from unrolled.checkpoint.refusal import quoted, refusal
 
-__all__ = ["encode", "parse"]
+__all__ = ["encode", "parse", "parsed_bytes"]
+
+DEPTH = 32  # objects and lists within one another
+DIGITS = 64  # characters of a number: a float has up to 24, the state of a 128-bit generator 39
+
+# Bytes that an item of a parsed document takes at most, in CPython on 64 bits, allocations rounded up.
+LIST = 96  # with its first pointers
+OBJECT = 320  # a dictionary, and the list of pairs that it is made from
+PAIR = 320  # a tuple, its place in the list and in two dictionaries, one of them just grown
+VALUE = 20  # a pointer in a list that grows
+STRING, WIDER = 64, 32  # a string without its characters; more where one of them is not ASCII
+NUMBER = 32
+_ESCAPE = re.compile(rb"(?<!\\)\\u[0-9a-fA-F]{4}")  # six bytes that become one character, or half of one
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 
 
 def encode(document: object, where: str, *, indent: int | None = None) -> bytes:
     """Write a JSON object as ASCII bytes with sorted keys and a final newline.
 
+    Args:
+        where: the file's name, which says how much it may hold (`layout.PARSED_BYTES`).
     Raises:
-        CheckpointError: it is no dictionary, or holds what JSON cannot (NaN, infinity, bytes, …).
+        CheckpointError: it is no dictionary, holds what JSON cannot (NaN, infinity, bytes, …), or more than
+            `parse` would take.
     """
     if not isinstance(document, dict):
         raise refusal(where, "a JSON object", type(document).__name__)
@@ -24,29 +45,90 @@ def encode(document: object, where: str, *, indent: int | None = None) -> bytes:
         text = json.dumps(document, sort_keys=True, allow_nan=False, indent=indent, separators=separators)
     except (TypeError, ValueError, RecursionError) as error:
         raise refusal(where, "values that JSON can hold", error) from error
-    return text.encode("ascii") + b"\n"
+    raw = text.encode("ascii") + b"\n"
+    _check_cost(raw, where, PARSED_BYTES.get(where, PARSED_BYTES[CONFIG]))
+    return raw
 
 
-def parse(raw: bytes | bytearray, where: object) -> dict[str, Any]:
+def parse(
+    raw: bytes | bytearray, where: object, *, most: int = PARSED_BYTES[CONFIG], ascii_only: bool = True
+) -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        raw: the file. where: what a message calls it.
+        most: bytes that it may take once parsed, by `parsed_bytes`.
+        ascii_only: refuse other characters, which `encode` escapes.
     Raises:
-        CheckpointError: not UTF-8, not JSON, no object, nested too deeply, or not what `encode` may write.
+        CheckpointError: not ASCII (or UTF-8), not JSON, no object, nested too deeply, with a number of
+            absurd length, too much of anything, or not what `encode` may write.
     """
+    _check_cost(raw, where, most)
     try:
         document = json.loads(
-            raw.decode("utf-8"),
+            raw.decode("ascii" if ascii_only else "utf-8"),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_whole,
         )
     except RecursionError as error:
         raise refusal(where, "a JSON object", "one that is nested too deeply") from error
-    except ValueError as error:  # not UTF-8, not JSON, a duplicate key, an absurd number
+    except ValueError as error:  # not text, not JSON, a duplicate key, an absurd number
         raise refusal(where, "a JSON object", error) from error
     if not isinstance(document, dict):
         raise refusal(where, "a JSON object", type(document).__name__)
+    _check_depth(document, where)
     return document
+
+
+def parsed_bytes(raw: bytes | bytearray) -> int:
+    """Return at least as many bytes as `parse` takes for a text, by counting what could start an item.
+
+    Cheap, and too large where strings hold commas, colons, brackets and the like.
+    """
+    commas, colons = raw.count(b","), raw.count(b":")
+    lists, objects = raw.count(b"["), raw.count(b"{")
+    strings = (raw.count(b'"') + 1) // 2
+    values = commas + lists + objects + 1
+    items = LIST * lists + OBJECT * objects + PAIR * colons + VALUE * values + STRING * strings
+    items += WIDER * min(strings, raw.count(b"\\u") if raw.isascii() else strings)
+    items += NUMBER * max(0, values + colons - strings)
+    return items + _text_bytes(raw)
+
+
+def _text_bytes(raw: bytes | bytearray) -> int:
+    """Return at least the bytes of a decoded text and of the characters of all its strings.
+
+    Python stores a text at one, two or four bytes a character, as its widest one needs; a string with
+    escapes is built in a buffer that grows.
+    """
+    if not raw.isascii():
+        return len(raw) * (4 + 4)
+    if b"\\u" not in raw:
+        return len(raw) + len(raw) * 3 // 2
+    characters = len(raw) - 5 * sum(1 for _ in _ESCAPE.finditer(raw))
+    return len(raw) + characters * (4 if _SURROGATE.search(raw) else 2) * 3 // 2
+
+
+def _check_cost(raw: bytes | bytearray, where: object, most: int) -> None:
+    cost = parsed_bytes(raw)
+    if cost > most:
+        raise refusal(where, f"a document of at most {most} bytes once parsed", f"one of up to {cost}")
+
+
+def _check_depth(document: object, where: object) -> None:
+    level: list[Any] = [document]
+    for _ in range(DEPTH):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise refusal(where, f"a JSON object of at most {DEPTH} levels", "one that is nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,7 +144,15 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text}, which is no JSON")
 
 
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
 def _finite(text: str) -> float:
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("a number beyond the range of a double")

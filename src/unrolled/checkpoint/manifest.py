@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from unrolled.checkpoint.documents import encode, parse
-from unrolled.checkpoint.layout import DOCUMENT_BYTES, FILES, FORMAT, FORMAT_VERSION, MANIFEST
+from unrolled.checkpoint.layout import (
+    DOCUMENT_BYTES,
+    FILES,
+    FORMAT,
+    FORMAT_VERSION,
+    LAST_STEP,
+    MANIFEST,
+    PARSED_BYTES,
+)
 from unrolled.checkpoint.refusal import refusal
 
 __all__ = ["Entry", "Manifest"]
@@ -47,7 +55,7 @@ class Manifest:
     @classmethod
     def from_bytes(cls, raw: bytes | bytearray, where: object) -> Manifest:
         """Read a manifest; anything but the very bytes that `to_bytes` gives is refused."""
-        fields = parse(raw, where)
+        fields = parse(raw, where, most=PARSED_BYTES[MANIFEST])
         if fields.get("format") != FORMAT:
             raise refusal(where, f'"format": "{FORMAT}"', fields.get("format"))
         version = fields.get("version")
@@ -57,7 +65,7 @@ class Manifest:
         kind, step = fields.get("kind"), fields.get("step")
         if kind not in ("step", "model"):
             raise refusal(where, 'kind "step" or "model"', kind)
-        if not (step is None and kind == "model") and not (type(step) is int and step >= 0):
+        if not (step is None and kind == "model") and not (type(step) is int and 0 <= step <= LAST_STEP):
             raise refusal(where, "a step", step)
         manifest = cls(kind, step, _entries(fields.get("files"), FILES[kind], where))
         if manifest.to_bytes() != raw:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,15 @@ from unrolled.checkpoint.layout import (
     MANIFEST,
     MODEL,
     OPTIMIZER,
+    PARSED_BYTES,
     PROGRESS,
     TOKENS,
     step_of,
 )
 from unrolled.checkpoint.manifest import Entry, Manifest
-from unrolled.checkpoint.refusal import quoted, refusal
+from unrolled.checkpoint.refusal import printable, quoted, refusal
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
-from unrolled.errors import RunError, expected
+from unrolled.errors import RunError, UnrolledError, expected
 
 __all__ = ["locate", "pointed", "read"]
 
@@ -42,22 +45,39 @@ def locate(path: str | Path, *, prefer: Sequence[str] = ("model", "BEST", "LATES
         path: a run, or a directory with a manifest.
         prefer: what to take from a run, first to last; a resume asks for ("LATEST",).
     Raises:
-        RunError: nothing is there. CheckpointError: BEST or LATEST is damaged or names nothing.
+        RunError: nothing is there, or nothing that may be read. CheckpointError: BEST or LATEST is damaged
+            or names nothing, or what it names is a link.
     """
     path = Path(path)
-    if not path.is_dir():
-        got = "a file" if path.exists() else "nothing there"
-        raise RunError(expected(str(path), "a run, checkpoint or model directory", got))
-    if step_of(path.name) is not None or any(os.path.lexists(path / name) for name in (MANIFEST, MODEL)):
+    try:
+        found = _locate(path, prefer)
+    except (OSError, ValueError) as error:  # no permission, a loop of links, a name with a NUL, …
+        if isinstance(error, UnrolledError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise _nothing(path, "a directory that can be read", reason) from error
+    if found is None:
+        raise _nothing(path, "a run with " + ", else ".join(prefer), "none of them")
+    return found
+
+
+def _locate(path: Path, prefer: Sequence[str]) -> Path | None:
+    try:
+        is_run = stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _nothing(path, "a run, checkpoint or model directory", "nothing there") from error
+    if not is_run:
+        raise _nothing(path, "a run, checkpoint or model directory", "a file")
+    if step_of(path.name) is not None or any(_there(path / name) for name in (MANIFEST, MODEL)):
         return path
     for name in prefer:
         found = path / name if name == "model" else pointed(path, name)
-        if found is None or not os.path.lexists(found):
+        if found is None or not _there(found):
             continue
         if not is_directory(found):
             raise refusal(found, "a directory", "a file or a link")
         return found
-    raise RunError(expected(str(path), "a run with " + ", else ".join(prefer), "none of them"))
+    return None
 
 
 def pointed(run: Path, name: str) -> Path | None:
@@ -73,68 +93,108 @@ def pointed(run: Path, name: str) -> Path | None:
     if not line.endswith("\n") or step_of(line[:-1]) is None:
         raise refusal(pointer, "the name of a checkpoint, such as step-00001200", quoted(line))
     directory = run / "checkpoints" / line[:-1]
-    if not is_directory(directory):
-        raise refusal(pointer, f"{line[:-1]} in checkpoints", "nothing of that name")
+    if not (is_directory(directory.parent) and is_directory(directory)):
+        raise refusal(pointer, f"{line[:-1]} in checkpoints", "nothing of that name, or a link")
     return directory
 
 
-def read(path: str | Path) -> Contents:
+def read(path: str | Path, *, links_within: str | Path | None = None) -> Contents:
     """Read one step or model directory (see `locate`), verifying every file of it.
 
-    Sizes are compared with the manifest and with what the config implies before memory is taken for them.
+    Sizes are compared with the manifest and with what the config implies before memory is taken for them:
+    at most the size of the files and 64 MiB. A model directory may hold other names too, which are passed
+    over; a step directory may not.
 
+    Args:
+        path: the directory.
+        links_within: a directory into which the files may be links, as in the cache of a Hub; default: no
+            file may be a link.
     Returns:
         Contents, with `path`, and `step` where known; optimizer and progress are None for a model.
-        Tensor data are bytearrays of their own.
+        Tensor data are writable buffers of their own, which nothing else refers to.
     Raises:
-        CheckpointError: a file is missing, foreign, torn, altered, a link, of a newer format, or unfit.
+        CheckpointError: a file is missing, foreign, torn, altered, a link, of a newer format, or unfit, or
+            larger than this machine's memory.
     """
     path = Path(path)
     try:
-        return _read(path)
+        return _read(Place(path, None if links_within is None else Path(links_within).resolve()))
     except OSError as error:
         raise refusal(path, "readable files", error.strerror or error) from error
+    except MemoryError as error:
+        raise refusal(path, "files that fit into memory", "no more memory") from error
 
 
-def _read(path: Path) -> Contents:
-    manifest = _manifest(path)
+@dataclass(frozen=True)
+class Place:
+    """A directory, and where its files may really lie."""
+
+    path: Path
+    links_within: Path | None
+
+    def file(self, name: str) -> Path:
+        """Return the path to open for a file: itself, or what its link leads to where links are allowed."""
+        path = self.path / name
+        if self.links_within is None or not path.is_symlink():
+            return path
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self.links_within):
+            raise refusal(path, f"a link into {self.links_within}", real)
+        return real
+
+
+def _read(place: Place) -> Contents:
+    path, manifest = place.path, _manifest(place)
     files = manifest.files
-    config = _document(path / CONFIG, files[CONFIG])
+    config = _document(place, CONFIG, files[CONFIG])
     architecture = model_config(config, path / CONFIG)
     declared = declared_model(architecture)
     _check_size(path / MODEL, files[MODEL], declared)
-    model = _tensors(path / MODEL, files[MODEL], declared, complete=True)
-    tokens = _document(path / TOKENS, files[TOKENS])
+    _check_memory(path, manifest)
+    model = _tensors(place, MODEL, files[MODEL], declared, complete=True)
     if manifest.kind == "model":
+        tokens = _document(place, TOKENS, files[TOKENS])
         return Contents(config, model, tokens, path=path, step=manifest.step)
-    progress = _document(path / PROGRESS, files[PROGRESS])
-    check_step(progress, manifest.step, path / PROGRESS)
-    optimizer = _tensors(path / OPTIMIZER, files[OPTIMIZER], declared_optimizer(architecture), complete=False)
+    may_hold = declared_optimizer(architecture)
+    optimizer = _tensors(place, OPTIMIZER, files[OPTIMIZER], may_hold, complete=False)
     check_state(optimizer, architecture, path / OPTIMIZER)
+    progress = _document(place, PROGRESS, files[PROGRESS])
+    check_step(progress, manifest.step, path / PROGRESS)
+    tokens = _document(place, TOKENS, files[TOKENS])  # last: the largest, when the headers are gone
     return Contents(config, model, tokens, optimizer, progress, path, manifest.step)
 
 
-def _manifest(path: Path) -> Manifest:
+def _manifest(place: Place) -> Manifest:
+    path = place.path
     if not path.is_dir():
         raise refusal(path, "a directory", "nothing there")
-    with opened(path / MANIFEST, limit=DOCUMENT_BYTES[MANIFEST]) as source:
+    with opened(place.file(MANIFEST), limit=DOCUMENT_BYTES[MANIFEST]) as source:
         manifest = Manifest.from_bytes(source.take(source.size), path / MANIFEST)
-    found, wanted = set(os.listdir(path)), {*manifest.files, MANIFEST}
-    if found != wanted:
-        odd = sorted(found - wanted)
-        got = f"{quoted(odd[0])} beside them" if odd else f"no {min(wanted - found)}"
-        raise refusal(path, "the files of its manifest", got)
+    if manifest.kind == "step":
+        _check_names(path, {*manifest.files, MANIFEST})
     named = step_of(path.name)
     if named is not None and (manifest.kind, manifest.step) != ("step", named):
         raise refusal(path / MANIFEST, f"step {named}, as the directory says", manifest.step)
     return manifest
 
 
-def _document(path: Path, entry: Entry) -> dict[str, Any]:
-    with opened(path, size=entry.size) as source:
+def _check_names(path: Path, wanted: set[str]) -> None:
+    """Refuse a name that does not belong, at the first one, and a name that is missing."""
+    missing = set(wanted)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name not in wanted:
+                raise refusal(path, "the files of its manifest", f"{quoted(entry.name)} beside them")
+            missing.discard(entry.name)
+    if missing:
+        raise refusal(path, "the files of its manifest", f"no {min(missing)}")
+
+
+def _document(place: Place, name: str, entry: Entry) -> dict[str, Any]:
+    with opened(place.file(name), size=entry.size) as source:
         raw = source.take(source.size)
         source.finish(entry.sha256)
-    return parse(raw, path)
+    return parse(raw, place.path / name, most=PARSED_BYTES[name])
 
 
 def _check_size(path: Path, entry: Entry, declared: Declared) -> None:
@@ -144,8 +204,38 @@ def _check_size(path: Path, entry: Entry, declared: Declared) -> None:
         raise refusal(path, f"at least {least} bytes and little more, as config.json implies", entry.size)
 
 
-def _tensors(path: Path, entry: Entry, declared: Declared, *, complete: bool) -> dict[str, Tensor]:
-    with opened(path, size=entry.size) as source:
+def _check_memory(path: Path, manifest: Manifest) -> None:
+    """Refuse what cannot be held: a file with holes may claim to be larger than any disk."""
+    need = sum(entry.size for entry in manifest.files.values())
+    have = _physical_memory()
+    if have is not None and need > have:
+        raise refusal(path, f"files of at most {have} bytes together, this machine's memory", need)
+
+
+def _physical_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX machine
+        return None
+
+
+def _tensors(
+    place: Place, name: str, entry: Entry, declared: Declared, *, complete: bool
+) -> dict[str, Tensor]:
+    with opened(place.file(name), size=entry.size) as source:
         found = read_tensors(source, declared, complete=complete)
         source.finish(entry.sha256)
     return found
+
+
+def _there(path: Path) -> bool:
+    """Whether something has this name; unlike os.path.lexists, it does not take "may not look" for no."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _nothing(path: Path, want: str, got: object) -> RunError:
+    return RunError(printable(expected(str(path), want, got)))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from unrolled.errors import CheckpointError, expected
 
-__all__ = ["quoted", "refusal"]
+__all__ = ["printable", "quoted", "refusal"]
 
 LONGEST = 160  # characters of what came; the rest of a hostile text helps nobody
 
 
 def refusal(where: object, want: object, got: object) -> CheckpointError:
     """Return a CheckpointError `where: expected want, got got` on one line."""
-    return CheckpointError(_one_line(expected(str(where), want, shortened(str(got)))))
+    return CheckpointError(printable(expected(str(where), want, shortened(str(got)))))
 
 
 def quoted(text: str) -> str:
@@ -24,5 +24,6 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _one_line(text: str) -> str:
+def printable(text: str) -> str:
+    """Return a text on one line, with what cannot be printed escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

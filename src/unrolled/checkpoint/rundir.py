@@ -16,8 +16,9 @@ __all__ = ["DATA_FILES", "RUN_FILES", "clear", "taken"]
 # Everything that a run writes, by name: `clear` removes this and nothing else.
 POINTERS = ("LATEST", "BEST")
 RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", "loss.png", "gates.png", CONFIG)
-DATA_FILES = ("train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
-DIRECTORIES = ("model", "checkpoints", "data")
+DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
+DIRECTORIES = ("model", "checkpoints", "data", "tensorboard")
+EVENTS = "events.out.tfevents."  # how TensorBoard's files begin, those of RUN/tensorboard
 
 
 def taken(run: str | Path) -> bool:
@@ -48,6 +49,8 @@ def clear(run: str | Path) -> None:
         for name, files in (("checkpoints", ()), ("model", ALL_FILES), ("data", DATA_FILES)):
             if is_directory(run / name):
                 remove_directory(run / name, files)
+        if is_directory(run / "tensorboard"):
+            remove_directory(run / "tensorboard", os.listdir(run / "tensorboard"))
         for name in RUN_FILES:  # config.json last: while it stays, the directory shows whose it is
             _remove(run / name)
         sync_directory(run)
@@ -70,6 +73,8 @@ def _check_directories(run: Path) -> None:
             raise _foreign(run / name, "a directory written by a run", "a link or a file")
     if is_directory(run / "model") and not ours(run / "model"):
         raise _foreign(run / "model", "a directory written by a run", "one that holds other files")
+    if not all(path.name.startswith(EVENTS) for path in listed(run / "tensorboard")):
+        raise _foreign(run / "tensorboard", "a directory written by a run", "one that holds other files")
     data = {path.name for path in listed(run / "data")}
     if data - set(DATA_FILES):
         raise _foreign(run / "data", "a directory written by a run", "one that holds other files")

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from unrolled.checkpoint import disk
 from unrolled.checkpoint.contents import Contents, check_contents, check_step
 from unrolled.checkpoint.disk import (
     is_directory,
     make_directory,
     remove_directory,
-    replace_text,
     sync_directory,
     temporary,
     write_file,
@@ -40,7 +40,18 @@ from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Buffer, tensor_chunks
 from unrolled.errors import ConfigError, RunError, expected
 
-__all__ = ["ALL_FILES", "listed", "mark", "ours", "prune", "remove_leftovers", "write_model", "write_step"]
+__all__ = [
+    "ALL_FILES",
+    "listed",
+    "mark",
+    "ours",
+    "prune",
+    "remove_leftovers",
+    "replace_text",
+    "rewind",
+    "write_model",
+    "write_step",
+]
 
 ALL_FILES = (*FILES["step"], MANIFEST)
 
@@ -123,14 +134,13 @@ def mark(run: str | Path, name: Literal["LATEST", "BEST"], step: int) -> None:
     if not is_directory(directory):
         raise RunError(expected(str(directory), "a checkpoint", "nothing there"))
     with writing(Path(run) / name):
-        replace_text(Path(run) / name, f"{directory.name}\n")
+        disk.replace_text(Path(run) / name, f"{directory.name}\n")
 
 
 def prune(run: str | Path, keep: int) -> list[Path]:
     """Remove all but the newest `keep` steps and those that LATEST and BEST name, and what crashes left.
 
-    Directories that hold anything foreign stay. A step leaves under another name before its files go,
-    so that no half of one can be taken for a checkpoint.
+    Directories that hold anything foreign stay.
 
     Args:
         run: the run directory; no other process may be writing there.
@@ -150,10 +160,50 @@ def prune(run: str | Path, keep: int) -> list[Path]:
     with writing(run / "checkpoints"):
         remove_leftovers(run)
         for path in doomed:
-            aside = path.with_name(temporary(path.name, REMOVING))
-            os.rename(path, aside)
-            remove_directory(aside, ALL_FILES)
+            _remove_step(path)
     return doomed
+
+
+def _remove_step(path: Path) -> None:
+    """Take a step's name away before its files, so that no half of one can be taken for a checkpoint."""
+    aside = path.with_name(temporary(path.name, REMOVING))
+    os.rename(path, aside)
+    remove_directory(aside, ALL_FILES)
+
+
+def rewind(run: str | Path, step: int) -> list[Path]:
+    """Remove the steps after `step`, which a run that was killed wrote and never marked, and other leftovers.
+
+    Args:
+        run: the run directory; no other process may be writing there.
+        step: where the run goes on; LATEST and BEST name it or one before it.
+    Returns:
+        The step directories that were removed.
+    Raises:
+        CheckpointError: LATEST or BEST is damaged; nothing is removed then.
+        RunError: LATEST or BEST names a later step, or a removal failed.
+    """
+    run = Path(run)
+    later = [path for path in listed(run / "checkpoints") if (step_of(path.name) or 0) > step]
+    for name in ("LATEST", "BEST"):
+        if pointed(run, name) in later:
+            raise RunError(expected(str(run / name), f"step {step} or one before it", "a later one"))
+    doomed = [path for path in later if ours(path)]
+    with writing(run / "checkpoints"):
+        remove_leftovers(run)
+        for path in doomed:
+            _remove_step(path)
+    return doomed
+
+
+def replace_text(path: str | Path, text: str) -> None:
+    """Write a small text file, in the place of the one that is there: a reader sees the old text or the new.
+
+    Raises:
+        RunError: the disk is full, read-only or otherwise unwritable.
+    """
+    with writing(Path(path)):
+        disk.replace_text(Path(path), text)
 
 
 def remove_leftovers(run: Path) -> None:

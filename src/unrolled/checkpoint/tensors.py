@@ -6,6 +6,7 @@ tensor goes to disk without a copy, and a reader checks every size against the c
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ DTYPES = {
 RANK = {name: rank for rank, name in enumerate(DTYPES)}
 NAMES = {code: name for name, (code, _) in DTYPES.items()}
 FIELDS = {"dtype", "shape", "data_offsets"}
+ALIGNMENT = 64  # bytes; torch's own
 
 Buffer = bytes | bytearray | memoryview
 
@@ -52,7 +54,7 @@ class Tensor(NamedTuple):
 
     dtype: str  # a key of DTYPES: "float32", "bfloat16", "int64", …
     shape: tuple[int, ...]
-    data: Buffer  # bytes, bytearray, or a contiguous memoryview; a bytearray when read from a file
+    data: Buffer  # bytes, bytearray, or a contiguous memoryview; of a file a writable one of its own memory
 
 
 class Form(NamedTuple):
@@ -82,6 +84,7 @@ class Source(Protocol):
     size: int  # bytes in all
 
     def take(self, count: int) -> bytearray: ...
+    def fill(self, view: memoryview) -> None: ...
 
 
 def nbytes(dtype: str, shape: Sequence[int]) -> int:
@@ -92,6 +95,11 @@ def nbytes(dtype: str, shape: Sequence[int]) -> int:
 def header_limit(count: int) -> int:
     """Return the longest header, in bytes, that `count` tensors of a network or its optimizer need."""
     return 4096 + 256 * count
+
+
+def header_parsed(count: int) -> int:
+    """Return what such a header may take in memory once parsed, by `documents.parsed_bytes`."""
+    return 2**16 + 3072 * count
 
 
 def tensor_chunks(tensors: Mapping[str, Tensor], where: str) -> Iterator[Buffer]:
@@ -130,7 +138,8 @@ def read_tensors(source: Source, declared: Declared, *, complete: bool) -> dict[
     limit = min(header_limit(len(declared)), source.size - 8)
     if length > limit:
         raise refusal(source.where, f"a header of at most {limit} bytes", f"one that declares {length}")
-    header = parse(source.take(length), f"{source.where} header")
+    most = header_parsed(len(declared))
+    header = parse(source.take(length), f"{source.where} header", most=most, ascii_only=False)
     spans = {name: _span(name, entry, declared, source.where) for name, entry in header.items()}
     if complete and len(spans) < len(declared):
         missing = next(name for name in declared if name not in spans)
@@ -149,7 +158,16 @@ class _Span(NamedTuple):
 
 
 def _take(source: Source, span: _Span) -> Tensor:
-    return Tensor(span.dtype, span.shape, source.take(span.stop - span.start))
+    data = _aligned(span.stop - span.start)
+    source.fill(data)
+    return Tensor(span.dtype, span.shape, data)
+
+
+def _aligned(count: int) -> memoryview:
+    """Return a buffer that starts where vector instructions like it: a network can use it as it is."""
+    data = bytearray(count + ALIGNMENT - 1)
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(data)) % ALIGNMENT
+    return memoryview(data)[start : start + count]
 
 
 def _view(name: str, tensor: Tensor, where: str) -> memoryview:

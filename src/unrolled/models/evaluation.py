@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,12 +72,39 @@ class Evaluation:
             named["cold"] = self.cold.to_dict()
         return named
 
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Evaluation:
+        """Return the evaluation that `to_dict` described, its sums from the rates; other keys are ignored.
+
+        Raises:
+            DataError: a key is missing or of another type.
+        """
+        try:
+            tokens, characters = int(stored["tokens"]), int(stored["characters"])
+            cold = stored.get("cold")
+            return cls(
+                shape=str(stored["shape"]),
+                carried=_score(stored["nats_per_token"], tokens, characters),
+                cold=None if cold is None else _score(cold["nats_per_token"], tokens, characters),
+                cold_steps=stored["cold_steps"],
+                tokens=tokens,
+                characters=characters,
+                unknown=int(stored["unknown"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
+
     def __str__(self) -> str:
         lines = [f"{self.tokens:,} tokens, {self.characters:,} characters, {self.unknown:,} unknown"]
         lines.append(_row("each line" if self.shape == "lines" else "carried", self.carried))
         if self.cold is not None:
             lines.append(_row(f"cold:{self.cold_steps}", self.cold))
         return "\n".join(lines)
+
+
+def _score(nats_per_token: float | None, tokens: int, characters: int) -> Score:
+    rate = math.nan if nats_per_token is None else float(nats_per_token)
+    return Score(rate * tokens, tokens, characters)
 
 
 def evaluate_split(

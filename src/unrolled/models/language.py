@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from unrolled import nn as recurrent
 from unrolled.data import Batch
@@ -16,10 +19,12 @@ from unrolled.models.dropout import Dropout
 from unrolled.models.init import init_linear, init_recurrent
 from unrolled.models.protocol import State
 from unrolled.spec import CELLS, ModelConfig
+from unrolled.tokens import Tokens
 
 __all__ = ["LanguageModel"]
 
 LOGITS = 2**24  # held at once while evaluating: 64 MiB
+FILLING = {"normal_", "uniform_", "kaiming_uniform_", "zeros_", "zero_", "fill_"}  # of torch's own layers
 LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
 
 
@@ -31,11 +36,24 @@ class LanguageModel(nn.Module):
         seed: of the starting weights (see `unrolled.models.init` for their sources); None leaves torch's,
             for weights that are about to be loaded.
         backend: of the recurrent stack; see `unrolled.explain`.
+        tokens: the vocabulary that its symbols belong to, where known; kept as `model.tokens`, outside of the
+            state_dict, and saved with the model.
     """
 
-    def __init__(self, config: ModelConfig, *, seed: int | None = 0, backend: str = "auto") -> None:
+    tokens: Tokens | None  # `load` and `from_pretrained` leave it here
+    data_config: Mapping[str, Any] | None  # how the text was cut: config.json's section "data"
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        seed: int | None = 0,
+        backend: str = "auto",
+        tokens: Tokens | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.tokens, self.data_config = tokens, None
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.recurrent = _stack(config, backend)
         self.dropout = Dropout(config.dropout)
@@ -50,6 +68,98 @@ class LanguageModel(nn.Module):
         init_recurrent(self.recurrent, chrono_steps=self.config.chrono_steps, generator=generator)
         init_linear(self.readout.weight, generator=generator)
         nn.init.zeros_(self.readout.bias)
+
+    @classmethod
+    def around(
+        cls, config: ModelConfig, weights: Mapping[str, Tensor], *, backend: str = "auto"
+    ) -> LanguageModel:
+        """Build a network that uses these very tensors as its parameters; nothing is copied or drawn.
+
+        Args:
+            weights: by name, as `spec.tensors` lists them.
+        """
+        with torch.device("meta"), _Unfilled():
+            model = cls(config, seed=None, backend=backend)
+        model.load_state_dict(weights, strict=not config.tie_weights, assign=True)
+        if config.tie_weights:
+            model.readout.weight = model.embedding.weight
+        return model
+
+    def save_pretrained(self, directory: str | os.PathLike[str], *, tokens: Tokens | None = None) -> Path:
+        """Write the model and its vocabulary into a directory, for `from_pretrained` and `unrolled.load`.
+
+        Four files (config.json, model.safetensors, tokens.json, manifest.json) replace those of an earlier
+        save; other files stay. A README.md is written where there is none.
+
+        Args:
+            directory: made where it is missing.
+            tokens: the vocabulary; default the model's own.
+        Returns:
+            The directory.
+        Raises:
+            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32.
+            RunError: the directory is a run or holds another program's model, or cannot be written.
+        """
+        from unrolled.models import hub
+
+        return hub.save(self, Path(directory), tokens=tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_directory: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        backend: str = "auto",
+    ) -> LanguageModel:
+        """Load a model from a directory, or from the Hugging Face Hub, verifying every file.
+
+        Args:
+            name_or_directory: what `unrolled.load` takes, or a Hub name "user/model".
+            revision, cache_dir, token, local_files_only: for the Hub, as huggingface_hub takes them: a
+                branch, tag or commit; where downloads are kept; who asks; whether only the cache is used.
+            backend: of the recurrent layers; see `unrolled.explain`.
+        Returns:
+            The model in evaluation mode, its vocabulary in `model.tokens`.
+        Raises:
+            RunError: there is nothing of that name. CheckpointError, TokenError: a file is torn, altered or
+                does not fit. MissingExtraError: a Hub name, and the extra `hub` is not installed.
+        """
+        from unrolled.models import hub
+
+        asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
+        return hub.load(name_or_directory, backend=backend, local_files_only=local_files_only, **asked)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        tokens: Tokens | None = None,
+        commit_message: str = "Upload a model of unrolled",
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Save the model into a repository of the Hugging Face Hub, made where it is missing.
+
+        Args:
+            repo_id: "user/model".
+            tokens: the vocabulary; default the model's own.
+            commit_message, private, revision, token, create_pr: as huggingface_hub takes them.
+        Returns:
+            The commit's address.
+        Raises:
+            ConfigError, CheckpointError: as `save_pretrained`. RunError: the Hub refused, or could not be
+                reached. MissingExtraError: the extra `hub` is not installed.
+        """
+        from unrolled.models import hub
+
+        asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
+        return hub.push(self, repo_id, tokens=tokens, private=private, token=token, **asked)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the zero state of `batch_size` rows: [L, B, H], or a pair of them for an LSTM."""
@@ -127,6 +237,15 @@ class LanguageModel(nn.Module):
         """Return every gate and state over one sequence `ids` [T]: a named tuple a layer, [T, 1, H] each."""
         layers = self.recurrent.trajectories(self.embedding(ids.unsqueeze(1)), backend="auto")[2]
         return cast(list[Any], layers)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Inside, torch.nn.init does nothing: on the meta device it would load torch's compiler, for a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in FILLING:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _stack(config: ModelConfig, backend: str) -> Any:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from unrolled import checkpoint, tokens
-from unrolled.errors import CheckpointError
+from unrolled.errors import CheckpointError, expected
 from unrolled.models.language import LanguageModel
 from unrolled.spec import ModelConfig, from_json, tensors
 
-__all__ = ["Loaded", "from_stored", "load", "model_tensors", "to_stored"]
+__all__ = ["Loaded", "assemble", "from_stored", "load", "model_tensors", "to_stored"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16,
           "float16": torch.float16, "int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8,
@@ -36,26 +36,40 @@ class Loaded:
 def load(path: str | Path, *, backend: str = "auto") -> Loaded:
     """Load a trained network from a run, a checkpoint or a model directory, verifying every file.
 
+    Whatever the files hold, nothing of them is executed, and the memory taken is at most their size + 64 MiB.
+
     Args:
-        path: a run (its `model/` is taken, else BEST, else LATEST), or one such directory.
+        path: a run (its `model/` is taken, else BEST, else LATEST), or one such directory, or what
+            `LanguageModel.save_pretrained` wrote.
         backend: of the recurrent layers; see `unrolled.explain`.
     Returns:
         The model in evaluation mode, its tokens and its config.
     Raises:
-        RunError: there is nothing to load. CheckpointError: a file is torn, altered or does not fit.
+        RunError: there is nothing to load. CheckpointError: a file is torn, altered or does not fit, or a
+            weight is not finite. TokenError: the tokens are no vocabulary.
     """
-    where = checkpoint.locate(Path(path))
-    contents = checkpoint.read(where)
+    return assemble(checkpoint.read(checkpoint.locate(Path(path))), backend=backend)
+
+
+def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:
+    """Build the network that was read, around the very memory that its weights were read into.
+
+    Raises:
+        CheckpointError, TokenError: as `load`.
+    """
     config = from_json(ModelConfig, contents.config["model"], where="config.json model")
-    with torch.random.fork_rng(devices=[]):  # torch's own start, soon overwritten, must not draw from it
-        model = LanguageModel(config, seed=None, backend=backend)
-    stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
-    model.load_state_dict(stored, strict=not config.tie_weights)
-    model.eval()
-    vocabulary = tokens.from_json(contents.tokens)
+    vocabulary = tokens.from_json(contents.tokens, where="tokens.json")
     if vocabulary.size != config.vocab_size:
-        raise CheckpointError(f"tokens.json: expected {config.vocab_size} symbols, got {vocabulary.size}")
-    return Loaded(model, vocabulary, contents.config, where, contents.step)
+        raise CheckpointError(expected("tokens.json", f"{config.vocab_size} symbols", vocabulary.size))
+    stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
+    for name, tensor in stored.items():
+        if not _finite(tensor):
+            raise CheckpointError(expected(f"model.safetensors {name}", "finite weights", "NaN or infinity"))
+    model = LanguageModel.around(config, stored, backend=backend)
+    model.tokens, model.data_config = vocabulary, contents.config.get("data")
+    model.eval()
+    assert contents.path is not None  # by `checkpoint.read`
+    return Loaded(model, vocabulary, contents.config, contents.path, contents.step)
 
 
 def model_tensors(model: LanguageModel) -> dict[str, checkpoint.Tensor]:
@@ -73,8 +87,14 @@ def to_stored(tensor: Tensor) -> checkpoint.Tensor:
 
 
 def from_stored(stored: checkpoint.Tensor) -> Tensor:
-    """Return (dtype name, shape, bytes) as a torch tensor; it shares the memory of a bytearray."""
+    """Return (dtype name, shape, bytes) as a torch tensor; it shares memory that can be written."""
     if len(stored.data) == 0:
         return torch.empty(stored.shape, dtype=DTYPES[stored.dtype])
-    data = stored.data if isinstance(stored.data, bytearray) else bytearray(stored.data)
+    view = memoryview(stored.data)
+    data = bytearray(view) if view.readonly else view
     return torch.frombuffer(data, dtype=DTYPES[stored.dtype]).reshape(stored.shape)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite; takes no memory for an answer a element."""
+    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())

@@ -1,0 +1,102 @@
+"""Put a model into a directory of any name, beside what others keep there: a Hub repository, say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from unrolled.checkpoint.contents import Contents
+from unrolled.checkpoint.disk import (
+    is_file,
+    make_directory,
+    opened,
+    remove_directory,
+    sync_directory,
+    temporary,
+    writing,
+)
+from unrolled.checkpoint.documents import parse
+from unrolled.checkpoint.layout import DOCUMENT_BYTES, FORMAT, MANIFEST, MODEL_FILES, PARSED_BYTES, step_of
+from unrolled.checkpoint.refusal import printable
+from unrolled.checkpoint.saving import write_model
+from unrolled.errors import CheckpointError, RunError, expected
+
+__all__ = ["write_into"]
+
+OF_A_RUN = ("checkpoints", "LATEST", "BEST")
+
+
+def write_into(directory: str | Path, contents: Contents) -> Path:
+    """Write a model's four files into a directory, in the place of those that are there; others stay.
+
+    A new directory appears whole or not at all. In one that exists the finished files replace the old ones
+    one by one; a reader in between, or after a crash there, is refused by the manifest, never misled.
+
+    Args:
+        directory: made where it is missing, its parents too.
+        contents: optimizer and progress stay out; `step`, where known, is recorded.
+    Returns:
+        The directory.
+    Raises:
+        CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
+        RunError: the directory is a run, a step, or holds another program's files under our names; or the
+            disk is full, read-only or otherwise unwritable.
+    """
+    directory = Path(directory)
+    with writing(directory):
+        exists = _check_ours(directory)
+        home = directory if exists else directory.parent
+        beside = home / temporary("model")
+        try:
+            new = write_model(beside, contents)
+            if exists:
+                for name in MODEL_FILES:  # the manifest last
+                    os.replace(new / name, directory / name)
+            else:
+                os.rename(new, directory)
+            sync_directory(home)
+        finally:
+            _discard(beside)
+    return directory
+
+
+def _check_ours(directory: Path) -> bool:
+    """Return whether the directory exists, having refused one that is not for a model."""
+    if not os.path.lexists(directory):
+        make_directory(directory.parent)
+        return False
+    if not directory.is_dir():
+        raise _refused(directory, "a directory or nothing", "something else")
+    if step_of(directory.name) is not None or any(os.path.lexists(directory / name) for name in OF_A_RUN):
+        raise _refused(directory, "a directory of its own for the model", "a run or a step")
+    there = [name for name in MODEL_FILES if os.path.lexists(directory / name)]
+    odd = [name for name in there if not is_file(directory / name)]
+    if odd:
+        raise _refused(directory / odd[0], "a regular file or nothing", "something else")
+    if there and not _is_model(directory / MANIFEST):
+        got = f"{there[0]} of another program"
+        raise _refused(directory, "a directory without a model, or with one that was saved by unrolled", got)
+    return True
+
+
+def _is_model(manifest: Path) -> bool:
+    """Whether this is the manifest of a model of ours, of whatever version, and whole or not."""
+    try:
+        with opened(manifest, limit=DOCUMENT_BYTES[MANIFEST]) as source:
+            fields = parse(source.take(source.size), manifest, most=PARSED_BYTES[MANIFEST])
+    except CheckpointError:
+        return False
+    return fields.get("format") == FORMAT and fields.get("kind") == "model"
+
+
+def _discard(beside: Path) -> None:
+    """Remove the place where the files were made, whatever is left of it."""
+    with contextlib.suppress(OSError):
+        if (beside / "model").is_dir():
+            remove_directory(beside / "model", MODEL_FILES)
+        os.rmdir(beside)
+
+
+def _refused(path: Path, want: str, got: str) -> RunError:
+    return RunError(printable(expected(str(path), want, got)))

@@ -1,0 +1,142 @@
+"""Models in directories and on the Hugging Face Hub: what stands behind `LanguageModel.from_pretrained`.
+
+The format is this package's own (`unrolled.checkpoint`), verified on load; huggingface_hub only carries it,
+and is imported when a Hub name is asked for. See docs/decisions/0015.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from unrolled import checkpoint, spec
+from unrolled.errors import ConfigError, MissingExtraError, RunError, expected
+from unrolled.models.card import card
+from unrolled.models.language import LanguageModel
+from unrolled.models.loading import assemble, model_tensors
+from unrolled.models.loading import load as load_directory
+from unrolled.tokens import Tokens
+
+__all__ = ["load", "push", "save"]
+
+CARD = "README.md"
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_HUB_NAME = re.compile(f"{_PART}/{_PART}")
+
+
+def save(model: LanguageModel, directory: Path, *, tokens: Tokens | None) -> Path:
+    """See `LanguageModel.save_pretrained`."""
+    vocabulary = _write(model, directory, tokens)
+    _write_card(model, vocabulary, directory, name=directory.name)
+    return directory
+
+
+def load(
+    name_or_directory: str | os.PathLike[str],
+    *,
+    backend: str,
+    local_files_only: bool,
+    **asked: Any,
+) -> LanguageModel:
+    """See `LanguageModel.from_pretrained`."""
+    if not _is_hub_name(name_or_directory):
+        return load_directory(Path(name_or_directory), backend=backend).model
+    name = str(name_or_directory)
+    got = f"no directory {name} here, and without huggingface_hub the Hub cannot be asked"
+    hub = _huggingface_hub("name_or_directory", got)
+    try:
+        found = hub.snapshot_download(
+            name, allow_patterns=list(checkpoint.MODEL_FILES), local_files_only=local_files_only, **asked
+        )
+    except Exception as error:  # of the network, the Hub or its cache; each has a class of its own
+        raise _refused(name, "a directory here or a model on the Hub", _first_line(error)) from error
+    snapshot = Path(found)
+    # REPOSITORY/snapshots/COMMIT/config.json is a link into REPOSITORY/blobs
+    contents = checkpoint.read(snapshot, links_within=snapshot.parent.parent)
+    return assemble(contents, backend=backend).model
+
+
+def push(
+    model: LanguageModel,
+    repo_id: str,
+    *,
+    tokens: Tokens | None,
+    private: bool | None,
+    token: str | bool | None,
+    **asked: Any,
+) -> str:
+    """See `LanguageModel.push_to_hub`."""
+    hub = _huggingface_hub("push_to_hub", "an install without it")
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "model"
+        vocabulary = _write(model, directory, tokens)
+        try:
+            api = hub.HfApi(token=token)
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            if not api.file_exists(repo_id, CARD, revision=asked.get("revision")):
+                _write_card(model, vocabulary, directory, name=repo_id)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=directory, **asked).commit_url)
+        except Exception as error:  # of the network or the Hub
+            raise _refused(repo_id, "a repository of the Hub to write to", _first_line(error)) from error
+
+
+def _write(model: LanguageModel, directory: Path, tokens: Tokens | None) -> Tokens:
+    """Write the four files, and return the vocabulary among them."""
+    vocabulary = model.tokens if tokens is None else tokens
+    if vocabulary is None:
+        want = "the model's vocabulary, which it does not know: pass tokens=..."
+        raise ConfigError(expected("tokens", want, "none"))
+    if not isinstance(vocabulary, Tokens):
+        raise ConfigError(expected("tokens", "a vocabulary of unrolled.tokens", type(vocabulary).__name__))
+    if vocabulary.size != model.config.vocab_size:
+        raise ConfigError(expected("tokens", f"{model.config.vocab_size} symbols", vocabulary.size))
+    config: dict[str, Any] = {"model": spec.to_json(model.config)}
+    if model.data_config is not None:
+        config["data"] = _without_place(model.data_config)
+    contents = checkpoint.Contents(config, model_tensors(model), vocabulary.to_json())
+    checkpoint.write_into(directory, contents)
+    return vocabulary
+
+
+def _without_place(data_config: Any) -> dict[str, Any]:
+    """Return the data section, of its source the last part alone: where a text lay is nobody's business."""
+    source = data_config.get("source")
+    return {**data_config, "source": os.path.basename(source)} if isinstance(source, str) else {**data_config}
+
+
+def _write_card(model: LanguageModel, vocabulary: Tokens, directory: Path, *, name: str) -> None:
+    """Write README.md where there is none, not even a link that leads nowhere."""
+    try:
+        with open(directory / CARD, "x", encoding="utf-8") as file:
+            file.write(card(model, vocabulary, name))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise _refused(str(directory / CARD), "a file that can be written", error.strerror) from error
+
+
+def _is_hub_name(name: str | os.PathLike[str]) -> bool:
+    """Whether this names a model of the Hub: a text "user/model" where nothing of that name lies here."""
+    return isinstance(name, str) and _HUB_NAME.fullmatch(name) is not None and not os.path.lexists(name)
+
+
+def _huggingface_hub(argument: str, got: str) -> ModuleType:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        want = "huggingface_hub, from the extra: pip install 'unrolled[hub]'"
+        raise MissingExtraError(expected(argument, want, got)) from error
+    return huggingface_hub
+
+
+def _refused(argument: str, want: str, got: object) -> RunError:
+    return RunError(expected(argument, want, got))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).split("\n")
+    return next((line.strip() for line in lines if line.strip()), type(error).__name__)
