@@ -107,7 +107,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["--steps", "0"], "steps: expected at least 1, got 0"),
         (["--threads", "0"], "threads: expected at least 1, got 0"),
         (["--cell", "transformer"], "cell: expected one of lstm, gru, rnn, got 'transformer'"),
-        (["--tokens", "bpe"], "tokens: expected one of auto, char, byte, word, got 'bpe'"),
+        (["--tokens", "bpe"], "tokens: expected one of auto, char, byte, word, bpe:N, got 'bpe'"),
         (
             ["--steps", "5", "--minutes", "3"],
             "budget: expected one of minutes, epochs, steps, got minutes and steps",

@@ -20,15 +20,16 @@ PINNED = {
         doctor draw evaluate_text explain figures load models nn ops sample tokens train
     """,
     "unrolled.checkpoint": """
-        Contents FORMAT_VERSION Tensor clear locate mark prune read step_path taken write_model
-        write_step
+        Contents FORMAT_VERSION MODEL_FILES Tensor clear locate mark prune read replace_text rewind
+        step_path taken write_into write_model write_step
     """,
     "unrolled.cli": """
         main
     """,
     "unrolled.data": """
         Batch Batches Corpus Document LineBatches Reading SENTENCES Split StreamBatches
-        carried_windows cold_windows encode_text name_of prepare read
+        carried_windows cold_windows encode_source encode_text fingerprint name_of prepare read
+        reopen
     """,
     "unrolled.doctor": """
         Backend Report report
@@ -63,10 +64,10 @@ PINNED = {
         CELLS Cell         DataConfig ModelConfig Setting TrainConfig from_json setting_of settings tensors to_json
     """,
     "unrolled.tokens": """
-        ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
+        BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
     """,
     "unrolled.train": """
-        Observer Result Row Schedule StepRecord resolve run
+        Observer Result Row Schedule StepRecord Stopped resolve run
     """,
 }
 ROOMS = sorted(PINNED)

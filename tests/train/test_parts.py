@@ -24,8 +24,7 @@ from unrolled.train.sizing import sizes
 
 def corpus(tokens: int, shape: str = "stream") -> Any:
     split = types.SimpleNamespace(ids=np.zeros(tokens + 1, np.uint8), num_targets=tokens)
-    kind = types.SimpleNamespace(kind="char")
-    return types.SimpleNamespace(shape=shape, train=split, tokens=kind, validation_is_train=False)
+    return types.SimpleNamespace(shape=shape, train=split, tokens_setting="char", validation_is_train=False)
 
 
 def test_the_rate_warms_up_linearly_peaks_once_and_ends_near_zero():
@@ -104,7 +103,7 @@ def test_a_broken_gradient_is_named():
     model.embedding.weight.grad[0, 0] = math.nan  # what came of it, further from the loss
     model.readout.weight.grad[0, 0] = math.inf
     with pytest.raises(NonFiniteError, match=r"first in the gradient of readout\.weight;"):
-        check_gradient(model, math.inf, step=3)
+        check_gradient(model, math.inf, step=3, config=TrainConfig(DataConfig("x")))
 
 
 def test_the_estimate_of_memory_grows_with_weights_and_with_batches():

@@ -300,10 +300,13 @@ def test_a_broken_parameter_is_named(small: Make):
                     self.model.recurrent.weight_hh_l0[0, 0] = float("nan")  # type: ignore[attr-defined]
 
     with pytest.raises(
-        NonFiniteError, match=r"^loss at step 4: .*first in the parameter recurrent\.weight_hh_l0;"
+        NonFiniteError,
+        match=r"^loss at step 4: .*first in the parameter recurrent\.weight_hh_l0 \(layer 1\);",
     ):
         run(small(save_every=6), observers=[Break()])
-    with pytest.raises(NonFiniteError, match=r"^validation at step 3: .*parameter recurrent\.weight_hh_l0;"):
+    with pytest.raises(
+        NonFiniteError, match=r"^validation at step 3: .*parameter recurrent\.weight_hh_l0 \(layer 1\);"
+    ):
         run(small(save_every=1, overwrite=True), observers=[Break()])
 
 
@@ -317,6 +320,25 @@ def test_a_broken_gradient_is_named_before_clipping_spreads_it(small: Make):
         NonFiniteError, match=r"^gradient norm at step 1: .*the gradient of embedding\.weight;"
     ):
         run(small(), observers=[Break()])
+
+
+def test_the_layer_whose_state_ran_to_infinity_is_named_with_flags_that_may_help(small: Make):
+    class Break(Observer):
+        def begin(self, config: object, schedule: object, model: object) -> None:
+            self.model = model
+
+        def step(self, record: object) -> None:
+            with torch.no_grad():  # the second layer's sum of two such leaves the range of a float
+                self.model.recurrent.bias_ih_l1.fill_(3e38)  # type: ignore[attr-defined]
+                self.model.recurrent.bias_hh_l1.fill_(3e38)  # type: ignore[attr-defined]
+
+    config = small(cell="rnn", nonlinearity="relu", num_layers=2, learning_rate=0.003)
+    message = (
+        r"^loss at step 2: expected a finite number, got (inf|nan); first in the output of recurrent "
+        r"\(layer 2 of 2\); the last checkpoint is kept; what may help: --nonlinearity tanh, --lr 0\.001, --clip 0\.2$"
+    )
+    with pytest.raises(NonFiniteError, match=message):
+        run(replace(config, save_every=6), observers=[Break()])
 
 
 def test_the_report_counts_unknown_words(small: Make, book: Path):
@@ -334,20 +356,27 @@ def test_a_calibration_changes_nothing_that_follows(small: Make, tmp_path: Path)
     assert weights[0] == weights[1]
 
 
-def test_a_run_that_came_to_be_meanwhile_is_left_alone(small: Make, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_run_in_the_same_directory_is_refused_and_the_first_one_ends(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+):
     config = small()
     prepare = data_room.prepare
+    refused = []
 
     def slow(*args: object, **kwargs: object) -> object:
-        corpus = prepare(*args, **kwargs)  # type: ignore[arg-type]
-        monkeypatch.setattr(data_room, "prepare", prepare)
-        run(config, observers=[])  # somebody else's, faster
-        return corpus
+        for second in (config, replace(config, overwrite=True), replace(config, resume=True)):
+            with pytest.raises(
+                RunError, match=r"^run: expected a directory that no run is using, got .*, in use$"
+            ):
+                run(second, observers=[])
+            refused.append(second)
+        return prepare(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(data_room, "prepare", slow)
-    with pytest.raises(RunError, match=r"which holds a run"):
-        run(config, observers=[])
+    run(config, observers=[])
+    assert len(refused) == 3
     assert load(config.run or "").step is not None
+    assert not (Path(config.run or "") / ".lock").exists()
 
 
 def test_standard_input_is_a_source(small: Make, monkeypatch: pytest.MonkeyPatch, book: Path):

@@ -14,12 +14,12 @@ def train(args: argparse.Namespace) -> int:
     """`unrolled train`."""
     from unrolled.train import run
 
-    result = run(_train_config(args))
+    result = run(_train_config(args), asked=_asked(args))
     part = "training text (nothing was held out)" if result.validation_is_train else "validation"
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
-    files = f"model/ loss.png {_gates(args.cell)}samples.txt metrics.jsonl"
+    files = f"model/ loss.png {_gates(result.config.cell)}samples.txt metrics.jsonl"
     print(f"{result.seconds:.0f} s; in {result.run}: {files}")
     print(f"next: unrolled sample {result.run} --length 400")
     return 0
@@ -68,9 +68,15 @@ def doctor(args: argparse.Namespace) -> int:
 def _train_config(args: argparse.Namespace) -> spec.TrainConfig:
     """Return the config that parsed `train` arguments describe."""
     given = vars(args)
-    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig)}
-    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig)}
+    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig) if s.name in given}
+    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig) if s.name in given}
     return spec.TrainConfig(data=spec.DataConfig(**data), **training)
+
+
+def _asked(args: argparse.Namespace) -> set[str]:
+    """Return the names of the settings that were given, be it with their defaults."""
+    known = (*spec.settings(spec.DataConfig), *spec.settings(spec.TrainConfig))
+    return {s.name for s in known} & set(vars(args))
 
 
 def _first_lines(text: str, lines: int = 10) -> str:

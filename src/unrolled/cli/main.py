@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after a mistake, 130 after Ctrl-C.
+    """Run one command and return its exit code: 0, 2 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         argv: the words after `unrolled`; default those of this process.
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `unrolled sample … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    except KeyboardInterrupt as stop:  # of a run: its text, and the signal's exit code
+        return _complain(str(stop) or "interrupted", getattr(stop, "exit_code", 130))
     except Exception as error:
         line = _in_one_line(error)
         if line is None or args.debug:

@@ -66,16 +66,19 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
-    """Add one flag; its bounds are checked by the dataclass, which words the message."""
+    """Add one flag; its bounds are checked by the dataclass, which words the message.
+
+    What is not given is not in the namespace: the dataclass has the defaults, and a resumed run its own.
+    """
     assert s.flag is not None
     if s.type is bool:
-        parser.add_argument(s.flag, dest=s.name, action="store_true", help=s.help)
+        parser.add_argument(s.flag, dest=s.name, action="store_true", default=argparse.SUPPRESS, help=s.help)
         return
     shown = s.help if s.default is None else f"{s.help} [{s.default}]"
     parser.add_argument(
         s.flag,
         dest=s.name,
-        default=s.default,
+        default=argparse.SUPPRESS,
         type=s.type,
         metavar="|".join(s.choices) or {int: "N", float: "X", str: "TEXT"}[s.type],
         help=shown.replace("%", "%%"),

@@ -19,6 +19,13 @@ class TrainConfig:
     data: DataConfig
     run: str | None = setting(None, "run directory; default runs/<name of the source>", flag="--run")
     overwrite: bool = setting(False, "replace the run that the directory holds", flag="--overwrite")
+    resume: bool = setting(
+        False,
+        "go on with the run that the directory holds, from its latest checkpoint, to the bit as if it had "
+        "never stopped; without one it starts. What is not given follows the run; of what is given only "
+        "--save-every, --keep, --tensorboard and --threads (other bits then) may differ from it",
+        flag="--resume",
+    )
     minutes: float | None = setting(
         None, "time budget; a calibration turns it into steps", flag="--minutes", above=0, maximum=100_000
     )
@@ -77,12 +84,18 @@ class TrainConfig:
         flag="--save-every",
         minimum=1,
     )
+    keep: int = setting(3, "newest checkpoints that stay, beside the best", flag="--keep", minimum=1)
+    tensorboard: bool = setting(
+        False, "also log to RUN/tensorboard, for TensorBoard (extra: tensorboard)", flag="--tensorboard"
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, DataConfig):
             raise ConfigError(expected("data", "a DataConfig", repr(self.data)))
         check(self)
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
+        if self.resume and self.overwrite:
+            raise ConfigError(expected("resume", "no overwrite beside it", "both"))
         if len(budgets) > 1:
             raise ConfigError(expected("budget", "one of minutes, epochs, steps", " and ".join(budgets)))
         if self.cell == "rnn" and self.chrono_steps is not None:

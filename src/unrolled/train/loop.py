@@ -16,6 +16,8 @@ from unrolled.train.observer import Observer, Row, StepRecord
 from unrolled.train.optim import set_learning_rate
 from unrolled.train.precision import autocast
 from unrolled.train.schedule import Schedule
+from unrolled.train.signals import Stopped, Stopper
+from unrolled.train.state import Since
 
 __all__ = ["Feed", "Loop", "Snapshot", "take_step"]
 
@@ -68,12 +70,13 @@ def take_step(
         nats, count, after = model.loss(batch, state)
     mean = nats / count
     value = float(mean.detach())
-    check_loss(model, batch, state, value, step=step, dtype=config.dtype)
+    check_loss(model, batch, state, value, step=step, config=config)
     model.zero_grad(set_to_none=True)
     mean.backward()  # type: ignore[no-untyped-call]
     weights = list(model.parameters())
     norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-    check_gradient(model, float(norm), step=step)  # before clipping, which spreads a NaN to every gradient
+    # before clipping, which spreads a NaN to every gradient
+    check_gradient(model, float(norm), step=step, config=config)
     torch.nn.utils.clip_grads_with_norm_(weights, config.clip_norm, norm)
     optimizer.step()
     return value, count, float(norm), detach(after)
@@ -84,10 +87,12 @@ class Snapshot:
     """What a checkpoint needs of the loop, beside the model and the optimizer."""
 
     step: int
-    validation: float  # nats per token
+    validation: float | None  # nats per token; None where none was due
     better: bool  # than every validation before
+    best: float | None  # of all validations
     feed: Feed
     state: State | None
+    since: Since
 
 
 @dataclass
@@ -102,22 +107,33 @@ class Loop:
     observers: Sequence[Observer]
     validate: Callable[[], float]  # nats per token
     save: Callable[[Snapshot], None]
+    stopper: Stopper = field(default_factory=Stopper)
     state: State | None = None
-    best: float = float("inf")
-    _since: list[StepRecord] = field(default_factory=list)
+    best: float | None = None
+    since: Since = field(default_factory=Since)
+    resumed: bool = False  # taken up from a checkpoint, perhaps of step 0
 
     def run(self) -> None:
-        """Take every step from the first to the last."""
-        self.check(0)
-        self.model.train()
-        for step in range(1, self.schedule.steps + 1):
-            self._since.append(self.step(step))
-            for observer in self.observers:
-                observer.step(self._since[-1])
-            if self.schedule.saves_at(step):
-                self.check(step)
-            elif self.schedule.reports_at(step):
-                self._row(step, None)
+        """Take every step from where the schedule starts to its end.
+
+        Raises:
+            Stopped: a signal came; the step it came in is done and saved.
+        """
+        with self.stopper.deferring():
+            if not self.resumed:
+                self.check(0)
+                self._stop_if_asked(0, saved=True)
+            self.model.train()
+            for step in range(self.schedule.start + 1, self.schedule.steps + 1):
+                record = self.step(step)
+                self._add(record)
+                for observer in self.observers:
+                    observer.step(record)
+                if self.schedule.saves_at(step):
+                    self.check(step)
+                elif self.schedule.reports_at(step):
+                    self._row(step, None)
+                self._stop_if_asked(step, saved=self.schedule.saves_at(step))
 
     def step(self, step: int) -> StepRecord:
         """Take one optimizer step."""
@@ -136,23 +152,43 @@ class Loop:
     def check(self, step: int) -> None:
         """Validate, write a row, save."""
         value = self.validate()
-        check_validation(self.model, value, step=step)
-        better = value < self.best
-        self.best = min(self.best, value)
+        check_validation(self.model, value, step=step, config=self.config)
+        better = self.best is None or value < self.best
+        self.best = value if better else self.best
         self._row(step, value)
-        self.save(Snapshot(step, value, better, self.feed, self.state))
+        self._save(step, value, better=better)
+
+    def _save(self, step: int, value: float | None, *, better: bool) -> None:
+        self.save(Snapshot(step, value, better, self.best, self.feed, self.state, self.since))
+
+    def _stop_if_asked(self, step: int, *, saved: bool) -> None:
+        signum = self.stopper.signum
+        if signum is None:
+            return
+        if not saved:
+            self._save(step, None, better=False)
+        raise Stopped(f"stopped at step {step} of {self.schedule.steps}, which is saved", signum)
+
+    def _add(self, record: StepRecord) -> None:
+        since = self.since
+        self.since = Since(
+            steps=since.steps + 1,
+            tokens=since.tokens + record.tokens,
+            nats=since.nats + record.nats_per_token * record.tokens,
+            seconds=since.seconds + record.seconds,
+            grad_norm=since.grad_norm + record.grad_norm,
+        )
 
     def _row(self, step: int, value: float | None) -> None:
-        since, self._since = self._since, []
-        tokens = sum(r.tokens for r in since)
+        since, self.since = self.since, Since()
         row = Row(
             step=step,
             epoch=round(self.feed.passes if step else 0.0, 4),
-            train_nats_per_token=sum(r.nats_per_token * r.tokens for r in since) / tokens if tokens else None,
+            train_nats_per_token=since.nats / since.tokens if since.tokens else None,
             val_nats_per_token=value,
-            tokens_per_s=round(tokens / sum(r.seconds for r in since), 1) if tokens else None,
-            grad_norm=sum(r.grad_norm for r in since) / len(since) if since else None,
-            lr=since[-1].lr if since else 0.0,
+            tokens_per_s=round(since.tokens / since.seconds, 1) if since.tokens else None,
+            grad_norm=since.grad_norm / since.steps if since.steps else None,
+            lr=self.schedule.learning_rate(step - 1) if step else 0.0,
         )
         for observer in self.observers:
             observer.row(row)

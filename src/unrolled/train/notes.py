@@ -7,6 +7,7 @@ import torch
 from unrolled.data import Corpus
 from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig, TrainConfig
+from unrolled.train.state import Progress
 
 __all__ = ["describe", "notes"]
 
@@ -15,8 +16,10 @@ def describe(config: ModelConfig) -> str:
     return f"{config.cell.upper()} {config.num_layers} x {config.hidden_size}"
 
 
-def notes(config: TrainConfig, corpus: Corpus, model: LanguageModel) -> list[str]:
-    """Return a line each on the corpus, the model, the training, and what was left out."""
+def notes(
+    config: TrainConfig, corpus: Corpus, model: LanguageModel, resumed: Progress | None = None
+) -> list[str]:
+    """Return a line each on the corpus, the model, the training, what was left out, and where it goes on."""
     parameters = sum(p.numel() for p in model.parameters())
     held = "nothing is held out: validation is the training text" if corpus.validation_is_train else (
         f"{corpus.validation.characters:,} held out"
@@ -32,6 +35,11 @@ def notes(config: TrainConfig, corpus: Corpus, model: LanguageModel) -> list[str
     ]
     if corpus.left_out:
         lines.append(f"left out  {corpus.left_out} files that are hidden or not text")
+    if resumed is not None:
+        lines.append(f"resumed   at step {resumed.step} of {resumed.steps}")
+        if torch.get_num_threads() != resumed.threads:
+            threads = f"{torch.get_num_threads()} threads, where the run had {resumed.threads}"
+            lines.append(f"warning   {threads}: sums round otherwise, so it ends at other bits")
     return lines
 
 

@@ -44,7 +44,7 @@ class ProgressBar(Observer):
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._task = self._bar.add_task("train", total=schedule.steps, figures="")
+        self._task = self._bar.add_task("train", total=schedule.steps, completed=schedule.start, figures="")
         self._bar.start()
 
     def step(self, record: StepRecord) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,22 @@ import torch
 
 from unrolled import figures
 from unrolled.data import Corpus, Split
-from unrolled.errors import NonFiniteError
+from unrolled.errors import NonFiniteError, RunError, expected
 from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, continuation, evaluate_split
 from unrolled.train.observer import Row
 from unrolled.train.rundir import write_text
 
-__all__ = ["draw_gates", "draw_loss", "evaluate", "write_samples"]
+__all__ = [
+    "draw_gates",
+    "draw_loss",
+    "evaluate",
+    "first_sample",
+    "read_evaluation",
+    "write_evaluation",
+    "write_samples",
+]
+
+LARGEST = 2**16  # bytes of an evaluation
 
 REPORT_TOKENS = 262_144  # of a stream that the report scores at most; `unrolled eval` scores all
 SENTENCE = 24  # symbols that a line needs to be worth a picture
@@ -33,15 +44,29 @@ TITLES = {
 GATES = ("i", "f", "o", "r", "z")  # sigmoids: 0 is shut, 1 is open
 
 
-def evaluate(model: LanguageModel, corpus: Corpus, path: Path) -> Evaluation:
-    """Score the validation part, or the beginning of a very long one, carried and cold; write it as JSON."""
+def evaluate(model: LanguageModel, corpus: Corpus) -> Evaluation:
+    """Score the validation part, or the beginning of a very long one, carried and cold."""
     cold = COLD_STEPS if corpus.shape == "stream" else None
     part = corpus.validation.head(REPORT_TOKENS) if corpus.shape == "stream" else corpus.validation
     unknown = corpus.tokens.count_unknown(part.ids)
-    found = evaluate_split(model, part, shape=corpus.shape, unknown=unknown, cold_steps=cold)
+    return evaluate_split(model, part, shape=corpus.shape, unknown=unknown, cold_steps=cold)
+
+
+def write_evaluation(found: Evaluation, corpus: Corpus, path: Path) -> None:
+    """Write an evaluation as JSON."""
     stored = {**found.to_dict(), "validation_is_train": corpus.validation_is_train}
     write_text(path, json.dumps(stored, indent=2) + "\n")
-    return found
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read what `write_evaluation` wrote. Raises RunError: it is something else."""
+    try:
+        stored = json.loads(path.read_bytes()[:LARGEST])
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(expected(str(path), "the evaluation of a run", error)) from error
+    if not isinstance(stored, dict):
+        raise RunError(expected(str(path), "the evaluation of a run", "another JSON"))
+    return stored
 
 
 def draw_loss(rows: Sequence[Row], path: Path, *, best_step: int, title: str) -> None:
@@ -110,6 +135,15 @@ def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int
     ]
     write_text(path, "\n".join(head))
     return texts[0]
+
+
+def first_sample(path: Path) -> str:
+    """Return the first text that `write_samples` wrote; empty where the file is gone."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+    return text.partition("\n")[2].split("\n\n--- sample", 1)[0].rstrip("\n")
 
 
 def _until_infinite(drawn: Iterator[int]) -> list[int]:

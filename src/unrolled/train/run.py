@@ -6,19 +6,20 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from unrolled import data, figures, kernels
+from unrolled import checkpoint, data, figures, kernels
 from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
 from unrolled.errors import BackendError, ConfigError, expected
 from unrolled.models import Evaluation, LanguageModel, load
-from unrolled.spec import ModelConfig, TrainConfig, to_json
-from unrolled.train import report
+from unrolled.spec import ModelConfig, TrainConfig, from_json, to_json
+from unrolled.train import report, tensorboard
 from unrolled.train.calibrate import steps_within
+from unrolled.train.lock import held
 from unrolled.train.loop import Feed, Loop
 from unrolled.train.memory import check_memory
 from unrolled.train.metrics import MetricsFile
@@ -26,9 +27,21 @@ from unrolled.train.notes import describe, notes
 from unrolled.train.observer import Observer
 from unrolled.train.optim import make_optimizer
 from unrolled.train.progress import ProgressBar
+from unrolled.train.resume import (
+    MARKER,
+    Stand,
+    asked_of,
+    corpus_of,
+    find,
+    follow,
+    saying_how_to_go_on,
+    schedule_of,
+    take_up,
+)
 from unrolled.train.rundir import claim, settle, staging, write_text
 from unrolled.train.saving import Saver
 from unrolled.train.schedule import Schedule
+from unrolled.train.signals import Stopper, listening
 from unrolled.train.sizing import CHECKS, resolve
 
 __all__ = ["Result", "run"]
@@ -52,34 +65,105 @@ class Result:
     sample: str
 
 
-def run(config: TrainConfig, observers: Sequence[Observer] | None = None) -> Result:
-    """Train a language model as `config` says, and leave a run directory.
+def run(
+    config: TrainConfig, observers: Sequence[Observer] | None = None, *, asked: Collection[str] | None = None
+) -> Result:
+    """Train a language model as `config` says into a run directory; or go on with one (`resume=True`).
+
+    Ctrl-C and SIGTERM end a run after the step that they come in, which is saved; a second one at once.
 
     Args:
         config: see `unrolled.spec.TrainConfig`; what is None is chosen by `unrolled.train.sizing`.
         observers: who watches; default a progress bar on standard error.
+        asked: names of the settings that a resumed run is held to; default those that `config` changes from
+            their defaults. The others follow the run.
     Returns:
         The best model by validation, its evaluation, and where everything lies.
     Raises:
-        DataError, ConfigError, RunError, BackendError: before anything is written or removed.
+        DataError, ConfigError, RunError, BackendError, CheckpointError: before anything is changed.
         NonFiniteError: training diverged; the last checkpoint is kept.
+        KeyboardInterrupt: stopped by a signal; the text says how to go on.
     """
     begin = time.perf_counter()
     watchers: list[Observer] = [ProgressBar()] if observers is None else list(observers)
     path = (
         Path(os.path.normpath(config.run)) if config.run else Path("runs") / data.name_of(config.data.source)
     )
+    config = replace(config, run=str(path))
     _check_backend(config)
     figures.require()
-    claim(path, overwrite=config.overwrite)
-    with _own_random_state(config):
+    if config.tensorboard:
+        tensorboard.require()
+    claim(path, overwrite=config.overwrite or config.resume)
+    with listening() as stopper, saying_how_to_go_on(path, config.data.source), held(path):
+        stand = find(path) if config.resume else None
+        if stand is None:
+            return _start(path, replace(config, resume=False), watchers, stopper, begin, over=config.resume)
+        config = follow(stand, config, asked_of(config) if asked is None else asked)
+        _check_backend(config)
+        if stand.finished:
+            return _finished(path, config, stand, watchers, begin)
+        return _go_on(path, config, stand, watchers, stopper, begin)
+
+
+def _start(
+    path: Path,
+    config: TrainConfig,
+    watchers: list[Observer],
+    stopper: Stopper,
+    begin: float,
+    *,
+    over: bool,
+) -> Result:
+    """Make the corpus, then run from step 0. `over`: what a run without a checkpoint left may go."""
+    with _own_random_state(config.seed, config.threads):
         with staging(path) as temporary:
             corpus = data.prepare(config.data, temporary, seed=config.seed)
-            config = resolve(replace(config, run=str(path)), corpus)
+            config = resolve(config, corpus)
             model_config = _model_config(config, corpus)
             check_memory(model_config, config, corpus)
-            settle(temporary, path, overwrite=config.overwrite)  # nothing that can be refused is left
-        return _Run(path, config, model_config, corpus, watchers, begin).go()
+            settle(temporary, path, overwrite=config.overwrite or over)  # nothing can be refused any more
+        return _Run(
+            path, replace(config, overwrite=False), model_config, corpus, watchers, stopper, begin
+        ).go()
+
+
+def _go_on(
+    path: Path,
+    config: TrainConfig,
+    stand: Stand,
+    watchers: list[Observer],
+    stopper: Stopper,
+    begin: float,
+) -> Result:
+    """Run on from a checkpoint."""
+    threads = config.threads if config.threads is not None else stand.progress.threads
+    with _own_random_state(config.seed, threads):
+        model_config = from_json(ModelConfig, stand.contents.config["model"], where="config.json model")
+        corpus = corpus_of(path, config, stand)
+        checkpoint.rewind(path, stand.progress.step)
+        checkpoint.mark(path, "BEST", stand.progress.best_step)  # a kill may have come before it
+        return _Run(path, config, model_config, corpus, watchers, stopper, begin, stand).go()
+
+
+def _finished(
+    path: Path, config: TrainConfig, stand: Stand, watchers: list[Observer], begin: float
+) -> Result:
+    """Return what a finished run came to, from its files."""
+    for watcher in watchers:
+        watcher.note(f"finished  {path}: all {stand.progress.steps} steps are taken, nothing is left to do")
+    stored = report.read_evaluation(path / MARKER)
+    return Result(
+        run=path,
+        config=config,
+        model=load(path, backend=config.backend).model,
+        evaluation=Evaluation.from_dict(stored),
+        validation_is_train=stored.get("validation_is_train") is True,
+        best_step=stand.progress.best_step,
+        schedule=schedule_of(stand.progress, config),
+        seconds=time.perf_counter() - begin,
+        sample=report.first_sample(path / "samples.txt"),
+    )
 
 
 class _Run:
@@ -92,25 +176,55 @@ class _Run:
         model_config: ModelConfig,
         corpus: Corpus,
         observers: list[Observer],
+        stopper: Stopper,
         begin: float,
+        stand: Stand | None = None,
     ) -> None:
         self.path, self.config, self.model_config = path, config, model_config
-        self.corpus, self.begin = corpus, begin
-        self.model = LanguageModel(model_config, seed=config.seed, backend=config.backend)
+        self.corpus, self.stopper, self.begin, self.stand = corpus, stopper, begin, stand
+        self.model = LanguageModel(
+            model_config, seed=config.seed, backend=config.backend, tokens=corpus.tokens
+        )
         self.stored = self._write_config()  # first: it marks the directory as a run's
-        self.metrics = MetricsFile(path / "metrics.jsonl")
+        start = -1 if stand is None else stand.progress.step
+        self.metrics = MetricsFile(path / "metrics.jsonl", until=start)
         self.observers = [self.metrics, *observers]
+        if config.tensorboard:
+            self.observers.append(tensorboard.TensorBoardLog(path / tensorboard.DIRECTORY))
 
     def go(self) -> Result:
         """Calibrate, train, report."""
-        for note in notes(self.config, self.corpus, self.model):
+        for note in notes(self.config, self.corpus, self.model, self.stand.progress if self.stand else None):
             self._note(note)
+        loop = self._loop()
+        for observer in self.observers:
+            observer.begin(self.config, loop.schedule, self.model)
+        try:
+            loop.run()
+        finally:
+            for observer in self.observers:
+                observer.end()
+        best = load(self.saver.finish(), backend=self.config.backend).model
+        return self._report(best, self.saver.best_step, loop.schedule)
+
+    def validate(self) -> float:
+        """Return nats per token of the validation part, or of its beginning when it is long."""
+        nats, count = self.model.evaluate(_validation(self.corpus), carry=self.corpus.shape == "stream")
+        return nats / count
+
+    def _loop(self) -> Loop:
+        """Put the loop together: new, or as its checkpoint left it."""
         feed = Feed(_batches(self.config, self.corpus))
-        schedule = _schedule(self.config, self.begin, self.model, feed, self.validate)
         optimizer = make_optimizer(
             self.model, lr=_known(self.config.learning_rate), weight_decay=self.config.weight_decay
         )
-        saver = Saver(self.path, self.stored, self.model, optimizer, self.corpus, schedule.steps)
+        if self.stand is None:
+            schedule = _schedule(self.config, self.begin, self.model, feed, self.validate)
+        else:
+            schedule = schedule_of(self.stand.progress, self.config)
+        self.saver = Saver(
+            self.path, self.stored, self.model, optimizer, self.corpus, schedule, self.config.keep
+        )
         loop = Loop(
             model=self.model,
             optimizer=optimizer,
@@ -119,32 +233,24 @@ class _Run:
             schedule=schedule,
             observers=self.observers,
             validate=self.validate,
-            save=saver.save,
+            save=self.saver.save,
+            stopper=self.stopper,
         )
-        for observer in self.observers:
-            observer.begin(self.config, schedule, self.model)
-        try:
-            loop.run()
-        finally:
-            for observer in self.observers:
-                observer.end()
-        best = load(saver.finish(), backend=self.config.backend).model
-        return self._report(best, saver.best_step, schedule)
-
-    def validate(self) -> float:
-        """Return nats per token of the validation part, or of its beginning when it is long."""
-        nats, count = self.model.evaluate(_validation(self.corpus), carry=self.corpus.shape == "stream")
-        return nats / count
+        if self.stand is not None:
+            self.saver.best_step = self.stand.progress.best_step
+            take_up(self.stand, loop, self.model, optimizer)
+        return loop
 
     def _report(self, best: LanguageModel, best_step: int, schedule: Schedule) -> Result:
         held = (
             ", nothing held out: validation is the training text" if self.corpus.validation_is_train else ""
         )
         name = f"{self.corpus.name}: {describe(self.model_config)}{held}"
-        found = report.evaluate(best, self.corpus, self.path / "evaluation.json")
+        found = report.evaluate(best, self.corpus)
         report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
         report.draw_gates(best, self.corpus, self.path / "gates.png")
         sample = report.write_samples(best, self.corpus, self.path / "samples.txt", seed=self.config.seed)
+        report.write_evaluation(found, self.corpus, self.path / MARKER)  # last: now the run is finished
         return Result(
             run=self.path,
             config=self.config,
@@ -158,7 +264,7 @@ class _Run:
         )
 
     def _write_config(self) -> dict[str, object]:
-        training = to_json(self.config)
+        training = to_json(replace(self.config, resume=False))
         stored = {"model": to_json(self.model_config), "data": training.pop("data"), "training": training}
         write_text(self.path / "config.json", json.dumps(stored, indent=2) + "\n")
         return stored
@@ -180,17 +286,17 @@ def _check_backend(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def _own_random_state(config: TrainConfig) -> Iterator[None]:
+def _own_random_state(seed: int, threads: int | None) -> Iterator[None]:
     """Seed torch's generator and set its threads for the run; give both back afterwards."""
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
+        torch.manual_seed(seed)
+        if threads is not None:
+            torch.set_num_threads(threads)
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(before)
 
 
 def _known(value: float | None) -> float:

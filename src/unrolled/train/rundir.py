@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 from unrolled import checkpoint
 from unrolled.errors import RunError, expected
 
-__all__ = ["claim", "settle", "staging", "write_text"]
+__all__ = ["claim", "replace_data", "settle", "staging", "write_text"]
+
+STAGED = re.compile(r"\.data-[0-9a-f]{8}", re.ASCII)
 
 
 def claim(path: Path, *, overwrite: bool) -> None:
@@ -37,11 +40,13 @@ def claim(path: Path, *, overwrite: bool) -> None:
 def staging(path: Path) -> Iterator[Path]:
     """Yield a fresh directory inside `path` for a corpus in the making; gone on the way out.
 
-    What the run directory held stays untouched until the corpus is known to be good.
+    What the run directory held stays untouched until the corpus is known to be good. The caller holds the
+    directory (`lock.held`), so what runs that were killed left of this kind can go.
     """
-    created = [p for p in (path, *path.parents) if not p.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for leftover in path.iterdir():
+            if STAGED.fullmatch(leftover.name) and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
         temporary = path / f".data-{secrets.token_hex(4)}"
         temporary.mkdir()  # not mkdtemp, which hides the directory from everyone else
     except OSError as error:
@@ -50,9 +55,6 @@ def staging(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        for directory in created:
-            with contextlib.suppress(OSError):  # one that came to hold something stays
-                directory.rmdir()
 
 
 def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
@@ -64,6 +66,16 @@ def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
     claim(path, overwrite=overwrite)
     if overwrite:
         checkpoint.clear(path)
+    _move(staged, path)
+
+
+def replace_data(staged: Path, path: Path) -> None:
+    """Put a finished corpus in the place of the run's own, which is damaged. Raises RunError."""
+    shutil.rmtree(path / "data", ignore_errors=True)
+    _move(staged, path)
+
+
+def _move(staged: Path, path: Path) -> None:
     try:
         staged.rename(path / "data")
     except OSError as error:
@@ -71,8 +83,9 @@ def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file of the run. Raises RunError: the disk is full or the place unwritable."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(expected(str(path), "a file that can be written", error.strerror)) from error
+    """Write a small text file of the run, whole or not at all.
+
+    Raises:
+        RunError: the disk is full or the place unwritable.
+    """
+    checkpoint.replace_text(path, text)

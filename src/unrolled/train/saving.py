@@ -1,4 +1,4 @@
-"""What a checkpoint of a run consists of."""
+"""What a checkpoint of a run consists of, and which ones stay."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 
 from unrolled import checkpoint
 from unrolled.data import Corpus
-from unrolled.models import LanguageModel, State
-from unrolled.models.loading import model_tensors, to_stored
+from unrolled.models import LanguageModel
+from unrolled.models.loading import model_tensors
 from unrolled.train.loop import Snapshot
+from unrolled.train.schedule import Schedule
+from unrolled.train.state import Progress, moments_of, random_state
 
 __all__ = ["Saver"]
-
-KEEP = 3  # newest checkpoints that stay, beside LATEST and BEST
 
 
 @dataclass
@@ -29,24 +29,28 @@ class Saver:
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     corpus: Corpus
-    steps: int  # of the whole schedule
+    schedule: Schedule
+    keep: int  # newest checkpoints that stay, beside LATEST and BEST
     best_step: int = 0
 
     def save(self, now: Snapshot) -> None:
         """Write one step directory and move the marks."""
+        if now.better:
+            self.best_step = now.step
         contents = checkpoint.Contents(
             config=dict(self.config),
             model=model_tensors(self.model),
             tokens=self.corpus.tokens.to_json(),
-            optimizer=self._moments(now.state if now.feed.batches.carries_state else None),
-            progress=self._progress(now),
+            optimizer=moments_of(
+                self.model, self.optimizer, now.state if now.feed.batches.carries_state else None
+            ),
+            progress=self._progress(now).to_json(),
         )
         checkpoint.write_step(self.run, now.step, contents)
         checkpoint.mark(self.run, "LATEST", now.step)
         if now.better:
-            self.best_step = now.step
             checkpoint.mark(self.run, "BEST", now.step)
-        checkpoint.prune(self.run, KEEP)
+        checkpoint.prune(self.run, self.keep)
 
     def finish(self) -> Path:
         """Write `model/` from the best checkpoint and return its path."""
@@ -54,26 +58,19 @@ class Saver:
             self.run, checkpoint.read(checkpoint.step_path(self.run, self.best_step))
         )
 
-    def _moments(self, state: State | None) -> dict[str, checkpoint.Tensor]:
-        stored: dict[str, checkpoint.Tensor] = {}
-        for name, parameter in self.model.named_parameters():
-            for moment, tensor in self.optimizer.state.get(parameter, {}).items():
-                stored[f"{moment}.{name}"] = to_stored(tensor)
-        if state is not None:
-            parts = state if isinstance(state, tuple) else (state,)
-            for name, part in zip(("h", "c"), parts, strict=False):
-                stored[f"state.{name}"] = to_stored(part)
-        return stored
-
-    def _progress(self, now: Snapshot) -> dict[str, Any]:
-        return {
-            "step": now.step,
-            "steps": self.steps,
-            "epoch": now.feed.epoch,
-            "batch": now.feed.index,
-            "val_nats_per_token": now.validation,
-            "best_step": self.best_step,
-            "torch_random_state": bytes(torch.get_rng_state().tolist()).hex(),
-            "threads": torch.get_num_threads(),
-            "corpus_sha256": self.corpus.sha256,
-        }
+    def _progress(self, now: Snapshot) -> Progress:
+        return Progress(
+            step=now.step,
+            steps=self.schedule.steps,
+            save_every=self.schedule.save_every,
+            peak=self.schedule.peak,
+            epoch=now.feed.epoch,
+            batch=now.feed.index,
+            val_nats_per_token=now.validation,
+            best_step=self.best_step,
+            best_nats_per_token=now.best,
+            since=now.since,
+            torch_random_state=random_state(),
+            threads=torch.get_num_threads(),
+            corpus_sha256=self.corpus.sha256,
+        )

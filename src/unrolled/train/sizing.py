@@ -72,7 +72,7 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
     if config.tie_weights and config.hidden_size is None and config.embedding_size is not None:
         fallback["hidden_size"] = config.embedding_size
     dtype = choose_dtype(config.dtype, config.backend)
-    data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens.kind)
+    data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens_setting)
     return replace(config, data=data, dtype=dtype, **budget, **fallback)
 
 

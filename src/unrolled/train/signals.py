@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM while a run goes on: the first one ends it after the step, the second at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+__all__ = ["Stopped", "Stopper", "listening"]
+
+WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was stopped by a signal; its text says what was saved and how to go on."""
+
+    def __init__(self, text: str, signum: int) -> None:
+        super().__init__(text)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, as shells count."""
+        return 128 + self.signum
+
+
+class Stopper:
+    """What has been asked for by a signal so far."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None  # of the first signal that was deferred
+        self._defers = False
+
+    @contextlib.contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Within, the first signal is only noted in `signum`; any other raises Stopped where it arrives."""
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+
+    def take(self, signum: int, frame: FrameType | None) -> None:
+        """Handle a signal. It prints nothing: the code that it interrupts may be printing."""
+        if not self._defers or self.signum is not None:
+            raise Stopped(f"stopped at once by {signal.Signals(signum).name}", signum)
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Stopper]:
+    """Take SIGINT and SIGTERM for the time of a run; outside the main thread they stay as they are."""
+    stopper = Stopper()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopper
+        return
+    before: dict[int, Any] = {}
+    try:
+        for watched in WATCHED:
+            if signal.getsignal(watched) is not signal.SIG_IGN:  # `nohup`, or a shell's background job
+                before[watched] = signal.signal(watched, stopper.take)
+        yield stopper
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)

@@ -1,0 +1,142 @@
+"""Where a run stands: what a checkpoint keeps of it beside the weights, and how to take that up again."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from unrolled.checkpoint import Tensor
+from unrolled.errors import CheckpointError, ConfigError, expected
+from unrolled.models import LanguageModel, State
+from unrolled.models.loading import from_stored, to_stored
+from unrolled.spec import from_json
+
+__all__ = ["Progress", "Since", "moments_of", "random_state", "restore_moments", "restore_random", "state_of"]
+
+PARTS = ("h", "c")
+
+
+@dataclass
+class Since:
+    """Sums over the steps since the last row of `metrics.jsonl`."""
+
+    steps: int = 0
+    tokens: int = 0
+    nats: float = 0.0
+    seconds: float = 0.0
+    grad_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`progress.json`."""
+
+    step: int
+    steps: int  # of the whole schedule
+    save_every: int
+    peak: float  # the largest learning rate
+    epoch: int
+    batch: int  # number of the next one in its epoch
+    val_nats_per_token: float | None  # None: saved where no validation was due
+    best_step: int
+    best_nats_per_token: float | None  # None: nothing was validated yet
+    since: Since
+    torch_random_state: str  # hexadecimal
+    threads: int
+    corpus_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: object, where: object) -> Progress:
+        """Read what a checkpoint holds; it may come from a stranger.
+
+        Raises:
+            CheckpointError: a field is missing, unknown, of another type, or out of range.
+        """
+        try:
+            found = from_json(cls, stored, where="progress")
+        except ConfigError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+        _check_types(found, where)
+        _check_types(found.since, f"{where} since")
+        if not (found.step <= found.steps and found.save_every > 0 and 0 < found.threads <= 1024):
+            want = "step <= steps, save_every from 1 on, threads from 1 to 1024"
+            got = f"{found.step}, {found.steps}, {found.save_every}, {found.threads}"
+            raise CheckpointError(expected(str(where), want, got))
+        return found
+
+
+def _check_types(found: Progress | Since, where: object) -> None:
+    """Refuse a field that is not of its annotated type, and numbers that are negative or absurd."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "float | None": (int, float, type(None)),
+        "str": (str,),
+    }
+    for field in fields(found):
+        value: Any = getattr(found, field.name)
+        wanted = kinds.get(str(field.type))
+        if wanted is None:
+            continue  # the nested one
+        absurd = isinstance(value, int | float) and not 0 <= value < 10**18  # NaN too
+        if not isinstance(value, wanted) or isinstance(value, bool) or absurd:
+            want = f"{field.type} from 0 on"
+            raise CheckpointError(expected(f"{where} {field.name}", want, reprlib.repr(value)))
+
+
+def random_state() -> str:
+    """Return the state of torch's generator."""
+    return bytes(torch.get_rng_state().tolist()).hex()
+
+
+def restore_random(stored: str, where: object) -> None:
+    """Set torch's generator. Raises CheckpointError: that is no state of it."""
+    try:
+        torch.set_rng_state(torch.tensor(list(bytes.fromhex(stored)), dtype=torch.uint8))
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(expected(str(where), "a state of torch's generator", "another text")) from error
+
+
+def moments_of(
+    model: LanguageModel, optimizer: torch.optim.Optimizer, state: State | None
+) -> dict[str, Tensor]:
+    """Return what optimizer.safetensors holds: AdamW's moments, and the carried state where there is one."""
+    stored: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for moment, tensor in optimizer.state.get(parameter, {}).items():
+            stored[f"{moment}.{name}"] = to_stored(tensor)
+    if state is not None:
+        parts = state if isinstance(state, tuple) else (state,)
+        for name, part in zip(PARTS, parts, strict=False):
+            stored[f"state.{name}"] = to_stored(part)
+    return stored
+
+
+def restore_moments(
+    model: LanguageModel, optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]
+) -> None:
+    """Give an optimizer the moments of `moments_of`. Raises CheckpointError: they are not complete."""
+    for name, parameter in model.named_parameters():
+        found = {m: stored.get(f"{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
+        if all(tensor is None for tensor in found.values()):
+            continue  # before the first step, and weights that no gradient reached
+        missing = [moment for moment, tensor in found.items() if tensor is None]
+        if missing:
+            raise CheckpointError(expected(f"optimizer {name}", "all of AdamW's moments", f"no {missing[0]}"))
+        optimizer.state[parameter] = {m: from_stored(t).clone() for m, t in found.items() if t is not None}
+
+
+def state_of(stored: Mapping[str, Tensor]) -> State | None:
+    """Return the carried state of `moments_of`, or None where there was none."""
+    parts = [from_stored(stored[f"state.{name}"]).clone() for name in PARTS if f"state.{name}" in stored]
+    if not parts:
+        return None
+    return (parts[0], parts[1]) if len(parts) == 2 else parts[0]

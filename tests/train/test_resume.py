@@ -1,0 +1,381 @@
+"""A run that is stopped anywhere and resumed is the run that never stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from train_cases import Signal, stopped
+
+from unrolled import checkpoint, kernels
+from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
+from unrolled.models import load
+from unrolled.spec import DataConfig, TrainConfig
+from unrolled.train import Observer, Result, Stopped, run
+
+Make = Callable[..., TrainConfig]
+BACKENDS = ["torch", *(["native"] if kernels.available() else [])]
+
+
+def resumed(config: TrainConfig, **changes: Any) -> Result:
+    return run(replace(config, resume=True, overwrite=False, **changes), observers=[])
+
+
+def weights(path: str | Path | None, step: int | None = None) -> bytes:
+    where = Path(path or "") / "model" if step is None else checkpoint.step_path(path or "", step)
+    return (where / "model.safetensors").read_bytes()
+
+
+def losses(path: str | Path | None) -> list[tuple[Any, ...]]:
+    rows = [json.loads(line) for line in (Path(path or "") / "metrics.jsonl").read_text().splitlines()]
+    return [tuple(value for name, value in row.items() if name != "tokens_per_s") for row in rows]
+
+
+def assert_equal_runs(a: TrainConfig, b: TrainConfig) -> None:
+    assert weights(a.run) == weights(b.run)
+    assert losses(a.run) == losses(b.run)
+    last = [checkpoint.read(checkpoint.locate(c.run or "", prefer=("LATEST",))) for c in (a, b)]
+    assert last[0].model == last[1].model
+    assert last[0].optimizer == last[1].optimizer
+    assert last[0].progress is not None
+    assert last[1].progress is not None
+    for progress in (last[0].progress, last[1].progress):
+        progress.pop("since")  # holds seconds
+    assert last[0].progress == last[1].progress
+    assert (Path(a.run or "") / "BEST").read_text() == (Path(b.run or "") / "BEST").read_text()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_stopped_in_the_middle_of_an_epoch_and_resumed_it_ends_at_the_same_bits(
+    small: Make, tmp_path: Path, backend: str, cell: str
+):
+    sizes = {"backend": backend, "cell": cell, "steps": 40, "save_every": 9, "dropout": 0.3, "num_layers": 2}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    run(whole, observers=[])
+    for at in (1, 9, 14, 36, 39):  # before a save and at one, twice between two, and near the end
+        assert stopped(replace(parts, resume=at > 1), at).exit_code == 130
+        torch.rand(5)  # the caller's random state is no input
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+@pytest.mark.parametrize("shape", ["stream", "lines"])
+def test_epochs_are_resumed_too(small: Make, tmp_path: Path, shape: str):
+    sizes = {"steps": None, "epochs": 3, "save_every": 4, "shape": shape, "dropout": 0.2}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    steps = run(whole, observers=[]).schedule.steps
+    for at in (steps // 3, steps // 3 + 1, steps - 2):  # the first two: around the end of an epoch
+        stopped(replace(parts, resume=at != steps // 3), at)
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_minutes_are_resumed_on_the_schedule_that_was_calibrated(small: Make):
+    config = small(steps=None, minutes=0.03)
+    stopped(config, 1)
+    first = checkpoint.read(checkpoint.locate(config.run or "")).progress
+    result = resumed(config)
+    assert first is not None
+    assert result.schedule.steps == first["steps"]
+    assert result.schedule.save_every == first["save_every"]
+
+
+def test_a_run_without_a_checkpoint_starts(small: Make, tmp_path: Path):
+    resumed(small(run=str(tmp_path / "a")))
+    run(small(run=str(tmp_path / "b")), observers=[])
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+@pytest.mark.parametrize("left", ["data", "config.json", "checkpoints", ".data-0123abcd"])
+def test_what_a_run_left_that_was_killed_before_its_first_checkpoint_is_in_nobodys_way(
+    small: Make, left: str
+):
+    config = small()
+    stopped(config, 1)
+    for name in os.listdir(config.run or ""):
+        path = Path(config.run or "") / name
+        if name not in (left, "config.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if left.startswith("."):
+        (Path(config.run or "") / left).mkdir()
+        (Path(config.run or "") / left / "train.npy").write_bytes(b"torn")
+    if left == "checkpoints":
+        shutil.rmtree(checkpoint.step_path(config.run or "", 1))
+    resumed(config)
+    assert not list(Path(config.run or "").glob(".*"))
+
+
+def test_a_finished_run_says_so_and_changes_nothing(small: Make):
+    class Listen(Observer):
+        notes: list[str] = []  # noqa: RUF012
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    config = small()
+    first = run(config, observers=[])
+    before = {p: p.stat().st_mtime_ns for p in Path(config.run or "").rglob("*")}
+    again = run(replace(config, resume=True), observers=[Listen()])
+    assert "all 6 steps are taken" in Listen.notes[0]
+    assert (again.best_step, again.sample) == (first.best_step, first.sample)
+    assert again.evaluation.carried.nats == pytest.approx(first.evaluation.carried.nats, rel=1e-12)
+    assert str(again.evaluation) == str(first.evaluation)
+    assert {p: p.stat().st_mtime_ns for p in Path(config.run or "").rglob("*")} == before
+
+
+@pytest.mark.parametrize("lost", ["evaluation.json", "model", "samples.txt", "loss.png"])
+def test_a_run_that_was_killed_in_its_report_writes_it_again(small: Make, lost: str):
+    config = small()
+    first = run(config, observers=[])
+    before = weights(config.run)
+    (first.run / "evaluation.json").unlink()  # written last
+    if (first.run / lost).is_dir():
+        shutil.rmtree(first.run / lost)
+    (first.run / lost).unlink(missing_ok=True)
+    again = resumed(config)
+    assert weights(config.run) == before
+    assert (again.run / lost).exists()
+    assert again.evaluation == first.evaluation
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_and_torn_lines_go(small: Make, tmp_path: Path):
+    sizes = {"steps": 12, "save_every": 4}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    run(whole, observers=[])
+    stopped(parts, 5)
+    with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "epoch": 0.1, "train_nats_per_token": 1, "val_nats_per_token": null, "tokens_per_s"'
+                   ': 1, "grad_norm": 1, "lr": 1}\n{"step": 7, "ep')  # fmt: skip
+    resumed(parts)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_a_step_that_was_written_but_not_marked_is_taken_again(small: Make, tmp_path: Path):
+    sizes = {"steps": 12, "save_every": 4, "keep": 9}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    run(whole, observers=[])
+    stopped(parts, 9)
+    for name in ("LATEST", "BEST"):
+        (tmp_path / "parts" / name).write_text("step-00000004\n")
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_best_is_marked_where_a_kill_came_before_it(small: Make):
+    config = small(steps=30, save_every=10, learning_rate=0.02)
+    stopped(config, 20)
+    assert (Path(config.run or "") / "BEST").read_text() == "step-00000020\n"
+    (Path(config.run or "") / "BEST").write_text("step-00000010\n")
+    stopped(replace(config, resume=True), 21)
+    assert (Path(config.run or "") / "BEST").read_text() == "step-00000020\n"
+
+
+def test_a_lost_or_damaged_corpus_is_made_again(small: Make, tmp_path: Path):
+    whole, parts = small(run=str(tmp_path / "whole")), small(run=str(tmp_path / "parts"))
+    run(whole, observers=[])
+    stopped(parts, 3)
+    (tmp_path / "parts" / "data" / "train.npy").write_bytes(b"torn")
+    stopped(replace(parts, resume=True), 4)
+    shutil.rmtree(tmp_path / "parts" / "data")
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_keep_says_how_many_checkpoints_stay(small: Make):
+    for keep, steps in ((1, {6}), (2, {5, 6}), (9, set(range(7)))):
+        result = run(small(keep=keep, save_every=1, overwrite=True), observers=[])
+        left = {int(p.name.removeprefix("step-")) for p in (result.run / "checkpoints").iterdir()}
+        assert left == steps | {result.best_step}
+
+
+def test_what_may_differ_may_differ(small: Make):
+    config = small(steps=20, save_every=10)
+    stopped(config, 3)
+    result = run(replace(config, resume=True, save_every=4, keep=7), observers=[])
+    assert result.schedule.save_every == 4
+    assert {p.name for p in (result.run / "checkpoints").iterdir()} >= {
+        f"step-{s:08d}" for s in (8, 12, 16, 20)
+    }
+
+
+def test_other_threads_are_a_warning(small: Make):
+    notes = []
+
+    class Listen(Observer):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    config = small(threads=2)
+    stopped(config, 3)
+    run(replace(config, resume=True, threads=1), observers=[Listen()])
+    assert any(note.startswith("warning   1 threads, where the run had 2") for note in notes)
+
+
+def test_without_a_word_on_threads_a_run_keeps_its_own(small: Make):
+    config = small(threads=1)
+    stopped(config, 3)
+    resumed(replace(config, threads=None))
+    progress = checkpoint.read(checkpoint.locate(config.run or "", prefer=("LATEST",))).progress
+    assert progress is not None
+    assert progress["threads"] == 1
+
+
+# --------------------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_saves_the_step_it_came_in_and_says_how_to_go_on(
+    small: Make, book: Path, signum: int, code: int
+):
+    config = small()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(config, observers=[Signal(3, signum)])
+    assert caught.value.exit_code == code  # type: ignore[attr-defined]
+    assert str(caught.value) == (
+        f"stopped at step 3 of 6, which is saved; go on with: unrolled train {book} --run {config.run} --resume"
+    )
+    assert checkpoint.locate(config.run or "", prefer=("LATEST",)).name == "step-00000003"
+
+
+def test_the_second_signal_ends_a_run_at_once_and_leaves_the_checkpoint_before(small: Make):
+    config = small(save_every=6)
+    with pytest.raises(Stopped, match=r"^stopped at once by SIGTERM; go on with: "):
+        run(config, observers=[Signal(3, signal.SIGINT, signal.SIGTERM)])
+    assert load(config.run or "").step == 0
+    resumed(config)
+
+
+def test_a_clock_that_goes_backwards_is_nothing_to_a_run(
+    small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole, parts = small(run=str(tmp_path / "whole")), small(run=str(tmp_path / "parts"), tensorboard=True)
+    run(whole, observers=[])
+    clock = itertools.count(1_700_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    stopped(parts, 3)
+    for path in (tmp_path / "parts").rglob("*"):  # what was written lies in the future
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_handlers_are_given_back(small: Make):
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    run(small(), observers=[])
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 13}, r"^hidden_size: expected 12, as the run was started with, got 13$"),
+        ({"seed": 1}, r"^seed: expected 0, as the run was started with, got 1$"),
+        ({"steps": 7}, r"^steps: expected 6, as the run was started with, got 7$"),
+        ({"cell": "gru"}, r"^cell: expected lstm, as the run was started with, got gru$"),
+    ],
+)
+def test_another_config_is_refused_by_name(small: Make, change: dict[str, Any], message: str):
+    config = small()
+    stopped(config, 2)
+    with pytest.raises(ConfigError, match=message):
+        resumed(config, **change)
+    assert checkpoint.locate(config.run or "", prefer=("LATEST",)).name == "step-00000002"
+
+
+def test_a_default_that_was_asked_for_by_name_is_held_against_the_run(small: Make):
+    config = small(seed=3)
+    stopped(config, 2)
+    with pytest.raises(ConfigError, match=r"^seed: expected 3, as the run was started with, got 0$"):
+        run(replace(config, seed=0, resume=True), observers=[], asked={"seed"})
+    resumed(replace(config, seed=0))  # not asked for: follows the run
+
+
+def test_another_corpus_is_refused_and_the_same_text_elsewhere_is_not(
+    small: Make, book: Path, tmp_path: Path
+):
+    config = small()
+    stopped(config, 2)
+    other = tmp_path / "other.txt"
+    other.write_text(book.read_text() + "x")
+    with pytest.raises(
+        DataError, match=r"^source: expected the text of the run, sha256 [0-9a-f]{64}, got [0-9a-f]{64} of "
+    ):
+        resumed(replace(config, data=DataConfig(str(other))))
+    other.write_text(book.read_text())
+    resumed(replace(config, data=DataConfig(str(other))))
+
+
+def test_resume_and_overwrite_exclude_each_other(small: Make):
+    with pytest.raises(ConfigError, match=r"^resume: expected no overwrite beside it, got both$"):
+        small(resume=True, overwrite=True)
+
+
+def test_checkpoints_without_latest_are_not_swept_away(small: Make):
+    config = small()
+    stopped(config, 2)
+    (Path(config.run or "") / "LATEST").unlink()
+    with pytest.raises(
+        RunError, match=r"LATEST: expected the name of a checkpoint, got none beside step-00000002$"
+    ):
+        resumed(config)
+    assert checkpoint.read(checkpoint.step_path(config.run or "", 2)).step == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 10**9}, "batch: expected at most"),
+        ({"epoch": -1}, "epoch: expected int from 0 on, got -1"),
+        ({"batch": 1.5}, "batch: expected int"),
+        ({"threads": 0}, "threads from 1 to 1024"),
+        ({"threads": 10**6}, "threads from 1 to 1024"),
+        ({"steps": 1}, "step <= steps"),
+        ({"save_every": 0}, "save_every from 1 on"),
+        ({"torch_random_state": "00"}, "torch_random_state: expected a state"),
+        ({"torch_random_state": "zz"}, "torch_random_state: expected a state"),
+        ({"since": []}, "since: expected an object"),
+        ({"more": 1}, "unknown field 'more'"),
+        ({"best_step": 5}, "expected a checkpoint, got nothing there"),
+    ],
+)
+def test_a_progress_from_a_stranger_is_checked(small: Make, change: dict[str, Any], message: str):
+    config = small()
+    stopped(config, 2)
+    path = checkpoint.step_path(config.run or "", 2)
+    contents = checkpoint.read(path)
+    shutil.rmtree(path)
+    checkpoint.write_step(
+        config.run or "", 2, replace(contents, progress={**(contents.progress or {}), **change})
+    )
+    with pytest.raises((CheckpointError, RunError)) as caught:
+        resumed(config)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_half_of_an_optimizer_is_refused(small: Make):
+    config = small()
+    stopped(config, 2)
+    path = checkpoint.step_path(config.run or "", 2)
+    contents = checkpoint.read(path)
+    shutil.rmtree(path)
+    moments = {name: t for name, t in (contents.optimizer or {}).items() if name != "exp_avg.readout.bias"}
+    checkpoint.write_step(config.run or "", 2, replace(contents, optimizer=moments))
+    with pytest.raises(
+        CheckpointError, match=r"^optimizer readout\.bias: expected all of AdamW's moments, got no exp_avg$"
+    ):
+        resumed(config)
