@@ -13,7 +13,7 @@ import pytest
 from unrolled.data import fingerprint, origins, prepare, preparing, read
 from unrolled.data.origins import FileOrigin
 from unrolled.data.survey import survey
-from unrolled.errors import DataError
+from unrolled.errors import DataError, MissingExtraError
 from unrolled.spec import DataConfig
 
 TEXT = "one two three\n\nfour five six seven\n" * 20
@@ -59,6 +59,15 @@ def test_a_file_is_read_twice_and_with_bpe_three_times(kind, passes, opened, tmp
     assert set(opened.values()) == {passes}
     assert plain.sha256 == packed.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     assert plain.tokens == packed.tokens
+
+
+def test_without_the_package_for_bpe_nothing_is_read(opened, tmp_path, monkeypatch):
+    write("book.txt", TEXT)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'unrolled\[bpe\]'$"):
+        prepared("book.txt", tmp_path, tokens="bpe:300")
+    assert not opened
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fingerprint_is_one_pass(opened):

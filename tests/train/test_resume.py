@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -317,6 +319,33 @@ def test_another_corpus_is_refused_and_the_same_text_elsewhere_is_not(
         resumed(replace(config, data=DataConfig(str(other))))
     other.write_text(book.read_text())
     resumed(replace(config, data=DataConfig(str(other))))
+    other.write_text("x" + book.read_text())
+    with pytest.raises(DataError, match=r"^source: expected the text of the run"):
+        resumed(replace(config, data=DataConfig(str(other))))  # a finished one too
+
+
+def test_a_folder_whose_bytes_were_chosen_by_auto_is_known_again(small: Make, tmp_path: Path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text(
+        "".join(map(chr, range(0x4E00, 0x5100))) + "\n\n"
+    )  # too many kinds for char
+    (folder / "b.txt").write_bytes(b"caf\xe9, which is not UTF-8")
+    config = replace(small(), data=DataConfig(str(folder), shape="stream"))
+    stopped(config, 2)
+    stopped(replace(config, resume=True), 3)
+    shutil.rmtree(Path(config.run or "") / "data")
+    assert resumed(config).config.data.tokens == "byte"
+
+
+def test_standard_input_is_known_again(small: Make, book: Path, monkeypatch: pytest.MonkeyPatch):
+    config = replace(small(), data=DataConfig("-", shape="stream"))
+    for at in (2, None):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(book.read_bytes())))
+        stopped(config, at) if at else resumed(config)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"another text")))
+    with pytest.raises(DataError, match=r"^source: expected the text of the run, .* of -$"):
+        resumed(config)
 
 
 def test_resume_and_overwrite_exclude_each_other(small: Make):

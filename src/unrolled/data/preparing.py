@@ -24,6 +24,7 @@ from unrolled.errors import DataError, RunError, expected
 from unrolled.spec import DataConfig
 from unrolled.spec.data import bpe_size
 from unrolled.tokens import BpeTokens, Tokens
+from unrolled.tokens.bpe import require
 from unrolled.tokens.files import from_counts
 
 __all__ = ["encode_source", "prepare"]
@@ -47,6 +48,8 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
         DataError: the source, see `read`; it changes meanwhile; or nothing in it can be predicted.
         RunError: the directory cannot be written. MissingExtraError: BPE without the package tokenizers.
     """
+    if bpe_size(config.tokens) is not None:
+        require()  # before a corpus is read
     with _writing(directory), contextlib.ExitStack() as files:
         found = survey(config, scratch=_scratch(files, directory))
         tokens = _vocabulary(config, found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_text, read
+from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_source
 from unrolled.errors import CheckpointError, ConfigError, DataError, expected
 from unrolled.models.loading import Loaded
 from unrolled.models.protocol import SequenceModel
@@ -124,8 +124,8 @@ def evaluate_split(
     if split.num_targets < 1:
         raise DataError(expected("text", "at least one character", "none"))
     if shape == "lines":
-        longest = int(np.diff(split.starts, append=split.num_targets).max())
-        batches = LineBatches(split, batch_size=ROWS if longest <= LONG_LINE else 1, seed=0).epoch(0)
+        rows = ROWS if split.longest <= LONG_LINE else 1
+        batches = LineBatches(split, batch_size=rows, seed=0).epoch(0)
         carried = Score(*model.evaluate(batches, carry=False), split.characters)
         return Evaluation(shape, carried, None, None, carried.tokens, split.characters, unknown)
     carried = Score(*model.evaluate(carried_windows(split), carry=True), split.characters)
@@ -155,12 +155,12 @@ def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int | None = None)
         raise CheckpointError(expected("config.json data.shape", "lines or stream", "auto"))
     if data.shape == "lines" and cold_steps is not None:
         raise ConfigError(expected("cold", "a model of a stream", "one of lines, each of which starts cold"))
-    documents = read(source, tokens=loaded.tokens.kind).documents
-    split = encode_text(documents, loaded.tokens, data.shape)
-    unknown = loaded.tokens.count_unknown(split.ids)
-    return evaluate_split(
-        loaded.model, split, shape=data.shape, unknown=unknown, cold_steps=cold_steps or COLD_STEPS
-    )
+    with tempfile.TemporaryDirectory() as folder:  # of the ids, which are mapped
+        split = encode_source(source, loaded.tokens, data.shape, Path(folder))
+        unknown = loaded.tokens.count_unknown(split.ids)
+        return evaluate_split(
+            loaded.model, split, shape=data.shape, unknown=unknown, cold_steps=cold_steps or COLD_STEPS
+        )
 
 
 def _row(name: str, score: Score) -> str:

@@ -23,7 +23,7 @@ from unrolled.tokens import Tokens
 
 __all__ = ["LanguageModel"]
 
-LOGITS = 2**24  # held at once while evaluating: 64 MiB
+LOGITS = 2**22  # held at once while evaluating: 16 MiB, and as much again for the softmax
 FILLING = {"normal_", "uniform_", "kaiming_uniform_", "zeros_", "zero_", "fill_"}  # of torch's own layers
 LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
 

@@ -28,7 +28,7 @@ from unrolled.tokens.base import (
 from unrolled.tokens.byte import Utf8Decoder, starts_of, utf8
 from unrolled.tokens.trial import try_out
 
-__all__ = ["BpeTokens"]
+__all__ = ["BpeTokens", "require"]
 
 BYTES = 256
 NEWLINE = 10
@@ -78,7 +78,7 @@ class BpeTokens(Tokens):
         self._merges = [(left, right) for left, right in merges]
         parts = [part.decode("latin-1") for part in self._parts]
         named = [(parts[left], parts[right]) for left, right in self._merges]
-        _require()
+        require()
         if not trusted:
             try_out(parts, named, where)
         self._model = assemble(parts, named)
@@ -93,7 +93,7 @@ class BpeTokens(Tokens):
         """
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_BPE <= size <= LARGEST_BPE:
             raise ConfigError(expected("size", f"{SMALLEST_BPE} to {LARGEST_BPE}", repr(size)))
-        tokenizers = _require()
+        tokenizers = require()
         learner = tokenizers.Tokenizer(tokenizers.models.BPE())
         cut = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PIECE.pattern), "isolated")
         learner.pre_tokenizer = cut
@@ -209,7 +209,8 @@ def _fed(texts: Iterable[str]) -> Iterator[str]:
             begin = end
 
 
-def _require() -> Any:
+def require() -> Any:
+    """Return the package tokenizers. Raises MissingExtraError: it is not installed."""
     try:
         import tokenizers
     except ImportError:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 
-import numpy as np
-
 from unrolled.data import Corpus
 from unrolled.errors import ConfigError, expected
 from unrolled.spec import ModelConfig, TrainConfig, tensors
@@ -39,7 +37,7 @@ def _batch(config: TrainConfig, corpus: Corpus) -> tuple[int, int]:
     """Return rows and steps of the largest batch: a stream's window, or a batch of the longest lines."""
     split, asked = corpus.train, config.batch_size or 1
     if corpus.shape == "lines":
-        return min(asked, len(split.starts)), int(np.diff(split.starts, append=split.num_targets).max())
+        return min(asked, len(split.starts)), split.longest
     rows = max(1, min(asked, split.num_targets // 2))
     return rows, min(config.bptt_steps or 1, split.num_targets // rows)
 

@@ -26,7 +26,7 @@ def notes(
     )  # fmt: skip
     lines = [
         f"corpus    {corpus.name}: {corpus.characters:,} characters as {corpus.shape}, "
-        f"{corpus.tokens.kind} tokens, {corpus.tokens.size:,} symbols; {held}",
+        f"{corpus.tokens_setting} tokens, {corpus.tokens.size:,} symbols; {held}",
         f"model     {describe(model.config)}, {parameters:,} parameters, {config.dtype}, "
         f"{torch.get_num_threads()} threads, dropout {config.dropout}",
         f"training  batch {config.batch_size}"

@@ -31,7 +31,7 @@ __all__ = [
 
 LARGEST = 2**16  # bytes of an evaluation
 
-REPORT_TOKENS = 262_144  # of a stream that the report scores at most; `unrolled eval` scores all
+REPORT_TOKENS = 262_144  # that the report scores at most; `unrolled eval` scores all
 SENTENCE = 24  # symbols that a line needs to be worth a picture
 STRIP_TOKENS = 60
 SAMPLES = 5
@@ -47,7 +47,7 @@ GATES = ("i", "f", "o", "r", "z")  # sigmoids: 0 is shut, 1 is open
 def evaluate(model: LanguageModel, corpus: Corpus) -> Evaluation:
     """Score the validation part, or the beginning of a very long one, carried and cold."""
     cold = COLD_STEPS if corpus.shape == "stream" else None
-    part = corpus.validation.head(REPORT_TOKENS) if corpus.shape == "stream" else corpus.validation
+    part = corpus.validation.head(REPORT_TOKENS)
     unknown = corpus.tokens.count_unknown(part.ids)
     return evaluate_split(model, part, shape=corpus.shape, unknown=unknown, cold_steps=cold)
 

@@ -17,7 +17,7 @@ from unrolled.data import Corpus
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
 from unrolled.models import LanguageModel
 from unrolled.models.loading import from_stored
-from unrolled.spec import TrainConfig, from_json
+from unrolled.spec import DataConfig, TrainConfig, from_json
 from unrolled.train.loop import Loop
 from unrolled.train.rundir import replace_data, staging
 from unrolled.train.schedule import Schedule
@@ -29,6 +29,7 @@ __all__ = [
     "MARKER",
     "Stand",
     "asked_of",
+    "check_source",
     "corpus_of",
     "find",
     "follow",
@@ -105,8 +106,8 @@ def follow(stand: Stand, config: TrainConfig, asked: Collection[str]) -> TrainCo
         if now != then and now not in BY_RULE:
             raise ConfigError(expected(name, f"{then}, as the run was started with", now))
     free: dict[str, Any] = {name: getattr(config, name) for name in FREE if name in asked}
-    data = replace(stored.data, source=config.data.source)
-    return replace(stored, data=data, run=config.run, **free)
+    text = replace(stored.data, source=config.data.source)
+    return replace(stored, data=text, run=config.run, **free)
 
 
 def _stored_config(contents: checkpoint.Contents) -> TrainConfig:
@@ -119,6 +120,27 @@ def _stored_config(contents: checkpoint.Contents) -> TrainConfig:
         raise CheckpointError(f"{contents.path}: {error}") from error
 
 
+def check_source(config: TrainConfig, stand: Stand) -> DataConfig:
+    """Return under which config a source is the text that the run was started with.
+
+    Raises:
+        DataError: it is another text.
+    """
+    wanted = stand.progress.corpus_sha256
+    found = data.fingerprint(config.data)
+    if found == wanted:
+        return config.data
+    if (
+        config.data.tokens == "byte" and config.data.source != "-"
+    ):  # chosen by auto, which leaves other files out
+        before = replace(config.data, tokens="auto")
+        with contextlib.suppress(DataError):
+            if data.fingerprint(before) == wanted:
+                return before
+    got = f"{found} of {config.data.source}"
+    raise DataError(expected("source", f"the text of the run, sha256 {wanted}", got))
+
+
 def corpus_of(path: Path, config: TrainConfig, stand: Stand) -> Corpus:
     """Return the run's corpus from its own files, made anew where they are gone or damaged.
 
@@ -128,28 +150,25 @@ def corpus_of(path: Path, config: TrainConfig, stand: Stand) -> Corpus:
     vocabulary = tokens.from_json(stand.contents.tokens, where=f"{stand.path / 'tokens.json'}")
     try:
         corpus = data.reopen(path / "data", vocabulary)
-    except DataError:
-        return _corpus_anew(path, config, stand, vocabulary)
-    _check_source(config, stand, data.fingerprint(config.data))
-    _check_source(config, stand, corpus.sha256)
+    except DataError as error:
+        if config.data.source == "-":  # it can be read once, and was
+            raise
+        return _corpus_anew(path, config, check_source(config, stand), vocabulary, because=error)
+    check_source(config, stand)
+    if corpus.sha256 != stand.progress.corpus_sha256:
+        raise DataError(expected(str(path / "data"), "the corpus of its checkpoints", "another one"))
     return corpus
 
 
-def _corpus_anew(path: Path, config: TrainConfig, stand: Stand, vocabulary: tokens.Tokens) -> Corpus:
+def _corpus_anew(
+    path: Path, config: TrainConfig, source: DataConfig, vocabulary: tokens.Tokens, *, because: DataError
+) -> Corpus:
     with staging(path) as temporary:
-        corpus = data.prepare(config.data, temporary, seed=config.seed)
-        _check_source(config, stand, corpus.sha256)
+        corpus = data.prepare(source, temporary, seed=config.seed)
         if corpus.tokens != vocabulary:
-            raise CheckpointError(expected(f"{stand.path / 'tokens.json'}", "the corpus's symbols", "others"))
+            raise because
         replace_data(temporary, path)
     return corpus
-
-
-def _check_source(config: TrainConfig, stand: Stand, sha256: str) -> None:
-    wanted = stand.progress.corpus_sha256
-    if sha256 != wanted:
-        got = f"{sha256} of {config.data.source}"
-        raise DataError(expected("source", f"the text of the run, sha256 {wanted}", got))
 
 
 def schedule_of(progress: Progress, config: TrainConfig) -> Schedule:

@@ -31,6 +31,7 @@ from unrolled.train.resume import (
     MARKER,
     Stand,
     asked_of,
+    check_source,
     corpus_of,
     find,
     follow,
@@ -90,18 +91,16 @@ def run(
         Path(os.path.normpath(config.run)) if config.run else Path("runs") / data.name_of(config.data.source)
     )
     config = replace(config, run=str(path))
-    _check_backend(config)
-    figures.require()
-    if config.tensorboard:
-        tensorboard.require()
+    _check_install(config)
     claim(path, overwrite=config.overwrite or config.resume)
     with listening() as stopper, saying_how_to_go_on(path, config.data.source), held(path):
         stand = find(path) if config.resume else None
         if stand is None:
             return _start(path, replace(config, resume=False), watchers, stopper, begin, over=config.resume)
         config = follow(stand, config, asked_of(config) if asked is None else asked)
-        _check_backend(config)
+        _check_install(config)
         if stand.finished:
+            check_source(config, stand)
             return _finished(path, config, stand, watchers, begin)
         return _go_on(path, config, stand, watchers, stopper, begin)
 
@@ -274,8 +273,11 @@ class _Run:
             observer.note(text)
 
 
-def _check_backend(config: TrainConfig) -> None:
-    """Refuse a backend that cannot train here before a corpus is read."""
+def _check_install(config: TrainConfig) -> None:
+    """Refuse, before a corpus is read, what this install lacks, and a backend that cannot train here."""
+    figures.require()
+    if config.tensorboard:
+        tensorboard.require()
     if config.backend != "native":
         return
     if config.dtype == "bfloat16":
