@@ -10,6 +10,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.load       a trained network from its files
     unrolled.sample     sample.sample(loaded, prompt): its text, streamed
     unrolled.evaluate_text  its score on a text
+    unrolled.probe      what a recurrent network remembers, and how its gradient fares
     unrolled.doctor     doctor.report(): what this machine has
 """
 
@@ -22,7 +23,20 @@ from unrolled.errors import MissingExtraError, UnrolledError
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from unrolled import checkpoint, data, doctor, draw, figures, models, nn, ops, sample, tokens, train
+    from unrolled import (
+        checkpoint,
+        data,
+        doctor,
+        draw,
+        figures,
+        models,
+        nn,
+        ops,
+        probe,
+        sample,
+        tokens,
+        train,
+    )
     from unrolled.models import evaluate_text, load
     from unrolled.nn import accelerate, explain
 
@@ -44,6 +58,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "probe",
     "sample",
     "tokens",
     "train",
@@ -58,6 +73,7 @@ _ROOMS = (
     "models",
     "nn",
     "ops",
+    "probe",
     "sample",
     "tokens",
     "train",

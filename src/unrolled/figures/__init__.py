@@ -2,11 +2,17 @@
 
 curves.py    the loss over steps          canvas.py    a figure, and its file written in one piece
 heat.py      gates and states as strips   symbols.py   texts that the font can show
+lags.py      curves over lags, with bands
+matrix.py    a matrix with texts on both axes
+units.py     a point a unit
 """
 
 from unrolled.figures.canvas import require
 from unrolled.figures.curves import loss
 from unrolled.figures.heat import strips
+from unrolled.figures.lags import lags
+from unrolled.figures.matrix import matrix
 from unrolled.figures.symbols import visible
+from unrolled.figures.units import units
 
-__all__ = ["loss", "require", "strips", "visible"]
+__all__ = ["lags", "loss", "matrix", "require", "strips", "units", "visible"]

@@ -1,0 +1,249 @@
+"""Gradient flow: how much of a loss's gradient is left, k steps back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled import figures
+from unrolled.ops.segments import valid_steps
+from unrolled.probe.interval import Floats, Interval, mean_interval
+from unrolled.probe.losses import Loss, step_losses
+from unrolled.probe.places import Mask, at_least_one, positions, whole
+from unrolled.probe.result import Result
+from unrolled.probe.running import Inputs, admit, nodes, run
+from unrolled.probe.subject import Subject, untouched
+from unrolled.probe.sweep import Norms, Progress, Split, by_nodes, is_local, split_by_sweep, sweep
+
+__all__ = ["EXPLODING", "VANISHING", "Flow", "GradientFlow", "gradient_flow"]
+
+VANISHING = -math.log(2) / 2  # nats a step: a gradient that halves within two, a thousandth after twenty
+EXPLODING = 0.01  # nats a step: one that doubles within seventy
+SAMPLES_AT_FLOOR = (
+    0.1  # the fit ends before the lag at which more than this share of the samples has no gradient
+)
+
+
+@dataclass(frozen=True)
+class Flow(Result):
+    """The gradient of a loss by one state of one layer, over lags.
+
+    Attributes:
+        layer, state: recurrent.l0 and h (or c).
+        nats: [lags + 1] mean over samples of ln ‖∂L_t/∂state_{t−k}‖; -inf where no sample has any left.
+        low, high: [lags + 1] the 10th and 90th percentile of the samples.
+        fitted: the first and last lag that the rate is fitted on; None where there are fewer than two.
+        rate: nats a step, the slope of `nats` over those lags; NaN without them.
+        rate_interval: its 95 % interval; NaN with one row only.
+        half_life: steps, ln 2 / −rate; infinite where the gradient does not fall.
+        half_life_interval: of the same 95 %.
+        verdict: "vanishing" (rate < −0.347), "steady", "exploding" (rate > 0.01), or "none": nothing is
+            carried.
+        injected, carried: mean norms of what the summed loss of all steps adds at a step, and of what comes
+            from later steps. What is added to c at a step is all that reaches it through h.
+    """
+
+    layer: str
+    state: str
+    nats: Floats
+    low: Floats
+    high: Floats
+    fitted: tuple[int, int] | None
+    rate: float
+    rate_interval: Interval
+    half_life: float
+    half_life_interval: Interval
+    verdict: str
+    injected: float
+    carried: float
+
+    @property
+    def carried_share(self) -> float:
+        """The part of the gradient that comes from later steps, 0 to 1."""
+        both = self.injected + self.carried
+        return self.carried / both if both else math.nan
+
+
+@dataclass(frozen=True)
+class GradientFlow(Result):
+    """What `gradient_flow` measured.
+
+    Attributes:
+        flows: one for every state of every layer, the lowest layer first.
+        lags: how far back. samples: losses that were followed. rows: of the batch.
+        verdict: "exploding" if any state's is; else "steady" if any state's is, as the gradient needs one
+            path only; else "vanishing", or "none" where no state carries any.
+    """
+
+    flows: tuple[Flow, ...]
+    lags: int
+    samples: int
+    rows: int
+    verdict: str
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the norms over lags into a PNG file, a panel a state."""
+        curves = {
+            f"{flow.layer} {flow.state}": {"middle": flow.nats, "low": flow.low, "high": flow.high}
+            for flow in self.flows
+        }
+        captions = {f"{flow.layer} {flow.state}": _words(flow) for flow in self.flows}
+        figures.lags(
+            path,
+            curves=curves,
+            captions=captions,
+            xlabel="lag k in steps",
+            ylabel="ln of the gradient's norm, nats",
+            title=f"gradient of the loss at t by the state at t − k: {self.verdict}",
+        )
+
+
+def gradient_flow(
+    model: torch.nn.Module,
+    batch: object,
+    *,
+    lags: int = 64,
+    steps: int = 16,
+    loss: Loss | None = None,
+    progress: Progress | None = None,
+) -> GradientFlow:
+    """Measure ‖∂L_t/∂h_{t−k}‖ and ‖∂L_t/∂c_{t−k}‖ for k = 0 … lags, for each layer.
+
+    The derivative is the whole one: through the layer's own recurrence and through the layers above. Where a
+    model has one recurrent module and L_t depends on its output at t alone, all losses are followed at once
+    (`sweep.py`); otherwise one backward pass is made for each, which takes some times longer.
+
+    The rate is the slope of the mean logarithm over lags 1 to the last one at which at most a tenth of the
+    samples has fallen below the smallest norm that the dtype holds at full precision; the samples that have
+    are left out. Its interval compares the slopes of the rows, which are independent, so that it needs two
+    rows, and is no narrower for losses of one row that say the same.
+
+    Args:
+        model: any module that holds RNN, LSTM or GRU of unrolled.nn or torch.nn, running forward.
+        batch: a `Batch`, or the tensor that the model takes, or a tuple of its arguments.
+        lags: how far back; below the number of steps.
+        steps: how many t a row, spread evenly over those with `lags` steps before them. A t whose window
+            holds a reset, or lies beyond its row's length, is left out.
+        loss: output → [T, B]; default see `losses.step_losses`.
+        progress: called with (done, of how many).
+    Raises:
+        ConfigError: no recurrent layer, or a bidirectional one. ShapeError: fewer steps than lags, or no t
+            is left. NonFiniteError: a weight, an input or a loss is NaN or infinite.
+    """
+    subject = Subject.of(model)
+    with untouched(model):
+        inputs = admit(batch)
+        norms, split, used, count = _measure(subject, inputs, lags, steps, loss, progress)
+    flows = tuple(_flow(key, norms[key], split[key], used, count) for key in norms)
+    return GradientFlow(
+        flows, lags, int(used.sum()), used.shape[1], _overall({flow.verdict for flow in flows})
+    )
+
+
+def _measure(
+    subject: Subject, inputs: Inputs, lags: int, steps: int, loss: Loss | None, progress: Progress | None
+) -> tuple[Norms, Split, Mask, int]:
+    """Return the norms, the split, which losses count, and how many steps of all rows are valid."""
+    at_least_one(lags=lags, steps=steps)
+    ran = run(subject, inputs)
+    at = positions(ran.steps, lags, steps)
+    used = whole(inputs, at, lags, ran.rows)
+    lengths = ran.layers[0].call.kwargs["lengths"]
+    count = ran.steps * ran.rows if lengths is None else int(lengths.sum())
+    valid = 1.0 if lengths is None else valid_steps(lengths, ran.steps).to(ran.modules[0].y)
+    if len(ran.modules) == 1:
+        losses = step_losses(subject, inputs, ran, loss)
+        if is_local(losses, ran.modules[0], at):
+            (seeds,) = torch.autograd.grad((losses * valid).sum(), ran.modules[0].y)
+            layers = [layer.linear() for layer in ran.layers]
+            names = [[(layer.name, state) for state in layer.states] for layer in ran.layers]
+            found: dict[tuple[str, str], list[Tensor]] = {key: [] for keys in names for key in keys}
+            for lag in sweep(layers, seeds[at], at, lags):
+                for keys, states in zip(names, lag.states, strict=True):
+                    for key, state in zip(keys, states, strict=True):
+                        found[key].append(state.norm(dim=-1))
+                if progress is not None:
+                    progress(lag.k + 1, lags + 1)
+            norms = {key: torch.stack(parts) for key, parts in found.items()}
+            return norms, split_by_sweep(names, layers, seeds), used, count
+    del ran
+    ran = nodes(subject, inputs)
+    losses = step_losses(subject, inputs, ran, loss)
+    return *by_nodes(ran, losses * valid, at, lags, progress), used, count
+
+
+def _flow(key: tuple[str, str], norms: Tensor, split: tuple[Tensor, Tensor], used: Mask, count: int) -> Flow:
+    limits = torch.finfo(norms.dtype)
+    size = norms.double().cpu().numpy()
+    gone = ~np.isfinite(size) | (size < limits.tiny / limits.eps)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(gone, -np.inf, np.log(size))  # [lags + 1, n, B]
+    rate, interval, fitted = _fit(logs, gone | ~used)
+    nats, low, high = _bands(logs[:, used])
+    injected, carried = (float(part.sum() / count) for part in split)
+    return Flow(
+        *key, nats, low, high, fitted, rate, interval, _half_life(rate),
+        Interval(_half_life(interval.low), _half_life(interval.high)), _verdict(rate), injected, carried,
+    )  # fmt: skip
+
+
+def _bands(logs: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the mean and two percentiles [lags + 1] of the samples that have a gradient."""
+    empty = np.full(len(logs), -np.inf)
+    mean, low, high = empty.copy(), empty.copy(), empty.copy()
+    for k, values in enumerate(logs):
+        values = values[np.isfinite(values)]
+        if len(values):
+            mean[k] = values.mean()
+            low[k], high[k] = np.percentile(values, [10, 90])
+    return mean, low, high
+
+
+def _fit(logs: Floats, unusable: Mask) -> tuple[float, Interval, tuple[int, int] | None]:
+    """Return the slope of the mean of `logs` [lags + 1, n, B], its interval over rows, and its range."""
+    nothing = math.nan, Interval(math.nan, math.nan), None
+    alive = ~unusable[0]
+    if not alive.any():
+        return nothing
+    over = [k for k in range(len(logs)) if (unusable[k] & alive).sum() > SAMPLES_AT_FLOOR * alive.sum()]
+    last = (over[0] if over else len(logs)) - 1
+    if last < 2:
+        return nothing
+    good: Mask = np.logical_not(unusable[: last + 1].any(axis=0))  # [n, B]
+    columns = (logs[1 : last + 1, good[:, b], b] for b in np.flatnonzero(good.any(axis=0)))
+    rows = [column.mean(axis=1) for column in columns]  # [last] each
+    if not rows:
+        return nothing
+    lag = np.arange(1.0, last + 1)
+    weights = (lag - lag.mean()) / ((lag - lag.mean()) ** 2).sum()
+    mean, low, high = mean_interval(np.array(rows) @ weights)
+    return float(mean), Interval(float(low), float(high)), (1, last)
+
+
+def _half_life(rate: float) -> float:
+    if math.isnan(rate):
+        return math.nan
+    return math.log(2) / -rate if rate < 0 else math.inf
+
+
+def _verdict(rate: float) -> str:
+    if math.isnan(rate):
+        return "none"
+    return "vanishing" if rate < VANISHING else "exploding" if rate > EXPLODING else "steady"
+
+
+def _overall(verdicts: set[str]) -> str:
+    return next(word for word in ("exploding", "steady", "vanishing", "none") if word in verdicts)
+
+
+def _words(flow: Flow) -> str:
+    if flow.fitted is None:
+        return "no gradient is carried"
+    if math.isinf(flow.half_life):
+        return f"{flow.rate:+.4f} nats a step, {flow.verdict}"
+    return f"{flow.rate:+.4f} nats a step, half-life {flow.half_life:.3g} steps, {flow.verdict}"
