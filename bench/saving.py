@@ -49,7 +49,7 @@ def main() -> None:
         f"`python bench/saving.py {args.text.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
         f"{len(saves)} saves in {args.steps} steps, default sizes; medians. A default run is taken as three "
         f"minutes with {DEFAULT_SAVES} saves.",
-        machine.line(machine.facts(torch.get_num_threads(), limit=False)),
+        machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, [row])),
     )
     text = "\n\n".join(parts)

@@ -80,7 +80,7 @@ def _section(args: argparse.Namespace, lines: list[list[str]]) -> str:
         "random moment, often its\nresumed run too, then resumed to its end. Every time a marked checkpoint "
         "loads, and the end has the weights,\nlosses, samples and scores of the run that nobody killed, bit "
         "for bit. Then the same before every\ncall on the disk of a save that prunes.",
-        machine.line(machine.facts(torch.get_num_threads(), limit=False)),
+        machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, lines)),
     )
     return "\n\n".join(parts)

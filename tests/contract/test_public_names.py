@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
         DataConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
-        doctor draw evaluate_text explain figures load models nn ops sample tokens train
+        doctor draw evaluate_text explain figures load models nn ops probe sample tokens train
     """,
     "unrolled.checkpoint": """
-        Contents FORMAT_VERSION MODEL_FILES Tensor clear locate mark prune read replace_text rewind
+        Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark parse prune read replace_text rewind
         step_path taken write_into write_model write_step
     """,
     "unrolled.cli": """
@@ -28,7 +28,7 @@ PINNED = {
     """,
     "unrolled.data": """
         Batch Batches Corpus Document LineBatches Reading SENTENCES Split StreamBatches
-        carried_windows cold_windows encode_source encode_text fingerprint name_of prepare read
+        carried_windows cold_windows encode_source encode_text fingerprint identity name_of prepare read
         reopen
     """,
     "unrolled.doctor": """
@@ -42,7 +42,7 @@ PINNED = {
         MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
     """,
     "unrolled.figures": """
-        loss require strips visible
+        lags loss matrix require strips units visible
     """,
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
@@ -56,6 +56,10 @@ PINNED = {
     """,
     "unrolled.ops": """
         Explanation GRUTrajectory LSTMTrajectory RNNTrajectory explain gru lstm rnn
+    """,
+    "unrolled.probe": """
+        ContextCurve Exponents Flow GateUse Gates GradientFlow LayerGates Lyapunov MemoryHorizon MemoryMap
+        Trajectories context_curve gates gradient_flow lyapunov memory_horizon memory_map trajectories
     """,
     "unrolled.sample": """
         sample

@@ -17,7 +17,8 @@ import unrolled
 from checkpoint_runs import write_run
 from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError
 from unrolled.models import LanguageModel
-from unrolled.spec import ModelConfig
+from unrolled.models.loading import model_tensors, to_stored
+from unrolled.spec import ModelConfig, to_json
 from unrolled.tokens import build
 
 FILES = ["README.md", "config.json", "manifest.json", "model.safetensors", "tokens.json"]
@@ -136,6 +137,17 @@ def test_how_the_text_was_cut_is_kept_and_where_it_lay_is_not(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [("texts/", "texts"), ("/home/me/texts//", "texts"), ("a/.", "a"), ("-", "-"), (".", "."), ("/", "/")],
+)
+def test_a_source_keeps_its_last_part_however_it_ends(tmp_path: Path, source: str, kept: str):
+    model = network()
+    model.data_config = {"source": source, "shape": "stream"}
+    model.save_pretrained(tmp_path / "m")
+    assert LanguageModel.from_pretrained(tmp_path / "m").data_config == {"source": kept, "shape": "stream"}
+
+
 def test_saving_again_replaces_our_files_and_leaves_the_others(tmp_path: Path):
     home = tmp_path / "m"
     network(seed=1).save_pretrained(home)
@@ -159,6 +171,15 @@ def test_the_card_says_what_it_is_and_how_to_load_it(tmp_path: Path):
     text = (network().save_pretrained(tmp_path / "small") / "README.md").read_text()
     assert text.startswith("---\nlicense: unknown\n")
     assert "2 layers of 6 LSTM units, 9 symbols" in " ".join(text.split())
+    assert 'LanguageModel.from_pretrained("small")' in text
+
+
+def test_the_card_of_the_directory_here_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "small").mkdir()
+    monkeypatch.chdir(tmp_path / "small")
+    network().save_pretrained(".")
+    text = (tmp_path / "small" / "README.md").read_text()
+    assert "\n# small\n" in text
     assert 'LanguageModel.from_pretrained("small")' in text
 
 
@@ -200,6 +221,53 @@ def test_a_step_directory_takes_no_model(tmp_path: Path):
         network().save_pretrained(tmp_path / "step-00000001")
 
 
+def started(run: Path) -> Path:
+    """Leave what a run has before its first checkpoint."""
+    (run / "data").mkdir(parents=True)
+    (run / "data" / "corpus.json").write_text("{}")
+    (run / "config.json").write_text("{}")
+    return run
+
+
+def listing(home: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in home.rglob("*")}
+
+
+INSIDE = ["model", "checkpoints", "data", "export", "checkpoints/new", "data/a/b", "link", "link/model"]
+
+
+@pytest.mark.parametrize("place", INSIDE)
+@pytest.mark.parametrize("after", ["its end", "its start"])
+def test_the_inside_of_a_run_takes_no_model(tmp_path: Path, place: str, after: str):
+    run = write_run(tmp_path / "run", "gru") if after == "its end" else started(tmp_path / "run")
+    (run / "data").mkdir(exist_ok=True)
+    (tmp_path / "link").symlink_to(run / "data" if place == "link" else run)
+    before = listing(tmp_path)
+    with pytest.raises(RunError, match=r"expected a directory of its own for the model, got a place inside"):
+        network().save_pretrained((tmp_path if "link" in place else run) / place)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("here", [".", "model", "checkpoints/step-00000001"])
+def test_a_run_takes_no_model_by_the_name_of_the_directory_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+):
+    run = write_run(tmp_path / "run", "gru")
+    monkeypatch.chdir(run / here)
+    before = listing(tmp_path)
+    with pytest.raises(RunError, match="expected a directory of its own for the model, got a "):
+        network().save_pretrained(".")
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["new", "data/new", "run/export/new"])
+def test_a_model_may_lie_beside_runs_and_beside_other_programs_checkpoints(tmp_path: Path, place: str):
+    write_run(tmp_path / "run", "gru")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "data").mkdir()
+    assert same(LanguageModel.from_pretrained(network().save_pretrained(tmp_path / place)), network())
+
+
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("at", range(1, 5))
 def test_a_save_that_fails_is_one_line_and_misleads_nobody(
@@ -239,12 +307,50 @@ def test_weights_that_are_not_float32_are_refused_in_one_line(tmp_path: Path):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, value: float):
+def test_a_dtype_that_no_checkpoint_holds_is_refused_in_one_line(tmp_path: Path):
+    model = network()
+    model.readout.bias.data = model.readout.bias.data.to(torch.float8_e4m3fn)
+    want = r"expected one of the dtypes float32, .*, bool, got float8_e4m3fn$"
+    with pytest.raises(CheckpointError, match=rf"^model\.safetensors readout\.bias: {want}"):
+        model.save_pretrained(tmp_path / "m")
+    assert not os.listdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"^tensor: {want}"):
+        to_stored(model.readout.bias)
+
+
+def broken(value: float) -> LanguageModel:
     model = network()
     with torch.no_grad():
         model.readout.bias[3] = value
-    model.save_pretrained(tmp_path / "m")
+    return model
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+):
+    home = network(seed=1).save_pretrained(tmp_path / "m")
+    for directory in (home, tmp_path / "new"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"^model\.safetensors readout\.bias: expected finite weights, got NaN or infinity$",
+        ):
+            broken(value).save_pretrained(directory)
+    assert os.listdir(tmp_path) == ["m"]
+    assert same(LanguageModel.from_pretrained(home), network(seed=1)), "the earlier save stays"
+    monkeypatch.setattr(hub, "HfApi", None)  # nobody is asked
+    with pytest.raises(CheckpointError, match=r"readout\.bias: expected finite weights"):
+        broken(value).push_to_hub("user/model")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_not_loaded(tmp_path: Path, value: float):
+    model = broken(value)
+    assert model.tokens is not None
+    contents = unrolled.checkpoint.Contents(
+        {"model": to_json(model.config)}, model_tensors(model), model.tokens.to_json()
+    )
+    unrolled.checkpoint.write_into(tmp_path / "m", contents)
     with pytest.raises(CheckpointError, match=r"readout\.bias: expected finite weights, got NaN or infinity"):
         LanguageModel.from_pretrained(tmp_path / "m")
     assert unrolled.checkpoint.read(tmp_path / "m").model, "who looks for the cause can still read them"
@@ -272,6 +378,19 @@ def test_a_hub_name_is_fetched_and_its_links_are_followed_within_the_cache(
                      "local_files_only": False}  # fmt: skip
     with pytest.raises(CheckpointError, match="regular file"):
         unrolled.load(snapshot)  # by its path it is a directory like any other
+
+
+def test_a_directory_has_no_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    network().save_pretrained("user/model")
+    for name in ("user/model", tmp_path / "user" / "model"):
+        with pytest.raises(
+            ConfigError,
+            match=r"^revision: expected none for the directory '.*user/model', .* no revisions, got 'v2'$",
+        ):
+            LanguageModel.from_pretrained(name, revision="v2")
+    with pytest.raises(RunError, match="got nothing there"):
+        LanguageModel.from_pretrained("nothing", revision="v2")
 
 
 def test_a_link_that_leads_out_of_the_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -349,7 +468,7 @@ class Hub:
         return type("Commit", (), {"commit_url": f"https://hub/{repo_id}/commit/1"})
 
 
-@pytest.mark.parametrize("there", [(), ("README.md",)])
+@pytest.mark.parametrize("there", [(), ("README.md",), ("README.md", *FILES[1:])])
 def test_a_push_uploads_the_files_of_a_save_and_a_card_where_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
 ):
@@ -359,7 +478,7 @@ def test_a_push_uploads_the_files_of_a_save_and_a_card_where_there_is_none(
     url = model.push_to_hub("user/model", private=True, token="t", commit_message="better", create_pr=True)
     assert url == "https://hub/user/model/commit/1"
     files = Hub.given.pop("files")
-    assert sorted(files) == [name for name in FILES if name not in there]
+    assert sorted(files) == [name for name in FILES if name != "README.md" or name not in there]
     if not there:
         assert b'from_pretrained("user/model")' in files["README.md"]
     assert Hub.given == {"token": "t", "private": True, "repo_id": "user/model", "commit_message": "better",
@@ -368,6 +487,19 @@ def test_a_push_uploads_the_files_of_a_save_and_a_card_where_there_is_none(
     for name, raw in files.items():
         (tmp_path / "m" / name).write_bytes(raw)
     assert same(LanguageModel.from_pretrained(tmp_path / "m"), model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokens.json"])
+def test_a_push_replaces_no_other_programs_model(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(hub, "HfApi", Hub)
+    monkeypatch.setattr(Hub, "there", ("README.md", "pytorch_model.bin", name))
+    with pytest.raises(
+        RunError,
+        match=r"^user/model: expected a repository without a model, or with one that was saved by unrolled, "
+        f"got {name} of another program$",
+    ):
+        network().push_to_hub("user/model")
+    assert "files" not in Hub.given
 
 
 def test_a_hub_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,8 +23,9 @@ from train_cases import Signal, stopped
 from unrolled import checkpoint, kernels
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
 from unrolled.models import load
-from unrolled.spec import DataConfig, TrainConfig
+from unrolled.spec import DataConfig, TrainConfig, setting_of
 from unrolled.train import Observer, Result, Stopped, run
+from unrolled.train.resume import FREE
 
 Make = Callable[..., TrainConfig]
 BACKENDS = ["torch", *(["native"] if kernels.available() else [])]
@@ -233,7 +235,69 @@ def test_without_a_word_on_threads_a_run_keeps_its_own(small: Make):
     assert progress["threads"] == 1
 
 
+def test_the_best_before_the_stop_stays_the_best(small: Make):
+    class Wreck(Observer):
+        def begin(self, config: object, schedule: object, model: Any) -> None:
+            self.model = model
+
+        def step(self, record: Any) -> None:
+            with torch.no_grad():
+                self.model.readout.weight.mul_(-300)
+
+    config = small(steps=12, save_every=3, learning_rate=0.01)
+    stopped(config, 6)
+    result = run(replace(config, resume=True), observers=[Wreck()])
+    assert result.best_step == 6
+
+
+def test_a_run_that_saved_nothing_yet_starts_with_its_own_settings(small: Make):
+    config = small(seed=5, steps=7, hidden_size=9)
+    stopped(config, 1)
+    for name in ("LATEST", "BEST"):
+        (Path(config.run or "") / name).unlink()
+    for step in (0, 1):
+        shutil.rmtree(checkpoint.step_path(config.run or "", step))
+    result = run(TrainConfig(config.data, run=config.run, resume=True, hidden_size=8), observers=[])
+    assert (result.config.seed, result.config.steps) == (5, 7)
+    assert result.model.config.hidden_size == 8  # what is asked for goes before
+
+
+def test_an_explosion_that_is_still_finite_can_be_resumed(small: Make):
+    config = small(steps=9, save_every=9)
+    stopped(config, 4)
+    path = checkpoint.step_path(config.run or "", 4)
+    contents = checkpoint.read(path)
+    assert contents.progress is not None
+    shutil.rmtree(path)
+    since = {**contents.progress["since"], "nats": 8.9e19, "grad_norm": 1e30}
+    checkpoint.write_step(
+        config.run or "", 4, replace(contents, progress={**contents.progress, "since": since})
+    )
+    resumed(config)
+
+
 # --------------------------------------------------------------------------------------------- signals
+
+
+def test_a_signal_that_is_ignored_stays_ignored(small: Make):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and background jobs have it
+    try:
+        assert run(small(), observers=[Signal(3)]).schedule.steps == 6
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_before_anything_was_saved_says_so_even_over_an_older_run(small: Make):
+    class Early(Observer):
+        def note(self, text: str) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = small()
+    for _ in range(2):
+        with pytest.raises(Stopped, match=r"^stopped at once by SIGTERM; nothing was saved yet$"):
+            run(replace(config, overwrite=True), observers=[Early()])
+        run(replace(config, overwrite=True), observers=[])
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -351,6 +415,106 @@ def test_standard_input_is_known_again(small: Make, book: Path, monkeypatch: pyt
 def test_resume_and_overwrite_exclude_each_other(small: Make):
     with pytest.raises(ConfigError, match=r"^resume: expected no overwrite beside it, got both$"):
         small(resume=True, overwrite=True)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1, "shape": "lines"}, {"shape": "stream"}])
+def test_another_runs_corpus_is_not_taken_for_the_own_one(small: Make, tmp_path: Path, other: dict[str, Any]):
+    whole, parts = (small(shape="lines", run=str(tmp_path / name)) for name in ("whole", "parts"))
+    run(whole, observers=[])
+    stopped(parts, 2)
+    theirs = run(small(**other, run=str(tmp_path / "theirs")), observers=[])
+    shutil.rmtree(tmp_path / "parts" / "data")
+    shutil.copytree(theirs.run / "data", tmp_path / "parts" / "data")
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_a_corpus_that_cannot_be_made_again_is_refused(
+    small: Make, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = small()
+    stopped(config, 2)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(book.read_bytes())))
+    turned = tmp_path / "turned.txt"
+    turned.write_text("".join(reversed(book.read_text())))  # the same symbols
+    other = run(
+        replace(config, data=DataConfig(str(turned), shape="stream"), run=str(tmp_path / "b")), observers=[]
+    )
+    shutil.rmtree(Path(config.run or "") / "data")
+    shutil.copytree(other.run / "data", Path(config.run or "") / "data")
+    with pytest.raises(DataError, match=r"data: expected the corpus of its checkpoints, got another one$"):
+        resumed(replace(config, data=DataConfig("-")))
+
+
+@pytest.mark.parametrize("kept", ["model", "BEST", "evaluation.json"])
+def test_a_finished_model_without_checkpoints_is_not_swept_away(small: Make, kept: str):
+    config = small()
+    run(config, observers=[])
+    left = Path(config.run or "") / kept
+    for path in Path(config.run or "").iterdir():
+        if path.name in {"model", "BEST", "evaluation.json", "LATEST", "checkpoints"} - {kept}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(
+        RunError, match=rf"LATEST: expected the name of a checkpoint, got none beside {kept}$"
+    ):
+        resumed(config)
+    assert left.exists()
+
+
+@pytest.mark.parametrize("name", ["data/train.npy", "tensorboard/events.out.tfevents.1.mine"])
+@pytest.mark.parametrize("how", [{"resume": True}, {"overwrite": True}])
+def test_what_no_run_wrote_is_not_swept_away(small: Make, tmp_path: Path, name: str, how: dict[str, bool]):
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(RunError, match="which may be replaced"):
+        run(small(**how), observers=[])
+    assert mine.read_text() == "mine"
+
+
+def test_a_foreign_file_beside_a_damaged_corpus_is_kept(small: Make):
+    config = small()
+    stopped(config, 2)
+    data = Path(config.run or "") / "data"
+    (data / "notes.md").write_text("mine")
+    (data / "train.npy").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"data: expected a directory written by a run, which may be replaced"):
+        resumed(config)
+    assert (data / "notes.md").read_text() == "mine"
+
+
+def test_a_config_of_a_stranger_with_open_sizes_is_refused(small: Make):
+    config = small()
+    stopped(config, 2)
+    path = checkpoint.step_path(config.run or "", 2)
+    contents = checkpoint.read(path)
+    shutil.rmtree(path)
+    training = {**contents.config["training"], "learning_rate": None}
+    checkpoint.write_step(
+        config.run or "", 2, replace(contents, config={**contents.config, "training": training})
+    )
+    with pytest.raises(CheckpointError, match=r"config\.json: expected a value for learning_rate, got none$"):
+        resumed(config)
+
+
+def test_another_process_at_work_in_the_directory_is_noticed(small: Make, tmp_path: Path):
+    code = "import sys; from pathlib import Path; from unrolled.train.lock import held\n"
+    code += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(
+            RunError, match=r"^run: expected a directory that no run is using, got .*/run, in use$"
+        ):
+            run(small(), observers=[])
+        other.kill()
+    run(small(), observers=[])  # the system let go of the lock
+
+
+def test_the_help_names_what_may_differ():
+    text = setting_of(TrainConfig, "resume").help
+    assert all(f"--{name.replace('_', '-')}" in text for name in FREE)
 
 
 def test_checkpoints_without_latest_are_not_swept_away(small: Make):

@@ -335,7 +335,7 @@ def test_the_layer_whose_state_ran_to_infinity_is_named_with_flags_that_may_help
     config = small(cell="rnn", nonlinearity="relu", num_layers=2, learning_rate=0.003)
     message = (
         r"^loss at step 2: expected a finite number, got (inf|nan); first in the output of recurrent "
-        r"\(layer 2 of 2\); the last checkpoint is kept; what may help: --nonlinearity tanh, --lr 0\.001, --clip 0\.2$"
+        r"\(layer 2 of 2\); the last checkpoint is kept; what may help in a new run: --nonlinearity tanh, --lr 0\.001, --clip 0\.2$"
     )
     with pytest.raises(NonFiniteError, match=message):
         run(replace(config, save_every=6), observers=[Break()])

@@ -23,7 +23,9 @@ def scalars(run: Path) -> dict[str, dict[int, float]]:
 
     found = EventAccumulator(str(run / "tensorboard"))
     found.Reload()
-    return {tag: {e.step: e.value for e in found.Scalars(tag)} for tag in found.Tags()["scalars"]}
+    steps = {tag: [e.step for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    assert all(len(each) == len(set(each)) for each in steps.values()), "a step twice"
+    return {tag: {e.step: e.value for e in found.Scalars(tag)} for tag in steps}
 
 
 def test_every_row_is_logged_once_though_the_run_was_stopped_and_resumed(small: Make):
@@ -36,6 +38,27 @@ def test_every_row_is_logged_once_though_the_run_was_stopped_and_resumed(small: 
     for tag, values in logged.items():
         want = {row["step"]: row[tag] for row in rows if row[tag] is not None}
         assert values == pytest.approx(want, rel=1e-6)
+
+
+def test_a_full_disk_is_one_line_with_the_place(small: Make, monkeypatch: pytest.MonkeyPatch):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    with pytest.raises(
+        RunError, match=r"/tensorboard/events\.out\S+: expected a file that .* No space left on device$"
+    ):
+        run(small(tensorboard=True), observers=[])
+
+
+def test_steps_that_are_taken_again_are_not_logged_twice(small: Make):
+    config = small(tensorboard=True, steps=8, save_every=8)
+    stopped(config, 5)
+    (Path(config.run or "") / "LATEST").write_text("step-00000000\n")  # as a kill would have left it
+    path = run(replace(config, resume=True), observers=[]).run
+    assert list(scalars(path)["epoch"]) == list(range(9))
 
 
 def test_a_log_is_replaced_with_its_run_and_a_foreign_file_in_it_is_kept(small: Make):
@@ -54,7 +77,7 @@ def test_a_log_is_replaced_with_its_run_and_a_foreign_file_in_it_is_kept(small: 
 def test_without_the_package_its_extra_is_named_before_anything_is_written(
     small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.record_writer", None)
     with pytest.raises(
         MissingExtraError,
         match=r"^tensorboard: expected the extra: pip install 'unrolled\[tensorboard\]', got none$",

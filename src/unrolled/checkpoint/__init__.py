@@ -9,10 +9,11 @@ placing.py    write_into
 """
 
 from unrolled.checkpoint.contents import Contents
+from unrolled.checkpoint.documents import parse
 from unrolled.checkpoint.layout import FORMAT_VERSION, MODEL_FILES, step_path
 from unrolled.checkpoint.placing import write_into
 from unrolled.checkpoint.reading import locate, read
-from unrolled.checkpoint.rundir import clear, taken
+from unrolled.checkpoint.rundir import clear, clear_data, taken
 from unrolled.checkpoint.saving import mark, prune, replace_text, rewind, write_model, write_step
 from unrolled.checkpoint.tensors import Tensor
 
@@ -22,8 +23,10 @@ __all__ = [
     "Contents",
     "Tensor",
     "clear",
+    "clear_data",
     "locate",
     "mark",
+    "parse",
     "prune",
     "read",
     "replace_text",

@@ -19,12 +19,13 @@ from unrolled.checkpoint.disk import (
 from unrolled.checkpoint.documents import parse
 from unrolled.checkpoint.layout import DOCUMENT_BYTES, FORMAT, MANIFEST, MODEL_FILES, PARSED_BYTES, step_of
 from unrolled.checkpoint.refusal import printable
+from unrolled.checkpoint.rundir import DIRECTORIES
 from unrolled.checkpoint.saving import write_model
 from unrolled.errors import CheckpointError, RunError, expected
 
 __all__ = ["write_into"]
 
-OF_A_RUN = ("checkpoints", "LATEST", "BEST")
+OF_A_RUN = ("LATEST", "BEST", "data/corpus.json")  # no other program has these; `checkpoints` many have
 
 
 def write_into(directory: str | Path, contents: Contents) -> Path:
@@ -40,8 +41,8 @@ def write_into(directory: str | Path, contents: Contents) -> Path:
         The directory.
     Raises:
         CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
-        RunError: the directory is a run, a step, or holds another program's files under our names; or the
-            disk is full, read-only or otherwise unwritable.
+        RunError: the directory is a run, a step or inside a run, or holds another program's files under our
+            names; or the disk is full, read-only or otherwise unwritable.
     """
     directory = Path(directory)
     with writing(directory):
@@ -63,13 +64,12 @@ def write_into(directory: str | Path, contents: Contents) -> Path:
 
 def _check_ours(directory: Path) -> bool:
     """Return whether the directory exists, having refused one that is not for a model."""
+    _check_no_run(directory)
     if not os.path.lexists(directory):
         make_directory(directory.parent)
         return False
     if not directory.is_dir():
         raise _refused(directory, "a directory or nothing", "something else")
-    if step_of(directory.name) is not None or any(os.path.lexists(directory / name) for name in OF_A_RUN):
-        raise _refused(directory, "a directory of its own for the model", "a run or a step")
     there = [name for name in MODEL_FILES if os.path.lexists(directory / name)]
     odd = [name for name in there if not is_file(directory / name)]
     if odd:
@@ -78,6 +78,22 @@ def _check_ours(directory: Path) -> bool:
         got = f"{there[0]} of another program"
         raise _refused(directory, "a directory without a model, or with one that was saved by unrolled", got)
     return True
+
+
+def _check_no_run(directory: Path) -> None:
+    """Refuse a run, a step, and the inside of a run, by their real names: `.` and a link have others."""
+    real = Path(os.path.realpath(directory))
+    run, want = _run_around(real), "a directory of its own for the model"
+    if run == real or step_of(real.name) is not None or os.path.lexists(real / "checkpoints"):
+        raise _refused(directory, want, "a run or a step")
+    if run is not None:
+        raise _refused(directory, want, f"a place inside the run {run}")
+
+
+def _run_around(real: Path) -> Path | None:
+    """Return the run that a directory is or lies in, or in one of whose own directories it lies."""
+    around = [real, real.parent, *(place.parent for place in real.parents if place.name in DIRECTORIES)]
+    return next((run for run in around if any(os.path.lexists(run / name) for name in OF_A_RUN)), None)
 
 
 def _is_model(manifest: Path) -> bool:

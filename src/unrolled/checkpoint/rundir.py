@@ -11,12 +11,13 @@ from unrolled.checkpoint.layout import CONFIG, DOCUMENT_BYTES, SECTIONS, step_of
 from unrolled.checkpoint.saving import ALL_FILES, listed, ours, remove_leftovers
 from unrolled.errors import CheckpointError, RunError, expected
 
-__all__ = ["DATA_FILES", "RUN_FILES", "clear", "taken"]
+__all__ = ["DATA_FILES", "RUN_FILES", "clear", "clear_data", "taken"]
 
 # Everything that a run writes, by name: `clear` removes this and nothing else.
 POINTERS = ("LATEST", "BEST")
 RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", "loss.png", "gates.png", CONFIG)
-DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
+CORPUS = "corpus.json"
+DATA_FILES = (CORPUS, "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
 DIRECTORIES = ("model", "checkpoints", "data", "tensorboard")
 EVENTS = "events.out.tfevents."  # how TensorBoard's files begin, those of RUN/tensorboard
 
@@ -56,13 +57,24 @@ def clear(run: str | Path) -> None:
         sync_directory(run)
 
 
+def clear_data(run: str | Path) -> None:
+    """Remove RUN/data. Raises RunError: it holds what no run wrote, or a removal failed."""
+    run = Path(run)
+    _check_data(run)
+    with writing(run / "data"):
+        if is_directory(run / "data"):
+            remove_directory(run / "data", DATA_FILES)
+
+
 def _check_files(run: Path) -> None:
     for name in RUN_FILES:
         if os.path.lexists(run / name) and not is_file(run / name):
             raise _foreign(run / name, "a file written by a run", "a link or a directory")
     if os.path.lexists(run / CONFIG) and not _is_config(run / CONFIG):
         raise _foreign(run / CONFIG, "the config of a run", "another file")
-    written_after = [name for name in (*RUN_FILES, "model", "checkpoints") if os.path.lexists(run / name)]
+    written_after = [
+        name for name in (*RUN_FILES, "model", "checkpoints", "tensorboard") if os.path.lexists(run / name)
+    ]
     if written_after and not os.path.lexists(run / CONFIG):  # a run writes its config before all of these
         raise _foreign(run / written_after[0], "beside it the config.json of a run", "none")
 
@@ -75,8 +87,15 @@ def _check_directories(run: Path) -> None:
         raise _foreign(run / "model", "a directory written by a run", "one that holds other files")
     if not all(path.name.startswith(EVENTS) for path in listed(run / "tensorboard")):
         raise _foreign(run / "tensorboard", "a directory written by a run", "one that holds other files")
+    _check_data(run)
+
+
+def _check_data(run: Path) -> None:
+    if os.path.lexists(run / "data") and not is_directory(run / "data"):
+        raise _foreign(run / "data", "a directory written by a run", "a link or a file")
     data = {path.name for path in listed(run / "data")}
-    if data - set(DATA_FILES):
+    a_runs = CORPUS in data or os.path.lexists(run / CONFIG)  # the corpus comes before the config
+    if data - set(DATA_FILES) or (data and not a_runs):
         raise _foreign(run / "data", "a directory written by a run", "one that holds other files")
 
 

@@ -208,7 +208,8 @@ def replace_text(path: str | Path, text: str) -> None:
 
 def remove_leftovers(run: Path) -> None:
     """Remove what saves and removals that were cut off have left behind."""
-    for path in [*listed(run), *listed(run / "checkpoints")]:
+    here = sorted(run.iterdir()) if run.is_dir() else []  # the run itself may be a link
+    for path in [*here, *listed(run / "checkpoints")]:
         if not path.name.startswith((WRITING, REMOVING)):
             continue
         if ours(path):

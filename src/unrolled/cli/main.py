@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -67,5 +68,6 @@ def _print_whatever_comes() -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"unrolled: {' '.join(text.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody listens any more
+        print(f"unrolled: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
     return code

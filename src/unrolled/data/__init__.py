@@ -4,6 +4,7 @@ from unrolled.data.batch import Batch, Batches
 from unrolled.data.corpus import Corpus, reopen
 from unrolled.data.documents import Document
 from unrolled.data.encoding import Split, encode_text
+from unrolled.data.identity import identity
 from unrolled.data.lines import LineBatches
 from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
@@ -26,6 +27,7 @@ __all__ = [
     "encode_source",
     "encode_text",
     "fingerprint",
+    "identity",
     "name_of",
     "prepare",
     "read",

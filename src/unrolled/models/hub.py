@@ -17,7 +17,7 @@ from unrolled import checkpoint, spec
 from unrolled.errors import ConfigError, MissingExtraError, RunError, expected
 from unrolled.models.card import card
 from unrolled.models.language import LanguageModel
-from unrolled.models.loading import assemble, model_tensors
+from unrolled.models.loading import assemble, check_finite, model_tensors
 from unrolled.models.loading import load as load_directory
 from unrolled.tokens import Tokens
 
@@ -31,7 +31,7 @@ _HUB_NAME = re.compile(f"{_PART}/{_PART}")
 def save(model: LanguageModel, directory: Path, *, tokens: Tokens | None) -> Path:
     """See `LanguageModel.save_pretrained`."""
     vocabulary = _write(model, directory, tokens)
-    _write_card(model, vocabulary, directory, name=directory.name)
+    _write_card(model, vocabulary, directory, name=directory.resolve().name)
     return directory
 
 
@@ -44,6 +44,7 @@ def load(
 ) -> LanguageModel:
     """See `LanguageModel.from_pretrained`."""
     if not _is_hub_name(name_or_directory):
+        _check_no_revision(name_or_directory, asked.get("revision"))
         return load_directory(Path(name_or_directory), backend=backend).model
     name = str(name_or_directory)
     got = f"no directory {name} here, and without huggingface_hub the Hub cannot be asked"
@@ -77,9 +78,12 @@ def push(
         try:
             api = hub.HfApi(token=token)
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            _check_ours(api, repo_id, asked.get("revision"))
             if not api.file_exists(repo_id, CARD, revision=asked.get("revision")):
                 _write_card(model, vocabulary, directory, name=repo_id)
             return str(api.upload_folder(repo_id=repo_id, folder_path=directory, **asked).commit_url)
+        except RunError:
+            raise
         except Exception as error:  # of the network or the Hub
             raise _refused(repo_id, "a repository of the Hub to write to", _first_line(error)) from error
 
@@ -97,7 +101,9 @@ def _write(model: LanguageModel, directory: Path, tokens: Tokens | None) -> Toke
     config: dict[str, Any] = {"model": spec.to_json(model.config)}
     if model.data_config is not None:
         config["data"] = _without_place(model.data_config)
-    contents = checkpoint.Contents(config, model_tensors(model), vocabulary.to_json())
+    weights = model_tensors(model)
+    check_finite({name: tensor for name, tensor in model.state_dict().items() if name in weights})
+    contents = checkpoint.Contents(config, weights, vocabulary.to_json())
     checkpoint.write_into(directory, contents)
     return vocabulary
 
@@ -105,7 +111,28 @@ def _write(model: LanguageModel, directory: Path, tokens: Tokens | None) -> Toke
 def _without_place(data_config: Any) -> dict[str, Any]:
     """Return the data section, of its source the last part alone: where a text lay is nobody's business."""
     source = data_config.get("source")
-    return {**data_config, "source": os.path.basename(source)} if isinstance(source, str) else {**data_config}
+    if not isinstance(source, str):
+        return {**data_config}
+    last = Path(source).name or source  # of "texts/" it is texts, of "." and "/" they are all there is
+    return {**data_config, "source": last}
+
+
+def _check_ours(api: Any, repo_id: str, revision: str | None) -> None:
+    """Refuse a repository that holds one of our names without the manifest that every save of ours has."""
+    *names, manifest = checkpoint.MODEL_FILES
+    if api.file_exists(repo_id, manifest, revision=revision):
+        return
+    for name in names:
+        if api.file_exists(repo_id, name, revision=revision):
+            want = "a repository without a model, or with one that was saved by unrolled"
+            raise _refused(repo_id, want, f"{name} of another program")
+
+
+def _check_no_revision(directory: str | os.PathLike[str], revision: str | None) -> None:
+    """Refuse a revision of a directory, rather than load whatever is in it."""
+    if revision is not None and os.path.isdir(directory):
+        want = f"none for the directory {os.fspath(directory)!r}, which has no revisions"
+        raise ConfigError(expected("revision", want, repr(revision)))
 
 
 def _write_card(model: LanguageModel, vocabulary: Tokens, directory: Path, *, name: str) -> None:

@@ -97,8 +97,9 @@ class LanguageModel(nn.Module):
         Returns:
             The directory.
         Raises:
-            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32.
-            RunError: the directory is a run or holds another program's model, or cannot be written.
+            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32,
+                or not finite. RunError: the directory is a run or inside one, holds another program's model,
+                or cannot be written.
         """
         from unrolled.models import hub
 
@@ -126,7 +127,8 @@ class LanguageModel(nn.Module):
             The model in evaluation mode, its vocabulary in `model.tokens`.
         Raises:
             RunError: there is nothing of that name. CheckpointError, TokenError: a file is torn, altered or
-                does not fit. MissingExtraError: a Hub name, and the extra `hub` is not installed.
+                does not fit. ConfigError: a revision of a directory. MissingExtraError: a Hub name, and the
+                extra `hub` is not installed.
         """
         from unrolled.models import hub
 
@@ -153,8 +155,9 @@ class LanguageModel(nn.Module):
         Returns:
             The commit's address.
         Raises:
-            ConfigError, CheckpointError: as `save_pretrained`. RunError: the Hub refused, or could not be
-                reached. MissingExtraError: the extra `hub` is not installed.
+            ConfigError, CheckpointError: as `save_pretrained`. RunError: the Hub refused or could not be
+                reached, or the repository holds another program's model. MissingExtraError: the extra
+                `hub` is not installed.
         """
         from unrolled.models import hub
 

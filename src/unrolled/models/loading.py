@@ -14,11 +14,12 @@ from unrolled.errors import CheckpointError, expected
 from unrolled.models.language import LanguageModel
 from unrolled.spec import ModelConfig, from_json, tensors
 
-__all__ = ["Loaded", "assemble", "from_stored", "load", "model_tensors", "to_stored"]
+__all__ = ["Loaded", "assemble", "check_finite", "from_stored", "load", "model_tensors", "to_stored"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16,
           "float16": torch.float16, "int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8,
           "bool": torch.bool}  # fmt: skip
+WEIGHTS = "model.safetensors"  # what messages call the file that they lie in
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -62,9 +63,7 @@ def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:
     if vocabulary.size != config.vocab_size:
         raise CheckpointError(expected("tokens.json", f"{config.vocab_size} symbols", vocabulary.size))
     stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
-    for name, tensor in stored.items():
-        if not _finite(tensor):
-            raise CheckpointError(expected(f"model.safetensors {name}", "finite weights", "NaN or infinity"))
+    check_finite(stored)
     model = LanguageModel.around(config, stored, backend=backend)
     model.tokens, model.data_config = vocabulary, contents.config.get("data")
     model.eval()
@@ -73,13 +72,29 @@ def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:
 
 
 def model_tensors(model: LanguageModel) -> dict[str, checkpoint.Tensor]:
-    """Return the tensors that `model.safetensors` holds, by `spec.tensors`."""
+    """Return the tensors that `model.safetensors` holds, by `spec.tensors`. Raises as `to_stored`."""
     state = model.state_dict()
-    return {name: to_stored(state[name]) for name in tensors(model.config)}
+    return {name: to_stored(state[name], f"{WEIGHTS} {name}") for name in tensors(model.config)}
 
 
-def to_stored(tensor: Tensor) -> checkpoint.Tensor:
-    """Copy a torch tensor out as (dtype name, shape, bytes)."""
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError: a weight is NaN or infinite; it names the first such tensor."""
+    for name, tensor in weights.items():
+        if not _finite(tensor):
+            raise CheckpointError(expected(f"{WEIGHTS} {name}", "finite weights", "NaN or infinity"))
+
+
+def to_stored(tensor: Tensor, where: str = "tensor") -> checkpoint.Tensor:
+    """Copy a torch tensor out as (dtype name, shape, bytes).
+
+    Args:
+        where: what the message calls it.
+    Raises:
+        CheckpointError: its dtype is none that a checkpoint holds, such as float8.
+    """
+    if tensor.dtype not in NAMES:
+        got = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(expected(where, "one of the dtypes " + ", ".join(DTYPES), got))
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return checkpoint.Tensor(
         NAMES[tensor.dtype], tuple(tensor.shape), flat.view(torch.uint8).numpy().tobytes()

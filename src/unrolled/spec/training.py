@@ -98,6 +98,12 @@ class TrainConfig:
             raise ConfigError(expected("resume", "no overwrite beside it", "both"))
         if len(budgets) > 1:
             raise ConfigError(expected("budget", "one of minutes, epochs, steps", " and ".join(budgets)))
+        if (
+            not self.resume
+        ):  # what is not given follows the run then: it may be of another cell than the default
+            self._check_pairs()
+
+    def _check_pairs(self) -> None:
         if self.cell == "rnn" and self.chrono_steps is not None:
             raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
         if self.cell != "rnn" and self.nonlinearity != "tanh":

@@ -15,7 +15,7 @@ from unrolled.models import SequenceModel, State
 from unrolled.spec import TrainConfig
 from unrolled.train.precision import autocast
 
-__all__ = ["check_gradient", "check_loss", "check_validation"]
+__all__ = ["check_gradient", "check_loss", "check_validation", "check_weights"]
 
 LAYER = re.compile(r"_l(\d+)(_reverse)?$")  # at the end of a recurrent parameter's name
 
@@ -51,10 +51,17 @@ def check_validation(model: SequenceModel, value: float, *, step: int, config: T
     raise _error("validation", step, value, culprit, config)
 
 
+def check_weights(model: SequenceModel, *, step: int, config: TrainConfig) -> None:
+    """Raise NonFiniteError when a parameter is not finite: such weights are not worth a checkpoint."""
+    culprit = _first_parameter(model)
+    if culprit is not None:
+        raise _error("weights", step, math.nan, culprit, config)
+
+
 def _error(what: str, step: int, got: float, culprit: str, config: TrainConfig) -> NonFiniteError:
     return NonFiniteError(
         f"{what} at step {step}: expected a finite number, got {got}; first in {culprit}; "
-        f"the last checkpoint is kept; what may help: {_advice(config)}"
+        f"the last checkpoint is kept; what may help in a new run: {_advice(config)}"
     )
 
 

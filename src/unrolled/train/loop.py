@@ -11,7 +11,7 @@ import torch
 from unrolled.data import Batch, Batches
 from unrolled.models import SequenceModel, State, detach
 from unrolled.spec import TrainConfig
-from unrolled.train.finite import check_gradient, check_loss, check_validation
+from unrolled.train.finite import check_gradient, check_loss, check_validation, check_weights
 from unrolled.train.observer import Observer, Row, StepRecord
 from unrolled.train.optim import set_learning_rate
 from unrolled.train.precision import autocast
@@ -111,7 +111,6 @@ class Loop:
     state: State | None = None
     best: float | None = None
     since: Since = field(default_factory=Since)
-    resumed: bool = False  # taken up from a checkpoint, perhaps of step 0
 
     def run(self) -> None:
         """Take every step from where the schedule starts to its end.
@@ -120,11 +119,11 @@ class Loop:
             Stopped: a signal came; the step it came in is done and saved.
         """
         with self.stopper.deferring():
-            if not self.resumed:
+            if self.schedule.start is None:
                 self.check(0)
                 self._stop_if_asked(0, saved=True)
             self.model.train()
-            for step in range(self.schedule.start + 1, self.schedule.steps + 1):
+            for step in range((self.schedule.start or 0) + 1, self.schedule.steps + 1):
                 record = self.step(step)
                 self._add(record)
                 for observer in self.observers:
@@ -166,6 +165,7 @@ class Loop:
         if signum is None:
             return
         if not saved:
+            check_weights(self.model, step=step, config=self.config)
             self._save(step, None, better=False)
         raise Stopped(f"stopped at step {step} of {self.schedule.steps}, which is saved", signum)
 

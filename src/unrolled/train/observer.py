@@ -41,7 +41,7 @@ class Observer:
     """Derive from it and override what you need; every method does nothing here."""
 
     def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
-        """Sizes and schedule are fixed; the first step is next, or in a resumed run `schedule.start` + 1."""
+        """Sizes and schedule are fixed; the first step is next, or the one after `schedule.start`."""
 
     def step(self, record: StepRecord) -> None:
         """An optimizer step was taken."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from unrolled.errors import MissingExtraError, expected
@@ -18,7 +20,10 @@ SMOOTHING = 0.05  # weight of the newest step in the figures shown
 
 
 class ProgressBar(Observer):
-    """Draws on standard error: a live bar on a terminal, a line a validation elsewhere."""
+    """Draws on standard error: a live bar on a terminal, a line a validation elsewhere.
+
+    Where standard error goes away (a closed terminal, the end of a pipe) it falls silent: the run goes on.
+    """
 
     def __init__(self) -> None:
         try:
@@ -44,8 +49,11 @@ class ProgressBar(Observer):
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._task = self._bar.add_task("train", total=schedule.steps, completed=schedule.start, figures="")
-        self._bar.start()
+        self._task = self._bar.add_task(
+            "train", total=schedule.steps, completed=schedule.start or 0, figures=""
+        )
+        with _unless_lost():
+            self._bar.start()
 
     def step(self, record: StepRecord) -> None:
         self._loss = _smooth(self._loss, record.nats_per_token)
@@ -56,7 +64,8 @@ class ProgressBar(Observer):
                 f"epoch {record.epoch:.2f}  {self._loss:.3f} nats {self._loss / math.log(2):.3f} bits  "
                 f"{self._rate:,.0f} tok/s  |g| {self._norm:.2f}"
             )
-            self._bar.update(self._task, completed=record.step, figures=figures)
+            with _unless_lost():
+                self._bar.update(self._task, completed=record.step, figures=figures)
 
     def row(self, row: Row) -> None:
         if row.val_nats_per_token is None:
@@ -70,12 +79,23 @@ class ProgressBar(Observer):
         )
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        with _unless_lost():
+            self._console.print(text, markup=False)
 
     def end(self) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with _unless_lost():
+                self._bar.stop()
             self._bar = None
+
+
+@contextlib.contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Pass over a standard error that went away."""
+    try:
+        yield
+    except (OSError, SystemExit):  # the second is what rich makes of a broken pipe
+        return
 
 
 def _smooth(old: float, new: float) -> float:

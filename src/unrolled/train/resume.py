@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from unrolled.spec import DataConfig, TrainConfig, from_json
 from unrolled.train.loop import Loop
 from unrolled.train.rundir import replace_data, staging
 from unrolled.train.schedule import Schedule
-from unrolled.train.signals import Stopped
+from unrolled.train.sizing import Sizes
 from unrolled.train.state import Progress, restore_moments, restore_random, state_of
 
 __all__ = [
@@ -29,11 +28,11 @@ __all__ = [
     "MARKER",
     "Stand",
     "asked_of",
+    "begun",
     "check_source",
     "corpus_of",
     "find",
     "follow",
-    "saying_how_to_go_on",
     "schedule_of",
     "take_up",
 ]
@@ -69,18 +68,43 @@ def find(run: Path) -> Stand | None:
     if not checkpoint.taken(run):
         return None
     if not os.path.lexists(run / "LATEST"):
-        first = checkpoint.step_path(run, 0)
-        steps = [p for p in first.parent.glob("step-*") if p != first]
-        if steps:  # starting anew would remove them
-            got = f"none beside {max(steps).name}"
-            raise RunError(expected(str(run / "LATEST"), "the name of a checkpoint", got))
+        _check_nothing_saved(run)
         return None
     contents = checkpoint.read(checkpoint.locate(run, prefer=("LATEST",)))
     if contents.progress is None or contents.path is None:
         raise CheckpointError(expected(str(contents.path), "a step directory with its progress", "a model"))
     progress = Progress.from_json(contents.progress, contents.path / "progress.json")
-    finished = progress.step == progress.steps and os.path.lexists(run / MARKER)
-    return Stand(contents, progress, _stored_config(contents), finished)
+    finished = progress.step == progress.steps and all(os.path.lexists(run / n) for n in (MARKER, "model"))
+    return Stand(contents, progress, _stored_config(contents.config, contents.path), finished)
+
+
+def _check_nothing_saved(run: Path) -> None:
+    """Raise RunError where starting anew would remove what was worth saving: LATEST alone is gone, then."""
+    first = checkpoint.step_path(run, 0)
+    saved = [run / name for name in ("BEST", "model", MARKER) if os.path.lexists(run / name)]
+    saved += sorted(path for path in first.parent.glob("step-*") if path != first)
+    if saved:
+        got = f"none beside {saved[-1].name}"
+        raise RunError(expected(str(run / "LATEST"), "the name of a checkpoint", got))
+
+
+def begun(run: Path, config: TrainConfig, asked: Collection[str]) -> TrainConfig:
+    """Return the config of a run that saved nothing yet, where it wrote one, with what is asked for now.
+
+    What is there and is no config of a run is passed over: `claim` looks at who it belongs to.
+    """
+    try:
+        raw = (run / "config.json").read_bytes()
+        stored = _stored_config(checkpoint.parse(raw, "config.json"), run)
+    except (OSError, CheckpointError):
+        return config
+    budgets = ("minutes", "epochs", "steps")
+    asked_for: dict[str, Any] = {n: getattr(config, n) for n in asked if n not in OWN and hasattr(config, n)}
+    if any(name in asked_for for name in budgets):
+        asked_for = dict.fromkeys(budgets) | asked_for
+    text: dict[str, Any] = {n: getattr(config.data, n) for n in asked if hasattr(config.data, n)}
+    text["source"] = config.data.source
+    return replace(stored, data=replace(stored.data, **text), run=config.run, **asked_for)
 
 
 def asked_of(config: TrainConfig) -> set[str]:
@@ -103,21 +127,29 @@ def follow(stand: Stand, config: TrainConfig, asked: Collection[str]) -> TrainCo
     for name in sorted(set(asked) - {*FREE, *OWN, "source"}):
         owners = (config.data, stored.data) if hasattr(stored.data, name) else (config, stored)
         now, then = (getattr(owner, name) for owner in owners)
-        if now != then and now not in BY_RULE:
-            raise ConfigError(expected(name, f"{then}, as the run was started with", now))
+        if now != then and not (now in BY_RULE and name != "backend"):  # whose stored value is no rule's
+            want = f"{'nothing' if then is None else then}, as the run was started with"
+            raise ConfigError(expected(name, want, now))
     free: dict[str, Any] = {name: getattr(config, name) for name in FREE if name in asked}
     text = replace(stored.data, source=config.data.source)
     return replace(stored, data=text, run=config.run, **free)
 
 
-def _stored_config(contents: checkpoint.Contents) -> TrainConfig:
-    stored = dict(contents.config.get("training", {}))
+def _stored_config(stored: dict[str, Any], where: object) -> TrainConfig:
+    """Return the config that a config.json holds, every size of it resolved. Raises CheckpointError."""
     try:
-        return from_json(
-            TrainConfig, {**stored, "data": contents.config.get("data", {})}, where="config.json"
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{contents.path}: {error}") from error
+        sections = {**stored.get("training", {}), "data": stored.get("data", {})}
+        config = from_json(TrainConfig, sections, where="config.json")
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    lines = config.data.shape == "lines"
+    resolved = {name: getattr(config, name) for name in Sizes.__dataclass_fields__}
+    open_ones = [name for name, value in resolved.items() if value is None]
+    open_ones += ["data.shape"] if config.data.shape == "auto" else []
+    open_ones += ["dtype"] if config.dtype == "auto" else []
+    if open_ones and open_ones != (["bptt_steps"] if lines else []):
+        raise CheckpointError(expected(f"{where} config.json", f"a value for {open_ones[0]}", "none"))
+    return config
 
 
 def check_source(config: TrainConfig, stand: Stand) -> DataConfig:
@@ -142,7 +174,7 @@ def check_source(config: TrainConfig, stand: Stand) -> DataConfig:
 
 
 def corpus_of(path: Path, config: TrainConfig, stand: Stand) -> Corpus:
-    """Return the run's corpus from its own files, made anew where they are gone or damaged.
+    """Return the run's corpus from its own files, made anew where they are gone, damaged or another run's.
 
     Raises:
         DataError: the source is not the text that the run was started with.
@@ -150,25 +182,31 @@ def corpus_of(path: Path, config: TrainConfig, stand: Stand) -> Corpus:
     vocabulary = tokens.from_json(stand.contents.tokens, where=f"{stand.path / 'tokens.json'}")
     try:
         corpus = data.reopen(path / "data", vocabulary)
+        _check_ids(path / "data", stand)
     except DataError as error:
-        if config.data.source == "-":  # it can be read once, and was
+        if config.data.source == "-":  # it can be read once: not to be compared and then made anew
             raise
-        return _corpus_anew(path, config, check_source(config, stand), vocabulary, because=error)
+        return _corpus_anew(path, config, stand, because=error)
     check_source(config, stand)
-    if corpus.sha256 != stand.progress.corpus_sha256:
-        raise DataError(expected(str(path / "data"), "the corpus of its checkpoints", "another one"))
     return corpus
 
 
-def _corpus_anew(
-    path: Path, config: TrainConfig, source: DataConfig, vocabulary: tokens.Tokens, *, because: DataError
-) -> Corpus:
+def _corpus_anew(path: Path, config: TrainConfig, stand: Stand, *, because: DataError) -> Corpus:
+    source = check_source(config, stand)
     with staging(path) as temporary:
         corpus = data.prepare(source, temporary, seed=config.seed)
-        if corpus.tokens != vocabulary:
-            raise because
+        try:
+            _check_ids(temporary, stand)
+        except DataError:
+            raise because from None
         replace_data(temporary, path)
     return corpus
+
+
+def _check_ids(directory: Path, stand: Stand) -> None:
+    """Refuse ids that are not those of the checkpoint: of another seed, share, shape, vocabulary or text."""
+    if data.identity(directory) != stand.progress.ids_sha256:
+        raise DataError(expected(str(directory), "the corpus of its checkpoints", "another one"))
 
 
 def schedule_of(progress: Progress, config: TrainConfig) -> Schedule:
@@ -191,19 +229,6 @@ def take_up(stand: Stand, loop: Loop, model: LanguageModel, optimizer: torch.opt
     if progress.batch > feed.batches.len_of(progress.epoch):
         want = f"at most {feed.batches.len_of(progress.epoch)}, the batches of epoch {progress.epoch}"
         raise CheckpointError(expected(f"{stand.path / 'progress.json'} batch", want, progress.batch))
-    loop.resumed = True
     feed.epoch, feed.index = progress.epoch, progress.batch
     loop.state, loop.best, loop.since = state_of(stored), progress.best_nats_per_token, progress.since
     restore_random(progress.torch_random_state, stand.path / "progress.json torch_random_state")
-
-
-@contextlib.contextmanager
-def saying_how_to_go_on(run: Path, source: str) -> Iterator[None]:
-    """Add to what a stopped run says the command that goes on with it."""
-    try:
-        yield
-    except Stopped as stopped:
-        if not os.path.lexists(run / "LATEST"):
-            raise Stopped(f"{stopped}; nothing was saved yet", stopped.signum) from None
-        words = " ".join(shlex.quote(word) for word in (source, "--run", str(run)))
-        raise Stopped(f"{stopped}; go on with: unrolled train {words} --resume", stopped.signum) from None

@@ -31,18 +31,18 @@ from unrolled.train.resume import (
     MARKER,
     Stand,
     asked_of,
+    begun,
     check_source,
     corpus_of,
     find,
     follow,
-    saying_how_to_go_on,
     schedule_of,
     take_up,
 )
 from unrolled.train.rundir import claim, settle, staging, write_text
 from unrolled.train.saving import Saver
 from unrolled.train.schedule import Schedule
-from unrolled.train.signals import Stopper, listening
+from unrolled.train.signals import HowToGoOn, Stopper, listening
 from unrolled.train.sizing import CHECKS, resolve
 
 __all__ = ["Result", "run"]
@@ -92,16 +92,25 @@ def run(
     )
     config = replace(config, run=str(path))
     _check_install(config)
-    claim(path, overwrite=config.overwrite or config.resume)
-    with listening() as stopper, saying_how_to_go_on(path, config.data.source), held(path):
-        stand = find(path) if config.resume else None
-        if stand is None:
-            return _start(path, replace(config, resume=False), watchers, stopper, begin, over=config.resume)
-        config = follow(stand, config, asked_of(config) if asked is None else asked)
-        _check_install(config)
-        if stand.finished:
+    asked = asked_of(config) if asked is None else asked
+    if config.resume and os.path.lexists(path / MARKER):  # perhaps finished, and then nothing is written
+        stand = find(path)
+        if stand is not None and stand.finished:
+            config = follow(stand, config, asked)
             check_source(config, stand)
             return _finished(path, config, stand, watchers, begin)
+    claim(path, overwrite=config.overwrite or config.resume)
+    with listening() as stopper, HowToGoOn(path, config.data.source) as how, held(path):
+        stand = find(path) if config.resume else None
+        if stand is None:
+            over = config.overwrite or config.resume
+            config = begun(path, config, asked) if config.resume else config
+            _check_install(config)
+            config = replace(config, overwrite=False, resume=False)
+            return _start(path, config, watchers, stopper, how, begin, over=over)
+        how.owns = True
+        config = follow(stand, config, asked)
+        _check_install(config)
         return _go_on(path, config, stand, watchers, stopper, begin)
 
 
@@ -110,21 +119,21 @@ def _start(
     config: TrainConfig,
     watchers: list[Observer],
     stopper: Stopper,
+    how: HowToGoOn,
     begin: float,
     *,
     over: bool,
 ) -> Result:
-    """Make the corpus, then run from step 0. `over`: what a run without a checkpoint left may go."""
+    """Make the corpus, then run from step 0. `over`: what an older run left may go, if it may at all."""
     with _own_random_state(config.seed, config.threads):
         with staging(path) as temporary:
             corpus = data.prepare(config.data, temporary, seed=config.seed)
             config = resolve(config, corpus)
             model_config = _model_config(config, corpus)
             check_memory(model_config, config, corpus)
-            settle(temporary, path, overwrite=config.overwrite or over)  # nothing can be refused any more
-        return _Run(
-            path, replace(config, overwrite=False), model_config, corpus, watchers, stopper, begin
-        ).go()
+            settle(temporary, path, overwrite=over)  # nothing can be refused any more
+        how.owns = True
+        return _Run(path, config, model_config, corpus, watchers, stopper, begin).go()
 
 
 def _go_on(
@@ -196,13 +205,11 @@ class _Run:
         for note in notes(self.config, self.corpus, self.model, self.stand.progress if self.stand else None):
             self._note(note)
         loop = self._loop()
-        for observer in self.observers:
-            observer.begin(self.config, loop.schedule, self.model)
-        try:
-            loop.run()
-        finally:
+        with contextlib.ExitStack() as ends:
             for observer in self.observers:
-                observer.end()
+                ends.callback(observer.end)
+                observer.begin(self.config, loop.schedule, self.model)
+            loop.run()
         best = load(self.saver.finish(), backend=self.config.backend).model
         return self._report(best, self.saver.best_step, loop.schedule)
 
@@ -222,7 +229,14 @@ class _Run:
         else:
             schedule = schedule_of(self.stand.progress, self.config)
         self.saver = Saver(
-            self.path, self.stored, self.model, optimizer, self.corpus, schedule, self.config.keep
+            run=self.path,
+            config=self.stored,
+            model=self.model,
+            optimizer=optimizer,
+            corpus=self.corpus,
+            schedule=schedule,
+            ids_sha256=data.identity(self.path / "data"),
+            keep=self.config.keep,
         )
         loop = Loop(
             model=self.model,

@@ -27,7 +27,7 @@ def claim(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not path.is_dir():
         raise RunError(expected("run", "a directory or a new path", f"the file {path}"))
     if path.is_dir() and checkpoint.taken(path) and not overwrite:
-        advice = "name another with --run, or replace it with --overwrite"
+        advice = "name another with --run, go on with it by --resume, or replace it by --overwrite"
         raise RunError(expected("run", "a free directory", f"{path}, which holds a run; {advice}"))
     existing = path
     while not existing.exists():
@@ -70,8 +70,12 @@ def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def replace_data(staged: Path, path: Path) -> None:
-    """Put a finished corpus in the place of the run's own, which is damaged. Raises RunError."""
-    shutil.rmtree(path / "data", ignore_errors=True)
+    """Put a finished corpus in the place of the run's own, which is damaged.
+
+    Raises:
+        RunError: the place holds what no run wrote, or cannot be written.
+    """
+    checkpoint.clear_data(path)
     _move(staged, path)
 
 

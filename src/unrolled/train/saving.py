@@ -30,6 +30,7 @@ class Saver:
     optimizer: torch.optim.Optimizer
     corpus: Corpus
     schedule: Schedule
+    ids_sha256: str
     keep: int  # newest checkpoints that stay, beside LATEST and BEST
     best_step: int = 0
 
@@ -73,4 +74,5 @@ class Saver:
             torch_random_state=random_state(),
             threads=torch.get_num_threads(),
             corpus_sha256=self.corpus.sha256,
+            ids_sha256=self.ids_sha256,
         )

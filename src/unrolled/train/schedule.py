@@ -18,7 +18,7 @@ class Schedule:
     steps: int
     save_every: int  # steps between validations, each with a checkpoint
     peak: float  # the largest learning rate
-    start: int = 0  # the step after which this process took over: above 0 in a resumed run
+    start: int | None = None  # of a resumed run, the step after which this process took over
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of step 0 … steps − 1: a linear warm-up over 3 %, then a cosine to zero.

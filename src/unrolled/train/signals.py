@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stopped", "Stopper", "listening"]
+__all__ = ["HowToGoOn", "Stopped", "Stopper", "listening"]
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
 
@@ -66,3 +68,24 @@ def listening() -> Iterator[Stopper]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+
+class HowToGoOn:
+    """Adds to what a stopped run says the command that goes on with it."""
+
+    def __init__(self, run: Path, source: str) -> None:
+        self._run, self._source = run, source
+        self.owns = False  # what the directory holds is this run's, no longer an older one's
+
+    def __enter__(self) -> HowToGoOn:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if not isinstance(error, Stopped):
+            return
+        if not (self.owns and (self._run / "LATEST").exists()):
+            raise Stopped(f"{error}; nothing was saved yet", error.signum) from None
+        words = " ".join(shlex.quote(word) for word in (self._source, "--run", str(self._run)))
+        again = " with the same text on standard input" if self._source == "-" else ""
+        text = f"{error}; go on with: unrolled train {words} --resume{again}"
+        raise Stopped(text, error.signum) from None

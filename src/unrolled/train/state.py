@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -47,7 +48,8 @@ class Progress:
     since: Since
     torch_random_state: str  # hexadecimal
     threads: int
-    corpus_sha256: str
+    corpus_sha256: str  # of the text
+    ids_sha256: str  # of what was made of it, see `data.identity`
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
@@ -83,10 +85,12 @@ def _check_types(found: Progress | Since, where: object) -> None:
     }
     for field in fields(found):
         value: Any = getattr(found, field.name)
-        wanted = kinds.get(str(field.type))
+        wanted_name = str(field.type)
+        wanted = kinds.get(wanted_name)
         if wanted is None:
             continue  # the nested one
-        absurd = isinstance(value, int | float) and not 0 <= value < 10**18  # NaN too
+        largest = 10**18 if "int" in wanted_name else math.inf
+        absurd = isinstance(value, int | float) and not 0 <= value < largest  # NaN and infinity too
         if not isinstance(value, wanted) or isinstance(value, bool) or absurd:
             want = f"{field.type} from 0 on"
             raise CheckpointError(expected(f"{where} {field.name}", want, reprlib.repr(value)))

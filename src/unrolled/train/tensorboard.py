@@ -1,12 +1,14 @@
-"""A run's figures in TensorBoard."""
+"""A run's figures in TensorBoard's files, written by its own record writer."""
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unrolled.errors import MissingExtraError, expected
+from unrolled.errors import MissingExtraError, RunError, expected
 from unrolled.models import SequenceModel
 from unrolled.spec import TrainConfig
 from unrolled.train.observer import Observer, Row
@@ -14,13 +16,13 @@ from unrolled.train.schedule import Schedule
 
 __all__ = ["DIRECTORY", "TensorBoardLog", "require"]
 
-DIRECTORY = "tensorboard"  # the directory inside a run
+DIRECTORY = "tensorboard"  # inside a run
 
 
 def require() -> None:
     """Raise MissingExtraError where TensorBoard is not installed."""
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        import tensorboard.summary.writer.record_writer  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             expected("tensorboard", "the extra: pip install 'unrolled[tensorboard]'", "none")
@@ -28,26 +30,51 @@ def require() -> None:
 
 
 class TensorBoardLog(Observer):
-    """Writes every row as scalars; a resumed run takes over the steps that it takes again."""
+    """Writes every row as scalars; a resumed run takes over the steps that it takes again.
+
+    Not by torch's SummaryWriter: that writes in a thread, whose traceback is all one sees of a full disk.
+    """
 
     def __init__(self, directory: Path) -> None:
-        require()
-        self._directory = directory
-        self._writer: Any = None
+        self._path = directory / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        self._file: Any = None
 
     def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
 
-        self._writer = SummaryWriter(
-            str(self._directory), purge_step=schedule.start + 1 if schedule.start else None
-        )
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = open(self._path, "xb")  # noqa: SIM115 (closed by `end`)
+        except OSError as error:
+            raise self._refused(error) from error
+        self._write(file_version="brain.Event:2")
+        if schedule.start is not None:  # what was logged of later steps is taken again
+            self._write(step=schedule.start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def row(self, row: Row) -> None:
-        for name, value in asdict(row).items():
-            if name != "step" and value is not None:
-                self._writer.add_scalar(name, value, row.step)
-        self._writer.flush()
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in asdict(row).items()
+            if name != "step" and value is not None
+        ]
+        self._write(step=row.step, summary=Summary(value=values))
 
     def end(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, **fields: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        try:
+            RecordWriter(self._file).write(Event(wall_time=time.time(), **fields).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> RunError:
+        return RunError(expected(str(self._path), "a file that can be written", error.strerror or error))
