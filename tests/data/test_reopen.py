@@ -161,6 +161,9 @@ def changed(data, **changes):
         ("characters", True), ("documents", "1"), ("left_out", None), ("validation_is_train", 0), ("train", []),
         ("train", {}), ("train", {"characters": "x"}), ("validation", {"characters": 1, "more": 1}), ("files", {}),
         ("files", None), ("files", {"../x.npy": {}}), ("more", 1), ("left_out", KeyError),
+        ("name", "a/b"), ("name", "a\\b"), ("name", ".."), ("name", "two\nlines"), ("name", "\x1b[2J"),
+        ("name", "\u202ename"), ("characters", 0), ("documents", 0), ("train", {"characters": 0}),
+        ("validation", {"characters": 0}),
     ],
 )  # fmt: skip
 def test_a_field_that_is_not_what_it_was_is_refused(key, value, data, prepared):
@@ -239,6 +242,33 @@ def test_ids_that_are_none_are_refused_though_the_sums_are_right(array, data, pr
 def test_starts_that_are_none_are_refused_though_the_sums_are_right(starts, data, prepared, tmp_path):
     replaced(data, "val_starts.npy", saved(np.array(starts, np.int64), tmp_path))
     refused(data, prepared[1].tokens, "val_starts.npy")
+
+
+def test_starts_at_other_ids_than_newlines_are_refused_though_the_sums_are_right(data, prepared, tmp_path):
+    ids = prepared[1].train.ids
+    newline, other = (
+        next(i for i in range(1, 40) if (ids[i] == ids[0]) == is_one) for is_one in (True, False)
+    )
+    replaced(data, "train_starts.npy", saved(np.array([0, newline]), tmp_path))
+    assert reopen(data, prepared[1].tokens).train.starts.tolist() == [0, newline]
+    replaced(data, "train_starts.npy", saved(np.array([0, other]), tmp_path))
+    refused(data, prepared[1].tokens, "train_starts.npy", "offsets of newlines")
+
+
+def test_lines_that_do_not_end_are_refused_though_the_sums_are_right(tmp_path):
+    (tmp_path / "book.txt").write_text(TEXT)
+    config = DataConfig(str(tmp_path / "book.txt"), shape="lines")
+    corpus = prepare(config, tmp_path / "data", seed=0)
+    replaced(tmp_path / "data", "val.npy", saved(np.array([*corpus.validation.ids, 2], np.uint8), tmp_path))
+    refused(tmp_path / "data", corpus.tokens, "val.npy", "a newline at the end of the last line")
+
+
+def test_a_corpus_of_a_file_with_an_odd_name_is_found_again(tmp_path):
+    odd = os.fsdecode(b"two\nlines \xe9\\x.txt")
+    (tmp_path / odd).write_text(TEXT)
+    corpus = prepare(DataConfig(str(tmp_path / odd)), tmp_path / "data", seed=0)
+    assert corpus.name == "two_lines __x"
+    assert reopen(tmp_path / "data", corpus.tokens).name == corpus.name
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.data import SENTENCES, Document, name_of, origins, read
+from unrolled.data import SENTENCES, Document, fingerprint, name_of, origins, prepare, read
 from unrolled.data import documents as room
 from unrolled.errors import DataError
+from unrolled.spec import DataConfig
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,38 @@ def test_links_of_a_directory_are_not_followed():
     assert reading.left_out == 4
 
 
+def test_what_runs_write_into_a_directory_is_no_text_of_it():
+    write("d/a.txt", "some text\n" * 9)
+    before = fingerprint(DataConfig("d"))
+    config = '{"model": {}}'
+    for run, files in {
+        "runs/at-work": {".lock": "", ".data-01234567/train.npy": "x", "notes.txt": "x"},
+        "runs/begun": {"data/corpus.json": "{}"},
+        "runs/named": {"config.json": config, "LATEST": "step-00000001\n", "metrics.jsonl": "{}\n"},
+        "deep/er/saved": {"config.json": config, "checkpoints/step-00000001/config.json": config},
+    }.items():
+        for name, text in files.items():
+            write(f"d/{run}/{name}", text)
+    assert fingerprint(DataConfig("d")) == before
+    reading = read("d")
+    assert texts(reading) == {"a.txt": "some text\n" * 9}
+    assert reading.left_out == 4
+    prepared = prepare(DataConfig("d"), Path("d/runs/more/data"), seed=0)
+    assert (prepared.sha256, fingerprint(DataConfig("d"))) == (before, before)
+
+
+def test_what_only_looks_like_a_run_is_read():
+    write("d/config.json", "config")
+    write("d/LATEST/a.txt", "latest")
+    write("d/checkpoints/b.txt", "checks")
+    write("d/inner/LATEST", "a file")
+    write("d/inner/config/c.txt", "no")
+    assert len(texts(read("d"))) == 5
+    write("one/LATEST", "a run that is named")
+    write("one/config.json", "{}")
+    assert len(texts(read("one"))) == 2
+
+
 def test_a_directory_named_by_a_link_is_read():
     write("d/a.txt", "aa")
     os.symlink("d", "link")
@@ -146,6 +179,8 @@ def test_a_built_in_name_wins_unless_the_file_is_written_as_a_path():
         (".", "here"),
         ("v1.2/..", "here"),
         ("/", "corpus"),
+        ("two\nlines.txt", "two_lines"),
+        ("caf\udce9\\x.txt", "caf__x"),
     ],
 )
 def test_a_source_has_a_short_name(source, name, tmp_path, monkeypatch):
@@ -211,8 +246,11 @@ def test_a_directory_without_text_is_refused():
     write("d/.hidden", "text")
     write("d/x.bin", b"\0\0")
     os.mkdir("none")
-    why = "left out: hidden, linked, binary, not UTF-8 or empty)"
-    bad("d", f"a directory with text files, got none in d (2 {why}")
+    write("d/packed.txt.gz", gzip.compress(b"some text"))
+    write("d/run/.lock", b"")
+    write("d/run/notes.txt", "text")
+    why = "left out: hidden, linked, a run, packed as .gz, binary, not UTF-8 or empty)"
+    bad("d", f"a directory with text files, got none in d (4 {why}")
     bad("none", f"a directory with text files, got none in none (0 {why}")
 
 

@@ -116,16 +116,6 @@ def test_streamed_pieces_join_to_the_decoded_text_even_where_it_is_no_utf8(ids):
         assert "".join(map(decoder.feed, ids)) + decoder.finish() == TOKENS.decode(ids)
 
 
-@LAW
-@given(texts, st.integers(0, 30))
-def test_characters_are_counted_where_they_start(text, index):
-    ids = TOKENS.encode(text)[:index].tolist()
-    parts = bytes_of(TOKENS.to_json()["merges"])
-    offset = len(b"".join(parts[i] for i in ids))
-    starts = [len(text[:i].encode()) for i in range(len(text))]
-    assert TOKENS.characters_before(text, index) == sum(start < offset for start in starts)
-
-
 def test_an_undecodable_byte_of_the_command_line_is_that_byte_again():
     assert TOKENS.encode("a\udce9").tolist() == [97, 0xE9]
     with pytest.raises(TokenError, match=r"^text: expected text without lone surrogates, got '\\ud800'$"):
@@ -207,6 +197,56 @@ def test_more_symbols_than_ids_of_sixteen_bits_are_refused(monkeypatch):
         from_json({**HEAD, "merges": [[1, 2], [3, 4], [5, 6]]})
 
 
+def test_more_than_a_mebibyte_of_symbols_is_refused():
+    halves = [[200, 200], [256, 256], [257, 257], [258, 258]]  # 32 bytes
+    ends = [[259, i] for i in range(11, 139)] + [[i, 259] for i in range(11, 139)]
+    made = range(260, 260 + len(ends))
+    merges = halves + ends
+    merges += [[left, right] for left in made[:128] for right in range(139, 256)]
+    merges += [[left, right] for left in range(139, 256) for right in made[128:]]
+    with pytest.raises(TokenError) as caught:
+        from_json({**HEAD, "merges": merges + [[left, 257] for left in range(516, 30_000)]})
+    assert re.fullmatch(
+        r"tokens\.merges\[\d+\]: expected symbols of at most 1048576 bytes in all, got more",
+        str(caught.value),
+    )
+
+
+def test_merges_to_symbols_that_are_there_count_too(monkeypatch):
+    monkeypatch.setattr(bpe, "MOST_BYTES", 9)
+    ways = [[97, 98], [98, 99], [256, 99], [97, 257]]
+    assert from_json({**HEAD, "merges": ways[:2]}).size == 258
+    with pytest.raises(TokenError, match=r"^tokens\.merges\[3\]: expected symbols of at most 9 bytes in all"):
+        from_json({**HEAD, "merges": ways})
+
+
+def test_what_is_learnt_can_be_loaded(monkeypatch):
+    whole = TOKENS.to_json()["merges"]
+    monkeypatch.setattr(bpe, "MOST_BYTES", 60)
+    tokens = build("bpe:300", [TEXT])
+    assert 256 < tokens.size < TOKENS.size
+    assert tokens.to_json()["merges"] == whole[: tokens.size - 256]
+    assert from_json(tokens.to_json()) == tokens
+
+
+def test_learning_ends_where_the_text_holds_too_much_that_differs(monkeypatch):
+    monkeypatch.setattr(bpe, "FED", 10)
+    monkeypatch.setattr(bpe, "MOST_DISTINCT", 40)
+    same, other = "the cat sat\n" * 50, "".join(f"{i}\n" for i in range(100))
+    taken = "".join(bpe._fed([same, other, same]))
+    assert taken.startswith(same)
+    assert 0 < len(taken) - len(same) < 60
+    assert build("bpe:300", [same, other, same]) == build("bpe:300", [taken])
+    assert "".join(bpe._fed(["ab " * 500])) == "ab " * 500
+
+
+def test_a_text_without_borders_is_fed_in_small_parts_too():
+    text = "中" * 100_000
+    parts = list(bpe._fed([text]))
+    assert "".join(parts).encode("latin-1").decode() == text
+    assert max(map(len, parts)) <= 3 * 2 * bpe.FED
+
+
 pairs = st.lists(st.integers(-1, 270) | st.none(), max_size=3) | st.text(max_size=2) | st.integers()
 
 
@@ -226,7 +266,7 @@ def injected(tmp_path, monkeypatch, body):
     script.write_text(
         "import os, runpy, sys, time\nfrom pathlib import Path\n"
         f"names = runpy.run_path({assemble.__file__!r})\n"
-        f"def instead(parts, merges):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+        f"def instead(merges):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
         "names['main'].__globals__['assemble'] = instead\n"
         "names['main'](*map(int, sys.argv[1:]))\n"
     )
@@ -279,6 +319,43 @@ def test_a_child_that_cannot_be_started_is_a_token_error(monkeypatch):
         from_json({**HEAD, "merges": [[97, 98]]})
 
 
+@pytest.mark.parametrize("executable", [None, ""])
+def test_a_python_that_does_not_know_where_it_lies_is_a_token_error(executable, monkeypatch):
+    monkeypatch.setattr(sys, "executable", executable)
+    reason = "no child process to try it in: Python does not know where it lies$"
+    with pytest.raises(TokenError, match=WANTED + reason):
+        from_json({**HEAD, "merges": [[97, 98]]})
+
+
+def test_what_is_no_text_on_the_path_of_imports_is_passed_over(monkeypatch):
+    monkeypatch.setattr(sys, "path", [Path("here"), None, *sys.path, b"there"])
+    assert from_json({**HEAD, "merges": [[97, 98]]}).size == 257
+
+
+def test_limits_that_are_in_force_already_are_no_obstacle():
+    pytest.importorskip("resource")
+    code = (
+        "import resource, sys; from unrolled.tokens import from_json\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (5, 5)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        f"print(from_json({ {**HEAD, 'merges': [[97, 98]]}!r}).size)"
+    )
+    assert trial.SECONDS + 1 > 5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("257\n", "")
+
+
+def test_a_limit_that_cannot_be_set_is_named(tmp_path, monkeypatch):
+    injected(tmp_path, monkeypatch, "pass")
+    script = trial.SCRIPT.read_text().replace(
+        "names['main'](",
+        "import resource\ndef refuse(*_): raise ValueError('not allowed')\n"
+        "resource.setrlimit = refuse\nnames['main'](",
+    )
+    trial.SCRIPT.write_text(script)
+    with pytest.raises(TokenError, match=WANTED + "ValueError: not allowed$"):
+        from_json({**HEAD, "merges": [[97, 98]]})
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a child learns of its parent's end on Linux")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_child_outlives_its_parent(how, tmp_path, monkeypatch):
@@ -287,7 +364,7 @@ def test_no_child_outlives_its_parent(how, tmp_path, monkeypatch):
         "import signal, sys; from pathlib import Path; from unrolled.tokens import trial\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # pytest may run with it ignored
         f"trial.SCRIPT, trial.SECONDS = Path({str(trial.SCRIPT)!r}), 60\n"
-        "trial.try_out(['a'], [], 'x')\n"
+        "trial.try_out([], 'x')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     pid = _wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())

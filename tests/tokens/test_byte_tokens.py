@@ -39,18 +39,6 @@ def test_a_character_is_shown_when_its_last_byte_comes():
     assert (decoder.feed(0xC3), decoder.finish()) == ("", "�")
 
 
-@LAW
-@given(st.text(), st.integers(0, 50))
-def test_characters_are_counted_where_they_start(text, index):
-    starts = [len(text[:i].encode()) for i in range(len(text))]
-    assert TOKENS.characters_before(text, index) == sum(start < index for start in starts)
-
-
-def test_of_bytes_each_is_a_character():
-    assert TOKENS.characters_before(b"\x80\x80", 2) == 2
-    assert TOKENS.characters_before(b"\x80\x80", 9) == 2
-
-
 def test_an_undecodable_byte_of_the_command_line_is_that_byte_again():
     assert TOKENS.encode("a\udce9").tolist() == [97, 0xE9]
     with pytest.raises(TokenError, match=r"^text: expected text without lone surrogates, got '\\ud800'$"):

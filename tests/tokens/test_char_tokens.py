@@ -88,4 +88,3 @@ def test_vocabularies_are_equal_when_their_files_are():
     assert hash(build("char", ["ab"])) == hash(build("char", ["ba"]))
     assert build("char", ["ab"]) != build("word", ["a b"])
     assert repr(build("char", ["ab"])) == "CharTokens(size=4)"
-    assert build("char", ["ab"]).characters_before("abba", 3) == 3

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from unrolled.errors import TokenError
 from unrolled.tokens import build, files, from_json, load
+from unrolled.tokens.cost import MOST_PARSED, parsed_bytes
 
 LAW = settings(deadline=None, max_examples=60)
 HEAD = {"format": "unrolled-tokens", "version": 1}
@@ -130,6 +132,33 @@ def test_a_long_file_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
     path.write_bytes(b" " * 11)
     with pytest.raises(TokenError, match=r": expected at most 10 bytes, got a longer file$"):
         load(path)
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", "0.5", '"a"', '"\\u00e9"', '{"a":1}'])
+def test_a_file_that_grows_when_it_is_parsed_is_refused_before(item, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.json, "loads", None)
+    path = tmp_path / "tokens.json"
+    path.write_text('{"symbols": [' + ",".join([item] * 2**20) + "]}")
+    with pytest.raises(TokenError, match=r"^.*: expected at most 37748736 bytes once parsed, got up to \d+$"):
+        load(path)
+
+
+@pytest.mark.parametrize("item", [[], {}, 0.5, 2**40, "a", "é", "😀", {"a": 1}, [7, 8], "word" * 9])
+def test_the_estimate_is_not_below_what_parsing_takes(item):
+    raw = json.dumps([item] * 5000).encode()
+    tracemalloc.start()
+    found = json.loads(raw.decode(), object_pairs_hook=files._distinct)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 5000
+    assert taken <= parsed_bytes(raw) + 4096
+
+
+def test_a_large_vocabulary_is_within_the_estimate():
+    words = {**HEAD, "kind": "word", "symbols": [f"w{i:07d}" for i in range(267_735)]}
+    merges = {**HEAD, "kind": "bpe", "merges": [[65_000, 65_000]] * 65_280}
+    for vocabulary in (words, merges):
+        assert parsed_bytes(json.dumps(vocabulary).encode()) <= MOST_PARSED
 
 
 def test_a_missing_file_and_an_unwritable_place_are_token_errors(tmp_path):

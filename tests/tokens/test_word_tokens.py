@@ -1,12 +1,16 @@
 """Words: Mikolov's convention, frequency order, single spaces."""
 
+import tempfile
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import ConfigError, TokenError
-from unrolled.tokens import WordTokens, build
+from unrolled.tokens import WordTokens, build, counting
+from unrolled.tokens.counting import WordCounts
 
 LAW = settings(deadline=None, max_examples=60)
 words = st.text(st.characters(exclude_characters=" \t\n", exclude_categories=["Cs"]), min_size=1)
@@ -59,14 +63,43 @@ def test_streamed_pieces_join_to_the_decoded_text(corpus, text):
         assert "".join(decoder.feed(int(i)) for i in ids) + decoder.finish() == tokens.decode(ids)
 
 
-@LAW
-@given(st.text("ab \t\n"), st.integers(0, 20))
-def test_encoding_what_comes_before_a_token_gives_the_tokens_before_it(text, index):
-    tokens = build("word", [text])
-    ids = tokens.encode(text)
-    before = text[: tokens.characters_before(text, index)]
-    assert tokens.encode(before).tolist() == ids[:index].tolist()
-    assert index < len(ids) or before == text
+def test_a_word_of_over_1024_characters_is_unknown():
+    longest = "x" * 1024
+    tokens = build("word", [f"a {longest} {longest}y\n", "z" * 5000])
+    assert tokens.to_json()["symbols"] == ["<unk>", "\n", "a", longest]
+    assert tokens.encode(f"{longest} {longest}y").tolist() == [3, 0]
+
+
+def test_long_words_that_are_not_counted_go_to_no_file():
+    counts = WordCounts(scratch=None)
+    for _ in range(40):
+        counts.feed("x" * 2**20)
+    assert counts.top(5) == []
+
+
+def test_a_text_with_very_many_kinds_of_word_opens_a_few_files(monkeypatch):
+    monkeypatch.setattr(counting, "MOST_WORDS", 2)
+    monkeypatch.setattr(counting, "MOST_RUNS", 4)
+    made, most = [], 0
+
+    def scratch():
+        nonlocal most
+        made.append(tempfile.TemporaryFile())  # noqa: SIM115 (closed by the counts)
+        most = max(most, sum(not file.closed for file in made))
+        return made[-1]
+
+    counts, other = WordCounts(scratch), WordCounts(scratch)
+    for number in range(200):
+        (other if number % 3 else counts).feed(f"w{number % 40} w{number % 23} w{number % 60}")
+        if number % 20 == 19:
+            counts.merge(other)
+            assert sum(not file.closed for file in made) < 4
+    words = [f"w{number % by}" for number in range(200) for by in (40, 23, 60)]
+    expected = sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))
+    assert counts.top(99) == [word for word, _ in expected]
+    assert len(made) > 20
+    assert most <= 2 * 4 + 1
+    assert all(file.closed for file in made)
 
 
 @pytest.mark.parametrize("wrong", [1, 0, True, 2.5])

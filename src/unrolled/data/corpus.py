@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data.arrays import Entry, refusal, sync_directory, verified, whole_file
+from unrolled.data.documents import as_name
 from unrolled.data.encoding import SHAPES, Split
 from unrolled.errors import ConfigError, DataError
 from unrolled.spec.data import bpe_size
@@ -44,7 +45,7 @@ class Corpus:
     sha256: str  # of one document its bytes', of several that of their digests in order
     characters: int  # of the whole corpus
     documents: int
-    left_out: int  # files of a folder: hidden, links, binary, not UTF-8 or empty
+    left_out: int  # entries of a folder: hidden, links, runs, binary, not UTF-8 or empty
 
 
 def write(corpus: Corpus, entries: Mapping[str, Entry], path: Path) -> None:
@@ -93,21 +94,23 @@ def reopen(directory: Path, tokens: Tokens) -> Corpus:
     if not _fits(setting, tokens) or fields.sha256("tokens_sha256") != _digest(tokens):
         raise refusal(path, "the vocabulary that the corpus was encoded with", f"another {tokens.kind}")
     entries = {name: _entry(fields.inner("files", FILES).inner(name, ("size", "sha256"))) for name in FILES}
-    characters = {part: fields.inner(part, ("characters",)).count("characters") for part in PARTS}
+    characters = {part: fields.inner(part, ("characters",)).count("characters", 1) for part in PARTS}
+    shape = fields.one_of("shape", SHAPES)
     splits = {
-        part: _split(directory, name, entries, tokens, characters[part]) for part, name in PARTS.items()
+        part: _split(directory, name, entries, tokens, shape, characters[part])
+        for part, name in PARTS.items()
     }
     return Corpus(
-        name=fields.text("name"),
-        shape=fields.one_of("shape", SHAPES),
+        name=fields.name("name"),
+        shape=shape,
         tokens=tokens,
         tokens_setting=setting,
         train=splits["train"],
         validation=splits["validation"],
         validation_is_train=fields.truth("validation_is_train"),
         sha256=fields.sha256("sha256"),
-        characters=fields.count("characters"),
-        documents=fields.count("documents"),
+        characters=fields.count("characters", 1),
+        documents=fields.count("documents", 1),
         left_out=fields.count("left_out"),
     )
 
@@ -142,6 +145,12 @@ class _Fields:
             raise self._refusal(key, "a text")
         return value
 
+    def name(self, key: str) -> str:
+        value = self.text(key)
+        if value != as_name(value):
+            raise self._refusal(key, "a name that can be printed, without a path")
+        return value
+
     def one_of(self, key: str, choices: tuple[str, ...]) -> str:
         if self._stored[key] not in choices:
             raise self._refusal(key, "one of " + ", ".join(choices))
@@ -153,10 +162,10 @@ class _Fields:
             raise self._refusal(key, "64 hexadecimal digits")
         return value
 
-    def count(self, key: str) -> int:
+    def count(self, key: str, least: int = 0) -> int:
         value = self._stored[key]
-        if type(value) is not int or not 0 <= value < 2**63:
-            raise self._refusal(key, "a whole number of at least 0")
+        if type(value) is not int or not least <= value < 2**63:
+            raise self._refusal(key, f"a whole number of at least {least}")
         return value
 
     def truth(self, key: str) -> bool:
@@ -209,9 +218,9 @@ def _entry(fields: _Fields) -> Entry:
 
 
 def _split(
-    directory: Path, name: str, entries: Mapping[str, Entry], tokens: Tokens, characters: int
+    directory: Path, name: str, entries: Mapping[str, Entry], tokens: Tokens, shape: str, characters: int
 ) -> Split:
-    """Map one part: ids of the vocabulary, the first its boundary, and starts that rise from 0 to below N."""
+    """Map one part: ids of the vocabulary, and starts that rise from 0 to below N, each at a boundary."""
     ids_file, starts_file = f"{name}.npy", f"{name}_starts.npy"
 
     def check_ids(ids: npt.NDArray[Any], begin: int) -> None:
@@ -221,6 +230,8 @@ def _split(
     ids = verified(directory / ids_file, entries[ids_file], id_dtype(tokens.size), check_ids)
     if len(ids) < 2:
         raise refusal(directory / ids_file, "at least 2 ids", len(ids))
+    if shape == "lines" and ids[-1] != tokens.boundary:
+        raise refusal(directory / ids_file, "a newline at the end of the last line", int(ids[-1]))
     last = -1
 
     def check_starts(starts: npt.NDArray[Any], begin: int) -> None:
@@ -230,6 +241,8 @@ def _split(
         if not rising or not 0 <= int(starts[0]) <= last < len(ids) - 1 or (begin == 0 and starts[0] != 0):
             wanted = f"offsets that rise from 0 to below {len(ids) - 1}"
             raise refusal(directory / starts_file, wanted, "others")
+        if not (ids[starts] == tokens.boundary).all():
+            raise refusal(directory / starts_file, "offsets of newlines", "others")
 
     starts = verified(directory / starts_file, entries[starts_file], np.int64, check_starts)
     if not len(starts):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Document", "digest", "digest_of", "shown"]
+__all__ = ["Document", "as_name", "digest", "digest_of", "shown"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ def digest(documents: Sequence[Document]) -> str:
 def digest_of(digests: Sequence[bytes]) -> str:
     """Return the sha256 of a corpus whose documents have these."""
     return digests[0].hex() if len(digests) == 1 else hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def as_name(text: str) -> str:
+    """Return a text as a name that can be printed and is no path: "_" for what may not stand in it."""
+    plain = "".join("_" if c in "/\\" or not c.isprintable() else c for c in text.lstrip("."))
+    return plain or "corpus"
 
 
 def shown(name: str) -> str:

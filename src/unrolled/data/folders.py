@@ -31,11 +31,12 @@ class Folder:
 
 
 def text_files(root: Path) -> Folder:
-    """Return the files under a directory. Hidden entries and links are left out, and counted one each.
+    """Return the files under a directory. Hidden entries, links and runs are left out, and counted one each.
 
     A link that leaves the directory would read what was not named, one that stays would read a text twice.
+    What a run writes into its directory changes with every step.
     """
-    return _walk(root, lambda _: True, lambda _: True)
+    return _walk(root, lambda path: not _is_run(path), lambda _: True)
 
 
 def python_files(root: Path) -> Folder:
@@ -43,27 +44,37 @@ def python_files(root: Path) -> Folder:
 
     What is not such a file is not counted as left out.
     """
-    found = _walk(root, lambda name: name not in NOT_THE_LIBRARY, lambda name: name.endswith(".py"))
+    found = _walk(root, lambda path: path.name not in NOT_THE_LIBRARY, lambda name: name.endswith(".py"))
     return Folder(root, found.files, 0)
 
 
-def _walk(root: Path, enters: Callable[[str], bool], takes: Callable[[str], bool]) -> Folder:
+def _walk(root: Path, enters: Callable[[Path], bool], takes: Callable[[str], bool]) -> Folder:
     files: list[str] = []
     left_out = 0
     for folder, subfolders, names in os.walk(root, onerror=_raise):
-        inner = [name for name in subfolders if enters(name)]
-        subfolders[:] = [name for name in inner if _is_plain(Path(folder, name))]
+        found = len(subfolders)
+        subfolders[:] = [
+            name for name in subfolders if _is_plain(Path(folder, name)) and enters(Path(folder, name))
+        ]
         taken = [name for name in names if takes(name)]
         plain = [
             path for path in (Path(folder, name) for name in taken) if _is_plain(path) and path.is_file()
         ]
         files += [path.relative_to(root).as_posix() for path in plain]
-        left_out += len(inner) - len(subfolders) + len(taken) - len(plain)
+        left_out += found - len(subfolders) + len(taken) - len(plain)
     return Folder(root, tuple(sorted(files)), left_out)
 
 
 def _is_plain(path: Path) -> bool:
     return not path.name.startswith(".") and not path.is_symlink()
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a directory is a run's: at work it holds a lock, later its corpus or its checkpoints."""
+    if (path / ".lock").is_file() or (path / "data" / "corpus.json").is_file():
+        return True
+    saved = (path / "LATEST").is_file() or (path / "checkpoints").is_dir()
+    return saved and (path / "config.json").is_file()
 
 
 def _raise(error: OSError) -> NoReturn:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unrolled.data import origins
 from unrolled.data.decoding import HEAD, NotText, TextDecoder
-from unrolled.data.documents import Document, shown
+from unrolled.data.documents import Document, as_name, shown
 from unrolled.data.folders import python_files, text_files
 from unrolled.data.origins import FileOrigin, MemoryOrigin, Origin, Scratch, StreamOrigin, failed
 from unrolled.errors import DataError, expected
@@ -33,6 +33,7 @@ SENTENCES = (
 )
 
 BUILT_IN = ("sentences", "stdlib")
+LEFT_OUT = "hidden, linked, a run, packed as .gz, binary, not UTF-8 or empty"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Source:
     """What a name stands for, before anything is read."""
 
     origins: tuple[Origin, ...]
-    left_out: int = 0  # entries of a folder that are hidden, or no files
+    left_out: int = 0  # entries of a folder that are hidden, links, runs, or no files
     folder: bool = False  # a folder of texts, however many, and not one text
 
 
@@ -49,7 +50,7 @@ class Reading:
     """What a source held."""
 
     documents: tuple[Document, ...]
-    left_out: int = 0  # files of a folder that are hidden, links, binary, not UTF-8 or empty
+    left_out: int = 0  # entries of a folder that are hidden, links, runs, binary, not UTF-8 or empty
     folder: bool = False  # a folder of texts, however many, and not one text
 
 
@@ -89,8 +90,8 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
     Args:
         source: "sentences" (the ten), "stdlib" (the .py files of this Python's standard library, without
             tests, idlelib, lib2to3 and installed packages), "-" (standard input), a file, a .gz file, or
-            a directory (its text files, sorted by path). A built-in name wins over a file of that name;
-            write ./sentences for the file.
+            a directory (its text files, sorted by path; runs are passed over). A built-in name wins over a
+            file of that name; write ./sentences for the file.
         tokens: with "byte", a file that is not UTF-8 is taken too, as the bytes it has.
     Raises:
         DataError: the source is missing, unreadable, not text, a broken .gz, a directory without text, or
@@ -118,7 +119,7 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
 def check_found(source: str, found: Source, documents: int, left_out: int, characters: int) -> None:
     """Raise DataError for a directory without text, and for a text of fewer than two characters."""
     if found.folder and not documents:
-        got = f"none in {shown(source)} ({left_out} left out: hidden, linked, binary, not UTF-8 or empty)"
+        got = f"none in {shown(source)} ({left_out} left out: {LEFT_OUT})"
         raise DataError(expected("source", "a directory with text files", got))
     if characters < 2:
         where = "standard input" if source == "-" else shown(source)
@@ -126,7 +127,10 @@ def check_found(source: str, found: Source, documents: int, left_out: int, chara
 
 
 def name_of(source: str) -> str:
-    """Return a short name for a run: book.txt → book, a/b.txt.gz → b, texts/ → texts, - → stdin."""
+    """Return a short name for a run: book.txt → book, a/b.txt.gz → b, texts/ → texts, - → stdin.
+
+    What cannot be printed in it becomes "_".
+    """
     if source in BUILT_IN:
         return source
     if source == "-":
@@ -137,7 +141,7 @@ def name_of(source: str) -> str:
     name = path.name.lstrip(".")
     if not path.is_dir():
         name = Path(name.removesuffix(".gz")).stem
-    return name or "corpus"
+    return as_name(name)
 
 
 def _document(name: str, data: bytes, tokens: str) -> Document:

@@ -56,7 +56,7 @@ class Survey:
     """What the first pass found."""
 
     documents: tuple[Found, ...]
-    left_out: int  # files of a folder: hidden, links, binary, not UTF-8 or empty
+    left_out: int  # entries of a folder: hidden, links, runs, binary, not UTF-8 or empty
     shape: str  # lines | stream
     lines: int  # that are not blank; counted for the shape "lines"
     counts: Counts  # what a vocabulary is made from

@@ -19,26 +19,33 @@ DONE = "built"
 PROBE = "a line of text\n\xc3\xa9 0123\t.\x00\xff"
 
 
-def assemble(parts: Sequence[str], merges: Sequence[tuple[str, str]]) -> Any:
-    """Return the library's model of a vocabulary.
+def assemble(merges: Sequence[Sequence[int]]) -> Any:
+    """Return the library's model of a vocabulary, to which a byte is a character.
 
     Args:
-        parts: what each id stands for, a character for a byte. merges: pairs of these, in their order.
+        merges: pairs of ids in their order; a pair makes the next id, unless its bytes have one already.
     Raises:
         ImportError: the library is not installed. Whatever the library raises.
     """
     from tokenizers import models
 
-    return models.BPE(vocab={part: i for i, part in enumerate(parts)}, merges=list(merges))
+    parts = [chr(i) for i in range(256)]
+    ids = {part: i for i, part in enumerate(parts)}
+    for left, right in merges:
+        joined = parts[left] + parts[right]
+        if joined not in ids:
+            ids[joined] = len(parts)
+            parts.append(joined)
+    return models.BPE(vocab=ids, merges=[(parts[left], parts[right]) for left, right in merges])
 
 
 def main(seconds: int, memory: int, parent: int) -> None:
     """Build what standard input describes and say DONE, or why not, in a line."""
-    _limit(seconds, memory, parent)
     try:
+        _limit(seconds, memory, parent)
         given = json.load(sys.stdin)
         sys.path[:] = given["path"]
-        model = assemble(given["parts"], [(left, right) for left, right in given["merges"]])
+        model = assemble(given["merges"])
         back = "".join(token.value for token in model.tokenize(PROBE))
         print(DONE if back == PROBE else "it changes a text")
     except BaseException as error:  # the library's panics are no Exceptions
@@ -51,9 +58,16 @@ def _limit(seconds: int, memory: int, parent: int) -> None:
         import resource
     except ImportError:  # Windows: the parent's clock alone
         return
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU first, which says why
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limits = (
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_CPU, seconds, seconds + 1),  # SIGXCPU first, which says why
+        (resource.RLIMIT_CORE, 0, 0),
+    )
+    for which, soft, hard in limits:
+        most = resource.getrlimit(which)[1]  # nobody may go beyond
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), min(hard, most)
+        resource.setrlimit(which, (soft, hard))
     signal.alarm(2 * seconds)  # also when nobody waits any more
     if sys.platform == "linux":
         import ctypes

@@ -92,10 +92,6 @@ class Tokens(ABC):
         """Return a fresh decoder that takes one id at a time."""
 
     @abstractmethod
-    def characters_before(self, text: str, index: int) -> int:
-        """Return how many characters of `text` come before its token number `index` (0 … N)."""
-
-    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return what the vocabulary's file holds; `tokens.from_json` takes it back."""
 

@@ -25,7 +25,7 @@ from unrolled.tokens.base import (
     next_border,
     shown,
 )
-from unrolled.tokens.byte import Utf8Decoder, starts_of, utf8
+from unrolled.tokens.byte import Utf8Decoder, utf8
 from unrolled.tokens.trial import try_out
 
 __all__ = ["BpeTokens", "require"]
@@ -33,8 +33,10 @@ __all__ = ["BpeTokens", "require"]
 BYTES = 256
 NEWLINE = 10
 LONGEST = 64  # bytes of a symbol
+MOST_BYTES = 2**20  # that all merges make, one after the other; memory is in proportion
 FEWEST = 2  # times that a pair stands in the text, to be merged
-FED = 2**14  # characters; the library holds 256 pieces of what it is trained on
+FED = 2**14  # characters, twice that at most; the library holds 256 such pieces of what it is trained on
+MOST_DISTINCT = 3 * 2**19  # bytes of all different pieces that it learns from; each takes it 200
 MOST_KNOWN = 2**16  # pieces whose ids are kept
 
 # A text in UTF-8 is read as if each byte were a character (latin-1), and cut into pieces within which symbols
@@ -72,24 +74,22 @@ class BpeTokens(Tokens):
             trusted: if not, the library builds it in a child process first.
         Raises:
             TokenError: no such pairs, a symbol over 64 bytes or across a newline, more than 65,536 symbols,
-                or what the library refuses. MissingExtraError: the library is not installed.
+                over 1 MiB of them, or what the library refuses. MissingExtraError: it is not installed.
         """
         self._parts = _replay(merges, where)
         self._merges = [(left, right) for left, right in merges]
-        parts = [part.decode("latin-1") for part in self._parts]
-        named = [(parts[left], parts[right]) for left, right in self._merges]
         require()
         if not trusted:
-            try_out(parts, named, where)
-        self._model = assemble(parts, named)
+            try_out(self._merges, where)
+        self._model = assemble(self._merges)
         self._known: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def build(cls, texts: Iterable[str], *, size: int) -> BpeTokens:
-        """Return a vocabulary of at most `size` ids, trained on all of the texts.
+        """Return a vocabulary of at most `size` ids, trained on the texts.
 
-        It is the same for the same texts. Raises ConfigError: a size outside 258 … 65,536.
-        MissingExtraError: the library is not installed.
+        It is the same for the same texts, of which it reads on until they hold 1.5 MiB of pieces that differ.
+        Raises ConfigError: a size outside 258 … 65,536. MissingExtraError: the library is not installed.
         """
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_BPE <= size <= LARGEST_BPE:
             raise ConfigError(expected("size", f"{SMALLEST_BPE} to {LARGEST_BPE}", repr(size)))
@@ -131,11 +131,6 @@ class BpeTokens(Tokens):
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder(self._parts)
 
-    def characters_before(self, text: str, index: int) -> int:
-        """Return how many characters of `text` start before its token number `index`."""
-        offset = sum(len(self._parts[i]) for i in itertools.islice(self._ids(text), index))
-        return starts_of(utf8(text)[:offset])
-
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -163,6 +158,7 @@ def _replay(merges: object, where: str) -> list[bytes]:
     parts = [bytes([i]) for i in range(BYTES)]
     made = set(parts)
     pairs: set[tuple[int, int]] = set()
+    total = 0
     for index, pair in enumerate(merges):
         name = f"{where}[{index}]"
         left, right = _pair(pair, len(parts), name)
@@ -172,6 +168,9 @@ def _replay(merges: object, where: str) -> list[bytes]:
         joined = parts[left] + parts[right]
         if len(joined) > LONGEST or NEWLINE in joined:
             raise TokenError(expected(name, f"at most {LONGEST} bytes, none a newline", shown(joined)))
+        total += len(joined)
+        if total > MOST_BYTES:
+            raise TokenError(expected(name, f"symbols of at most {MOST_BYTES} bytes in all", "more"))
         if joined not in made:
             made.add(joined)
             parts.append(joined)
@@ -190,23 +189,38 @@ def _pair(pair: object, size: int, where: str) -> tuple[int, int]:
 
 
 def _ids_of(named: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
-    """Return merges that are written with their symbols as pairs of ids."""
+    """Return merges that are written with their symbols as pairs of ids, as many as a vocabulary may have."""
     ids = {chr(i): i for i in range(BYTES)}
-    merges = []
+    merges, total = [], 0
     for left, right in named:
+        total += len(left) + len(right)
+        if total > MOST_BYTES:
+            break
         merges.append((ids[left], ids[right]))
         ids.setdefault(left + right, len(ids))
     return merges
 
 
 def _fed(texts: Iterable[str]) -> Iterator[str]:
-    """Yield texts in small pieces, cut where no symbol goes across."""
-    for text in texts:
-        begin = 0
-        while begin < len(text):
-            end = next_border(text, begin + FED)
-            yield utf8(text[begin:end]).decode("latin-1")
-            begin = end
+    """Yield texts in small parts, cut where no symbol goes across, until there is too much that differs."""
+    known: set[str] = set()
+    left = MOST_DISTINCT
+    for part in itertools.chain.from_iterable(map(_parts, texts)):
+        fresh = set(PIECE.findall(part)).difference(known)
+        left -= sum(map(len, fresh))
+        if left < 0:
+            return
+        known |= fresh
+        yield part
+
+
+def _parts(text: str) -> Iterator[str]:
+    begin = 0
+    while begin < len(text):
+        ahead = text[begin : begin + 2 * FED]
+        end = next_border(ahead, FED)
+        yield utf8(ahead[:end]).decode("latin-1")
+        begin += end
 
 
 def require() -> Any:

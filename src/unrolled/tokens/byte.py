@@ -12,7 +12,7 @@ import numpy.typing as npt
 from unrolled.errors import TokenError, expected
 from unrolled.tokens.base import FORMAT, VERSION, Ids, NarrowIds, Tokens, check_ids, shown
 
-__all__ = ["ByteTokens", "Utf8Decoder", "starts_of", "utf8"]
+__all__ = ["ByteTokens", "Utf8Decoder", "utf8"]
 
 
 class ByteTokens(Tokens):
@@ -46,12 +46,6 @@ class ByteTokens(Tokens):
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder([bytes([i]) for i in range(256)])
 
-    def characters_before(self, text: str | bytes, index: int) -> int:
-        """Return how many characters of `text` start before its byte number `index`; of bytes, `index`."""
-        if isinstance(text, bytes):
-            return min(index, len(text))
-        return starts_of(utf8(text)[:index])
-
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind}
 
@@ -71,11 +65,6 @@ class Utf8Decoder:
         rest = self._text.decode(b"", final=True)
         self._text.reset()
         return rest
-
-
-def starts_of(data: bytes) -> int:
-    """Return how many characters start in some UTF-8: its bytes but for those that go on with one."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) & 0xC0 != 0x80))
 
 
 def utf8(text: str | bytes) -> bytes:

@@ -89,9 +89,6 @@ class CharTokens(Tokens):
     def decoder(self) -> _CharDecoder:
         return _CharDecoder(self)
 
-    def characters_before(self, text: str, index: int) -> int:
-        return min(index, len(text))
-
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
 

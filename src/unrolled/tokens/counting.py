@@ -23,6 +23,8 @@ CODE_POINTS = 0x110000
 MOST_WORDS = 2**18  # kinds of word in memory at a time
 MOST_LONG = 2**25  # characters of pieces whose words are long
 LONG = 64
+LONGEST = 1024  # characters; a longer word is not counted, and so is unknown
+MOST_RUNS = 64  # files
 
 
 class Kinds:
@@ -63,7 +65,7 @@ class WordCounts:
     """How often each word stands in a text: what is cut by spaces, tabs and newlines.
 
     Of a text with very many kinds of word, counts are moved to files, sorted, and merged in the end, so
-    that the numbers are exact and memory is bounded.
+    that the numbers are exact and memory is bounded. Words of over 1,024 characters are passed over.
     """
 
     def __init__(self, scratch: Scratch = tempfile.TemporaryFile) -> None:
@@ -75,15 +77,20 @@ class WordCounts:
     def feed(self, text: str) -> None:
         """Take a piece of the text; no word may go on in the next one."""
         words = text.replace("\n", " ").replace("\t", " ").split(" ")
+        size = len(text)
+        if len(max(words, key=len)) > LONGEST:
+            words = [word for word in words if len(word) <= LONGEST]
+            size = sum(map(len, words))
         self._counts.update(words)
-        if len(words) * LONG < len(text):
-            self._long += len(text)
+        if len(words) * LONG < size:
+            self._long += size
         if len(self._counts) > MOST_WORDS or self._long > MOST_LONG:
             self._spill()
 
     def merge(self, other: WordCounts) -> None:
         """Take what another one gathered, and leave it empty."""
         self._runs += other._runs
+        self._join_runs()
         self._long += other._long
         if self._counts:
             self._counts.update(other._counts)
@@ -98,8 +105,7 @@ class WordCounts:
         banned = {"", *without}
         found = ((-times, word) for word, times in self._merged() if word not in banned)
         best = " ".join(word for _, word in heapq.nsmallest(count, found))
-        for run in self._runs:
-            run.close()
+        self._close()
         self._runs, self._counts = [], Counter()
         return best.split(" ") if best else []  # fresh: the old ones would hold on to memory all around them
 
@@ -107,16 +113,35 @@ class WordCounts:
         if not self._runs:
             yield from self._counts.items()
             return
-        runs = [*map(_read, self._runs), sorted(self._counts.items())]
-        for word, alike in itertools.groupby(heapq.merge(*runs, key=itemgetter(0)), itemgetter(0)):
-            yield word, sum(times for _, times in alike)
+        yield from _summed([*map(_read, self._runs), sorted(self._counts.items())])
 
     def _spill(self) -> None:
-        run = self._scratch()
-        lines = (f"{word} {times}\n" for word, times in sorted(self._counts.items()))
-        run.writelines(line.encode("utf-8", "surrogatepass") for line in lines)
-        self._runs.append(run)
+        self._runs.append(self._written(sorted(self._counts.items())))
         self._counts, self._long = Counter(), 0
+        self._join_runs()
+
+    def _join_runs(self) -> None:
+        """Make one file of very many: a process may open a few hundred."""
+        if len(self._runs) < MOST_RUNS:
+            return
+        joined = self._written(_summed(map(_read, self._runs)))
+        self._close()
+        self._runs = [joined]
+
+    def _written(self, counts: Iterable[tuple[str, int]]) -> IO[bytes]:
+        run = self._scratch()
+        run.writelines(f"{word} {times}\n".encode("utf-8", "surrogatepass") for word, times in counts)
+        return run
+
+    def _close(self) -> None:
+        for run in self._runs:
+            run.close()
+
+
+def _summed(runs: Iterable[Iterable[tuple[str, int]]]) -> Iterator[tuple[str, int]]:
+    """Merge counts that are sorted by their words."""
+    for word, alike in itertools.groupby(heapq.merge(*runs, key=itemgetter(0)), itemgetter(0)):
+        yield word, sum(times for _, times in alike)
 
 
 def _read(run: IO[bytes]) -> Iterator[tuple[str, int]]:

@@ -14,6 +14,7 @@ from unrolled.tokens.base import FORMAT, VERSION, Tokens, shown
 from unrolled.tokens.bpe import BpeTokens
 from unrolled.tokens.byte import ByteTokens
 from unrolled.tokens.char import CharTokens
+from unrolled.tokens.cost import MOST_PARSED, parsed_bytes
 from unrolled.tokens.counting import Kinds, Scratch, WordCounts
 from unrolled.tokens.word import WordTokens
 
@@ -28,7 +29,7 @@ __all__ = [
     "load",
 ]
 
-LARGEST_FILE = 64 * 2**20  # bytes
+LARGEST_FILE = 2**24  # bytes, as in a checkpoint
 MOST_CHARACTERS = 512  # kinds; "auto" takes bytes beyond
 KINDS = ("char", "byte", "word", "bpe")
 
@@ -116,7 +117,8 @@ def load(path: str | os.PathLike[str]) -> Tokens:
     """Return the vocabulary that `Tokens.save` wrote; nothing in the file is executed.
 
     Raises:
-        TokenError: the file is missing, unreadable, over 64 MiB, not JSON, or not a vocabulary.
+        TokenError: the file is missing, unreadable, over 16 MiB, not JSON, too much once parsed, or not a
+            vocabulary.
     """
     name = os.fspath(path)
     try:
@@ -126,6 +128,9 @@ def load(path: str | os.PathLike[str]) -> Tokens:
         raise TokenError(expected(name, "a token file", error.strerror or type(error).__name__)) from None
     if len(data) > LARGEST_FILE:
         raise TokenError(expected(name, f"at most {LARGEST_FILE} bytes", "a longer file"))
+    cost = parsed_bytes(data)
+    if cost > MOST_PARSED:
+        raise TokenError(expected(name, f"at most {MOST_PARSED} bytes once parsed", f"up to {cost}"))
     try:
         obj = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:

@@ -21,7 +21,7 @@ MEMORY = 2**30  # bytes of address space
 TOO_LONG = "one that takes too long"
 
 
-def try_out(parts: Sequence[str], merges: Sequence[tuple[str, str]], where: str) -> None:
+def try_out(merges: Sequence[Sequence[int]], where: str) -> None:
     """Build a vocabulary in a child process that is held to seconds and bytes; see `assemble`.
 
     The child gets its input through a pipe, runs no shell, and ends with this process.
@@ -29,7 +29,10 @@ def try_out(parts: Sequence[str], merges: Sequence[tuple[str, str]], where: str)
     Raises:
         TokenError: the library refuses the vocabulary, breaks on it, or takes too long or too much memory.
     """
-    given = json.dumps({"path": sys.path, "parts": list(parts), "merges": list(merges)}).encode("ascii")
+    if not sys.executable:
+        raise _refused(where, "no child process to try it in: Python does not know where it lies")
+    path = [name for name in sys.path if isinstance(name, str)]  # imports pass over the others
+    given = json.dumps({"path": path, "merges": list(merges)}).encode("ascii")
     limits = [str(SECONDS), str(MEMORY), str(os.getpid())]
     try:
         done = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,7 +26,6 @@ from unrolled.tokens.counting import WordCounts
 
 __all__ = ["WordTokens"]
 
-SYMBOL = re.compile(r"[^ \t\n]+|\n")
 SEPARATORS = frozenset(" \t\n")
 NONE = -1  # what stands between two separators
 
@@ -99,10 +97,6 @@ class WordTokens(Tokens):
 
     def decoder(self) -> _WordDecoder:
         return _WordDecoder(self)
-
-    def characters_before(self, text: str, index: int) -> int:
-        match = next(itertools.islice(SYMBOL.finditer(text), index, None), None)
-        return len(text) if match is None else match.start()
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}

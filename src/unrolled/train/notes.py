@@ -34,7 +34,7 @@ def notes(
         + f", lr {config.learning_rate}, {_budget(config)}",
     ]
     if corpus.left_out:
-        lines.append(f"left out  {corpus.left_out} files that are hidden or not text")
+        lines.append(f"left out  {corpus.left_out} entries that are hidden, not text or runs")
     if resumed is not None:
         lines.append(f"resumed   at step {resumed.step} of {resumed.steps}")
         if torch.get_num_threads() != resumed.threads:
