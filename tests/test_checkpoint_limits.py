@@ -18,6 +18,7 @@ from unrolled import checkpoint, spec
 from unrolled.checkpoint import Tensor, documents
 from unrolled.checkpoint.layout import DOCUMENT_BYTES, PARSED_BYTES
 from unrolled.errors import CheckpointError, RunError
+from unrolled.parsing import parsed_bytes
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_document_takes_no_more_memory_than_was_estimated(kind):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < documents.parsed_bytes(raw) + 2**14
+    assert peak < parsed_bytes(raw) + 2**14
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokens.json", "progress.json"])

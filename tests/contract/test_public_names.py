@@ -57,6 +57,9 @@ PINNED = {
     "unrolled.ops": """
         Explanation GRUTrajectory LSTMTrajectory RNNTrajectory explain gru lstm rnn
     """,
+    "unrolled.parsing": """
+        parsed_bytes
+    """,
     "unrolled.probe": """
         ContextCurve Exponents Flow GateUse Gates GradientFlow LayerGates Lyapunov MemoryHorizon MemoryMap
         Trajectories context_curve gates gradient_flow lyapunov memory_horizon memory_map trajectories

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import TokenError
+from unrolled.parsing import parsed_bytes
 from unrolled.tokens import build, files, from_json, load
-from unrolled.tokens.cost import MOST_PARSED, parsed_bytes
+from unrolled.tokens.files import MOST_PARSED
 
 LAW = settings(deadline=None, max_examples=60)
 HEAD = {"format": "unrolled-tokens", "version": 1}

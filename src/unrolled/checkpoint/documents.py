@@ -1,32 +1,22 @@
 """Strict JSON: objects only, no duplicate keys, no NaN or infinity, the same bytes for equal contents.
 
-What a text would take in memory is estimated before it is parsed: `[[],[],…]` grows thirtyfold.
+What a text would take in memory is estimated before it is parsed (`unrolled.parsing`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 from unrolled.checkpoint.layout import CONFIG, PARSED_BYTES
 from unrolled.checkpoint.refusal import quoted, refusal
+from unrolled.parsing import parsed_bytes
 
-__all__ = ["encode", "parse", "parsed_bytes"]
+__all__ = ["encode", "parse"]
 
 DEPTH = 32  # objects and lists within one another
 DIGITS = 64  # characters of a number: a float has up to 24, the state of a 128-bit generator 39
-
-# Bytes that an item of a parsed document takes at most, in CPython on 64 bits, allocations rounded up.
-LIST = 96  # with its first pointers
-OBJECT = 320  # a dictionary, and the list of pairs that it is made from
-PAIR = 320  # a tuple, its place in the list and in two dictionaries, one of them just grown
-VALUE = 20  # a pointer in a list that grows
-STRING, WIDER = 64, 32  # a string without its characters; more where one of them is not ASCII
-NUMBER = 32
-_ESCAPE = re.compile(rb"(?<!\\)\\u[0-9a-fA-F]{4}")  # six bytes that become one character, or half of one
-_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 
 
 def encode(document: object, where: str, *, indent: int | None = None) -> bytes:
@@ -80,35 +70,6 @@ def parse(
         raise refusal(where, "a JSON object", type(document).__name__)
     _check_depth(document, where)
     return document
-
-
-def parsed_bytes(raw: bytes | bytearray) -> int:
-    """Return at least as many bytes as `parse` takes for a text, by counting what could start an item.
-
-    Cheap, and too large where strings hold commas, colons, brackets and the like.
-    """
-    commas, colons = raw.count(b","), raw.count(b":")
-    lists, objects = raw.count(b"["), raw.count(b"{")
-    strings = (raw.count(b'"') + 1) // 2
-    values = commas + lists + objects + 1
-    items = LIST * lists + OBJECT * objects + PAIR * colons + VALUE * values + STRING * strings
-    items += WIDER * min(strings, raw.count(b"\\u") if raw.isascii() else strings)
-    items += NUMBER * max(0, values + colons - strings)
-    return items + _text_bytes(raw)
-
-
-def _text_bytes(raw: bytes | bytearray) -> int:
-    """Return at least the bytes of a decoded text and of the characters of all its strings.
-
-    Python stores a text at one, two or four bytes a character, as its widest one needs; a string with
-    escapes is built in a buffer that grows.
-    """
-    if not raw.isascii():
-        return len(raw) * (4 + 4)
-    if b"\\u" not in raw:
-        return len(raw) + len(raw) * 3 // 2
-    characters = len(raw) - 5 * sum(1 for _ in _ESCAPE.finditer(raw))
-    return len(raw) + characters * (4 if _SURROGATE.search(raw) else 2) * 3 // 2
 
 
 def _check_cost(raw: bytes | bytearray, where: object, most: int) -> None:

@@ -98,7 +98,7 @@ def header_limit(count: int) -> int:
 
 
 def header_parsed(count: int) -> int:
-    """Return what such a header may take in memory once parsed, by `documents.parsed_bytes`."""
+    """Return what such a header may take in memory once parsed, by `parsing.parsed_bytes`."""
     return 2**16 + 3072 * count
 
 

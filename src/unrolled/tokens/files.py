@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from unrolled.errors import ConfigError, TokenError, expected
+from unrolled.parsing import parsed_bytes
 from unrolled.spec.data import bpe_size
 from unrolled.tokens.base import FORMAT, VERSION, Tokens, shown
 from unrolled.tokens.bpe import BpeTokens
 from unrolled.tokens.byte import ByteTokens
 from unrolled.tokens.char import CharTokens
-from unrolled.tokens.cost import MOST_PARSED, parsed_bytes
 from unrolled.tokens.counting import Kinds, Scratch, WordCounts
 from unrolled.tokens.word import WordTokens
 
@@ -29,6 +29,7 @@ __all__ = [
     "load",
 ]
 
+MOST_PARSED = 36 * 2**20  # bytes that a file may take once parsed; as of a checkpoint's vocabulary
 LARGEST_FILE = 2**24  # bytes, as in a checkpoint
 MOST_CHARACTERS = 512  # kinds; "auto" takes bytes beyond
 KINDS = ("char", "byte", "word", "bpe")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MOST_PARSED", "parsed_bytes"]
-
-MOST_PARSED = 36 * 2**20  # bytes; what a checkpoint's vocabulary may take too
+__all__ = ["parsed_bytes"]
 
 # Bytes that an item takes at most, in CPython on 64 bits, allocations rounded up.
 LIST = 96  # with its first pointers
@@ -19,7 +17,7 @@ _ESCAPE = re.compile(rb"(?<!\\)\\u[0-9a-fA-F]{4}")  # six bytes that become one 
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 
 
-def parsed_bytes(raw: bytes) -> int:
+def parsed_bytes(raw: bytes | bytearray) -> int:
     """Return at least as many bytes as parsing takes, by counting what could start an item.
 
     Cheap, and too large where strings hold commas, colons, brackets and the like.
@@ -34,7 +32,7 @@ def parsed_bytes(raw: bytes) -> int:
     return items + _text_bytes(raw)
 
 
-def _text_bytes(raw: bytes) -> int:
+def _text_bytes(raw: bytes | bytearray) -> int:
     """Return at least the bytes of a decoded text and of the characters of all its strings.
 
     Python stores a text at one, two or four bytes a character, as its widest one needs; a string with
