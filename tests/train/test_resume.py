@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from unrolled import checkpoint, kernels
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
 from unrolled.models import load
 from unrolled.spec import DataConfig, TrainConfig, setting_of
-from unrolled.train import Observer, Result, Stopped, run
+from unrolled.train import Observer, Result, Stopped, report, run
 from unrolled.train.resume import FREE
 
 Make = Callable[..., TrainConfig]
@@ -70,6 +71,16 @@ def test_stopped_in_the_middle_of_an_epoch_and_resumed_it_ends_at_the_same_bits(
     for at in (1, 9, 14, 36, 39):  # before a save and at one, twice between two, and near the end
         assert stopped(replace(parts, resume=at > 1), at).exit_code == 130
         torch.rand(5)  # the caller's random state is no input
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+
+
+def test_a_stop_between_two_rows_keeps_the_means_of_the_next_one(small: Make, tmp_path: Path):
+    sizes = {"steps": 600, "save_every": 600}  # a row every third step
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    run(whole, observers=[])
+    stopped(parts, 100)
+    stopped(replace(parts, resume=True), 101)
     resumed(parts)
     assert_equal_runs(whole, parts)
 
@@ -334,6 +345,34 @@ def test_a_clock_that_goes_backwards_is_nothing_to_a_run(
         os.utime(path, (2_000_000_000, 2_000_000_000))
     resumed(parts)
     assert_equal_runs(whole, parts)
+
+
+def test_a_signal_that_python_loses_in_a_callback_ends_the_run_all_the_same(small: Make, capsys: Any):
+    class Lost(Observer):
+        def step(self, record: Any) -> None:
+            if record.step == 2:
+                thing = Observer()
+                self.watch = weakref.ref(thing, lambda _: [os.kill(os.getpid(), s) for s in (2, 15)])
+                del thing
+
+    config = small()
+    with pytest.raises(Stopped, match=r"^stopped at step 2 of 6, which is saved"):
+        run(config, observers=[Lost()])
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_signal_in_the_report_ends_it_and_a_resume_writes_it_again(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+):
+    config = small()
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "draw_loss", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(
+            Stopped, match=r"^stopped in the report, which a resume writes again; go on with: "
+        ):
+            run(config, observers=[])
+    assert not (Path(config.run or "") / "gates.png").exists()
+    assert (resumed(config).run / "gates.png").exists()
 
 
 def test_handlers_are_given_back(small: Make):

@@ -48,6 +48,7 @@ from unrolled.train.sizing import CHECKS, resolve
 __all__ = ["Result", "run"]
 
 VALIDATION_ROWS = 16  # parallel streams of a validation while training
+IN_REPORT = "stopped in the report, which a resume writes again"
 VALIDATION_TOKENS = 131_072  # of it at most; the report at the end scores all
 
 
@@ -259,10 +260,15 @@ class _Run:
             ", nothing held out: validation is the training text" if self.corpus.validation_is_train else ""
         )
         name = f"{self.corpus.name}: {describe(self.model_config)}{held}"
-        found = report.evaluate(best, self.corpus)
-        report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
-        report.draw_gates(best, self.corpus, self.path / "gates.png")
-        sample = report.write_samples(best, self.corpus, self.path / "samples.txt", seed=self.config.seed)
+        with self.stopper.deferring():  # a signal in the middle of a drawing would be lost in its callbacks
+            found = report.evaluate(best, self.corpus)
+            self.stopper.stop_if_asked(IN_REPORT)
+            report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
+            self.stopper.stop_if_asked(IN_REPORT)
+            report.draw_gates(best, self.corpus, self.path / "gates.png")
+            self.stopper.stop_if_asked(IN_REPORT)
+            sample = report.write_samples(best, self.corpus, self.path / "samples.txt", seed=self.config.seed)
+            self.stopper.stop_if_asked(IN_REPORT)
         report.write_evaluation(found, self.corpus, self.path / MARKER)  # last: now the run is finished
         return Result(
             run=self.path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,18 @@ class Stopper:
         finally:
             self._defers = False
 
+    def stop_if_asked(self, text: str) -> None:
+        """Raise Stopped where a signal was noted."""
+        if self.signum is not None:
+            raise Stopped(text, self.signum)
+
+    def take_lost(self, unraisable: Any) -> bool:
+        """Note a Stopped that Python could not raise, in a callback say. Returns whether it was one."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            return False
+        self.signum = unraisable.exc_value.signum
+        return True
+
     def take(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal. It prints nothing: the code that it interrupts may be printing."""
         if not self._defers or self.signum is not None:
@@ -60,12 +73,15 @@ def listening() -> Iterator[Stopper]:
         yield stopper
         return
     before: dict[int, Any] = {}
+    hook = sys.unraisablehook
     try:
+        sys.unraisablehook = lambda lost: None if stopper.take_lost(lost) else hook(lost)
         for watched in WATCHED:
             if signal.getsignal(watched) is not signal.SIG_IGN:  # `nohup`, or a shell's background job
                 before[watched] = signal.signal(watched, stopper.take)
         yield stopper
     finally:
+        sys.unraisablehook = hook
         for signum, handler in before.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
 
