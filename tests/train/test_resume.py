@@ -361,6 +361,18 @@ def test_a_signal_that_python_loses_in_a_callback_ends_the_run_all_the_same(smal
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_signal_that_is_lost_before_the_first_step_ends_the_run_there(small: Make):
+    class Lost(Observer):
+        def note(self, text: str) -> None:  # nothing is deferred yet: the handler raises, and Python drops it
+            thing = Observer()
+            self.watch = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            del thing
+
+    with pytest.raises(Stopped, match=r"^stopped at step 0 of 6, which is saved") as caught:
+        run(small(), observers=[Lost()])
+    assert caught.value.exit_code == 143
+
+
 def test_a_signal_in_the_report_ends_it_and_a_resume_writes_it_again(
     small: Make, monkeypatch: pytest.MonkeyPatch
 ):
