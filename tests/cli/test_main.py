@@ -113,6 +113,11 @@ def test_version(capsys: pytest.CaptureFixture[str]):
             "budget: expected one of minutes, epochs, steps, got minutes and steps",
         ),
         (["--cell", "rnn", "--chrono", "9"], "chrono_steps: expected a gated cell (lstm, gru), got cell rnn"),
+        (
+            ["--cell", "gru", "--forget-bias", "2"],
+            "forget_bias: expected cell lstm without chrono_steps, got cell gru",
+        ),
+        (["--start", "ones"], "start: expected one of orthogonal, uniform, got 'ones'"),
         (["--nonlinearity", "relu"], "nonlinearity: expected cell rnn, got cell lstm"),
         (["--tie", "--hidden", "8", "--embedding", "9"], "tie_weights: expected embedding_size 8, got 9"),
         (["--max-words", "9"], "max_words: expected tokens word, got tokens auto"),

@@ -52,7 +52,7 @@ PINNED = {
         evaluate_text generate load
     """,
     "unrolled.nn": """
-        GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain
+        GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain init_recurrent
     """,
     "unrolled.ops": """
         Explanation GRUTrajectory LSTMTrajectory RNNTrajectory explain gru lstm rnn

@@ -16,8 +16,8 @@ from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.models.dropout import Dropout
-from unrolled.models.init import init_linear, init_recurrent
 from unrolled.models.protocol import State
+from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, ModelConfig
 from unrolled.tokens import Tokens
 
@@ -33,7 +33,7 @@ class LanguageModel(nn.Module):
 
     Args:
         config: sizes and kind; see `unrolled.spec.ModelConfig`.
-        seed: of the starting weights (see `unrolled.models.init` for their sources); None leaves torch's,
+        seed: of the starting weights (see `unrolled.nn.init_recurrent`); None leaves torch's,
             for weights that are about to be loaded.
         backend: of the recurrent stack; see `unrolled.explain`.
         tokens: the vocabulary that its symbols belong to, where known; kept as `model.tokens`, outside of the
@@ -64,9 +64,16 @@ class LanguageModel(nn.Module):
             self.readout.weight = self.embedding.weight
 
     def _start(self, generator: torch.Generator) -> None:
-        init_linear(self.embedding.weight, generator=generator)
-        init_recurrent(self.recurrent, chrono_steps=self.config.chrono_steps, generator=generator)
-        init_linear(self.readout.weight, generator=generator)
+        # embedding and read-out: Zaremba et al. 2014, Merity et al. 2018
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
+        init_recurrent(
+            self.recurrent,
+            start=self.config.start,
+            forget_bias=self.config.forget_bias,
+            chrono_steps=self.config.chrono_steps,
+            generator=generator,
+        )
+        nn.init.uniform_(self.readout.weight, -0.1, 0.1, generator=generator)
         nn.init.zeros_(self.readout.bias)
 
     @classmethod

@@ -8,8 +8,9 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
 from unrolled.spec.fields import check, setting
 
-__all__ = ["ModelConfig", "tensors"]
+__all__ = ["STARTS", "ModelConfig", "tensors"]
 
+STARTS = ("orthogonal", "uniform")
 LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
 
 
@@ -26,6 +27,8 @@ class ModelConfig:
     dropout: float = setting(0.0, "share of activations dropped while training", minimum=0, below=1)
     tie_weights: bool = setting(False, "read-out shares the embedding's weights")
     chrono_steps: int | None = setting(None, "longest lag that chrono initialisation aims at", minimum=2)
+    start: str = setting("orthogonal", "of the recurrent weights", choices=STARTS)
+    forget_bias: float = setting(1.0, "that an LSTM starts with", minimum=-20, maximum=20)
 
     def __post_init__(self) -> None:
         check(self)
@@ -39,6 +42,9 @@ class ModelConfig:
             )
         if self.cell == "rnn" and self.chrono_steps is not None:
             raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
+        if self.forget_bias != 1 and (self.cell != "lstm" or self.chrono_steps is not None):
+            got = "chrono_steps beside it" if self.cell == "lstm" else f"cell {self.cell}"
+            raise ConfigError(expected("forget_bias", "cell lstm without chrono_steps", got))
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
 

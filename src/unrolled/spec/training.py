@@ -8,6 +8,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting
+from unrolled.spec.model import STARTS
 
 __all__ = ["TrainConfig"]
 
@@ -49,6 +50,20 @@ class TrainConfig:
         "start gates for lags up to T steps (chrono initialisation, Tallec & Ollivier 2018)",
         flag="--chrono",
         minimum=2,
+    )
+    start: str = setting(
+        "orthogonal",
+        "of the recurrent weights; orthogonal (Saxe et al. 2014; the identity for relu, Le et al. 2015) "
+        "keeps norms, uniform is torch.nn's",
+        flag="--start",
+        choices=STARTS,
+    )
+    forget_bias: float = setting(
+        1.0,
+        "that an LSTM starts with (Gers et al. 2000): higher keeps longer",
+        flag="--forget-bias",
+        minimum=-20,
+        maximum=20,
     )
     bptt_steps: int | None = setting(
         None, "truncated-BPTT window of a stream, in tokens", flag="--bptt", minimum=1, maximum=1_000_000
@@ -106,6 +121,9 @@ class TrainConfig:
     def _check_pairs(self) -> None:
         if self.cell == "rnn" and self.chrono_steps is not None:
             raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
+        if self.forget_bias != 1 and (self.cell != "lstm" or self.chrono_steps is not None):
+            got = "chrono_steps beside it" if self.cell == "lstm" else f"cell {self.cell}"
+            raise ConfigError(expected("forget_bias", "cell lstm without chrono_steps", got))
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
         widths = {self.embedding_size, self.hidden_size} - {None}

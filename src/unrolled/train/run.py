@@ -374,4 +374,6 @@ def _model_config(config: TrainConfig, corpus: Corpus) -> ModelConfig:
         dropout=_known(config.dropout),
         tie_weights=config.tie_weights,
         chrono_steps=config.chrono_steps,
+        start=config.start,
+        forget_bias=config.forget_bias,
     )
