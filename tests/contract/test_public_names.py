@@ -61,8 +61,9 @@ PINNED = {
         parsed_bytes
     """,
     "unrolled.probe": """
-        ContextCurve Exponents Flow GateUse Gates GradientFlow LayerGates Lyapunov MemoryHorizon MemoryMap
-        Trajectories context_curve gates gradient_flow lyapunov memory_horizon memory_map trajectories
+        ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MemoryHorizon
+        MemoryMap Report Trajectories UpdateNorms context_curve gates gradient_flow long_run lyapunov
+        memory_horizon memory_map report trajectories update_norms
     """,
     "unrolled.sample": """
         sample

@@ -1,0 +1,265 @@
+"""Findings: what is wrong with a network, the number behind it, and the flag that mends it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unrolled.probe.context import CLOSE
+from unrolled.probe.gate_use import LayerGates
+from unrolled.probe.gradient import EXPLODING, VANISHING, Flow
+from unrolled.probe.result import Result
+
+if TYPE_CHECKING:
+    from unrolled.probe.report import Report
+
+__all__ = ["MEMORY", "Finding", "find"]
+
+MEMORY = ("vanishing", "forgets", "lag", "window")  # the names of those that say that memory is too short
+RISE = 0.1  # of the best loss: a long run that ends by more than this above it has run away
+TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
+TOUCHES = 0.8  # of the training window: a horizon from here on is cut by it
+LEFT = 1e-3  # of the gradient at lag 0: with less at a lag, training hardly sees that lag
+STUCK = 0.95  # of the steps: a unit that is saturated at so many is saturated
+MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
+IDLE = 0.1  # of the units of a layer: so many that never change are one
+SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its state at best
+
+
+@dataclass(frozen=True)
+class Finding(Result):
+    """One thing that is wrong.
+
+    Attributes:
+        name: "runaway", "exploding", "clipping", "saturated", "idle", or one of `MEMORY`.
+        layer: which; None for the whole network.
+        problem: what is wrong, in a sentence.
+        value: the number behind it. unit: of it. limit: the threshold that it lies beyond.
+        remedy: what helps, in a sentence.
+        flag: of `unrolled train`, with its value, that applies it; in Python `unrolled.nn.init_recurrent` and
+            torch's `clip_grad_norm_` take the same values.
+    """
+
+    name: str
+    layer: str | None
+    problem: str
+    value: float
+    unit: str
+    limit: float
+    remedy: str
+    flag: str
+
+    def __str__(self) -> str:
+        where = f" in {self.layer}" if self.layer else ""
+        return f"{self.name}{where}: {self.problem}; {self.remedy}: {self.flag}"
+
+
+def find(report: Report) -> tuple[Finding, ...]:
+    """Return what is wrong by the measurements of a report, worst first; empty for a healthy network.
+
+    A memory that is short is a finding only where a longer one is of use: where the task's lag is known,
+    where inputs before the present one matter and context lowers the loss by at least 1 %, or where nothing
+    says whether it does. A network trained on independent tokens has none.
+    """
+    rules = (_runaway, _exploding, _lag, _vanishing, _forgets, _window, _clipping, _saturated, _idle)
+    return tuple(finding for rule in rules for finding in rule(report))
+
+
+def _runaway(report: Report) -> Iterator[Finding]:
+    run = report.long_run
+    if run is None:
+        return
+    limit = RISE * float(run.loss.min())
+    if _or(run.rise_interval.low, run.rise) <= limit:
+        return
+    yield Finding(
+        name="runaway",
+        layer=None,
+        problem=f"{run.ends[-1]} steps from the zero state the loss is {run.rise:.2f} nats above its best: "
+        "the state runs into a region that training never saw",
+        value=run.rise,
+        unit="nats per token",
+        limit=limit,
+        remedy="let a small share of the rows start from the zero state in training",
+        flag="--restart 0.02",
+    )
+
+
+def _exploding(report: Report) -> Iterator[Finding]:
+    growing = [flow for flow in _flows(report) if _or(flow.rate_interval.low, flow.rate) > EXPLODING]
+    exponents = report.lyapunov
+    chaotic = exponents is not None and exponents.verdict == "chaotic"
+    if growing:
+        worst = max(growing, key=lambda flow: flow.rate)
+        layer, value, limit = worst.layer, worst.rate, EXPLODING
+        problem = f"back in time the gradient by {worst.state} grows by {worst.rate:.4f} nats a step"
+        problem += ", and the states are chaotic" if chaotic else ""
+    elif chaotic and exponents is not None:
+        leading = max(exponents.layers, key=lambda each: float(each.exponents[0]))
+        layer, value, limit = leading.layer, exponents.leading, 0.0
+        problem = f"the states are chaotic: a disturbance grows by {exponents.leading:.4f} nats a step"
+    else:
+        return
+    flag = f"--clip {_clip(report)}"
+    remedy = "clip the gradient at the median of its measured norms"
+    if _is_rnn(report):
+        remedy, flag = f"start from orthogonal weights and {remedy}", f"--start orthogonal {flag}"
+    yield Finding("exploding", layer, problem, value, "nats per step", limit, remedy, flag)
+
+
+def _lag(report: Report) -> Iterator[Finding]:
+    """The lag that the task is known to have, against the gradient and the horizon."""
+    lag, flow = report.known_lag, _best(report)
+    if lag is None or flow is None:
+        return
+    left = _left(flow, lag)
+    horizon = report.memory_horizon
+    blind = horizon is not None and horizon.horizon < min(lag, horizon.lags)
+    if left >= LEFT and not blind:
+        return
+    problem = f"{lag} steps back {left:.1e} of the gradient is left"
+    if blind and horizon is not None:
+        problem += f", and inputs matter for {horizon.horizon} steps only"
+    remedy, flag = f"start gates for lags up to {lag}", f"--chrono {lag}"
+    if _is_rnn(report):
+        remedy, flag = f"use gates, that start for lags up to {lag}", f"--cell lstm --chrono {lag}"
+    yield Finding("lag", flow.layer, problem, left, "of the gradient", LEFT, remedy, flag)
+
+
+def _vanishing(report: Report) -> Iterator[Finding]:
+    flow = report.gradient_flow
+    best = _best(report)
+    if flow is None or best is None or flow.verdict != "vanishing" or not _of_use(report):
+        return
+    problem = f"the gradient halves within {best.half_life:.2g} steps, by the path that keeps most"
+    remedy, flag = "let the gates start open", "--forget-bias 3"
+    if _is_rnn(report):
+        remedy, flag = "use gates (an orthogonal start helps an RNN a little)", "--cell lstm"
+    elif not _has(report, "LSTM"):
+        remedy, flag = "start the gates for the lags that matter", f"--chrono {flow.lags}"
+    yield Finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, remedy, flag)
+
+
+def _forgets(report: Report) -> Iterator[Finding]:
+    """Gates that close early, where the gradient vanishes: a GRU's may close early and be none the worse."""
+    if report.gradient_flow is None or report.gradient_flow.verdict != "vanishing" or not _of_use(report):
+        return
+    for layer in _layers(report):
+        if layer.time_constant is None or float(np.median(layer.time_constant)) >= SHORT:
+            continue
+        value = float(np.median(layer.time_constant))
+        problem = f"half of the units keep their state for {value:.2f} steps or less"
+        lags = report.known_lag or (report.gradient_flow.lags if report.gradient_flow else 64)
+        remedy, flag = f"start the gates for lags up to {lags}", f"--chrono {lags}"
+        if layer.cell == "LSTM" and report.known_lag is None:
+            remedy, flag = "start with forget gates that are open", "--forget-bias 3"
+        yield Finding("forgets", layer.layer, problem, value, "steps", SHORT, remedy, flag)
+
+
+def _window(report: Report) -> Iterator[Finding]:
+    horizon = report.memory_horizon
+    if horizon is None or horizon.bptt_steps is None or not _of_use(report):
+        return
+    limit = TOUCHES * horizon.bptt_steps
+    if horizon.horizon < limit:
+        return
+    problem = f"inputs matter for {horizon.horizon} steps, and training looks {horizon.bptt_steps} back"
+    remedy = "train with a window of twice that length"
+    flag = f"--bptt {2 * horizon.bptt_steps}"
+    yield Finding("window", None, problem, float(horizon.horizon), "steps", limit, remedy, flag)
+
+
+def _clipping(report: Report) -> Iterator[Finding]:
+    norms = report.update_norms
+    if norms is None or not norms.spread > TAIL:
+        return
+    problem = f"the largest gradient of a window is {norms.spread:.0f} times the median one"
+    remedy = "clip at the 90th percentile of the measured norms"
+    flag = f"--clip {_rounded(norms.ninetieth)}"
+    yield Finding("clipping", None, problem, norms.spread, "times the median", TAIL, remedy, flag)
+
+
+def _saturated(report: Report) -> Iterator[Finding]:
+    for layer in _layers(report):
+        what = "0" if layer.cell == "RNN_RELU" else "beyond ±0.9"
+        stuck = {f"tanh of the state {what}": layer.saturated > STUCK}
+        if layer.gates:
+            stuck = {"candidate beyond ±0.9": layer.saturated > STUCK}
+        for name, use in layer.gates.items():
+            stuck |= {f"gate {name} closed": use.closed > STUCK, f"gate {name} open": use.open > STUCK}
+        words, units = max(stuck.items(), key=lambda each: float(each[1].mean()))
+        share = float(units.mean())
+        if share > MANY:
+            problem = f"{share:.0%} of the units have the {words} at 95 % of the steps or more"
+            remedy = "smaller steps and decaying weights keep units where they can learn"
+            yield Finding("saturated", layer.layer, problem, share, "of the units", MANY, remedy,
+                          "--lr 0.0005 --weight-decay 0.1")  # fmt: skip
+
+
+def _idle(report: Report) -> Iterator[Finding]:
+    for layer in _layers(report):
+        share = float(layer.never_changes.mean())
+        if share > IDLE:
+            problem = f"{share:.0%} of the units never change"
+            fewer = max(1, round(len(layer.never_changes) * (1 - share)))
+            remedy = "as many units as are used do the same, faster"
+            yield Finding(
+                "idle", layer.layer, problem, share, "of the units", IDLE, remedy, f"--hidden {fewer}"
+            )
+
+
+def _of_use(report: Report) -> bool:
+    """Whether a longer memory is of use."""
+    curve, horizon = report.context_curve, report.memory_horizon
+    if report.known_lag is not None or curve is None:
+        return True
+    if horizon is not None and horizon.horizon == 0:  # what context is worth then is the first step's error
+        return False
+    sure = _or(float(curve.gain_interval[0]), curve.gain)
+    return sure > 0 and curve.gain >= CLOSE * abs(float(curve.loss[-1]))
+
+
+def _flows(report: Report) -> tuple[Flow, ...]:
+    return () if report.gradient_flow is None else report.gradient_flow.flows
+
+
+def _layers(report: Report) -> tuple[LayerGates, ...]:
+    return () if report.gates is None else report.gates.layers
+
+
+def _best(report: Report) -> Flow | None:
+    """Return the flow of the path that keeps most of the gradient."""
+    carried = [flow for flow in _flows(report) if not math.isnan(flow.rate)]
+    return max(carried, key=lambda flow: flow.rate, default=None)
+
+
+def _left(flow: Flow, lag: int) -> float:
+    """Return the part of the gradient at lag 0 left at a lag: beyond the measured ones by the rate."""
+    known = min(lag, len(flow.nats) - 1)
+    nats = float(flow.nats[known]) - float(flow.nats[0]) + (lag - known) * flow.rate
+    return math.exp(min(nats, 700.0)) if math.isfinite(nats) else 0.0
+
+
+def _is_rnn(report: Report) -> bool:
+    return any(layer.cell.startswith("RNN") for layer in _layers(report))
+
+
+def _has(report: Report, cell: str) -> bool:
+    return any(layer.cell == cell for layer in _layers(report))
+
+
+def _clip(report: Report) -> str:
+    return "1" if report.update_norms is None else _rounded(report.update_norms.median)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _or(value: float, other: float) -> float:
+    """Return an end of an interval, or the value itself where one row gave no interval."""
+    return other if math.isnan(value) else value

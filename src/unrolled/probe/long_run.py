@@ -1,0 +1,117 @@
+"""Long run: whether a model that starts from the zero state stays as good as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from unrolled import figures
+from unrolled.data import Batch
+from unrolled.errors import DtypeError, ShapeError, expected
+from unrolled.models import LanguageModel
+from unrolled.probe.interval import Floats, Interval, mean_interval
+from unrolled.probe.result import Result
+from unrolled.probe.subject import Subject, untouched
+from unrolled.probe.sweep import Progress
+
+__all__ = ["LongRun", "long_run"]
+
+LARGEST = 2**25  # logits that are held at once
+SHORTEST = 32  # steps of the first part: fewer, and one sentence decides
+
+
+@dataclass(frozen=True)
+class LongRun(Result):
+    """What `long_run` measured.
+
+    Attributes:
+        ends: [parts] the step before which each part ends, each twice the one before; the first part begins
+            at the zero state.
+        loss: [parts] mean loss in nats a token over each part.
+        low, high: [parts] its 95 % interval over rows; NaN with one row.
+        rise: nats, the loss of the last part less that of the best one.
+        rise_interval: its 95 % interval over rows, where the two are compared row by row.
+        rows: of the batch.
+    """
+
+    ends: tuple[int, ...]
+    loss: Floats
+    low: Floats
+    high: Floats
+    rise: float
+    rise_interval: Interval
+    rows: int
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the loss over the parts into a PNG file."""
+        figures.lags(
+            path,
+            curves={"loss": {"middle": self.loss, "low": self.low, "high": self.high}},
+            captions={"loss": f"{self.rise:+.3g} nats from the best part to the last"},
+            xlabel=f"part of the text, up to step {', '.join(map(str, self.ends))}",
+            ylabel="loss, nats per token",
+            title="a long run from the zero state",
+            first=1,
+        )
+
+
+def long_run(model: LanguageModel, batch: Batch, *, progress: Progress | None = None) -> LongRun:
+    """Measure the loss along rows that start from the zero state and carry it to their end.
+
+    A network trained on carried states alone may run away from the zero state into a region that training
+    never visited (docs/decisions/0006): its loss then rises along the run.
+
+    Args:
+        model: a language model.
+        batch: rows of one length without resets, of at least 64 steps.
+        progress: called with (done, of how many).
+    Raises:
+        DtypeError: another model or batch. ShapeError: a batch with lengths or resets, or too short.
+        NonFiniteError: a weight is NaN or infinite.
+    """
+    _check(model, batch)
+    Subject.of(model)  # refuses weights that are not finite
+    steps, rows = batch.inputs.shape
+    ends = _ends(steps)
+    window = max(1, LARGEST // (rows * model.config.vocab_size))
+    losses: list[torch.Tensor] = []
+    with untouched(model), torch.no_grad():
+        state = model.initial_state(rows)
+        for begin in range(0, steps, window):
+            span = slice(begin, begin + window)
+            logits, state = model(batch.inputs[span], state)
+            losses.append(
+                F.cross_entropy(logits.transpose(1, 2), batch.targets[span], reduction="none").cpu()
+            )
+            if progress is not None:
+                progress(min(begin + window, steps), steps)
+    parts = np.split(torch.cat(losses).double().numpy(), ends[:-1])  # [steps of the part, B] each
+    by_row = np.stack([part.mean(axis=0) for part in parts], axis=1)  # [B, parts]
+    mean, low, high = mean_interval(by_row)
+    rise, *interval = (float(each) for each in mean_interval(by_row[:, -1] - by_row[:, int(np.argmin(mean))]))
+    return LongRun(ends, mean, low, high, rise, Interval(*interval), rows)
+
+
+def _ends(steps: int) -> tuple[int, ...]:
+    """Return where parts end: at the last step, half of it, and so on down to `SHORTEST`."""
+    found = [steps]
+    while found[0] // 2 >= SHORTEST:
+        found.insert(0, found[0] // 2)
+    return tuple(found)
+
+
+def _check(model: object, batch: object) -> None:
+    if not isinstance(model, LanguageModel):
+        raise DtypeError(expected("model", "a LanguageModel", type(model).__name__))
+    if not isinstance(batch, Batch):
+        raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
+    cut = batch.resets is not None and bool(batch.resets.any())
+    if batch.lengths is not None or cut:
+        got = f"a batch with {'lengths' if batch.lengths is not None else 'resets'}"
+        raise ShapeError(expected("batch", "rows of one length that state flows through", got))
+    if batch.inputs.shape[0] < 2 * SHORTEST:
+        raise ShapeError(expected("batch", f"at least {2 * SHORTEST} steps", batch.inputs.shape[0]))
