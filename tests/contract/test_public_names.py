@@ -42,13 +42,13 @@ PINNED = {
         MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
     """,
     "unrolled.figures": """
-        lags loss matrix require strips units visible
+        families lags loss matrix require strips units visible
     """,
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
     """,
     "unrolled.models": """
-        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
+        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State Telemetry detach evaluate_split
         evaluate_text generate load
     """,
     "unrolled.nn": """
@@ -62,14 +62,14 @@ PINNED = {
     """,
     "unrolled.probe": """
         ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MemoryHorizon
-        MemoryMap Report Trajectories UpdateNorms context_curve gates gradient_flow long_run lyapunov
-        memory_horizon memory_map report trajectories update_norms
+        MemoryMap Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
+        memory_horizon memory_map report trajectories update_norms watching
     """,
     "unrolled.sample": """
         sample
     """,
     "unrolled.spec": """
-        CELLS Cell         DataConfig ModelConfig Setting TrainConfig from_json setting_of settings tensors to_json
+        CELLS CLOSED Cell         DataConfig ModelConfig OPEN Setting TrainConfig from_json setting_of settings tensors to_json
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load

@@ -15,7 +15,8 @@ __all__ = ["DATA_FILES", "RUN_FILES", "clear", "clear_data", "taken"]
 
 # Everything that a run writes, by name: `clear` removes this and nothing else.
 POINTERS = ("LATEST", "BEST")
-RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", "loss.png", "gates.png", CONFIG)
+PICTURES = ("loss.png", "gates.png", "telemetry.png")
+RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", *PICTURES, CONFIG)
 CORPUS = "corpus.json"
 DATA_FILES = (CORPUS, "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
 DIRECTORIES = ("model", "checkpoints", "data", "tensorboard")

@@ -7,7 +7,7 @@ import json
 
 from unrolled import spec
 
-__all__ = ["doctor", "evaluate", "sample", "train"]
+__all__ = ["doctor", "evaluate", "probe", "sample", "train"]
 
 
 def train(args: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def train(args: argparse.Namespace) -> int:
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
-    files = f"model/ loss.png {_gates(result.config.cell)}samples.txt metrics.jsonl"
+    files = f"model/ {_pictures(result.config)} samples.txt metrics.jsonl"
     print(f"{result.seconds:.0f} s; in {result.run}: {files}")
     print(f"next: unrolled sample {result.run} --length 400")
     return 0
@@ -56,6 +56,20 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def probe(args: argparse.Namespace) -> int:
+    """`unrolled probe`."""
+    from unrolled.probe import examine, watching
+
+    with watching() as progress:
+        found = examine(args.run, args.source, lags=args.lags, known_lag=args.known_lag, progress=progress)
+    if args.json:
+        print(json.dumps({k: v for k, v in found.to_dict().items() if k != "trajectories"}))
+    else:
+        print(found)
+        print(f"{found.seconds:.0f} s")
+    return 0
+
+
 def doctor(args: argparse.Namespace) -> int:
     """`unrolled doctor`."""
     from unrolled.doctor import report
@@ -84,5 +98,6 @@ def _first_lines(text: str, lines: int = 10) -> str:
     return "\n".join("    " + line for line in kept)
 
 
-def _gates(cell: str) -> str:
-    return "" if cell == "rnn" else "gates.png "
+def _pictures(config: spec.TrainConfig) -> str:
+    gates = [] if config.cell == "rnn" else ["gates.png"]
+    return " ".join(["loss.png", *gates, *(["telemetry.png"] if config.telemetry_every else [])])

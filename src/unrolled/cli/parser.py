@@ -16,6 +16,7 @@ EPILOG = """examples:
   unrolled train book.txt --minutes 3      train on your own text
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
+  unrolled probe runs/book   what it remembers, how its gradient fares, what is wrong
   unrolled doctor                          what this machine has, and which path a call takes
 """
 
@@ -31,7 +32,7 @@ def build() -> Parser:
     """Return the whole parser."""
     parser = Parser(
         prog="unrolled",
-        description="Recurrent networks: train, sample, evaluate.",
+        description="Recurrent networks: train, sample, evaluate, look inside.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -41,6 +42,8 @@ def build() -> Parser:
     _train(_command(subs, "train", "train a language model on a text", commands.train))
     _sample(_command(subs, "sample", "write text with a trained model", commands.sample))
     _eval(_command(subs, "eval", "score a text with a trained model", commands.evaluate))
+    _probe(_command(subs, "probe", "measure what a network remembers, and how its gradient fares",
+                    commands.probe))  # fmt: skip
     _doctor(
         _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
     )
@@ -81,6 +84,7 @@ def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
         default=argparse.SUPPRESS,
         type=s.type,
         metavar="|".join(s.choices) or {int: "N", float: "X", str: "TEXT"}[s.type],
+        **({} if s.bare is None else {"nargs": "?", "const": s.bare}),
         help=shown.replace("%", "%%"),
     )
 
@@ -107,6 +111,18 @@ def _eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cold", default=None, type=int, metavar="N",
                         help="tokens of windows scored from a zero state; default 256")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
+    parser.add_argument("source", metavar="FILE", nargs="?", default=None,
+                        help="a text, as for train; default the part that the run held out")  # fmt: skip
+    parser.add_argument("--lags", default=None, type=int, metavar="N",
+                        help="steps to look back; default 64, fewer where rows are short")  # fmt: skip
+    parser.add_argument("--known-lag", default=None, type=int, metavar="N",
+                        help="steps between an input and the prediction that needs it, where you know them: "
+                        "a network that does not reach so far is a finding")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print everything but the trajectories as JSON")
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:

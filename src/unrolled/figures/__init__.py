@@ -5,14 +5,16 @@ heat.py      gates and states as strips   symbols.py   texts that the font can s
 lags.py      curves over lags, with bands
 matrix.py    a matrix with texts on both axes
 units.py     a point a unit
+families.py  families of curves over steps
 """
 
 from unrolled.figures.canvas import require
 from unrolled.figures.curves import loss
+from unrolled.figures.families import families
 from unrolled.figures.heat import strips
 from unrolled.figures.lags import lags
 from unrolled.figures.matrix import matrix
 from unrolled.figures.symbols import visible
 from unrolled.figures.units import units
 
-__all__ = ["lags", "loss", "matrix", "require", "strips", "units", "visible"]
+__all__ = ["families", "lags", "loss", "matrix", "require", "strips", "units", "visible"]

@@ -5,6 +5,7 @@ from unrolled.models.generation import continuation, generate
 from unrolled.models.language import LanguageModel
 from unrolled.models.loading import Loaded, load
 from unrolled.models.protocol import SequenceModel, State, detach
+from unrolled.models.telemetry import Telemetry
 
 __all__ = [
     "COLD_STEPS",
@@ -14,6 +15,7 @@ __all__ = [
     "Score",
     "SequenceModel",
     "State",
+    "Telemetry",
     "continuation",
     "detach",
     "evaluate_split",

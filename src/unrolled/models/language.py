@@ -17,6 +17,7 @@ from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.models.dropout import Dropout
 from unrolled.models.protocol import State
+from unrolled.models.telemetry import Telemetry, take_telemetry
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, ModelConfig
 from unrolled.tokens import Tokens
@@ -235,6 +236,13 @@ class LanguageModel(nn.Module):
         finally:
             self.train(was_training)
         return total, count
+
+    def telemetry(self, batch: Batch, state: State) -> Telemetry:
+        """Measure the gradient's norm by lag, and how far gates stand open, on a few rows of a batch.
+
+        In evaluation mode, so without dropout; parameters, gradients, mode and random state stay as they are.
+        """
+        return take_telemetry(self, batch, state)
 
     @torch.inference_mode()
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data import Batch
+from unrolled.models.telemetry import Telemetry
 
 __all__ = ["SequenceModel", "State", "detach"]
 
@@ -32,6 +33,10 @@ class SequenceModel(Protocol):
 
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
         """Return summed nats and targets over `batches`, in evaluation mode, without gradient."""
+        ...
+
+    def telemetry(self, batch: Batch, state: State) -> Telemetry:
+        """Measure how the gradient fares and gates stand; nothing changes."""
         ...
 
     def train(self, mode: bool = True) -> torch.nn.Module: ...

@@ -9,11 +9,13 @@ exponents.py  Lyapunov exponents            copies.py    many variants of a batc
 maps.py       predictions by inputs         places.py    steps, and stretches without reset or padding
 long_run.py   the loss along a long text    parts.py     the part of a batch that a measurement takes
 updates.py    a training step's gradient    findings.py  what is wrong, and the flag that mends it
-report.py     all of them together
+report.py     all of them together          examine.py   of a run and a text
+watching.py   a progress bar
 result.py     results as JSON holds them    interval.py  95 % intervals over rows
 """
 
 from unrolled.probe.context import ContextCurve, context_curve
+from unrolled.probe.examine import examine
 from unrolled.probe.exponents import Exponents, Lyapunov, lyapunov
 from unrolled.probe.findings import Finding
 from unrolled.probe.gate_use import Gates, GateUse, LayerGates, gates
@@ -24,6 +26,7 @@ from unrolled.probe.maps import MemoryMap, memory_map
 from unrolled.probe.recording import Trajectories, trajectories
 from unrolled.probe.report import Report, report
 from unrolled.probe.updates import UpdateNorms, update_norms
+from unrolled.probe.watching import watching
 
 __all__ = [
     "ContextCurve",
@@ -42,6 +45,7 @@ __all__ = [
     "Trajectories",
     "UpdateNorms",
     "context_curve",
+    "examine",
     "gates",
     "gradient_flow",
     "long_run",
@@ -51,4 +55,5 @@ __all__ = [
     "report",
     "trajectories",
     "update_norms",
+    "watching",
 ]

@@ -10,8 +10,8 @@ import torch
 
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
+from unrolled.ops.linear import Linear
 from unrolled.probe.interval import Floats, mean_interval
-from unrolled.probe.linear import Linear
 from unrolled.probe.places import at_least_one
 from unrolled.probe.result import Result
 from unrolled.probe.running import Inputs, admit, run

@@ -18,10 +18,10 @@ from unrolled.probe.places import Mask
 from unrolled.probe.result import Result
 from unrolled.probe.running import Layer, admit, run
 from unrolled.probe.subject import Subject, untouched
+from unrolled.spec import CLOSED, OPEN
 
-__all__ = ["CLOSED", "OPEN", "STILL", "GateUse", "Gates", "LayerGates", "gates"]
+__all__ = ["STILL", "GateUse", "Gates", "LayerGates", "gates"]
 
-CLOSED, OPEN = 0.1, 0.9  # a gate below, above: saturated (Karpathy et al. 2015); a tanh: beyond ± 0.9
 STILL = 1e-3  # a state whose standard deviation is below this, in parts of its scale, never changes
 KEEPS = {"LSTM": "f", "GRU": "z"}  # the gate that keeps the state
 GATES = {"LSTM": ("i", "f", "o"), "GRU": ("r", "z")}  # between 0 and 1

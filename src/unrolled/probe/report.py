@@ -30,9 +30,13 @@ from unrolled.probe.subject import Subject
 from unrolled.probe.sweep import Progress
 from unrolled.probe.updates import UpdateNorms, update_norms
 
-__all__ = ["Report", "report"]
+__all__ = ["MEASUREMENTS", "Report", "Watch", "report"]
 
 Watch: TypeAlias = Callable[[str, int, int], None]  # (measurement, done, of how many)
+MEASUREMENTS = (  # in their order
+    "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
+    "update_norms", "long_run",
+)  # fmt: skip
 CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with the lags
 MAP_STEPS = 100  # of the memory map: what a page has room for
 STRIP_STEPS = 60  # of the trajectories that are drawn

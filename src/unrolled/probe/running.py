@@ -25,8 +25,8 @@ from unrolled.data import Batch
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
 from unrolled.nn import stack
 from unrolled.nn.door import Entry, enter
+from unrolled.ops.linear import Linear, linearise
 from unrolled.ops.segments import valid_steps
-from unrolled.probe.linear import Linear, linearise
 from unrolled.probe.subject import Subject, plain
 
 __all__ = ["Inputs", "Layer", "Nodes", "Run", "admit", "answer", "nodes", "output_of", "run"]

@@ -1,77 +1,21 @@
-"""Back-propagation through time from many losses at once: lag by lag, each loss at its own step.
-
-The losses at steps t_1 … t_n of B rows are n · B independent cotangents. At lag k all of them are pulled
-through one step each (step t_i − k), so a lag is one matrix product a layer, whatever n is.
-"""
+"""What reaches each state, from each loss: by the sweeps of `unrolled.ops`, or by a graph of nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from unrolled.probe.linear import Linear, States
+from unrolled.ops.linear import Linear, States
+from unrolled.ops.sweep import pull_through, sweep
 from unrolled.probe.running import Passed, Run
 
-__all__ = ["Lag", "Norms", "Progress", "Split", "by_nodes", "is_local", "split_by_sweep", "sweep"]
+__all__ = ["Norms", "Progress", "Split", "by_nodes", "is_local", "split_by_sweep", "sweep"]
 
 Progress = Callable[[int, int], None]  # (done, of how many)
 Norms = dict[tuple[str, str], Tensor]  # (layer, state) → [lags + 1, n, B]
 Split = dict[tuple[str, str], tuple[Tensor, Tensor]]  # (layer, state) → injected, carried, [T, B] each
-
-
-class Lag(NamedTuple):
-    """What the losses' gradients are, k steps back."""
-
-    k: int
-    first: int  # the losses before this one have no step so far back
-    states: list[States]  # of each layer, [n − first, B, ·]
-    x: Tensor | None  # of the lowest layer's input, where asked for
-
-
-def sweep(
-    layers: Sequence[Linear], seeds: Tensor, at: Tensor, lags: int, *, inputs: bool = False
-) -> Iterator[Lag]:
-    """Yield the gradients of n · B losses by the states of a stack, lag by lag.
-
-    Args:
-        layers: of one stack, the lowest first.
-        seeds: [n, B, P] the losses' gradients by the stack's output at their own steps.
-        at: [n] int64, those steps, rising.
-        lags: how far back.
-        inputs: whether also by the input.
-    """
-    carried: list[States] = [
-        tuple(seeds.new_zeros(*seeds.shape[:2], size) for size in layer.sizes) for layer in layers
-    ]
-    first = 0
-    for k in range(lags + 1):
-        gone = int((at[first:] < k).sum())
-        if gone:
-            first += gone
-            carried = [tuple(state[gone:] for state in states) for states in carried]
-        if first == len(at):
-            return
-        step = at[first:] - k
-        states, above = _through(layers, carried, seeds if k == 0 else None, step, inputs=inputs)
-        yield Lag(k, first, states, above)
-
-
-def _through(
-    layers: Sequence[Linear], carried: list[States], above: Tensor | None, step: Tensor, *, inputs: bool
-) -> tuple[list[States], Tensor | None]:
-    """Pull everything through one step, the top layer first; replaces `carried`."""
-    found: list[States] = []
-    for level in reversed(range(len(layers))):
-        here = carried[level]
-        if above is not None:
-            here = (here[0] + above, *here[1:])
-        states, carried[level], da = layers[level].pull(step, here)
-        found.insert(0, states)
-        above = da @ layers[level].weight_ih if level or inputs else None
-    return found, above
 
 
 def split_by_sweep(
@@ -93,7 +37,7 @@ def split_by_sweep(
     ]
     for t in reversed(range(steps)):
         later = list(carried)
-        states, _ = _through(layers, carried, seeds[t : t + 1], torch.tensor([t]), inputs=False)
+        states, _ = pull_through(layers, carried, seeds[t : t + 1], torch.tensor([t]), inputs=False)
         for keys, whole, onward in zip(names, states, later, strict=True):
             for key, total, part in zip(keys, whole, onward, strict=True):
                 parts[key][0].append((total - part)[0].norm(dim=-1))

@@ -1,6 +1,6 @@
 """What a model, its data and its training are: frozen dataclasses that every other room reads."""
 
-from unrolled.spec.cells import CELLS, Cell
+from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
 from unrolled.spec.model import ModelConfig, tensors
@@ -8,6 +8,8 @@ from unrolled.spec.training import TrainConfig
 
 __all__ = [
     "CELLS",
+    "CLOSED",
+    "OPEN",
     "Cell",
     "DataConfig",
     "ModelConfig",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CELLS", "Cell"]
+__all__ = ["CELLS", "CLOSED", "OPEN", "Cell"]
+
+CLOSED, OPEN = 0.1, 0.9  # a gate below, above: saturated (Karpathy et al. 2015); a tanh: beyond ± 0.9
 
 
 @dataclass(frozen=True)

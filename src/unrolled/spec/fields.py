@@ -34,6 +34,7 @@ class Setting:
     maximum: float | None = None
     above: float | None = None  # an exclusive lower bound
     below: float | None = None  # an exclusive upper bound
+    bare: Any = None  # what the flag means without a value; None: it needs one
 
 
 def setting(
@@ -46,6 +47,7 @@ def setting(
     maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    bare: Any = None,
 ) -> Any:
     """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds."""
     metadata = {
@@ -56,6 +58,7 @@ def setting(
         "maximum": maximum,
         "above": above,
         "below": below,
+        "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -24,7 +24,7 @@ class TrainConfig:
         False,
         "go on with the run that the directory holds, from its latest checkpoint, to the bit as if it had "
         "never stopped; without one it starts. What is not given follows the run; of what is given only "
-        "--save-every, --keep, --tensorboard and --threads (other bits then) may differ from it",
+        "--save-every, --keep, --tensorboard, --telemetry and --threads (other bits then) may differ from it",
         flag="--resume",
     )
     minutes: float | None = setting(
@@ -102,6 +102,14 @@ class TrainConfig:
     keep: int = setting(3, "newest checkpoints that stay, beside the best", flag="--keep", minimum=1)
     tensorboard: bool = setting(
         False, "also log to RUN/tensorboard, for TensorBoard (extra: tensorboard)", flag="--tensorboard"
+    )
+    telemetry_every: int = setting(
+        0,
+        "log the gradient's norm by lag, and how far gates stand open, every N steps, 100 without a number, "
+        "0 never: into metrics.jsonl, telemetry.png, and TensorBoard where on",
+        flag="--telemetry",
+        minimum=0,
+        bare=100,
     )
 
     def __post_init__(self) -> None:

@@ -142,6 +142,10 @@ class Loop:
         batch, fresh = self.feed.next()
         if fresh or self.state is None:
             self.state = self.model.initial_state(batch.inputs.shape[1])
+        if self.config.telemetry_every and step % self.config.telemetry_every == 0:
+            found = self.model.telemetry(batch, self.state)
+            for observer in self.observers:
+                observer.telemetry(step, found)
         value, count, norm, self.state = take_step(
             self.model, self.optimizer, batch, self.state, config=self.config, step=step
         )

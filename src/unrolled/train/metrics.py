@@ -1,68 +1,122 @@
-"""`metrics.jsonl`: one line a row, on the disk before the checkpoint of its step is."""
+"""`metrics.jsonl`: one line a row, or a telemetry, on the disk before the checkpoint of its step is."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from unrolled import checkpoint
 from unrolled.errors import RunError, expected
+from unrolled.models import Telemetry
 from unrolled.train.observer import Observer, Row
 
 __all__ = ["MetricsFile"]
 
+Line = Row | tuple[int, Telemetry]
+
 
 class MetricsFile(Observer):
-    """Appends every row to a file and keeps them for the picture at the end."""
+    """Appends every row and telemetry to a file, and keeps them for the pictures at the end."""
 
     def __init__(self, path: Path, *, until: int = -1) -> None:
-        """Start a file, or cut one back to the rows of steps 0 … `until`; what follows a torn line goes too.
+        """Start a file, or cut one back to the lines of steps 0 … `until`; what follows a torn line goes too.
 
         Raises:
             RunError: the place cannot be read or written.
         """
         self._path = path
-        self.rows = _rows(path, until) if until >= 0 else []
-        checkpoint.replace_text(path, "".join(_line(row) for row in self.rows))
+        lines = _lines(path, until) if until >= 0 else []
+        self.rows = [line for line in lines if isinstance(line, Row)]
+        self.telemetries = [line for line in lines if not isinstance(line, Row)]
+        checkpoint.replace_text(path, "".join(map(_text, lines)))
 
     def row(self, row: Row) -> None:
         self.rows.append(row)
+        self._append(row)
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        self.telemetries.append((step, found))
+        self._append((step, found))
+
+    def _append(self, line: Line) -> None:
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_line(row))
+                file.write(_text(line))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(expected(str(self._path), "a file that can be written", error.strerror)) from error
 
 
-def _line(row: Row) -> str:
-    return json.dumps(asdict(row)) + "\n"
+def _text(line: Line) -> str:
+    stored = asdict(line) if isinstance(line, Row) else {"step": line[0], "telemetry": asdict(line[1])}
+    return json.dumps(_finite(stored)) + "\n"
 
 
-def _rows(path: Path, until: int) -> list[Row]:
-    """Return the rows of a file up to a step, or to the first line that is none."""
+def _finite(value: Any) -> Any:
+    """Return None for numbers that JSON cannot hold; tuples become lists."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(path: Path, until: int) -> list[Line]:
+    """Return the lines of a file up to a step, or to the first one that is torn or steps back."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     except OSError as error:
         raise RunError(expected(str(path), "a file that can be read", error.strerror)) from error
-    found: list[Row] = []
-    for line in text.splitlines():
-        row = _row(line)
-        if row is None or row.step > until or (found and row.step <= found[-1].step):
+    found: list[Line] = []
+    last = {Row: -1, tuple: -1}  # steps rise among rows, and among telemetries
+    for each in text.splitlines():
+        line = _line(each)
+        if line is None:
             break
-        found.append(row)
+        step = line.step if isinstance(line, Row) else line[0]
+        if step > until or step <= last[type(line)]:
+            break
+        last[type(line)] = step
+        found.append(line)
     return found
 
 
-def _row(line: str) -> Row | None:
+def _line(text: str) -> Line | None:
     try:
-        stored = json.loads(line)
+        stored = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(Row)}:
+    if not isinstance(stored, dict) or type(stored.get("step")) is not int:
         return None
-    numbers = all(value is None or type(value) in (int, float) for value in stored.values())
-    return Row(**stored) if numbers and type(stored["step"]) is int else None
+    if set(stored) == {"step", "telemetry"}:
+        found = _telemetry(stored["telemetry"])
+        return None if found is None else (stored["step"], found)
+    if set(stored) != {field.name for field in fields(Row)}:
+        return None
+    return Row(**stored) if all(map(_is_number, stored.values())) else None
+
+
+def _telemetry(stored: Any) -> Telemetry | None:
+    if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(Telemetry)}:
+        return None
+    lags, norms, *shares = (stored[field.name] for field in fields(Telemetry))
+    whole = isinstance(lags, list) and all(type(lag) is int for lag in lags)
+    if not whole or not all(isinstance(each, dict) for each in (norms, *shares)):
+        return None
+    fit = all(isinstance(n, list) and len(n) == len(lags) and all(map(_is_number, n)) for n in norms.values())
+    if not fit or not all(_is_number(value) for share in shares for value in share.values()):
+        return None
+    return Telemetry(tuple(lags), {name: tuple(map(_number, n)) for name, n in norms.items()}, *shares)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unrolled.models import SequenceModel
+from unrolled.models import SequenceModel, Telemetry
 from unrolled.spec import TrainConfig
 from unrolled.train.schedule import Schedule
 
@@ -48,6 +48,9 @@ class Observer:
 
     def row(self, row: Row) -> None:
         """Figures were collected, with a validation or without."""
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        """Every `telemetry_every` steps: how the gradient fares and gates stand, before the step is taken."""
 
     def note(self, text: str) -> None:
         """Something that the user should read, in one line."""

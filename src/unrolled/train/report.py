@@ -1,9 +1,10 @@
-"""What a run leaves for people to look at: loss.png, gates.png, samples.txt, evaluation.json."""
+"""What a run leaves to look at: loss.png, gates.png, telemetry.png, samples.txt, evaluation.json."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import torch
 from unrolled import figures
 from unrolled.data import Corpus, Split
 from unrolled.errors import NonFiniteError, RunError, expected
-from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, continuation, evaluate_split
+from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, Telemetry, continuation, evaluate_split
 from unrolled.train.observer import Row
 from unrolled.train.rundir import write_text
 
 __all__ = [
     "draw_gates",
     "draw_loss",
+    "draw_telemetry",
     "evaluate",
     "first_sample",
     "read_evaluation",
@@ -83,6 +85,33 @@ def draw_loss(rows: Sequence[Row], path: Path, *, best_step: int, title: str) ->
         best=best,
         title=title,
     )
+
+
+def draw_telemetry(found: Sequence[tuple[int, Telemetry]], path: Path, *, title: str) -> None:
+    """Draw the gradient's norm by lag, and how far gates stood open, over steps; nothing without any."""
+    if not found:
+        return
+    steps = [step for step, _ in found]
+    lags = max((each.lags for _, each in found), key=len)
+    panels: dict[str, dict[str, list[float]]] = {}
+    for name in found[0][1].grad_norm:
+        panels[f"gradient by {name}"] = {
+            f"lag {lag}": [_at(each, name, number) for _, each in found] for number, lag in enumerate(lags)
+        }
+    norms = frozenset(panels)
+    words = {"closed": "gates closed", "open": "gates open"}
+    for part, word in words.items():
+        names = getattr(found[0][1], part)
+        if names:
+            panels[word] = {name: [getattr(e, part).get(name, math.nan) for _, e in found] for name in names}
+    if panels:
+        labels = {name: "norm, nats" if name in norms else "share of units and steps" for name in panels}
+        figures.families(path, step=steps, panels=panels, ylabels=labels, logarithmic=norms, title=title)
+
+
+def _at(found: Telemetry, name: str, number: int) -> float:
+    norms = found.grad_norm.get(name, ())
+    return norms[number] if number < len(norms) else math.nan
 
 
 def draw_gates(model: LanguageModel, corpus: Corpus, path: Path) -> None:

@@ -37,7 +37,13 @@ __all__ = [
     "take_up",
 ]
 
-FREE = ("save_every", "keep", "tensorboard", "threads")  # what may differ from the run that is resumed
+FREE = (
+    "save_every",
+    "keep",
+    "tensorboard",
+    "telemetry_every",
+    "threads",
+)  # what may differ from the run that is resumed
 OWN = ("run", "resume", "overwrite", "data")  # what says which run, and what to do with it
 BY_RULE = (None, "auto")
 MARKER = "evaluation.json"  # the last file that a run writes

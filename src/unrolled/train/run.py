@@ -266,6 +266,7 @@ class _Run:
             report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
             self.stopper.stop_if_asked(IN_REPORT)
             report.draw_gates(best, self.corpus, self.path / "gates.png")
+            report.draw_telemetry(self.metrics.telemetries, self.path / "telemetry.png", title=name)
             self.stopper.stop_if_asked(IN_REPORT)
             sample = report.write_samples(best, self.corpus, self.path / "samples.txt", seed=self.config.seed)
             self.stopper.stop_if_asked(IN_REPORT)

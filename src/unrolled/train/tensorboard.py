@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import MissingExtraError, RunError, expected
-from unrolled.models import SequenceModel
+from unrolled.models import SequenceModel, Telemetry
 from unrolled.spec import TrainConfig
 from unrolled.train.observer import Observer, Row
 from unrolled.train.schedule import Schedule
@@ -52,14 +53,25 @@ class TensorBoardLog(Observer):
             self._write(step=schedule.start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def row(self, row: Row) -> None:
+        values = asdict(row)
+        self._scalars(values.pop("step"), values)
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        values = {
+            f"grad_norm_by_lag/{name}/{lag}": norm
+            for name, norms in found.grad_norm.items()
+            for lag, norm in zip(found.lags, norms, strict=True)
+        }
+        values |= {f"closed/{name}": share for name, share in found.closed.items()}
+        values |= {f"open/{name}": share for name, share in found.open.items()}
+        self._scalars(step, values)
+
+    def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in asdict(row).items()
-            if name != "step" and value is not None
-        ]
-        self._write(step=row.step, summary=Summary(value=values))
+        known = {name.replace(" ", "."): value for name, value in values.items() if value is not None}
+        summary = Summary(value=[Summary.Value(tag=n, simple_value=v) for n, v in known.items()])
+        self._write(step=step, summary=summary)
 
     def end(self) -> None:
         if self._file is not None:
