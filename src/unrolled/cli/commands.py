@@ -7,7 +7,7 @@ import json
 
 from unrolled import spec
 
-__all__ = ["doctor", "evaluate", "sample", "train"]
+__all__ = ["doctor", "evaluate", "lab", "sample", "train"]
 
 
 def train(args: argparse.Namespace) -> int:
@@ -53,6 +53,21 @@ def evaluate(args: argparse.Namespace) -> int:
 
     found = evaluate_text(load(args.run), args.source, cold_steps=args.cold)
     print(json.dumps(found.to_dict()) if args.json else found)
+    return 0
+
+
+def lab(args: argparse.Namespace) -> int:
+    """`unrolled lab`."""
+    from unrolled.lab import run
+
+    given = vars(args)
+    config = spec.LabConfig(
+        **{s.name: given[s.name] for s in spec.settings(spec.LabConfig) if s.name in given}
+    )
+    found = run(config)
+    kept = f", {found.kept} kept from before" if found.kept else ""
+    print(f"{found.run} cells were run{kept}; {found.seconds:.0f} s")
+    print(f"read {found.report}; numbers in {found.results}, {len(found.figures)} pictures beside it")
     return 0
 
 

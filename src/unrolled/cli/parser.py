@@ -16,6 +16,7 @@ EPILOG = """examples:
   unrolled train book.txt --minutes 3      train on your own text
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
+  unrolled lab sentences --quick           ten sentences through a neuron, a layer, an LSTM
   unrolled doctor                          what this machine has, and which path a call takes
 """
 
@@ -41,6 +42,7 @@ def build() -> Parser:
     _train(_command(subs, "train", "train a language model on a text", commands.train))
     _sample(_command(subs, "sample", "write text with a trained model", commands.sample))
     _eval(_command(subs, "eval", "score a text with a trained model", commands.evaluate))
+    _lab(_command(subs, "lab", "measure what a lecture on recurrent networks claims and asks", commands.lab))
     _doctor(
         _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
     )
@@ -83,6 +85,20 @@ def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
         metavar="|".join(s.choices) or {int: "N", float: "X", str: "TEXT"}[s.type],
         help=shown.replace("%", "%%"),
     )
+
+
+def _lab(parser: argparse.ArgumentParser) -> None:
+    experiment = spec.setting_of(spec.LabConfig, "experiment")
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        default=argparse.SUPPRESS,
+        help=f"{experiment.help} [{experiment.default}]",
+    )
+    for s in spec.settings(spec.LabConfig):
+        if s.flag is not None:
+            _flag(parser, s)
 
 
 def _sample(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ heat.py      gates and states as strips   symbols.py   texts that the font can s
 lags.py      curves over lags, with bands
 matrix.py    a matrix with texts on both axes
 units.py     a point a unit
+series.py    several curves on one pair of axes
 """
 
 from unrolled.figures.canvas import require
@@ -12,7 +13,8 @@ from unrolled.figures.curves import loss
 from unrolled.figures.heat import strips
 from unrolled.figures.lags import lags
 from unrolled.figures.matrix import matrix
+from unrolled.figures.series import series
 from unrolled.figures.symbols import visible
 from unrolled.figures.units import units
 
-__all__ = ["lags", "loss", "matrix", "require", "strips", "units", "visible"]
+__all__ = ["lags", "loss", "matrix", "require", "series", "strips", "units", "visible"]

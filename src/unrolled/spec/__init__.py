@@ -3,6 +3,7 @@
 from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
+from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import ModelConfig, tensors
 from unrolled.spec.training import TrainConfig
 
@@ -10,6 +11,7 @@ __all__ = [
     "CELLS",
     "Cell",
     "DataConfig",
+    "LabConfig",
     "ModelConfig",
     "Setting",
     "TrainConfig",
