@@ -50,10 +50,10 @@ def _introduction(summary: Mapping[str, Any]) -> str:
     shared = " and ".join(text["shared_words"])
     return (
         f"Each model is trained for {number(training['steps'], 9)} steps on all "
-        f"{text['sentences']} sentences ({text['characters']} characters with their newlines), "
-        f"from character to character, at a peak learning rate of {training['learning_rate']:g}. The best that any model can reach is "
-        f"{number(text['floor_nats_per_char'])} nats per character, by knowing the sentences and not "
-        f"which one comes; knowing only how often each character comes gives "
+        f"{text['sentences']} sentences ({text['characters']} characters with their newlines), from character to character, at "
+        f"a peak learning rate of {training['learning_rate']:g}. The best that any model can reach is "
+        f"{number(text['floor_nats_per_char'])} nats per character, by knowing the sentences and not which "
+        f"one comes; knowing only how often each character comes gives "
         f"{number(text['unigram_nats_per_char'])}. It is then given the first word of each sentence and "
         f"writes on, always the likeliest character. {shared} each begin more than one sentence, so no "
         f"model can complete more than {text['completable']}.\n"
@@ -98,8 +98,8 @@ def _neuron(found: Mapping[str, Any]) -> str:
 def _lstm(found: Mapping[str, Any]) -> str:
     head = (
         f"**An LSTM.** Unit {found['unit']} of {found['hidden_size']}: three gates and a candidate, each "
-        f"from the {found['embedding_size']} numbers of the character, from all outputs of t - 1, and a bias; "
-        "then the long-term state c and the output h:\n"
+        f"from the {found['embedding_size']} numbers of the character, from all outputs of t - 1, and "
+        "a bias; then the long-term state c and the output h:\n"
     )
     lines = [
         "gate = sigmoid(w_ih . x_t + w_hh . h_(t-1) + b) for i, f, o; tanh of it for g",
