@@ -22,6 +22,7 @@ CONSTANTS: tuple[float, ...] = ()
 
 QUICK_STEPS, STEPS = 300, 2000
 LEARNING_RATE = 0.02  # at 0.01 some LSTMs complete fewer within the quick run's steps
+LOOK_EVERY = 10  # steps between two points of the curve, each with a look at the completions
 SHOWN_STEPS = 4  # of the first sentence, in the equations
 
 
@@ -35,6 +36,7 @@ def cells(config: LabConfig) -> list[Cell]:
                 **sizes,
                 "steps": QUICK_STEPS if config.quick else STEPS,
                 "learning_rate": LEARNING_RATE,
+                "look_every": LOOK_EVERY,
                 "shown_steps": SHOWN_STEPS,
                 "threads": 1,  # of networks so small, a second thread costs more than it gives
                 "seed": seed,

@@ -41,7 +41,7 @@ def _models(summary: Mapping[str, Any]) -> str:
         for name, m in summary["models"].items()
     ]
     head = ["model", "cell", "parameters", "nats per character", f"completed of {text['sentences']}"]
-    head += [f"steps until all {text['completable']} are completed", "seconds"]
+    head += [f"steps until all {text['completable']} were completed", "seconds"]
     return f"{_introduction(summary)}\n{_table(head, rows)}"
 
 
@@ -50,13 +50,15 @@ def _introduction(summary: Mapping[str, Any]) -> str:
     shared = " and ".join(text["shared_words"])
     return (
         f"Each model is trained for {number(training['steps'], 9)} steps on all "
-        f"{text['sentences']} sentences ({text['characters']} characters with their newlines), from character to character, at "
-        f"a peak learning rate of {training['learning_rate']:g}. The best that any model can reach is "
+        f"{text['sentences']} sentences ({text['characters']} characters with their newlines), from "
+        f"character to character, at a peak learning rate of {training['learning_rate']:g}. The best that "
+        "any model can reach is "
         f"{number(text['floor_nats_per_char'])} nats per character, by knowing the sentences and not which "
         f"one comes; knowing only how often each character comes gives "
         f"{number(text['unigram_nats_per_char'])}. It is then given the first word of each sentence and "
         f"writes on, always the likeliest character. {shared} each begin more than one sentence, so no "
-        f"model can complete more than {text['completable']}.\n"
+        f"model can complete more than {text['completable']}; it is looked at every "
+        f"{training['look_every']} steps.\n"
     )
 
 

@@ -32,7 +32,7 @@ def summary(done: Sequence[Done]) -> dict[str, Any]:
     first = {name: pick(done, model=name)[0] for name in MODELS}
     return {
         "text": _text(),
-        "training": {name: done[0].settings[name] for name in ("steps", "learning_rate")},
+        "training": {name: done[0].settings[name] for name in ("steps", "learning_rate", "look_every")},
         "models": {name: _model(pick(done, model=name)) for name in MODELS},
         "shown_seed": first["neuron"].settings["seed"],
         "equations": {name: _equations(run) for name, run in first.items()},

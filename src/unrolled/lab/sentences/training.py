@@ -24,7 +24,6 @@ __all__ = ["TEMPERATURE", "TEXT", "completed", "first_words", "floor_nats", "uni
 
 TEXT = "\n".join(SENTENCES) + "\n"
 LONGEST = 2 * max(map(len, SENTENCES))  # characters that a completion may take
-LOOKS = 40  # times that a training run is asked to complete the sentences, and points of its curve
 CHOICES = 3  # likeliest next characters that are kept
 TEMPERATURE, SAMPLE = 0.8, 120  # of a sample, in characters
 CLIP = 1.0
@@ -107,7 +106,7 @@ def _train(
 ) -> tuple[dict[str, list[float]], int | None]:
     """Return the loss curve, and the step at which all that can be completed first were."""
     steps = settings["steps"]
-    schedule = Schedule(steps, save_every=max(1, steps // LOOKS), peak=settings["learning_rate"])
+    schedule = Schedule(steps, save_every=settings["look_every"], peak=settings["learning_rate"])
     batches = LineBatches(split, batch_size=len(SENTENCES), seed=settings["seed"])
     optimizer = make_optimizer(model, lr=schedule.peak, weight_decay=0.0)
     goal = len(set(first_words()))

@@ -24,8 +24,8 @@ def one_unit(model: LanguageModel, ids: Tensor, tokens: Tokens, *, steps: int) -
     """Return unit 0's weights, and for each of the first `steps` steps what comes in and what goes out.
 
     A gate is activation(weight_ih · x_t + weight_hh · h_{t−1} + bias): "input", "recurrent" and "bias" are
-    the three parts, "sum" their sum, "value" the gate. x and h_{t−1} are the network's own, to the bit; the
-    parts are computed here from these in float64. An LSTM or a plain RNN.
+    the three parts, "sum" their sum, "value" the gate; "along" has curves over all steps. x and h_{t−1} are
+    the network's own, to the bit; the parts are computed here from these in float64. An LSTM or a plain RNN.
 
     Args:
         ids: [T] what the network reads, the boundary first.
@@ -46,7 +46,24 @@ def one_unit(model: LanguageModel, ids: Tensor, tokens: Tokens, *, steps: int) -
         step["h"] = float(states["h"][t, UNIT])
         found.append(step)
     weights = {name: {part: v.tolist() for part, v in gate.items()} for name, gate in gates.items()}
-    return {"unit": UNIT, "weights": weights, "steps": found}
+    along = _along(gates, x, states)
+    return {"unit": UNIT, "weights": weights, "steps": found, "along": along}
+
+
+def _along(
+    gates: dict[str, dict[str, Vector]], x: Vector, states: dict[str, Vector]
+) -> dict[str, list[float]]:
+    """Return over all steps [T]: the parts of an RNN's unit, or the gates of an LSTM's; and its states."""
+    before = np.concatenate([np.zeros((1, states["h"].shape[1])), states["h"][:-1]])
+    parts = {
+        name: [_parts(name, gate, *row) for row in zip(x, before, strict=True)]
+        for name, gate in gates.items()
+    }
+    if "h" in parts:
+        curves = {part: [step[part] for step in parts["h"]] for part in ("input", "recurrent")}
+    else:
+        curves = {name: [step["value"] for step in steps] for name, steps in parts.items()}
+    return curves | {name: values[:, UNIT].tolist() for name, values in reversed(states.items())}
 
 
 @torch.no_grad()
