@@ -48,7 +48,7 @@ PINNED = {
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
     """,
     "unrolled.lab": """
-        Cell Done Experiment Lab number over_cap pick run spread spread_text within_cap within_text
+        Cell Done Experiment Lab number pick run spread spread_text within_cap within_text
     """,
     "unrolled.models": """
         COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split

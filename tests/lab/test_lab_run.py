@@ -246,3 +246,11 @@ def test_the_progress_is_a_line_a_cell_where_there_is_no_terminal(
         "[1/2] speed/a/seed=0  # s",
         "[2/2] speed/b/seed=0  # s",
     ]
+
+
+def test_a_directory_under_the_name_of_the_results_is_refused(tmp_path: Path):
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(
+        RunError, match=r"results\.json: expected a file of at most \d+ bytes, got something else"
+    ):
+        lab.run(config(tmp_path))

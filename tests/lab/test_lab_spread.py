@@ -7,7 +7,7 @@ import math
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.lab import number, over_cap, spread, spread_text, within_cap, within_text
+from unrolled.lab import number, spread, spread_text, within_cap, within_text
 
 
 def test_a_spread_has_the_median_and_both_ends():
@@ -27,12 +27,11 @@ def test_runs_that_missed_their_goal_count_as_more_than_the_cap():
     assert found == {
         "median": 30, "low": 10, "high": None, "runs": 3, "solved": 2, "censored": 1, "cap": 500,
     }  # fmt: skip
-    assert not over_cap(found)
     assert within_text(found) == "30 (10 to > 500), solved by 2 of 3, 1 censored"
 
 
 def test_a_median_among_the_missed_runs_is_over_the_cap():
-    assert over_cap(within_cap([None, 10, None], 500))
+    assert within_cap([None, 10, None], 500)["median"] is None
     assert within_text(within_cap([None, 10], 500)) == "> 500 (10 to > 500), solved by 1 of 2, 1 censored"
     assert within_text(within_cap([None], 500)) == "> 500, solved by 0 of 1, 1 censored"
     with pytest.raises(ConfigError, match="values: expected at least one run, got none"):

@@ -8,7 +8,9 @@ protocol `Experiment` says what each gives, `sentences/` is an example, and `reg
                            takes "threads" threads where that is among the settings.
                            What the clock says stands under a key "timing" in the result, however deep.
     work(settings)         does one cell: trains for real, gives a dictionary that JSON can hold (None for
-                           what is not finite). It runs at module level, silent, capped by steps where it can.
+                           what is not finite). A function of the module, silent (`train.run` with observers=[]),
+                           capped by steps where it can be. A run that diverged is a result, no error. A
+                           path that its result does not depend on comes in by functools.partial.
     summary(done)          every number that the report prints, from the cells: `pick(done, model="lstm")`
                            gives the runs, `spread(values)` median and ends, `within_cap(values, cap)`
                            also how many got there; None is a run that did not: censored, never left out.
@@ -26,7 +28,7 @@ run.py      plan, run, sum up                  machine.py  where it was run
 
 from unrolled.lab.cells import Cell, Done, Experiment, pick
 from unrolled.lab.run import Lab, run
-from unrolled.lab.spread import number, over_cap, spread, spread_text, within_cap, within_text
+from unrolled.lab.spread import number, spread, spread_text, within_cap, within_text
 
 __all__ = [
     "Cell",
@@ -34,7 +36,6 @@ __all__ = [
     "Experiment",
     "Lab",
     "number",
-    "over_cap",
     "pick",
     "run",
     "spread",

@@ -12,7 +12,7 @@ from typing import Any
 
 from unrolled.errors import ConfigError, expected
 
-__all__ = ["number", "over_cap", "spread", "spread_text", "within_cap", "within_text"]
+__all__ = ["number", "spread", "spread_text", "within_cap", "within_text"]
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -46,11 +46,6 @@ def within_cap(values: Sequence[float | None], cap: float) -> dict[str, Any]:
         "censored": sum(math.isinf(value) for value in ordered),
         "cap": cap,
     }
-
-
-def over_cap(found: Mapping[str, Any]) -> bool:
-    """Whether the median run of `within_cap` did not get there."""
-    return found["median"] is None
 
 
 def number(value: float, digits: int = 3) -> str:

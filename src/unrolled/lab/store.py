@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled import checkpoint
-from unrolled.errors import CheckpointError, NonFiniteError, RunError, expected
+from unrolled.errors import NonFiniteError, RunError, expected
 from unrolled.lab.cells import Cell, Done
 from unrolled.spec import LabConfig
 
@@ -120,16 +120,7 @@ def _stored(value: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            raise RunError(expected(str(path), f"a file of at most {LARGEST} bytes", "something else"))
-        document = checkpoint.parse(path.read_bytes(), path, most=PARSED)
-    except CheckpointError:
-        raise
-    except OSError as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(expected(str(path), "results of the lab", error.strerror or error)) from error
+    document = checkpoint.parse(_raw(path), path, most=PARSED)
     if document.get("format") != FORMAT:
         raise RunError(expected(str(path), "results of the lab", "another JSON; nothing was changed"))
     if document.get("version") != VERSION:
@@ -140,6 +131,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not _well_formed(document):
         raise RunError(expected(str(path), "results of the lab", "a damaged file; nothing was changed"))
     return document
+
+
+def _raw(path: Path) -> bytes:
+    try:
+        if path.is_file() and path.stat().st_size <= LARGEST:
+            return path.read_bytes()
+    except OSError as error:
+        raise RunError(expected(str(path), "results of the lab", error.strerror or error)) from error
+    raise RunError(expected(str(path), f"a file of at most {LARGEST} bytes", "something else"))
 
 
 def _well_formed(document: Mapping[str, Any]) -> bool:
