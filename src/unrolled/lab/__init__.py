@@ -8,9 +8,9 @@ protocol `Experiment` says what each gives, `sentences/` is an example, and `reg
                            takes "threads" threads where that is among the settings.
                            What the clock says stands under a key "timing" in the result, however deep.
     work(settings)         does one cell: trains for real, gives a dictionary that JSON can hold (None for
-                           what is not finite). A function of the module, silent (`train.run` with observers=[]),
-                           capped by steps where it can be. A run that diverged is a result, no error. A
-                           path that its result does not depend on comes in by functools.partial.
+                           what is not finite). A function of the module, silent (`train.run` takes
+                           observers=[]), capped by steps where it can be. A run that diverged is a result,
+                           no error. A path that its result does not depend on comes in by functools.partial.
     summary(done)          every number that the report prints, from the cells: `pick(done, model="lstm")`
                            gives the runs, `spread(values)` median and ends, `within_cap(values, cap)`
                            also how many got there; None is a run that did not: censored, never left out.
