@@ -11,6 +11,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.sample     sample.sample(loaded, prompt): its text, streamed
     unrolled.evaluate_text  its score on a text
     unrolled.probe      what a recurrent network remembers, and how its gradient fares
+    unrolled.lab        lab.run(LabConfig(...)): a lecture on recurrent networks, answered by measurement
     unrolled.doctor     doctor.report(): what this machine has
 """
 
@@ -20,7 +21,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import MissingExtraError, UnrolledError
-from unrolled.spec import DataConfig, ModelConfig, TrainConfig
+from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
     from unrolled import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         doctor,
         draw,
         figures,
+        lab,
         models,
         nn,
         ops,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataConfig",
+    "LabConfig",
     "ModelConfig",
     "TrainConfig",
     "UnrolledError",
@@ -54,6 +57,7 @@ __all__ = [
     "evaluate_text",
     "explain",
     "figures",
+    "lab",
     "load",
     "models",
     "nn",
@@ -70,6 +74,7 @@ _ROOMS = (
     "doctor",
     "draw",
     "figures",
+    "lab",
     "models",
     "nn",
     "ops",

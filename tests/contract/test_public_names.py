@@ -16,8 +16,8 @@ from unrolled.cli.parser import build
 ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
-        DataConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
-        doctor draw evaluate_text explain figures load models nn ops probe sample tokens train
+        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
+        doctor draw evaluate_text explain figures lab load models nn ops probe sample tokens train
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark parse prune read replace_text rewind
@@ -42,10 +42,13 @@ PINNED = {
         MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
     """,
     "unrolled.figures": """
-        families lags loss matrix require strips units visible
+        families lags loss matrix require series strips units visible
     """,
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
+    """,
+    "unrolled.lab": """
+        Cell Done Experiment Lab number pick run spread spread_text within_cap within_text
     """,
     "unrolled.models": """
         COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State Telemetry detach evaluate_split
@@ -69,7 +72,8 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell         DataConfig ModelConfig OPEN Setting TrainConfig from_json setting_of settings tensors to_json
+        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN Setting TrainConfig from_json setting_of settings
+        tensors to_json
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load

@@ -26,7 +26,7 @@ BOOK = "KING: the quick brown fox jumps over the lazy dog.\n\nQUEEN: pack my box
 
 def test_the_readme_shows_every_command():
     shown = {shlex.split(c)[1] for c in COMMANDS}
-    assert shown == {"train", "sample", "eval", "doctor"}
+    assert shown == {"train", "sample", "eval", "lab", "doctor"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,6 +48,8 @@ def test_the_commands_of_the_readme_run_one_after_another(
         if words[0] == "train":
             short = " ".join(words) + " --steps 5 --hidden 16"
             words = re.sub(r"--minutes \d+ ", "", short).split()
+        if words[0] == "lab":
+            words = ["lab", "sentences", "--quick", "--seeds", "1"]  # all of it takes minutes
         assert main(words) == 0, line
     assert (tmp_path / "runs" / "book" / "model" / "model.safetensors").exists()
     assert len(capsys.readouterr().out.split("KING", 1)[1]) > 400

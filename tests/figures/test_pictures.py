@@ -25,6 +25,17 @@ HEAT = {
 }
 
 
+SERIES = {
+    "curves": {
+        "one": {"x": range(1, 9), "middle": range(8), "low": np.arange(8) - 0.5, "high": np.arange(8) + 0.5},
+        "two": {"x": [1, 8], "middle": [np.nan, 3.0]},
+    },
+    "xlabel": "steps",
+    "ylabel": "loss",
+    "levels": {"the best": 0.5},
+}
+
+
 def draw_loss(path, **changes):
     figures.loss(path, **(CURVES | changes))
 
@@ -33,7 +44,11 @@ def draw_strips(path, **changes):
     figures.strips(path, **(HEAT | changes))
 
 
-DRAWINGS = {"loss": draw_loss, "strips": draw_strips}
+def draw_series(path, **changes):
+    figures.series(path, **(SERIES | changes))
+
+
+DRAWINGS = {"loss": draw_loss, "strips": draw_strips, "series": draw_series}
 
 
 def pixels(path):
@@ -196,3 +211,23 @@ def test_a_caption_stands_beside_the_name(tmp_path):
     draw_strips(tmp_path / "a.png")
     draw_strips(tmp_path / "b.png", captions={"forget gate f": "1 keeps"})
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("axes", [{"log_x": True}, {"log_y": True}, {"log_x": True, "log_y": True}])
+def test_a_logarithmic_axis_leaves_out_what_is_not_above_zero(tmp_path, axes):
+    draw_series(tmp_path / "a.png")
+    draw_series(tmp_path / "b.png", **axes)
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("curves", "match"),
+    [
+        ({}, "curves: expected at least one, got none"),
+        ({"a": {"x": [1, 2], "middle": [1]}}, r"curves 'a' middle: expected \[K\] as x \[2\], got \[1\]"),
+        ({"a": {"x": [], "middle": []}}, r"curves 'a' x: expected \[K\] as x \[0\], got \[0\]"),
+    ],
+)
+def test_series_of_unequal_length_or_of_nothing_are_refused(tmp_path, curves, match):
+    with pytest.raises(ShapeError, match=match):
+        draw_series(tmp_path / "a.png", curves=curves)

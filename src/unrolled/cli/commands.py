@@ -7,7 +7,7 @@ import json
 
 from unrolled import spec
 
-__all__ = ["doctor", "evaluate", "probe", "sample", "train"]
+__all__ = ["doctor", "evaluate", "lab", "probe", "sample", "train"]
 
 
 def train(args: argparse.Namespace) -> int:
@@ -67,6 +67,21 @@ def probe(args: argparse.Namespace) -> int:
     else:
         print(found)
         print(f"{found.seconds:.0f} s")
+    return 0
+
+
+def lab(args: argparse.Namespace) -> int:
+    """`unrolled lab`."""
+    from unrolled.lab import run
+
+    given = vars(args)
+    config = spec.LabConfig(
+        **{s.name: given[s.name] for s in spec.settings(spec.LabConfig) if s.name in given}
+    )
+    found = run(config)
+    kept = f", {found.kept} kept from before" if found.kept else ""
+    print(f"{found.run} cells were run{kept}; {found.seconds:.0f} s")
+    print(f"read {found.report}; numbers in {found.results}, {len(found.figures)} pictures beside it")
     return 0
 
 

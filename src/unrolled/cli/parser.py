@@ -17,6 +17,7 @@ EPILOG = """examples:
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
   unrolled probe runs/book   what it remembers, how its gradient fares, what is wrong
+  unrolled lab sentences --quick           ten sentences through a neuron, a layer, an LSTM
   unrolled doctor                          what this machine has, and which path a call takes
 """
 
@@ -44,6 +45,7 @@ def build() -> Parser:
     _eval(_command(subs, "eval", "score a text with a trained model", commands.evaluate))
     _probe(_command(subs, "probe", "measure what a network remembers, and how its gradient fares",
                     commands.probe))  # fmt: skip
+    _lab(_command(subs, "lab", "measure what a lecture on recurrent networks claims and asks", commands.lab))
     _doctor(
         _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
     )
@@ -87,6 +89,20 @@ def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
         **({} if s.bare is None else {"nargs": "?", "const": s.bare}),
         help=shown.replace("%", "%%"),
     )
+
+
+def _lab(parser: argparse.ArgumentParser) -> None:
+    experiment = spec.setting_of(spec.LabConfig, "experiment")
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        default=argparse.SUPPRESS,
+        help=f"{experiment.help} [{experiment.default}]",
+    )
+    for s in spec.settings(spec.LabConfig):
+        if s.flag is not None:
+            _flag(parser, s)
 
 
 def _sample(parser: argparse.ArgumentParser) -> None:

@@ -89,7 +89,7 @@ def _strip(
     )
     axes.set_yticks([])
     words = f"{units} units" if len(shown) == units else f"{len(shown)} of {units} units"
-    axes.set_ylabel(words, color=MUTED, fontsize=7)
+    axes.set_ylabel(words if units > 1 else "", color=MUTED, fontsize=7)
     return picture
 
 

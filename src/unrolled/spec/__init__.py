@@ -3,6 +3,7 @@
 from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
+from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import ModelConfig, tensors
 from unrolled.spec.training import TrainConfig
 
@@ -12,6 +13,7 @@ __all__ = [
     "OPEN",
     "Cell",
     "DataConfig",
+    "LabConfig",
     "ModelConfig",
     "Setting",
     "TrainConfig",

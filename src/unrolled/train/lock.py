@@ -16,10 +16,10 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, *, name: str = "run") -> Iterator[None]:
     """Hold a run directory, which is made where it is missing; directories left empty are removed again.
 
-    The system lets go of the lock when the process ends, however it ends.
+    `name` is what messages call it. The system lets go of the lock when the process ends, however it ends.
 
     Raises:
         RunError: another run is at work there, or the place cannot be written.
@@ -30,10 +30,10 @@ def held(path: Path) -> Iterator[None]:
         lock = FileLock(path / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
-        raise RunError(expected("run", "a directory that no run is using", f"{path}, in use")) from None
+        raise RunError(expected(name, "a directory that no run is using", f"{path}, in use")) from None
     except OSError as error:
         _remove(made)
-        raise RunError(expected("run", "a writable directory", f"{path}: {error.strerror}")) from error
+        raise RunError(expected(name, "a writable directory", f"{path}: {error.strerror}")) from error
     try:
         yield
     finally:

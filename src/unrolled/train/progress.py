@@ -14,7 +14,7 @@ from unrolled.spec import TrainConfig
 from unrolled.train.observer import Observer, Row, StepRecord
 from unrolled.train.schedule import Schedule
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "unless_lost"]
 
 SMOOTHING = 0.05  # weight of the newest step in the figures shown
 
@@ -52,7 +52,7 @@ class ProgressBar(Observer):
         self._task = self._bar.add_task(
             "train", total=schedule.steps, completed=schedule.start or 0, figures=""
         )
-        with _unless_lost():
+        with unless_lost():
             self._bar.start()
 
     def step(self, record: StepRecord) -> None:
@@ -64,7 +64,7 @@ class ProgressBar(Observer):
                 f"epoch {record.epoch:.2f}  {self._loss:.3f} nats {self._loss / math.log(2):.3f} bits  "
                 f"{self._rate:,.0f} tok/s  |g| {self._norm:.2f}"
             )
-            with _unless_lost():
+            with unless_lost():
                 self._bar.update(self._task, completed=record.step, figures=figures)
 
     def row(self, row: Row) -> None:
@@ -79,18 +79,18 @@ class ProgressBar(Observer):
         )
 
     def note(self, text: str) -> None:
-        with _unless_lost():
+        with unless_lost():
             self._console.print(text, markup=False)
 
     def end(self) -> None:
         if self._bar is not None:
-            with _unless_lost():
+            with unless_lost():
                 self._bar.stop()
             self._bar = None
 
 
 @contextlib.contextmanager
-def _unless_lost() -> Iterator[None]:
+def unless_lost() -> Iterator[None]:
     """Pass over a standard error that went away."""
     try:
         yield

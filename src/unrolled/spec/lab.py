@@ -1,0 +1,42 @@
+"""What the lab runs: which experiments, how thoroughly, and where the results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec.fields import check, setting
+
+__all__ = ["LabConfig"]
+
+
+@dataclass(frozen=True)
+class LabConfig:
+    """What `unrolled lab` does; `lab.run(LabConfig("sentences", quick=True))`."""
+
+    experiment: str = setting(
+        "all",
+        "sentences | memory | speed | remedies | gradients | all",
+        choices=("sentences", "memory", "speed", "remedies", "gradients", "all"),
+    )
+    quick: bool = setting(
+        False, "small networks and few steps: a look at everything, in minutes", flag="--quick"
+    )
+    long: bool = setting(False, "also the longest sequences", flag="--long")
+    seeds: int = setting(
+        3, "runs of everything that is trained, with seeds 0, 1, …", flag="--seeds", minimum=1, maximum=1000
+    )
+    out: str = setting(
+        "lab",
+        "directory of report.md, results.json and the pictures; what is done there is kept, so that an "
+        "interrupted run goes on",
+        flag="--out",
+    )
+    mnist1d: str | None = setting(None, "the MNIST-1D data, for the experiment memory", flag="--mnist1d")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.quick and self.long:
+            raise ConfigError(expected("long", "no quick beside it", "both"))
+        if not self.out:
+            raise ConfigError(expected("out", "a directory or a new path", "an empty text"))

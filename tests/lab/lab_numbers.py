@@ -1,0 +1,64 @@
+"""Whether every number of a report stands in its results: a second reading of both, by nothing of the lab."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def unbacked(report: str, document: dict[str, Any]) -> list[str]:
+    """Return the numbers of a report that are no rounding of a number printed from its results document.
+
+    Looked for among summaries, constants, settings and machines; not in the cells, which hold so many numbers
+    that almost any would be found. Texts of the results (versions, dates, a name) are taken out first, and
+    signs are left aside: `a - 0.5` prints the number -0.5.
+    """
+    backing = {name: document[name] for name in ("sections", "settings", "machines", "timing")}
+    for text in sorted(set(texts(backing)), key=len, reverse=True):
+        if re.search(r"\d", text):
+            report = report.replace(text, "")
+    pool = sorted({abs(value) for value in numbers(backing)})
+    return [found for found in NUMBER.findall(report) if not stands_in(found, pool)]
+
+
+def stands_in(found: str, pool: list[float]) -> bool:
+    """Whether a printed number is a rounding of one of the pool, in its own decimals."""
+    mantissa, _, exponent = found.replace(",", "").partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    half = 0.5 * 10.0 ** (int(exponent or 0) - decimals) * (1 + 1e-6)
+    value = float(found.replace(",", ""))
+    return any(abs(value - one) <= half for one in pool)
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Yield every number of a document, at any depth."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Yield every text of a document, at any depth."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from texts(one)
+    elif isinstance(value, str):
+        yield value
+
+
+def without_timing(value: Any) -> Any:
+    """Return a document without what the clock says."""
+    if isinstance(value, dict):
+        return {name: without_timing(one) for name, one in value.items() if name != "timing"}
+    if isinstance(value, list):
+        return [without_timing(one) for one in value]
+    return value

@@ -1,0 +1,256 @@
+"""The core of the lab: what is done is kept, nothing is lost, everything printed was measured."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab_fake import Fake
+from lab_numbers import unbacked, without_timing
+
+from unrolled import LabConfig, lab
+from unrolled.cli import main
+from unrolled.errors import CheckpointError, ConfigError, NonFiniteError, RunError
+from unrolled.train.lock import held
+
+pytestmark = pytest.mark.usefixtures("fake")
+ALL = ["a0", "a1", "b0", "b1"]
+
+
+def config(out: Path, **settings: Any) -> LabConfig:
+    return LabConfig(**{"experiment": "speed", "seeds": 2, "out": str(out), **settings})
+
+
+def document(out: Path) -> dict[str, Any]:
+    return json.loads((out / "results.json").read_text())
+
+
+def stop_at(fake: Fake, cell: str, signum: int) -> None:
+    def before(settings: Any) -> None:
+        if f"{settings['kind']}{settings['seed']}" == cell:
+            os.kill(os.getpid(), signum)
+
+    fake.before = before
+
+
+def test_a_run_leaves_results_a_report_and_pictures(fake: Fake, tmp_path: Path):
+    found = lab.run(config(tmp_path / "deep" / "out"))
+    assert (found.run, found.kept) == (4, 0)
+    assert fake.log == ALL
+    names = {p.name for p in found.out.iterdir()}
+    assert names == {"results.json", "report.md", "speed-fake.png"}
+    assert found.figures == (found.out / "speed-fake.png",)
+    stored = document(found.out)
+    assert list(stored["cells"]) == [cell.key for cell in fake.cells(config(tmp_path))]
+    assert all(cell["timing"]["seconds"] >= 0 for cell in stored["cells"].values())
+    assert stored["machines"][0]["packages"].keys() >= {"unrolled", "torch"}
+
+
+def test_every_number_of_the_report_stands_in_the_results(tmp_path: Path):
+    found = lab.run(config(tmp_path))
+    report, stored = found.report.read_text(), document(tmp_path)
+    assert unbacked(report, stored) == []
+    drawn = stored["sections"]["speed"]["summary"]["a"]["drawn"]["median"]
+    assert f"{drawn:.3f}" in report
+    assert set(unbacked(report.replace(f"{drawn:.3f}", "0.9999"), stored)) == {"0.9999"}
+    assert unbacked(report + "in 1998, 12 % of 5,001 and 3.2e-07", stored) == [
+        "1998",
+        "12",
+        "5,001",
+        "3.2e-07",
+    ]
+
+
+def test_a_run_that_missed_its_goal_is_reported_as_censored(tmp_path: Path):
+    report = lab.run(config(tmp_path)).report.read_text()
+    assert "b: " in report
+    assert "> 50 (10 to > 50), solved by 1 of 2, 1 censored" in report
+
+
+def test_cells_that_are_done_are_kept_and_more_seeds_add_to_them(fake: Fake, tmp_path: Path):
+    lab.run(config(tmp_path))
+    before = document(tmp_path)
+    assert lab.run(config(tmp_path)).kept == 4
+    found = lab.run(config(tmp_path, seeds=3))
+    assert (found.run, found.kept) == (2, 4)
+    assert fake.log == [*ALL, "a2", "b2"]
+    after = document(tmp_path)
+    assert {key: after["cells"][key] for key in before["cells"]} == before["cells"]
+    assert after["sections"]["speed"]["summary"]["a"]["drawn"]["runs"] == 3
+
+
+def test_a_seed_gives_the_same_results_whatever_ran_before(tmp_path: Path):
+    lab.run(config(tmp_path / "one"))
+    lab.run(config(tmp_path / "two", seeds=1))
+    lab.run(config(tmp_path / "two"))
+    one, two = document(tmp_path / "one"), document(tmp_path / "two")
+    assert one["cells"].keys() == two["cells"].keys()
+    assert without_timing(one) == without_timing(two)
+    drawn = [cell["result"]["drawn"] for cell in one["cells"].values()]
+    assert drawn[0] == drawn[2] != drawn[1]  # torch is seeded by the cell's seed
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], signum: int, code: int
+):
+    out = tmp_path / "the lab"
+    stop_at(fake, "a1", signum)
+    words = ["lab", "speed", "--seeds", "2", "--out", str(out)]
+    assert main(words) == code
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        said
+        == f"unrolled: stopped: 1 of 4 cells are done; go on with: unrolled lab speed --seeds 2 --out '{out}'"
+    )
+    assert len(document(out)["cells"]) == 1
+    assert not (out / "report.md").exists()
+    fake.before = lambda _: None
+    assert main(words) == 0
+    assert fake.log == ALL
+    assert "3 cells were run, 1 kept from before" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lab.run(config(tmp_path, seeds=1))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unrolled.checkpoint.disk._write", full)
+        with pytest.raises(RunError, match=r"results\.json: expected to write there, got: No space left"):
+            lab.run(config(tmp_path))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    assert lab.run(config(tmp_path)).kept == 2
+
+
+def test_what_a_write_that_was_killed_left_is_removed(tmp_path: Path):
+    lab.run(config(tmp_path))
+    (tmp_path / ".writing-results.json-0123abcd").write_text("{")
+    lab.run(config(tmp_path))
+    assert not list(tmp_path.glob(".writing*"))
+
+
+def test_a_second_process_on_the_same_directory_is_refused(fake: Fake, tmp_path: Path):
+    with held(tmp_path), pytest.raises(RunError, match=r"^out: expected a directory that no run is using"):
+        lab.run(config(tmp_path))
+    assert fake.log == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: {**d, "version": 2},
+            r"expected version 1, got version 2; name another directory with --out",
+        ),
+        (lambda _: {"cells": 1}, r"expected results of the lab, got another JSON"),
+        (lambda d: {**d, "cells": {"speed/a/seed=0": 3}}, r"got a damaged file; nothing was changed"),
+        (lambda d: {**d, "machines": None}, r"got a damaged file; nothing was changed"),
+        (
+            lambda d: {**d, "settings": {"quick": True}},
+            r"^out: expected results of full runs, got .* of quick ones",
+        ),
+    ],
+)
+def test_results_of_another_kind_are_refused_and_stay(fake: Fake, tmp_path: Path, change: Any, message: str):
+    lab.run(config(tmp_path))
+    text = json.dumps(change(document(tmp_path)))
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(RunError, match=message):
+        lab.run(config(tmp_path, seeds=3))
+    assert (tmp_path / "results.json").read_text() == text
+    assert fake.log == ALL
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\x00", b"{", b"[1]", b'{"format": NaN}'])
+def test_results_that_are_no_json_are_refused_and_stay(tmp_path: Path, raw: bytes):
+    (tmp_path / "results.json").write_bytes(raw)
+    with pytest.raises(CheckpointError, match=r"results\.json: expected a JSON object, got") as caught:
+        lab.run(config(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "results.json").read_bytes() == raw
+
+
+def test_a_cell_with_other_settings_is_refused_not_replaced(fake: Fake, tmp_path: Path):
+    lab.run(config(tmp_path))
+    fake.scale = 2
+    with pytest.raises(RunError, match=r"^out: expected speed/a/seed=0 with these settings"):
+        lab.run(config(tmp_path))
+
+
+def test_a_file_and_another_programs_report_are_refused_and_stay(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=r"^out: expected a directory or a new path, got the file"):
+        lab.run(config(tmp_path / "file"))
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(RunError, match=r"^out: expected a free directory or one of the lab"):
+        lab.run(config(tmp_path))
+    assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_a_section_that_another_version_wrote_is_refused_in_one_line(tmp_path: Path):
+    from unrolled.lab.report import write_report
+
+    lab.run(config(tmp_path))
+    stored = document(tmp_path)
+    stored["sections"]["speed"]["summary"]["a"] = {}
+    with pytest.raises(RunError, match=r"section speed: expected what the lab writes"):
+        write_report(stored)
+
+
+def test_a_result_that_json_cannot_hold_names_its_cell(fake: Fake, tmp_path: Path):
+    fake.work = lambda _: {"loss": float("nan")}  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match=r"^speed/a/seed=0: expected numbers that JSON can hold"):
+        lab.run(config(tmp_path))
+
+
+def test_an_experiment_that_there_is_not_yet_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"experiment: expected one of speed, all, got 'memory'"):
+        lab.run(config(tmp_path, experiment="memory"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["memories"],
+            "experiment: expected one of sentences, memory, speed, remedies, gradients, all, got 'memories'",
+        ),
+        (["--seeds", "0"], "seeds: expected at least 1, got 0"),
+        (["--quick", "--long"], "long: expected no quick beside it, got both"),
+        (["--out", ""], "out: expected a directory or a new path, got an empty text"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["lab", *words]) == 2
+    assert capsys.readouterr().err == f"unrolled: {message}\n"
+
+
+def test_the_progress_is_a_line_a_cell_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    lab.run(config(tmp_path, seeds=1))
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"[\d.]+ s$", "# s", line) for line in lines] == [
+        "[1/2] speed/a/seed=0  # s",
+        "[2/2] speed/b/seed=0  # s",
+    ]
+
+
+def test_a_directory_under_the_name_of_the_results_is_refused(tmp_path: Path):
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(
+        RunError, match=r"results\.json: expected a file of at most \d+ bytes, got something else"
+    ):
+        lab.run(config(tmp_path))

@@ -1,0 +1,169 @@
+"""The ten sentences: what is trained, and that a reader can compute the printed numbers again."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lab_numbers import unbacked, without_timing
+
+from unrolled import LabConfig, lab
+from unrolled.data import SENTENCES
+from unrolled.lab import sentences
+from unrolled.lab.sentences import training
+from unrolled.models import LanguageModel, continuation
+from unrolled.spec import ModelConfig
+from unrolled.tokens import CharTokens
+
+MODELS = ("neuron", "layer", "lstm")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> lab.Lab:
+    return lab.run(LabConfig("sentences", quick=True, seeds=1, out=str(tmp_path_factory.mktemp("lab"))))
+
+
+@pytest.fixture(scope="module")
+def document(found: lab.Lab) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(found.results.read_text())
+    return stored
+
+
+def unit(document: dict[str, Any], model: str) -> dict[str, Any]:
+    stored: dict[str, Any] = document["cells"][f"sentences/{model}/seed=0"]["result"]["unit"]
+    return stored
+
+
+def test_every_number_of_the_section_stands_in_the_results(found: lab.Lab, document: dict[str, Any]):
+    assert unbacked(found.report.read_text(), document) == []
+
+
+def test_a_quick_run_gives_the_same_for_a_seed(document: dict[str, Any], tmp_path: Path):
+    again = lab.run(LabConfig("sentences", quick=True, seeds=1, out=str(tmp_path)))
+    assert without_timing(json.loads(again.results.read_text())) == without_timing(document)
+
+
+def test_all_pictures_and_tables_are_there(found: lab.Lab):
+    report = found.report.read_text()
+    for picture in found.figures:
+        assert picture.stat().st_size > 10_000
+        assert f"![{picture.name}]({picture.name})" in report
+    assert all(sentence in report for sentence in SENTENCES)
+
+
+def test_the_best_possible_loss_is_that_of_counting_what_follows_each_beginning():
+    lines = [sentence + "\n" for sentence in SENTENCES]
+    after = Counter(line[:end] for line in lines for end in range(len(line) + 1))
+    nats = sum(
+        math.log(after[line[: n - 1]] / after[line[:n]]) for line in lines for n in range(1, len(line) + 1)
+    )
+    assert training.floor_nats() == pytest.approx(nats / sum(map(len, lines)))
+
+
+def test_the_trivial_control_is_the_entropy_of_the_characters():
+    text = "".join(sentence + "\n" for sentence in SENTENCES)
+    nats = -sum(math.log(text.count(symbol) / len(text)) for symbol in text) / len(text)
+    assert training.unigram_nats() == pytest.approx(nats)
+
+
+def test_a_layer_and_an_lstm_complete_all_that_can_be_and_no_model_beats_the_best_possible(
+    document: dict[str, Any],
+):
+    summary = document["sections"]["sentences"]["summary"]
+    assert summary["text"]["completable"] == len({s.split()[0] for s in SENTENCES}) == 8
+    for name in MODELS:
+        model = summary["models"][name]
+        assert model["nats_per_char"]["low"] > training.floor_nats()
+        assert model["completed"]["high"] <= 8
+    assert summary["models"]["neuron"]["nats_per_char"]["high"] < training.unigram_nats()
+    assert summary["models"]["layer"]["completed"]["median"] == 8
+    assert summary["models"]["lstm"]["completed"]["median"] == 8
+    assert summary["models"]["neuron"]["solved_at"]["censored"] == 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_units_numbers_give_its_output_when_they_are_computed_again(document: dict[str, Any], name: str):
+    stored = unit(document, name)
+    for step in stored["steps"]:
+        gates = {}
+        for gate, weights in stored["weights"].items():
+            terms = zip(
+                weights["weight_ih"] + weights["weight_hh"], step["x"] + step["h_before"], strict=True
+            )
+            total = sum(w * value for w, value in terms) + weights["bias"]
+            gates[gate] = math.tanh(total) if gate in "gh" else 1 / (1 + math.exp(-total))
+        if name == "lstm":
+            c = gates["f"] * step["c_before"] + gates["i"] * gates["g"]
+            assert step["c"] == pytest.approx(c, abs=1e-5)
+            assert step["h"] == pytest.approx(gates["o"] * math.tanh(c), abs=1e-5)
+        else:
+            assert step["h"] == pytest.approx(gates["h"], abs=1e-5)
+        assert stored["along"]["h"][step["t"] - 1] == step["h"]
+    assert not any(stored["steps"][0]["h_before"])
+    for before, after in zip(stored["steps"], stored["steps"][1:], strict=False):
+        assert after["h_before"][stored["unit"]] == before["h"]
+
+
+def test_the_printed_equations_are_true_as_they_stand(found: lab.Lab):
+    known = {"tanh": math.tanh, "sigmoid": lambda x: 1 / (1 + math.exp(-x))}
+    lines = re.findall(r"^.  \w_\d = (.+)$", found.report.read_text(), re.M)
+    assert len(lines) == 4 + 4 + 4 * 6
+    for line in lines:
+        sides = [eval(side, known) for side in line.split(" = ")]  # noqa: S307
+        assert sides == pytest.approx([sides[-1]] * len(sides), abs=2e-3), line
+
+
+def test_the_unit_is_that_of_the_network(document: dict[str, Any]):
+    tokens = CharTokens.build([training.TEXT])
+    symbols = [step["symbol"] for step in unit(document, "lstm")["steps"]]
+    assert "".join(symbols) == "\n" + SENTENCES[0][:3]
+    model = LanguageModel(ModelConfig(tokens.size, 16, 64), seed=5)
+    ids = torch.from_numpy(tokens.encode("\nFay"))
+    from unrolled.lab.sentences.unit import one_unit
+
+    stored = one_unit(model, ids, tokens, steps=4)
+    y, _ = model.hidden(ids[:, None], model.initial_state(1))
+    assert [step["h"] for step in stored["steps"]] == pytest.approx(y[:, 0, 0].tolist(), abs=1e-6)
+
+
+def test_completions_side_by_side_are_those_of_one_after_another():
+    tokens = CharTokens.build([training.TEXT])
+    model = LanguageModel(ModelConfig(tokens.size, 8, 16), seed=3).eval()
+    for word, text in zip(training.first_words(), training.completions(model, tokens), strict=True):
+        ids = continuation(
+            model,
+            tokens,
+            tokens.encode(word).tolist(),
+            lines=True,
+            length=training.LONGEST,
+            generator=np.random.default_rng(0),
+            temperature=0,
+        )
+        assert text == word + tokens.decode(list(ids)).partition("\n")[0]
+
+
+def test_predictions_are_probabilities_in_falling_order(document: dict[str, Any]):
+    for name in MODELS:
+        steps = document["cells"][f"sentences/{name}/seed=0"]["result"]["predictions"]
+        assert "".join(step["next"] for step in steps) == SENTENCES[0] + "\n"
+        for step in steps:
+            shares = [choice["probability"] for choice in step["top"]]
+            assert shares == sorted(shares, reverse=True)
+            assert 0 < sum(shares) <= 1 + 1e-9
+            named = {choice["symbol"]: choice["probability"] for choice in step["top"]}
+            assert step["probability"] == pytest.approx(named.get(step["next"], step["probability"]))
+            assert step["probability"] <= shares[0] + 1e-12
+
+
+def test_the_plan_has_a_cell_a_model_and_seed():
+    plan = sentences.cells(LabConfig(seeds=2))
+    assert [cell.key for cell in plan] == [f"sentences/{m}/seed={s}" for m in MODELS for s in (0, 1)]
+    quick = sentences.cells(LabConfig(seeds=2, quick=True))
+    assert all(q.settings["steps"] < c.settings["steps"] for q, c in zip(quick, plan, strict=True))
