@@ -48,6 +48,40 @@ def test_training_says_what_it_decided_and_where_everything_is(
     assert "characters as stream, char tokens" in err
 
 
+def test_a_probe_says_what_it_measured_and_what_is_wrong(trained: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["probe", str(trained), "--lags", "8"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{trained}: LSTM 1 x 8\n")
+    assert "findings: " in out
+    assert err == ""
+
+
+def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture[str]):
+    book = str(trained.parent / "book.txt")
+    assert main(["probe", str(trained), book, "--lags", "8", "--known-lag", "500", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gradient_flow"]["lags"] == 8
+    assert found["findings"][0]["flag"] == "--chrono 500"
+    assert "trajectories" not in found
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lags", "0"], "lags: expected a whole number of at least 1, got 0"),
+        (["--lags", "9999"], "lags: expected at most "),
+        (["--known-lag", "-1"], "known_lag: expected a whole number of at least 1, got -1"),
+        (["nowhere.txt"], "got no such path nowhere.txt"),
+    ],
+)
+def test_a_bad_probe_is_one_line(
+    trained: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+):
+    code, line = said(capsys, ["probe", str(trained), *flags])
+    assert code == 2
+    assert message in line
+
+
 def test_a_sample_starts_with_the_prompt_and_repeats_with_the_seed(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ):

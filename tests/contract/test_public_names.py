@@ -64,8 +64,8 @@ PINNED = {
         parsed_bytes
     """,
     "unrolled.probe": """
-        ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MemoryHorizon
-        MemoryMap Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
+        ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MEASUREMENTS
+        MemoryHorizon MemoryMap Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
         memory_horizon memory_map report trajectories update_norms watching
     """,
     "unrolled.sample": """

@@ -24,11 +24,12 @@ from unrolled.probe.horizon import MemoryHorizon, memory_horizon
 from unrolled.probe.long_run import LongRun, long_run
 from unrolled.probe.maps import MemoryMap, memory_map
 from unrolled.probe.recording import Trajectories, trajectories
-from unrolled.probe.report import Report, report
+from unrolled.probe.report import MEASUREMENTS, Report, report
 from unrolled.probe.updates import UpdateNorms, update_norms
 from unrolled.probe.watching import watching
 
 __all__ = [
+    "MEASUREMENTS",
     "ContextCurve",
     "Exponents",
     "Finding",

@@ -29,6 +29,11 @@ MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
 IDLE = 0.1  # of the units of a layer: so many that never change are one
 SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its state at best
 
+_STUCK_STATE = {"RNN_TANH": "state beyond ±0.9", "RNN_RELU": "state at 0"}
+# A unit that takes nothing in, gives nothing out, or never changes. A gate stuck at its other end serves:
+# units that only pass on, and units that only keep, are what many tasks need.
+_STUCK_GATES = {"LSTM": (("i", "closed"), ("o", "closed")), "GRU": (("z", "open"),)}
+
 
 @dataclass(frozen=True)
 class Finding(Result):
@@ -112,17 +117,13 @@ def _exploding(report: Report) -> Iterator[Finding]:
 
 
 def _lag(report: Report) -> Iterator[Finding]:
-    """The lag that the task is known to have, against the gradient and the horizon."""
-    lag, flow = report.known_lag, _best(report)
-    if lag is None or flow is None:
+    flow, lag = _best(report), report.known_lag
+    if flow is None or lag is None or _reaches(report, flow, lag):
         return
     left = _left(flow, lag)
-    horizon = report.memory_horizon
-    blind = horizon is not None and horizon.horizon < min(lag, horizon.lags)
-    if left >= LEFT and not blind:
-        return
     problem = f"{lag} steps back {left:.1e} of the gradient is left"
-    if blind and horizon is not None:
+    horizon = report.memory_horizon
+    if horizon is not None and horizon.horizon < lag:
         problem += f", and inputs matter for {horizon.horizon} steps only"
     remedy, flag = f"start gates for lags up to {lag}", f"--chrono {lag}"
     if _is_rnn(report):
@@ -185,19 +186,17 @@ def _clipping(report: Report) -> Iterator[Finding]:
 
 def _saturated(report: Report) -> Iterator[Finding]:
     for layer in _layers(report):
-        what = "0" if layer.cell == "RNN_RELU" else "beyond ±0.9"
-        stuck = {f"tanh of the state {what}": layer.saturated > STUCK}
-        if layer.gates:
-            stuck = {"candidate beyond ±0.9": layer.saturated > STUCK}
-        for name, use in layer.gates.items():
-            stuck |= {f"gate {name} closed": use.closed > STUCK, f"gate {name} open": use.open > STUCK}
+        stuck = {_STUCK_STATE.get(layer.cell, "candidate beyond ±0.9"): layer.saturated > STUCK}
+        for name, end in _STUCK_GATES.get(layer.cell, ()):
+            share = layer.gates[name].closed if end == "closed" else layer.gates[name].open
+            stuck[f"gate {name} {end}"] = share > STUCK
         words, units = max(stuck.items(), key=lambda each: float(each[1].mean()))
-        share = float(units.mean())
-        if share > MANY:
-            problem = f"{share:.0%} of the units have the {words} at 95 % of the steps or more"
+        value = float(units.mean())
+        if value > MANY:
+            problem = f"{value:.0%} of the units have their {words} at 95 % of the steps or more"
             remedy = "smaller steps and decaying weights keep units where they can learn"
-            yield Finding("saturated", layer.layer, problem, share, "of the units", MANY, remedy,
-                          "--lr 0.0005 --weight-decay 0.1")  # fmt: skip
+            flag = "--lr 0.0005 --weight-decay 0.1"
+            yield Finding("saturated", layer.layer, problem, value, "of the units", MANY, remedy, flag)
 
 
 def _idle(report: Report) -> Iterator[Finding]:
@@ -214,8 +213,10 @@ def _idle(report: Report) -> Iterator[Finding]:
 
 def _of_use(report: Report) -> bool:
     """Whether a longer memory is of use."""
-    curve, horizon = report.context_curve, report.memory_horizon
-    if report.known_lag is not None or curve is None:
+    curve, horizon, best = report.context_curve, report.memory_horizon, _best(report)
+    if report.known_lag is not None and best is not None:
+        return not _reaches(report, best, report.known_lag)
+    if curve is None:
         return True
     if horizon is not None and horizon.horizon == 0:  # what context is worth then is the first step's error
         return False
@@ -235,6 +236,14 @@ def _best(report: Report) -> Flow | None:
     """Return the flow of the path that keeps most of the gradient."""
     carried = [flow for flow in _flows(report) if not math.isnan(flow.rate)]
     return max(carried, key=lambda flow: flow.rate, default=None)
+
+
+def _reaches(report: Report, flow: Flow, lag: int) -> bool:
+    """Whether a lag is within reach: of the gradient, and of the inputs that matter, as far as was looked."""
+    horizon = report.memory_horizon
+    seen = math.inf if horizon is None else _or(horizon.horizon_interval.high, horizon.horizon)
+    looked = 0 if horizon is None else horizon.lags
+    return _left(flow, lag) >= LEFT and seen >= min(lag, looked)
 
 
 def _left(flow: Flow, lag: int) -> float:
