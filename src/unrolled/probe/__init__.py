@@ -9,7 +9,7 @@ exponents.py  Lyapunov exponents            copies.py    many variants of a batc
 maps.py       predictions by inputs         places.py    steps, and stretches without reset or padding
 long_run.py   the loss along a long text    parts.py     the part of a batch that a measurement takes
 updates.py    a training step's gradient    findings.py  what is wrong, and the flag that mends it
-report.py     all of them together
+report.py     all of them together          page/        a report as one HTML file
 result.py     results as JSON holds them    interval.py  95 % intervals over rows
 """
 
