@@ -90,7 +90,7 @@ def _panel(axes: Axes, curve: dict[str, npt.NDArray[np.float64]], first: int, lo
         if log:
             axes.set_ylim(bottom=curve["middle"][good].min() / 5)
     axes.set_xlim(*(x[[0, -1]] if len(x) > 1 else (first - 0.5, first + 0.5)))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -76,19 +76,27 @@ def context(result: ContextCurve) -> Section:
 
 def pairs(result: MemoryMap) -> Section:
     """Return the section on which prediction hangs on which input."""
-    reach, whole = result.reach, float(result.norms.sum())
-    last = float(np.trace(result.norms)) / whole if whole else float("nan")
-    far = int(reach.argmax())
     return Section(
         name="memory_map",
         kind="A triangle of cells, predictions from top to bottom and inputs from left to right.",
         reading="a row is a prediction and a column an input: the brighter a cell, the more the prediction "
         "after t hangs on the input at s, on a scale of powers of ten; the diagonal is the latest input.",
-        shows=f"over {len(reach)} predictions the mean lag is {steps(float(reach.mean()))} and at most "
-        f"{number(float(reach[far]))}, after step {far}; the latest input has {percent(last)} of the weight.",
+        shows=_looks_back(result),
         tables=[_hangs_on(result)],
         draw=result.plot,
         wide=True,
+    )
+
+
+def _looks_back(result: MemoryMap) -> str:
+    reach, whole = result.reach, float(result.norms.sum())
+    if not whole:
+        return f"none of the {len(reach)} predictions hangs on any input."
+    far = int(reach.argmax())
+    return (
+        f"over {len(reach)} predictions the mean lag is {steps(float(reach.mean()))} and at most "
+        f"{number(float(reach[far]))}, after step {far}; the latest input has "
+        f"{percent(float(np.trace(result.norms)) / whole)} of the weight."
     )
 
 
@@ -122,8 +130,8 @@ def long_text(result: LongRun) -> Section:
         name="long_run",
         kind="A curve over the parts of a text, with a band.",
         reading="each point is the mean loss over one part of the text, each part about as long as what "
-        "comes before it, with the 95 % interval as a band; a network that runs away from what it was trained "
-        "on has a curve that rises.",
+        "comes before it, with the 95 % interval as a band; the curve of a network that runs away from what "
+        "it was trained on rises.",
         shows=f"from the zero state to step {result.ends[-1]:,} the loss goes from {number(result.loss[0])} "
         f"to {number(result.loss[-1])} nats a token; the last part lies {number(result.rise)} nats above the "
         f"best one (95 % interval: {between(*result.rise_interval)}).",

@@ -138,7 +138,7 @@ def _median(values: Floats) -> float:
 
 
 def record(result: Trajectories, tokens: Sequence[str] | None) -> Section:
-    """Return the section on the top layer over one text; `tokens` are its texts, where it has them."""
+    """Return the section on the last layer over one text; `tokens` are its texts, where it has them."""
     name, values = list(result.layers.items())[-1]
     count = result.lengths[0]
     tokens = tokens if tokens is not None and len(tokens) >= count else None
@@ -147,7 +147,7 @@ def record(result: Trajectories, tokens: Sequence[str] | None) -> Section:
     return Section(
         name="trajectories",
         kind="Strips, one above the other, a column a step and a row a unit.",
-        reading="each strip is a gate or a state of the top layer, a column is a step and a row a unit: a "
+        reading="each strip is a gate or a state of the last layer, a column is a step and a row a unit: a "
         "gate's strip goes from dark (closed, 0) to bright (open, 1), a state's from blue (below 0) over "
         "white (0) to red (above 0), and the bars beside give the numbers.",
         shows=f"{name} over {steps(count)}, {units} units: "
