@@ -146,6 +146,7 @@ def test_every_table_has_a_caption_and_scoped_headers_and_scrolls_by_keyboard(pa
     assert len(regions) == len(page.all("table")) + len(page.all("img"))
     assert all(region["tabindex"] == "0" for region in regions)
     names = [region["aria-label"] for region in regions]
+    names += [words for tag, words in page.words if tag == "h2"]  # a section is a region too
     assert len(names) == len(set(names)), "two regions of one name"
 
 
@@ -308,6 +309,17 @@ def luminance(colour):
 def test_words_stand_out_from_their_ground(scheme, ground, ink):
     dark, light = sorted((luminance(scheme[ground]), luminance(scheme[ink])))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_the_style_shows_the_focus_and_follows_the_reader():
+    for part in (
+        ":focus-visible { outline",
+        ".skip:focus",
+        "prefers-color-scheme: dark",
+        "@media print",
+        "overflow-x",
+    ):
+        assert part in STYLE
 
 
 def test_nothing_on_the_page_moves():

@@ -65,7 +65,7 @@ def key_numbers(report: Report) -> Markup:
     rows = [*_gradients(report), *_memory(report), *_dynamics(report)]
     if not rows:
         return paragraph("Nothing was measured that one number sums up.")
-    return table("Key numbers", ("Quantity", "Value", "95 % interval", "In words"), rows)
+    return table("What sums the network up", ("Quantity", "Value", "95 % interval", "In words"), rows)
 
 
 Row = tuple[str, str, str, str]

@@ -35,7 +35,8 @@ a { color: var(--link); }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 nav ul { list-style: none; margin: 1rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 nav a { display: inline-block; padding: .25rem 0; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .15rem 1rem; margin: .5rem 0; }
+dl { display: grid; grid-template-columns: fit-content(14rem) minmax(0, 1fr); gap: .15rem 1rem;
+  margin: .5rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; }
 .finding { background: var(--panel); border-left: .4rem solid var(--ink); padding: .75rem 1rem;
