@@ -56,6 +56,27 @@ def test_a_probe_says_what_it_measured_and_what_is_wrong(trained: Path, capsys: 
     assert err == ""
 
 
+def test_a_probe_writes_a_page_and_says_where(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "report.html"
+    assert main(["probe", str(trained), "--lags", "8", "--html", str(page)]) == 0
+    assert f"the page is {page}" in capsys.readouterr().out
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for place, got in (
+        (tmp_path / "no" / "page.html", "No such file or directory"),
+        (tmp_path, "a directory"),
+    ):
+        code, line = said(capsys, ["probe", str(trained), "--html", str(place)])
+        assert code == 2
+        assert line.endswith(got)
+
+
 def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture[str]):
     book = str(trained.parent / "book.txt")
     assert main(["probe", str(trained), book, "--lags", "8", "--known-lag", "500", "--json"]) == 0

@@ -26,7 +26,7 @@ BOOK = "KING: the quick brown fox jumps over the lazy dog.\n\nQUEEN: pack my box
 
 def test_the_readme_shows_every_command():
     shown = {shlex.split(c)[1] for c in COMMANDS}
-    assert shown == {"train", "sample", "eval", "lab", "doctor"}
+    assert shown == {"train", "sample", "eval", "probe", "lab", "doctor"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

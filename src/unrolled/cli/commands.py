@@ -61,12 +61,14 @@ def probe(args: argparse.Namespace) -> int:
     from unrolled.probe import examine, watching
 
     with watching() as progress:
-        found = examine(args.run, args.source, lags=args.lags, known_lag=args.known_lag, progress=progress)
+        found = examine(
+            args.run, args.source, lags=args.lags, known_lag=args.known_lag, html=args.html, progress=progress
+        )
     if args.json:
         print(json.dumps({k: v for k, v in found.to_dict().items() if k != "trajectories"}))
     else:
         print(found)
-        print(f"{found.seconds:.0f} s")
+        print(f"{found.seconds:.0f} s" + ("" if args.html is None else f"; the page is {args.html}"))
     return 0
 
 

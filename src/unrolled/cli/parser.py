@@ -16,7 +16,7 @@ EPILOG = """examples:
   unrolled train book.txt --minutes 3      train on your own text
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
-  unrolled probe runs/book   what it remembers, how its gradient fares, what is wrong
+  unrolled probe runs/book --html probe.html   what it remembers, how its gradient fares, what is wrong
   unrolled lab sentences --quick           ten sentences through a neuron, a layer, an LSTM
   unrolled doctor                          what this machine has, and which path a call takes
 """
@@ -138,6 +138,8 @@ def _probe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--known-lag", default=None, type=int, metavar="N",
                         help="steps between an input and the prediction that needs it, where you know them: "
                         "a network that does not reach so far is a finding")  # fmt: skip
+    parser.add_argument("--html", default=None, metavar="REPORT.html",
+                        help="also write a page with every figure, that opens offline")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print everything but the trajectories as JSON")
 
 

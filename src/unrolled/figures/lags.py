@@ -86,11 +86,11 @@ def _panel(axes: Axes, curve: dict[str, npt.NDArray[np.float64]], first: int, lo
             if log:  # a low end at or below 0 lies below the picture
                 low = np.maximum(low, curve["middle"][good].min() / 10)
             axes.fill_between(x[good], low[good], high[good], color=CURVE, alpha=0.22, linewidth=0)
-        axes.plot(x[good], curve["middle"][good], color=CURVE, linewidth=1.6, **few)
+        axes.plot(x[good], curve["middle"][good], color=CURVE, linewidth=1.6, clip_on=False, **few)
         if log:
             axes.set_ylim(bottom=curve["middle"][good].min() / 5)
-    axes.set_xlim(first, max(x[-1], first + 1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(*(x[[0, -1]] if len(x) > 1 else (first - 0.5, first + 0.5)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

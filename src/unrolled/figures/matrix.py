@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["matrix"]
 
 MAP = "cividis"  # readable with any colour vision
-CELL = 0.09  # inches
+CELL = 0.11  # inches
 SMALLEST, LARGEST = 4.0, 24.0  # inches a side
+LETTERS = 0.75  # of a cell: the height of the texts
+TINIEST, TALLEST = 4.0, 8.0  # points, of the texts
 DECADES = 4.0  # below the largest value, that the colours reach down to
 
 
@@ -61,7 +63,7 @@ def matrix(
         axes.set_title(plain(title), loc="left")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        _label(axes, rows, columns)
+        _label(axes, rows, columns, 72 * min(width / len(columns), height / len(rows)))
         bar = figure.colorbar(picture, ax=axes, pad=0.02, fraction=0.04, shrink=0.6, aspect=30, extend="min")
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.yaxis.set_minor_formatter("")
@@ -69,12 +71,12 @@ def matrix(
         bar.outline.set_visible(False)
 
 
-def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Write the texts on both axes, each so small that none runs into the next."""
+def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], cell: float) -> None:
+    """Write the texts on both axes, so small that none runs into the next; `cell` is a cell in points."""
+    size = min(max(LETTERS * cell, TINIEST), TALLEST)
     across, down = [visible(text) for text in columns], [visible(text) for text in rows]
-    axes.set_xticks(
-        range(len(across)), labels=across, fontsize=5, rotation=90 if max(map(len, across)) > 1 else 0
-    )
-    axes.set_yticks(range(len(down)), labels=down, fontsize=5)
+    upright = 90 if max(map(len, across)) > 1 else 0
+    axes.set_xticks(range(len(across)), labels=across, fontsize=size, rotation=upright)
+    axes.set_yticks(range(len(down)), labels=down, fontsize=size)
     axes.tick_params(length=0, pad=2)
     axes.spines[["top", "right"]].set_visible(False)

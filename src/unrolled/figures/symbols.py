@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-__all__ = ["FONT", "plain", "visible"]
+__all__ = ["FONT", "plain", "signs", "visible"]
 
 FONT = "DejaVu Sans"  # comes with matplotlib
 SIGNS = {"\n": "⏎", " ": "␣", "\t": "⇥", "\r": "↵", "": "∅"}
@@ -17,10 +17,15 @@ def visible(token: str) -> str:
     >>> [visible(token) for token in ("a", " ", " the", "字")]
     ['a', '␣', '␣the', 'U+5B57']
     """
+    return plain(signs(token))
+
+
+def signs(token: str) -> str:
+    """Return a token with its white space as signs, cut to `LONGEST` of them."""
     if token in SIGNS:
         return SIGNS[token]
     label = "".join(SIGNS.get(sign, sign) for sign in token)
-    return plain(label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…")
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
 
 
 def plain(text: str) -> str:

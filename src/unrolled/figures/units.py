@@ -21,9 +21,9 @@ __all__ = ["units"]
 LOOKS = (
     ("#4477AA", "o"),
     ("#CC3311", "^"),
-    ("#228833", "s"),
+    ("#DDAA33", "s"),
     ("#AA3377", "D"),
-)  # Paul Tol; shapes differ too
+)  # Paul Tol; shapes differ too, and no green beside the red
 PANEL = 3.4  # inches
 COLUMNS = 3
 

@@ -10,7 +10,7 @@ maps.py       predictions by inputs         places.py    steps, and stretches wi
 long_run.py   the loss along a long text    parts.py     the part of a batch that a measurement takes
 updates.py    a training step's gradient    findings.py  what is wrong, and the flag that mends it
 report.py     all of them together          examine.py   of a run and a text
-watching.py   a progress bar
+page/         a report as one HTML file     watching.py  a progress bar
 result.py     results as JSON holds them    interval.py  95 % intervals over rows
 """
 

@@ -15,6 +15,7 @@ from unrolled.data.lines import gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
 from unrolled.models import Loaded, load
 from unrolled.probe.long_run import LARGEST
+from unrolled.probe.page import check_place
 from unrolled.probe.places import at_least_one
 from unrolled.probe.report import Report, Watch, report
 from unrolled.spec import DataConfig, from_json
@@ -32,6 +33,7 @@ def examine(
     *,
     lags: int | None = None,
     known_lag: int | None = None,
+    html: str | Path | None = None,
     progress: Watch | None = None,
 ) -> Report:
     """Measure a trained network on a text, and say what is wrong with it.
@@ -41,15 +43,19 @@ def examine(
         source: a text, as `unrolled train` takes it; default the part that the run held out.
         lags: how far back; default 64, and less where the text is short (the report says so).
         known_lag: steps between an input and the prediction that needs it, where the task's are known.
+        html: also write the report there, as one page.
         progress: called with (measurement, done, of how many).
     Returns:
         A report; `str` is a summary.
     Raises:
-        RunError, CheckpointError, TokenError: as `unrolled.load`. DataError: there is no text, or none that
-        can be read. ShapeError: the text is shorter than the lags. ConfigError: a setting is out of range.
+        RunError, CheckpointError, TokenError: as `unrolled.load`; or the page cannot be written, which is
+        seen before anything is measured. DataError: there is no text, or it cannot be read. ShapeError: the
+        text is shorter than the lags. ConfigError: a setting is out of range.
     """
     settings = {"lags": lags, "known_lag": known_lag}
     at_least_one(**{name: value for name, value in settings.items() if value is not None})
+    if html is not None:
+        check_place(Path(html))
     loaded = load(run)
     config = from_json(DataConfig, loaded.config.get("data"), where="config.json data")
     wanted = lags or max(LAGS, known_lag or 0)
@@ -71,10 +77,13 @@ def examine(
     }
     if bptt_steps is not None:
         facts["trained"] = f"with windows of {bptt_steps} steps"
-    return report(
+    found = report(
         loaded.model, batch, lags=used, bptt_steps=bptt_steps, known_lag=known_lag,
         title=f"{run}: {kind}", facts=facts, progress=progress,
     )  # fmt: skip
+    if html is not None:
+        found.plot(html)
+    return found
 
 
 @contextmanager

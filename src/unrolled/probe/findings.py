@@ -12,6 +12,7 @@ import numpy as np
 from unrolled.probe.context import CLOSE
 from unrolled.probe.gate_use import LayerGates
 from unrolled.probe.gradient import EXPLODING, VANISHING, Flow
+from unrolled.probe.long_run import WORSE
 from unrolled.probe.result import Result
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["MEMORY", "Finding", "find"]
 
 MEMORY = ("vanishing", "forgets", "lag", "window")  # the names of those that say that memory is too short
-RISE = 0.1  # of the best loss: a long run that ends by more than this above it has run away
 TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
 TOUCHES = 0.8  # of the training window: a horizon from here on is cut by it
 LEFT = 1e-3  # of the gradient at lag 0: with less at a lag, training hardly sees that lag
@@ -76,19 +76,18 @@ def find(report: Report) -> tuple[Finding, ...]:
 
 def _runaway(report: Report) -> Iterator[Finding]:
     run = report.long_run
-    if run is None:
+    if run is None or run.lost == 0:
         return
-    limit = RISE * float(run.loss.min())
-    if _or(run.rise_interval.low, run.rise) <= limit:
-        return
+    row = int(np.argmax(run.carried / run.fresh))
     yield Finding(
         name="runaway",
         layer=None,
-        problem=f"{run.ends[-1]} steps from the zero state the loss is {run.rise:.2f} nats above its best: "
-        "the state runs into a region that training never saw",
-        value=run.rise,
-        unit="nats per token",
-        limit=limit,
+        problem=f"in {run.lost} of {run.rows} rows the state has run into a region that training never saw: "
+        f"with the state of {run.ends[-1]} steps the loss is {run.carried[row]:.2f} nats, with a fresh one "
+        f"{run.fresh[row]:.2f}",
+        value=float(run.carried[row] / run.fresh[row]),
+        unit="times the loss with a fresh state",
+        limit=1 + WORSE,
         remedy="let a small share of the rows start from the zero state in training",
         flag="--restart 0.02",
     )

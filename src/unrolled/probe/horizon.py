@@ -71,7 +71,7 @@ class MemoryHorizon(Result):
             return "no memory: the prediction depends on the present input alone: horizon 0"
         beyond = " or more, as far as was looked" if self.horizon == self.lags else ""
         window = "" if self.bptt_steps is None else f"; the training window is {self.bptt_steps} steps"
-        return f"inputs matter for {self.horizon} steps{beyond}{window}"
+        return f"inputs matter for {self.horizon} step{'s' * (self.horizon > 1)}{beyond}{window}"
 
     def plot(self, path: str | Path) -> None:
         """Draw the effect over lags, with the horizon, into a PNG file."""

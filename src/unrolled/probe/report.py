@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -21,6 +22,7 @@ from unrolled.probe.gradient import GradientFlow, gradient_flow
 from unrolled.probe.horizon import MemoryHorizon, memory_horizon
 from unrolled.probe.long_run import LongRun, long_run
 from unrolled.probe.maps import MemoryMap, memory_map
+from unrolled.probe.page import key_rows, write
 from unrolled.probe.parts import beginning, flowing, one_row
 from unrolled.probe.places import at_least_one
 from unrolled.probe.recording import Trajectories, trajectories
@@ -70,9 +72,14 @@ class Report(Result):
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
 
+    def plot(self, path: str | Path) -> None:
+        """Write everything as one HTML file that opens offline, the findings first."""
+        write(self, Path(path))
+
     def __str__(self) -> str:
         lines = [self.title] if self.title else []
         lines += [f"  {name}: {text}" for name, text in self.facts.items()]
+        lines += [f"  {quantity:<36} {value:<24} {words}" for quantity, value, _, words in key_rows(self)]
         lines += [f"findings: {len(self.findings) or 'none'}"]
         lines += [f"  {finding}" for finding in self.findings]
         lines += [f"not measured: {name}: {why}" for name, why in self.omitted.items()]

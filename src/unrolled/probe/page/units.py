@@ -1,0 +1,177 @@
+"""What the page says of gates and states, unit by unit and step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from unrolled.probe.findings import STUCK
+from unrolled.probe.gate_use import Gates, LayerGates
+from unrolled.probe.interval import Floats
+from unrolled.probe.page.markup import Markup, table, token
+from unrolled.probe.page.section import Section
+from unrolled.probe.page.words import listed, number, numbers, percent, steps, thinned
+from unrolled.probe.recording import Trajectories
+from unrolled.spec import CLOSED, OPEN
+
+__all__ = ["record", "use"]
+
+SHARES = (0, 10, 50, 90, 100)  # percentiles over units, that tables list
+LARGEST = 8  # eigenvalues that are listed
+KEEPS = {"LSTM": "f", "GRU": "z"}  # the gate that keeps the state
+BETWEEN_0_AND_1 = {"i", "f", "o", "r", "z"}
+
+
+def use(result: Gates) -> Section:
+    """Return the section on what gates and units do over the whole batch."""
+    gated = [layer for layer in result.layers if layer.gates]
+    plain = [layer for layer in result.layers if layer.spectrum is not None]
+    cloud = (
+        "each point is a gate of a unit: to the right it is closed at more steps "
+        f"(below {CLOSED}), upwards open at more steps (above {OPEN}), and on the slanted line always one of "
+        "both"
+    )
+    ring = (
+        "each point is an eigenvalue of W_hh: without inputs and saturation, directions inside the dotted "
+        "circle fade, and those outside of it grow"
+    )
+    return Section(
+        name="gates",
+        kind="A cloud of points for each layer.",
+        reading="; ".join([cloud] * bool(gated) + [ring] * bool(plain)) + ".",
+        shows=f"over {result.samples:,} steps, {'; '.join(map(_words, result.layers))}.",
+        tables=[
+            _layers(result.layers),
+            *map(_spread, result.layers),
+            *map(_spectrum, plain),
+        ],
+        draw=result.plot,
+    )
+
+
+def _words(layer: LayerGates) -> str:
+    units = len(layer.saturated)
+    parts = []
+    if layer.time_constant is not None:
+        gate = KEEPS[layer.cell]
+        kept = steps(_median(layer.time_constant))
+        parts += [f"gate {gate} has the mean {number(float(layer.gates[gate].mean.mean()))}",
+                  f"half of the units keep their state for {kept} or more"]  # fmt: skip
+    if layer.spectral_radius is not None:
+        parts.append(f"the spectral radius is {number(layer.spectral_radius)}")
+    parts += [
+        f"{_saturation(layer)} at {percent(float(layer.saturated.mean()))} of the steps",
+        f"{int(layer.never_changes.sum())} of {units} units never change",
+    ]
+    return f"in {layer.layer} {listed(parts)}"
+
+
+def _saturation(layer: LayerGates) -> str:
+    if layer.cell == "RNN_RELU":
+        return "a unit is 0"
+    what = {"LSTM": "candidate", "GRU": "candidate"}.get(layer.cell, "tanh")
+    return f"the {what} is beyond ±{OPEN}"
+
+
+def _layers(layers: Sequence[LayerGates]) -> Markup:
+    head = ("Layer", "Cell", "Units", "Median time constant, steps", "Saturated, share of steps",
+            f"Units saturated at {percent(STUCK)} of the steps", "Units that never change",
+            "Spectral radius")  # fmt: skip
+    rows = (
+        (
+            layer.layer,
+            layer.cell,
+            len(layer.saturated),
+            "no gate" if layer.time_constant is None else number(_median(layer.time_constant)),
+            percent(float(layer.saturated.mean())),
+            int((layer.saturated > STUCK).sum()),
+            int(layer.never_changes.sum()),
+            "not measured" if layer.spectral_radius is None else number(layer.spectral_radius),
+        )
+        for layer in layers
+    )
+    return table(f"Layers; saturated: {_meanings(layers)}", head, rows)
+
+
+def _meanings(layers: Sequence[LayerGates]) -> str:
+    return listed(dict.fromkeys(map(_saturation, layers)))
+
+
+def _spread(layer: LayerGates) -> Markup:
+    head = ("Quantity", "Least", "10th percentile", "Median", "90th percentile", "Largest")
+    rows = ((name, *numbers(*np.percentile(values, SHARES, method="nearest")))
+            for name, values in _quantities(layer))  # fmt: skip
+    return table(f"Spread over the {len(layer.saturated)} units of {layer.layer}", head, rows)
+
+
+def _quantities(layer: LayerGates) -> Iterator[tuple[str, Floats]]:
+    for name, gate in layer.gates.items():
+        yield f"Gate {name}, mean", gate.mean
+        yield f"Gate {name}, share of steps closed", gate.closed
+        yield f"Gate {name}, share of steps open", gate.open
+    if layer.time_constant is not None:
+        yield "Time constant, steps", layer.time_constant
+    yield "Saturated, share of steps", layer.saturated
+    yield "State, mean", layer.state_mean
+    yield "State, standard deviation", layer.state_deviation
+    if layer.spectrum is not None:
+        yield "Modulus of an eigenvalue of W_hh", np.abs(layer.spectrum)
+
+
+def _spectrum(layer: LayerGates) -> Markup:
+    assert layer.spectrum is not None
+    beyond = int((abs(layer.spectrum) > 1).sum())
+    return table(
+        f"Eigenvalues of W_hh of {layer.layer}: the largest; {beyond} of {len(layer.spectrum)} lie outside "
+        "of the unit circle",
+        ("Number", "Real part", "Imaginary part", "Modulus"),
+        (
+            (n + 1, *numbers(value.real, value.imag, abs(value)))
+            for n, value in enumerate(layer.spectrum[:LARGEST].tolist())
+        ),
+    )
+
+
+def _median(values: Floats) -> float:
+    return float(np.percentile(values, 50, method="nearest"))
+
+
+def record(result: Trajectories, tokens: Sequence[str] | None) -> Section:
+    """Return the section on the last layer over one text; `tokens` are its texts, where it has them."""
+    name, values = list(result.layers.items())[-1]
+    count = result.lengths[0]
+    tokens = tokens if tokens is not None and len(tokens) >= count else None
+    strips = {key: array[:count, 0] for key, array in values.items()}
+    units = next(iter(strips.values())).shape[1]
+    return Section(
+        name="trajectories",
+        kind="Strips, one above the other, a column a step and a row a unit.",
+        reading="each strip is a gate or a state of the last layer, a column is a step and a row a unit: a "
+        "gate's strip goes from dark (closed, 0) to bright (open, 1), a state's from blue (below 0) over "
+        "white (0) to red (above 0), and the bars beside give the numbers.",
+        shows=f"{name} over {steps(count)}, {units} units: "
+        f"{listed(_average(key, array) for key, array in strips.items())}.",
+        tables=[_by_step(name, strips, tokens)],
+        draw=partial(result.plot, tokens=tokens),
+        wide=True,
+    )
+
+
+def _average(name: str, values: Floats) -> str:
+    if name in BETWEEN_0_AND_1:
+        return f"gate {name} has the mean {number(float(values.mean()))}"
+    return f"{name} has the mean size {number(float(np.abs(values).mean()))}"
+
+
+def _by_step(layer: str, strips: dict[str, Floats], tokens: Sequence[str] | None) -> Markup:
+    names = [f"Gate {key}, mean" if key in BETWEEN_0_AND_1 else f"{key}, mean size" for key in strips]
+    columns = [values.mean(1) if key in BETWEEN_0_AND_1 else np.abs(values).mean(1)
+               for key, values in strips.items()]  # fmt: skip
+    rows: list[list[object]] = []
+    for t in thinned(columns[0]):
+        named = [] if tokens is None else [token(tokens[t])]
+        rows.append([t, *named, *numbers(*(float(column[t]) for column in columns))])
+    head = ("Step", *(["Token"] if tokens is not None else []), *names)
+    return table(f"{layer} step by step, over its units", head, rows)

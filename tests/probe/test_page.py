@@ -1,0 +1,326 @@
+"""The page of a report: whole, readable without eyes or network, and nothing in it that a text can forge."""
+
+import base64
+import dataclasses
+import itertools
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe_cases import language_model, noise, tokens
+
+from unrolled import nn
+from unrolled.errors import RunError
+from unrolled.probe import Report, report
+from unrolled.probe.findings import Finding
+from unrolled.probe.maps import MemoryMap
+from unrolled.probe.page import document, problems, write
+from unrolled.probe.page.markup import safe, table, tag, token
+from unrolled.probe.page.section import HEADINGS
+from unrolled.probe.page.style import DARK, LIGHT, STYLE
+
+pytest.importorskip("matplotlib")
+
+EVIL = ("</td><script>", '" onload=', "\0", "\ud800", "\u202eabc\u200f", "\n", "&amp;", "a\x1b[0m", "שלום")
+VOID = {"img", "meta"}
+WORDS = """
+html head meta title style body a header h1 h2 h3 p dl dt dd nav ul li main section figure div img b
+figcaption details summary table caption thead tbody tr th td span bdi code
+"""  # the tags of a page
+
+
+class Page(HTMLParser):
+    """A page read as a tree of flat records: every tag must be closed in its turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
+        self.words: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        assert len(dict(attributes)) == len(attributes), f"{tag}: an attribute twice"
+        self.tags.append((tag, dict(attributes), tuple(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append((self.open[-1] if self.open else "", data))
+
+    def all(self, name):
+        return [attributes for tag, attributes, _ in self.tags if tag == name]
+
+    @property
+    def text(self):
+        return "".join(data for tag, data in self.words if tag != "style")
+
+
+@pytest.fixture(scope="module")
+def measured() -> Report:
+    """Every measurement of a tiny LSTM, with a finding."""
+    found = report(language_model("lstm", num_layers=1), tokens(80, 3), lags=6, bptt_steps=16, title="tiny")
+    problem = Finding("clipping", "recurrent.l0", "too <large>", 12.0, "times", 10.0, "clip", "--clip 0.5")
+    return dataclasses.replace(found, findings=(problem,))
+
+
+@pytest.fixture(scope="module")
+def text(measured, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    measured.plot(path)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def without_pictures(monkeypatch, size=0):
+    """Draw one white point, of so many bytes more, instead: the words are what is looked at."""
+    drawn = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP4////fwAJ+wP9KobjigAAAABJRU5ErkJggg=="
+    )
+    monkeypatch.setattr(document, "_drawn", lambda *_: drawn + bytes(size))
+
+
+def alone(report: Report, *names: str) -> Report:
+    """Return a report with nothing but some of its measurements."""
+    return dataclasses.replace(report, **dict.fromkeys(set(HEADINGS) - set(names)))
+
+
+def test_every_measurement_has_a_section_with_a_picture_and_numbers(measured, page):
+    assert all(getattr(measured, name) is not None for name in HEADINGS)
+    ids = [attributes.get("id") for attributes in page.all("section")]
+    assert ids == [
+        "findings",
+        "key-numbers",
+        *(name.replace("_", "-") for name in HEADINGS),
+        "missing",
+        "method",
+    ]
+    assert len(page.all("img")) == len(page.all("details")) == len(page.all("figcaption")) == len(HEADINGS)
+    inside = [parents for name, _, parents in page.tags if name == "table"]
+    assert sum("details" in parents for parents in inside) >= len(HEADINGS)
+
+
+def test_ids_are_unique_and_every_link_leads_to_one(page):
+    ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for attributes in page.all("a")]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+    assert all(link.startswith("#") for link in links)
+    labels = [
+        attributes["aria-labelledby"] for _, attributes, _ in page.tags if "aria-labelledby" in attributes
+    ]
+    assert set(labels) <= set(ids)
+
+
+def test_a_screen_reader_finds_landmarks_headings_and_texts(page):
+    assert page.all("html") == [{"lang": "en"}]
+    assert (
+        len(page.all("h1")) == len(page.all("main")) == len(page.all("header")) == len(page.all("nav")) == 1
+    )
+    levels = [int(name[1]) for name, _, _ in page.tags if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.all("a")[0]["class"] == "skip"
+    alts = [attributes["alt"] for attributes in page.all("img")]
+    assert all(re.search(r"\d", alt) for alt in alts), (
+        "an alternative text says what the picture shows in numbers"
+    )
+
+
+def test_every_table_has_a_caption_and_scoped_headers_and_scrolls_by_keyboard(page):
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
+    regions = [attributes for attributes in page.all("div") if attributes.get("role") == "region"]
+    assert len(regions) == len(page.all("table")) + len(page.all("img"))
+    assert all(region["tabindex"] == "0" for region in regions)
+    names = [region["aria-label"] for region in regions]
+    names += [words for tag, words in page.words if tag == "h2"]  # a section is a region too
+    assert len(names) == len(set(names)), "two regions of one name"
+
+
+def test_the_rows_of_a_table_are_as_wide_as_its_head(text):
+    for found in re.findall(r"<table>.*?</table>", text, re.DOTALL):
+        widths = {len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>.*?</tr>", found)}
+        assert len(widths) == 1
+
+
+def test_the_page_opens_offline_without_a_script(text, page):
+    assert not page.all("script")
+    assert not page.all("link")
+    sources = [value for _, attributes, _ in page.tags for key, value in attributes.items() if key == "src"]
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert not any(key.startswith("on") for _, attributes, _ in page.tags for key in attributes)
+
+
+def test_findings_come_first_each_with_its_number_threshold_remedy_and_flag(page):
+    words = page.text
+    assert words.index("1 finding.") < words.index("Key numbers", words.index("1 finding."))
+    for part in (
+        "too <large>",
+        "12 times",
+        "10 times",
+        "A few gradients are far above the rest in recurrent.l0",
+    ):
+        assert part in words
+    assert ("code", "--clip 0.5") in page.words
+
+
+def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tmp_path):
+    without_pictures(monkeypatch)
+    write(dataclasses.replace(measured, findings=()), tmp_path / "a.html")
+    words = Page((tmp_path / "a.html").read_text()).text
+    assert "No findings: looked for, and not found: the loss runs away on a long text; " in words
+
+
+def test_every_kind_of_finding_has_a_heading_on_the_page():
+    source = Path(problems.__file__).parents[1].joinpath("findings.py").read_text()
+    names = set(re.findall(r'name="(\w+)"|Finding\(\s*"(\w+)"', source))
+    assert {one or other for one, other in names} == set(problems.HEADINGS)
+
+
+def test_equal_reports_give_equal_bytes_whatever_time_they_took(measured, tmp_path):
+    few = alone(measured, "gates", "update_norms")
+    write(few, tmp_path / "a.html")
+    write(dataclasses.replace(few, seconds=99.0), tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_the_page_is_below_two_megabytes(text):
+    assert len(text.encode()) < 2_000_000
+
+
+def test_the_largest_map_and_strips_leave_room_for_the_other_pictures(measured, tmp_path):
+    generator = np.random.default_rng(0)
+    norms = np.tril(np.exp(3 * generator.standard_normal((100, 100))))
+    strips = {name: generator.standard_normal((60, 1, 512)) for name in "ifgoch"}
+    large = dataclasses.replace(
+        alone(measured),
+        memory_map=MemoryMap(norms, tuple("the " * 25), "nats"),
+        trajectories=dataclasses.replace(measured.trajectories, layers={"l0": strips}, lengths=(60,)),
+    )
+    write(large, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text()
+    assert len(Page(text).all("img")) == 2
+    assert len(text.encode()) < 1_000_000
+
+
+def test_a_page_that_would_grow_too_large_leaves_out_pictures_and_says_so(measured, monkeypatch, tmp_path):
+    without_pictures(monkeypatch, size=300_000)
+    write(measured, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text()
+    page = Page(text)
+    assert len(text.encode()) <= 2_000_000
+    assert len(page.all("img")) == 4
+    assert page.text.count("The picture is left out") == len(HEADINGS) - 4
+    assert len(page.all("details")) == len(HEADINGS)
+
+
+def test_nothing_from_a_text_can_become_markup(measured, tmp_path):
+    count = len(measured.memory_map.norms)
+    evil = dataclasses.replace(
+        alone(measured, "trajectories"),
+        title="".join(EVIL),
+        facts={each: each for each in EVIL},
+        omitted={"long_run": "</ul>" + "".join(EVIL)},
+        memory_map=dataclasses.replace(measured.memory_map, tokens=(EVIL * count)[:count]),
+        findings=(Finding(*EVIL[:3], 1.0, EVIL[3], 2.0, EVIL[4], EVIL[0]),),
+    )
+    evil.plot(tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_bytes().decode("utf-8")
+    page = Page(text)
+    assert not page.all("script")
+    assert not any("onload" in attributes for _, attributes, _ in page.tags)
+    assert not any(sign in text for sign in "\0\x1b\u202e\u200f\ud800")
+    assert "</td><script>" in page.text
+    for shown in ("U+0000", "U+D800", "U+202E", "U+200F", "U+001B", "line break"):
+        assert shown in page.text
+    assert {name for name, _, _ in page.tags} == set(WORDS.split())
+
+
+def test_what_is_markup_already_is_not_escaped_again():
+    assert tag("p", tag("b", "<"), "&", title='"') == '<p title="&quot;"><b>&lt;</b>&amp;</p>'
+    assert safe(token(" ")) == '<span aria-hidden="true">␣</span><span class="spoken">space</span>'
+    assert "<caption>&lt;</caption>" in table("<", ("<",), [("<",)])
+
+
+def test_an_rnn_shows_its_saturation_beside_the_spectrum(monkeypatch, tmp_path):
+    without_pictures(monkeypatch)
+    found = report(language_model("rnn", num_layers=1), tokens(70, 2), lags=5)
+    write(found, tmp_path / "a.html")
+    words = Page((tmp_path / "a.html").read_text()).text
+    assert re.search(r"the spectral radius is [\d.]+, the tanh is beyond ±0.9 at [\d.]+ %", words)
+    assert "0 of 6 units never change" in words
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_model_that_is_no_language_model_has_a_page_that_says_what_is_missing(monkeypatch, tmp_path, rows):
+    without_pictures(monkeypatch)
+    found = report(nn.GRU(3, 4), noise(20, rows, 3).float(), lags=4)
+    write(found, tmp_path / "a.html")
+    words = Page((tmp_path / "a.html").read_text()).text
+    assert "Update norms: needs a language model" in words
+    assert "What context is worth: targets: expected" in words
+    assert "nan" not in words
+    assert ("nothing to compare" in words) == (rows == 1)
+
+
+def test_a_report_of_nothing_is_a_page(tmp_path):
+    write(Report("", {}, None), tmp_path / "a.html")
+    words = Page((tmp_path / "a.html").read_text()).text
+    assert "nothing that could be looked for was measured" in words
+    assert "not asked for" in words
+
+
+def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
+    nothing = Report("", {}, None)
+    for place in (tmp_path / "missing" / "a.html", tmp_path):
+        with pytest.raises(RunError, match=r"^[^\n]*: expected to write there, got: [^\n]*$"):
+            write(nothing, place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+@pytest.mark.parametrize("ground", ["ground", "panel"])
+@pytest.mark.parametrize("ink", ["ink", "soft", "link"])
+def test_words_stand_out_from_their_ground(scheme, ground, ink):
+    dark, light = sorted((luminance(scheme[ground]), luminance(scheme[ink])))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_the_style_shows_the_focus_and_follows_the_reader():
+    for part in (
+        ":focus-visible { outline",
+        ".skip:focus",
+        "prefers-color-scheme: dark",
+        "@media print",
+        "overflow-x",
+    ):
+        assert part in STYLE
+
+
+def test_nothing_on_the_page_moves():
+    assert not re.search("animation|transition|scroll-behavior", STYLE)
