@@ -3,8 +3,8 @@
     python bench/probe.py TEXT              # some minutes
     python bench/probe.py TEXT --write
 
-Two models: the demo (ten sentences) and one of 2 x 256 on TEXT. Every tenth step of a run takes telemetry; what it
-takes longer than the others, over the N steps of the default, is its share. Nothing else should run meanwhile.
+Two models: the demo (ten sentences) and one of 2 x 256 on TEXT. Every tenth step of a run takes telemetry;
+what it takes longer than the others, over the N steps of the default, is its share. Nothing else should run.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def main() -> None:
     parts = (
         "## What looking costs",
         f"`python bench/probe.py {args.text.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
-        f"Medians of {REPEATS}; the reports once. Models of `unrolled train`: the ten sentences (LSTM 1 x 128) "
-        f"and {args.text.name} (LSTM 2 x 256, {args.steps} steps). Telemetry: what a step with it takes longer, "
-        f"over {EVERY} steps without it.",
+        f"Medians of {REPEATS}; the reports once. Models of `unrolled train`: ten sentences (LSTM 1 x 128), "
+        f"and {args.text.name} (LSTM 2 x 256, {args.steps} steps).",
+        f"Telemetry: what a step with it takes longer, over {EVERY} steps without it.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(("what", "on", "took", "asked for"), rows)),
     )
