@@ -200,6 +200,16 @@ def test_a_directory_that_holds_a_run_is_refused_and_left_as_it_was(small: Make)
     assert (Path(config.run or "") / "model" / "model.safetensors").read_bytes() == before
 
 
+def test_a_run_is_not_written_into_the_folder_that_it_reads(small: Make, tmp_path: Path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a text\n" * 50)
+    for run_at in (str(folder), f"{folder}/../texts"):
+        with pytest.raises(RunError, match="run: expected another directory than the source, got"):
+            run(replace(small(run=run_at), data=DataConfig(str(folder))), observers=[])
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+
+
 def test_overwrite_replaces_the_run_but_only_once_the_text_is_known_to_be_good(small: Make, book: Path):
     config = replace(small(), overwrite=True)
     run(config, observers=[])

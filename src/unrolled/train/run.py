@@ -39,7 +39,7 @@ from unrolled.train.resume import (
     schedule_of,
     take_up,
 )
-from unrolled.train.rundir import claim, settle, staging, write_text
+from unrolled.train.rundir import check_apart, claim, settle, staging, write_text
 from unrolled.train.saving import Saver
 from unrolled.train.schedule import Schedule
 from unrolled.train.signals import HowToGoOn, Stopper, listening
@@ -100,6 +100,7 @@ def run(
             config = follow(stand, config, asked)
             check_source(config, stand)
             return _finished(path, config, stand, watchers, begin)
+    check_apart(path, config.data.source)
     claim(path, overwrite=config.overwrite or config.resume)
     with listening() as stopper, HowToGoOn(path, config.data.source) as how, held(path):
         stand = find(path) if config.resume else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from unrolled import checkpoint
 from unrolled.errors import RunError, expected
 
-__all__ = ["claim", "replace_data", "settle", "staging", "write_text"]
+__all__ = ["check_apart", "claim", "replace_data", "settle", "staging", "write_text"]
 
 STAGED = re.compile(r"\.data-[0-9a-f]{8}", re.ASCII)
 
@@ -34,6 +34,16 @@ def claim(path: Path, *, overwrite: bool) -> None:
         existing = existing.parent
     if not os.access(existing, os.W_OK | os.X_OK):
         raise RunError(expected("run", "a writable directory", f"{existing}, which is not"))
+
+
+def check_apart(path: Path, source: str) -> None:
+    """Refuse to write a run into the folder that it reads: its own files would change the corpus.
+
+    Raises:
+        RunError: they are one directory.
+    """
+    if path.is_dir() and os.path.realpath(path) == os.path.realpath(source):
+        raise RunError(expected("run", "another directory than the source", path))
 
 
 @contextlib.contextmanager
