@@ -47,6 +47,7 @@ PINNED = {
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
     """,
+    "unrolled.lab": "",
     "unrolled.models": """
         COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State detach evaluate_split
         evaluate_text generate load
