@@ -202,7 +202,7 @@ def test_every_task_has_a_recipe_and_its_gates_start_for_the_tasks_length():
 def test_a_task_without_a_recipe_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Broken, "name", "broken")
     with pytest.raises(
-        ConfigError, match="^task: expected one of adding, copying, recall, mnist1d, got 'broken'$"
+        ConfigError, match=r"^task: expected one of adding, copying, recall, mnist1d, got 'broken'$"
     ):
         recipe_for(Broken(10))
 
