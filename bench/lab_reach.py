@@ -130,8 +130,9 @@ def _section(
         f"`python bench/lab_reach.py {args.mnist1d.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
         f"{args.seeds} seeds each, from scratch, one after another. The score is that of examples on which "
         "nothing was decided: 2,048 fresh sequences, or the 1,000 curves of the test part, read once a run. "
-        "A whole run includes data, training and all scores. The machine's load over the last quarter of an hour "
-        f"was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores: above {args.threads}, other work ran beside.",
+        "A whole run includes data, training and all scores. The machine's load over the last quarter of an "
+        f"hour was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores: above {args.threads}, other work ran "
+        "beside.",
         machine.line(machine.facts(args.threads, limit=True)),
         "\n".join(table(HEADS, rows)),
         "\n".join(table(CONTROLS, controls)),
