@@ -31,11 +31,12 @@ RECIPES = {
         FitSettings(batch_size=64, learning_rate=1e-2, schedule="cosine"),
         steps=2000,
     ),
-    # Ten symbols need room: 128 units. A larger rate leaves the plateau no sooner and falls back.
+    # Ten symbols need room: 128 units. At lag 100, 4,000 steps come to a fourth of the control and not to the
+    # tenth that counts as solved; at 0.003, or with a large forget bias instead of chrono, they come less far.
     "copying": Recipe(
         NetworkSettings("lstm", hidden_size=128),
-        FitSettings(batch_size=64, learning_rate=3e-3, schedule="cosine"),
-        steps=6000,
+        FitSettings(batch_size=64, learning_rate=1e-2, schedule="cosine"),
+        steps=10_000,
     ),
     # As adding; one symbol is easier to keep than a number.
     "recall": Recipe(
