@@ -2,6 +2,7 @@
 
     python bench/lab_reach.py DATA.npz           # three seeds of each
     python bench/lab_reach.py DATA.npz --write
+    python bench/lab_reach.py DATA.npz --only MNIST --threads 1
 
 A row's seconds are those of one whole run, everything included but the import: reading or drawing the data,
 training, scores in between, the last score. Nothing else should run meanwhile.
@@ -68,6 +69,7 @@ def main() -> None:
         Goal("adding, T = 600", lambda: Adding(600), 600),
         Goal("MNIST-1D, test", lambda: Mnist1d.read(args.mnist1d), 120),
     ]
+    goals = [goal for goal in goals if args.only in goal.name]
     rows, controls = [], []
     for goal in goals:
         runs = [_run(goal, seed) for seed in range(args.seeds)]
@@ -147,6 +149,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("mnist1d", type=Path, help="the MNIST-1D data, an .npz file")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="of the tasks, those whose name holds this")
     parser.add_argument("--write", action="store_true", help="put the section into bench/RESULTS.md")
     return parser.parse_args()
 
