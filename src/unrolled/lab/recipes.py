@@ -31,7 +31,7 @@ RECIPES = {
         FitSettings(batch_size=64, learning_rate=1e-2, schedule="cosine"),
         steps=2000,
     ),
-    # Ten symbols need room: 128 units. At lag 100 seed 0 is solved at step 3,000; a cosine over only 4,000 steps
+    # Ten symbols need room: 128 units. At lag 100 seed 0 is solved at step 3,000; a cosine over 4,000 steps
     # ends unsolved, and so do a rate of 0.003 and a forget bias of 5 instead of chrono.
     "copying": Recipe(
         NetworkSettings("lstm", hidden_size=128),
