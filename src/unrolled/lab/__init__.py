@@ -24,6 +24,8 @@ A test takes every number of report.md and looks for it among the summary, setti
 cells.py    Cell, Done, Experiment, pick       store.py    results.json
 spread.py   aggregates, and how they print     report.py   report.md
 run.py      plan, run, sum up                  machine.py  where it was run
+tasks/      what needs memory, with controls   network.py  a network for a task
+solving.py  training until solved              recipes.py  settings that solve each task
 """
 
 from unrolled.lab.cells import Cell, Done, Experiment, pick
