@@ -1,0 +1,94 @@
+"""The section of the report: what was done, a table a family, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unrolled.lab.speed.answer import answer
+from unrolled.lab.spread import number, spread_text
+
+__all__ = ["report"]
+
+
+def report(summary: Mapping[str, Any]) -> str:
+    """Return the section in Markdown."""
+    parts = ["### The answer\n", answer(summary), "### How it was measured\n", _introduction(summary)]
+    parts += [_family(family) for family in summary["families"]]
+    return "\n".join(parts)
+
+
+def _introduction(summary: Mapping[str, Any]) -> str:
+    s = summary["settings"]
+    much = (
+        f"until {number(s['targets'], 9)} targets (times the share in the settings, so that slow ones take "
+        "about as long)"
+        if s["seconds"] is None
+        else f"for {number(s['seconds'])} seconds"
+    )
+    threads = "1 thread" if s["threads"] == 1 else f"{s['threads']} threads"
+    return (
+        f"An LSTM of {s['hidden_size']} units reads characters of the standard library's source "
+        f"({number(s['train_targets'], 9)} to train on) and predicts the next one: as paragraphs of at most "
+        f"{s['longest']} characters, each from the zero state, or as one long text. Each variant differs "
+        "from the first row of its table in one factor, starts from the same seed with the same learning "
+        f"rate ({s['learning_rate']:g}) and is trained {much}, on {threads}. The variants of a table take "
+        f"turns in {s['rounds']} rounds, so that a busy moment of the machine hits all of them. Useful tokens are "
+        "valid targets; padding is not counted. After each round the loss is measured on "
+        f"{number(s['held_targets'], 9)} characters of other files, off the clock; the loss at equal "
+        "wall-clock is read from each curve at the seconds that all variants of the table reached. A verdict "
+        f"needs all runs to agree: faster is more than {s['speed_margin']:g} times the baseline's "
+        "tokens per second, worse a loss at equal wall-clock more than "
+        f"{s['loss_margin']:g} nats higher.\n"
+    )
+
+
+def _family(family: Mapping[str, Any]) -> str:
+    cold = family["long_text"]
+    head = ["variant", "factor", "useful share of a batch", "useful tokens/s", "times the baseline"]
+    head += ["nats per character at equal wall-clock", "beside the baseline"]
+    head += ["from the zero state"] if cold else []
+    rows = [_row(row, cold) for row in family["rows"]]
+    words = f"### {family['title']}\n\n{_about(family)}\n"
+    return f"{words}\n{_table([*head, 'verdict'], rows)}"
+
+
+def _about(family: Mapping[str, Any]) -> str:
+    seconds = spread_text(family["timing"]["equal_seconds"])
+    text = f"Equal wall-clock: after {seconds} seconds of training."
+    if family["long_text"]:
+        text += " The loss is that with the state carried through the held-out text; from the zero state, "
+        text += "that of short windows."
+    if family["absent"]:
+        text += f" Not run, as this machine cannot: {'; '.join(family['absent'])}."
+    return text
+
+
+def _row(row: Mapping[str, Any], cold: bool) -> list[str]:
+    timing = row["timing"]
+    baseline = not row["factor"]
+    cells = [
+        row["name"],
+        row["factor"] or "the baseline",
+        number(timing["useful_share"]["median"]),
+        spread_text(timing["targets_per_s"]),
+        "" if baseline else spread_text(timing["ratio"]),
+        _loss(timing["nats"]),
+        "" if baseline else _loss(timing["difference"], signed=True),
+    ]
+    cells += [_loss(timing["cold_nats"])] if cold else []
+    return [*cells, "" if baseline else f"{timing['pace']} and {timing['quality']}"]
+
+
+def _loss(found: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+    if found is None:
+        return "diverged"
+    if not signed:
+        return spread_text(found)
+    middle, low, high = (f"{found[name]:+.3f}" for name in ("median", "low", "high"))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
