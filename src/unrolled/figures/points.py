@@ -20,6 +20,10 @@ __all__ = ["points"]
 
 FIRST, OTHERS = "#CC3311", "#4477AA"  # Paul Tol; the first also has another mark
 GAP = 0.075  # between two labels, in heights of a panel
+WIDE, NARROW = (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)  # of a decade
+
+# from the left end of a name to its point
+LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "alpha": 0.7, "relpos": (0, 0.5), "shrinkA": 2}
 
 Named = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 Array = npt.NDArray[np.float64]
@@ -54,7 +58,8 @@ def points(
         every = figure.subplots(len(checked), 1, squeeze=False)[:, 0]
         for axes, (head, named) in zip(every, checked.items(), strict=True):
             if log_x:
-                _logarithmic(axes)
+                ends = [(x[0], x[2]) for x, _ in named.values()]
+                _logarithmic(axes, max(high for _, high in ends) / min(low for low, _ in ends))
             for place, (x, y) in enumerate(named.values()):
                 _mark(axes, x, y, first=place == 0)
             axes.margins(0.06, 0.1)
@@ -65,11 +70,12 @@ def points(
         every[-1].set_xlabel(xlabel)
 
 
-def _logarithmic(axes: Axes) -> None:
+def _logarithmic(axes: Axes, ratio: float) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers as close as its range asks for."""
     from matplotlib.ticker import LogLocator
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=WIDE if ratio > 3 else NARROW, numticks=99))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
 
@@ -98,17 +104,22 @@ def _name(axes: Axes, named: Mapping[str, tuple[Array, Array]]) -> None:
             va="center",
             fontsize=8,
             color=INK,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "alpha": 0.6},
+            arrowprops=LEADER,
         )
 
 
 def _apart(wanted: Array) -> Array:
-    """Return heights in the same rising order, none closer than GAP, about where they were wanted."""
-    steps = GAP * np.arange(len(wanted))
-    heights = np.maximum.accumulate(wanted - steps) + steps
-    over = max(0.0, float(heights[-1]) - 1.0)
-    lowered = np.minimum(heights, 1.0 - steps[::-1]) if over else heights
-    return np.asarray(lowered, dtype=np.float64)
+    """Return rising heights, none closer than GAP, as near as can be to rising ones that were wanted."""
+    steps: Array = GAP * np.arange(len(wanted), dtype=np.float64)
+    blocks: list[list[float]] = []  # labels that stand GAP apart share one shift: the mean of theirs
+    for shift in (wanted - steps).tolist():
+        blocks.append([shift])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    shifts = np.array([np.mean(block) for block in blocks for _ in block], dtype=np.float64)
+    heights = steps + np.clip(shifts, 0.0, max(0.0, 1.0 - float(steps[-1])))
+    return np.asarray(heights, dtype=np.float64)
 
 
 def _checked(head: str, named: Named, log_x: bool) -> dict[str, tuple[Array, Array]]:

@@ -47,9 +47,9 @@ FULL: dict[str, Any] = {
     "train_targets": 2**17,
     "held_targets": 2**14,
     "targets": None,
-    "seconds": 12.0,  # of each variant
+    "seconds": 10.0,  # of each variant
     "warmup_targets": 200_000,
-    "rounds": 12,
+    "rounds": 10,
     "threads": 2,
 }
 LONGEST = 256  # characters of a sequence
