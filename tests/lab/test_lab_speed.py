@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from pathlib import Path
@@ -291,23 +290,32 @@ def test_a_verdict_needs_all_runs_to_agree(
     assert clock.verdict(lab.spread(ratios), found) == expected
 
 
+def line(words: str, told: dict[str, Any]) -> str:
+    """Return the line of the answer that holds these words."""
+    (found,) = (text for text in answer(told).splitlines() if words in text)
+    return found
+
+
 def test_the_plain_answer_changes_with_the_numbers(document: dict[str, Any]):
-    told = summary(document)
+    good, worse = "**Faster, and at equal wall-clock at least as good**", "**Faster, and worse all the same**"
+    best, told = "Sequences of unequal length: ", summary(document)
     for family in told["families"]:
         for row in family["rows"]:
             row["timing"] |= {"pace": "as fast", "quality": "as good"}
-    assert "equal wall-clock at least as good**: none." in answer(told)
-    assert "no variant beat the baseline's loss" in answer(told)
-    changed = copy.deepcopy(told)
-    row = next(row for row in changed["families"][0]["rows"] if row["factor"] == "packing")
+    told["timing"] |= {"faster": 0, "faster_and_worse": 0}
+    assert line(good, told) == f"- {good}: none."
+    assert "no variant beat the baseline's loss" in line(best, told)
+    assert "none was faster" in answer(told)
+    row = next(row for row in told["families"][0]["rows"] if row["factor"] == "packing")
     row["timing"] |= {"pace": "faster", "quality": "better"}
     row["timing"]["ratio"]["median"], row["timing"]["difference"]["median"] = 2.5, -0.125
-    words = answer(changed)
-    assert "2.50 times the tokens per second, 0.125 nats lower" in words.splitlines()[0]
-    assert "the lowest loss at equal wall-clock was that of packing" in words
-    row["timing"] |= {"quality": "worse"}
-    row["timing"]["difference"]["median"] = 0.25
-    worse = answer(changed).splitlines()
-    assert "packing" not in worse[0]
-    assert worse[1].startswith("- **Faster, and worse all the same**: packing")
-    assert "0.250 nats higher" in worse[1]
+    told["timing"]["faster"] = 1
+    assert "2.50 times the tokens per second, 0.125 nats lower" in line(good, told)
+    assert "the lowest loss at equal wall-clock was that of packing" in line(best, told)
+    assert "none of these did worse" in answer(told)
+    row["timing"]["quality"], row["timing"]["difference"]["median"] = "worse", 0.25
+    told["timing"]["faster_and_worse"] = 1
+    assert line(good, told) == f"- {good}: none."
+    assert line(worse, told).startswith(f"- {worse}: packing")
+    assert "0.250 nats higher" in line(worse, told)
+    assert "tokens per second alone mislead" in answer(told)

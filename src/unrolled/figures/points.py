@@ -20,7 +20,10 @@ __all__ = ["points"]
 
 FIRST, OTHERS = "#CC3311", "#4477AA"  # Paul Tol; the first also has another mark
 GAP = 0.075  # between two labels, in heights of a panel
-WIDE, NARROW = (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)  # of a decade
+WIDE, NARROW = (
+    (1.0, 2.0, 5.0),
+    (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+)  # of a decade
 
 # from the left end of a name to its point
 LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "alpha": 0.7, "relpos": (0, 0.5), "shrinkA": 2}

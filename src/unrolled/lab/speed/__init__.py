@@ -49,7 +49,7 @@ FULL: dict[str, Any] = {
     "targets": None,
     "seconds": 10.0,  # of each variant
     "warmup_targets": 200_000,
-    "rounds": 10,
+    "rounds": 8,
     "threads": 2,
 }
 LONGEST = 256  # characters of a sequence

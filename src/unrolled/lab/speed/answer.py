@@ -13,11 +13,13 @@ Row = Mapping[str, Any]
 
 
 def answer(summary: Mapping[str, Any]) -> str:
-    """Return a paragraph a kind of result, from the rows of all families but their baselines."""
+    """Return what was best in each family, then all variants but the baselines, a kind of result a line."""
     families = summary["families"]
     rows = [row for family in families for row in family["rows"] if row["factor"]]
     good = [row for row in rows if _is(row, "faster", "better", "as good")]
     parts = [
+        *(_best(family) for family in families),
+        _count(summary),
         _listed("Faster, and at equal wall-clock at least as good", good),
         _listed("Faster, and worse all the same", [r for r in rows if _is(r, "faster", "worse", "diverged")]),
         _listed(
@@ -28,7 +30,6 @@ def answer(summary: Mapping[str, Any]) -> str:
             "Nothing gained",
             [row for row in rows if row["timing"]["pace"] != "faster" and not _is(row, "", "better")],
         ),
-        *(_best(family) for family in families),
     ]
     return "".join(parts)
 
@@ -60,6 +61,18 @@ def _told(row: Row) -> str:
         side = "higher" if difference["median"] > 0 else "lower"
         loss = f"{abs(difference['median']):.3f} nats {side}"
     return f"{row['factor']} ({row['name']}: {ratio} times the tokens per second, {loss})"
+
+
+def _count(summary: Mapping[str, Any]) -> str:
+    """Say how far tokens per second alone would have misled."""
+    timing = summary["timing"]
+    if not timing["faster"]:
+        return f"- Of {summary['compared']} variants none was faster than its baseline in every run.\n"
+    words = f"{timing['faster']} had more useful tokens per second than the baseline"
+    if not timing["faster_and_worse"]:
+        return f"- Of {summary['compared']} variants {words}, and none of these did worse.\n"
+    worse = f"of these {timing['faster_and_worse']} did worse at equal wall-clock"
+    return f"- Of {summary['compared']} variants {words}; {worse}: tokens per second alone mislead.\n"
 
 
 def _best(family: Mapping[str, Any]) -> str:

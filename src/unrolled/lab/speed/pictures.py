@@ -23,7 +23,7 @@ def figures(done: Sequence[Done], folder: Path) -> list[str]:
         panels=panels,
         xlabel="useful tokens per second, times the baseline's",
         ylabel="nats per character at equal wall-clock",
-        title="Speed against loss at equal wall-clock: median and spread of the seeds; low and right is good",
+        title="Median and spread of the seeds; the diamond is the baseline; to the right and below is good",
         log_x=True,
     )
     return [FILE]

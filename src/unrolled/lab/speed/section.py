@@ -26,14 +26,16 @@ def _introduction(summary: Mapping[str, Any]) -> str:
         if s["seconds"] is None
         else f"for {number(s['seconds'])} seconds"
     )
+    load = summary["timing"]["load"]
+    busy = f" (load average of the machine: {spread_text(load)})" if load else ""
     threads = "1 thread" if s["threads"] == 1 else f"{s['threads']} threads"
     return (
         f"An LSTM of {s['hidden_size']} units reads characters of the standard library's source "
         f"({number(s['train_targets'], 9)} to train on) and predicts the next one: as paragraphs of at most "
         f"{s['longest']} characters, each from the zero state, or as one long text. Each variant differs "
         "from the first row of its table in one factor, starts from the same seed with the same learning "
-        f"rate ({s['learning_rate']:g}) and is trained {much}, on {threads}. The variants of a table take "
-        f"turns in {s['rounds']} rounds, so that a busy moment of the machine hits all. Useful tokens "
+        f"rate ({s['learning_rate']:g}) and is trained {much}, on {threads}{busy}. The variants of a table "
+        f"take turns in {s['rounds']} rounds, so that a busy moment of the machine hits all. Useful tokens "
         "are valid targets; padding is not counted. After each round the loss is measured on "
         f"{number(s['held_targets'], 9)} characters of other files, off the clock; the loss at equal "
         "wall-clock is read from each curve at the seconds that all variants of the table reached. A verdict "

@@ -29,9 +29,18 @@ SETTINGS = (
 def summary(done: Sequence[Done]) -> dict[str, Any]:
     """Sum up over seeds, a row a variant."""
     settings = {name: done[0].settings[name] for name in SETTINGS}
+    families = [_family(family, pick(done, family=family.name)) for family in FAMILIES]
+    timings = [row["timing"] for family in families for row in family["rows"] if row["factor"]]
+    faster = [timing for timing in timings if timing["pace"] == "faster"]
     return {
         "settings": {**settings, "speed_margin": SPEED_MARGIN, "loss_margin": LOSS_MARGIN},
-        "families": [_family(family, pick(done, family=family.name)) for family in FAMILIES],
+        "families": families,
+        "compared": len(timings),
+        "timing": {
+            "faster": len(faster),
+            "faster_and_worse": sum(timing["quality"] in ("worse", "diverged") for timing in faster),
+            "load": _spread([run.result["timing"]["load"] for run in done]),
+        },
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -39,7 +40,16 @@ def work(settings: Mapping[str, Any]) -> dict[str, Any]:
         for runner in runners[turn:] + runners[:turn]:
             runner.train_to((number + 1) / rounds)
             runner.look()
-    return {"variants": {runner.variant.name: runner.result() for runner in runners}}
+    variants = {runner.variant.name: runner.result() for runner in runners}
+    return {"variants": variants, "timing": {"load": _load()}}
+
+
+def _load() -> float | None:
+    """Return how many processes want a core, over the last five minutes; None where nobody counts them."""
+    try:
+        return os.getloadavg()[1]
+    except (AttributeError, OSError):
+        return None
 
 
 class Runner:
