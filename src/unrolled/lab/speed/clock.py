@@ -60,15 +60,16 @@ def verdict(ratio: Mapping[str, Any], difference: Mapping[str, Any] | None) -> t
     Returns:
         "faster", "slower" or "as fast"; "better", "worse", "as good" or "diverged".
     """
-    pace = (
-        "faster"
-        if ratio["low"] > SPEED_MARGIN
-        else "slower"
-        if ratio["high"] < 1 / SPEED_MARGIN
-        else "as fast"
-    )
-    if difference is None:
-        return pace, "diverged"
+    return _pace(ratio), "diverged" if difference is None else _quality(difference)
+
+
+def _pace(ratio: Mapping[str, Any]) -> str:
+    if ratio["low"] > SPEED_MARGIN:
+        return "faster"
+    return "slower" if ratio["high"] < 1 / SPEED_MARGIN else "as fast"
+
+
+def _quality(difference: Mapping[str, Any]) -> str:
     if difference["low"] > LOSS_MARGIN:
-        return pace, "worse"
-    return pace, "better" if difference["high"] < -LOSS_MARGIN else "as good"
+        return "worse"
+    return "better" if difference["high"] < -LOSS_MARGIN else "as good"

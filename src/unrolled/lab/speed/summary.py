@@ -95,7 +95,8 @@ def _compared(curves: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
 
 def _row(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row = {name: _spread([run[name] for run in runs]) for name in runs[0]}
-    pace, quality = verdict(row["ratio"] or {}, row["difference"])
+    ratio = spread([run["ratio"] for run in runs])
+    pace, quality = verdict(ratio, row["difference"])
     return {**row, "pace": pace, "quality": quality}
 
 

@@ -42,7 +42,7 @@ def texts(train_targets: int, held_targets: int, longest: int) -> Texts:
     """
     tokens = CharTokens.build([string.printable])
     sources = [document.text for document in read("stdlib").documents if isinstance(document.text, str)]
-    files = [text for text in sources if text.isascii() and all(c in string.printable for c in set(text))]
+    files = [text for text in sources if set(text) <= set(string.printable)]
     order = np.random.default_rng(0).permutation(len(files))
     train, held = ([files[i] for i in order[first::2]] for first in (0, 1))
     return Texts(
@@ -55,25 +55,19 @@ def texts(train_targets: int, held_targets: int, longest: int) -> Texts:
 
 
 def _paragraphs(files: Iterable[str], tokens: CharTokens, targets: int, longest: int) -> Split:
-    found: list[Document] = []
-    size = 0
-    for text in files:
-        for paragraph in BLANK.split(text):
-            if SHORTEST <= len(paragraph) <= longest and size < targets:
-                found.append(Document("paragraph", paragraph))
-                size += len(paragraph) + 1
+    kept = (p for text in files for p in BLANK.split(text) if SHORTEST <= len(p) <= longest)
+    found, size = [], 0
+    while size < targets and (paragraph := next(kept, None)) is not None:
+        found.append(Document("paragraph", paragraph))
+        size += len(paragraph) + 1
     _check(size, targets)
     return encode_text(found, tokens, "stream")
 
 
 def _long_text(files: Sequence[str], tokens: CharTokens, targets: int) -> Split:
-    found, size = [], 0
-    for text in files:
-        if size < targets + 1:
-            found.append(text)
-            size += len(text)
-    _check(size, targets)
-    return encode_text([Document("long text", "".join(found)[: targets + 1])], tokens, "stream").head(targets)
+    text = "".join(files)[: targets + 1]
+    _check(len(text), targets)
+    return encode_text([Document("long text", text)], tokens, "stream").head(targets)
 
 
 def _check(size: int, targets: int) -> None:
