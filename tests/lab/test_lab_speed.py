@@ -19,6 +19,7 @@ from unrolled.lab import speed
 from unrolled.lab.speed import batching, clock
 from unrolled.lab.speed.answer import answer
 from unrolled.lab.speed.frames import FrameModel
+from unrolled.lab.speed.signals import CLASSES, SignalModel, signals
 from unrolled.lab.speed.text import Texts, texts
 from unrolled.lab.speed.training import Runner, held_out
 from unrolled.lab.speed.variants import FAMILIES, LONG_TEXT, SEQUENCES, Variant
@@ -310,7 +311,7 @@ def test_the_plain_answer_changes_with_the_numbers(document: dict[str, Any]):
     row["timing"] |= {"pace": "faster", "quality": "better"}
     row["timing"]["ratio"]["median"], row["timing"]["difference"]["median"] = 2.5, -0.125
     told["timing"]["faster"] = 1
-    assert "2.50 times the tokens per second, 0.125 nats lower" in line(good, told)
+    assert "2.50 times the targets per second, 0.125 nats lower" in line(good, told)
     assert "the lowest loss at equal wall-clock was that of packing" in line(best, told)
     assert "none of these did worse" in answer(told)
     row["timing"]["quality"], row["timing"]["difference"]["median"] = "worse", 0.25
@@ -318,4 +319,31 @@ def test_the_plain_answer_changes_with_the_numbers(document: dict[str, Any]):
     assert line(good, told) == f"- {good}: none."
     assert line(worse, told).startswith(f"- {worse}: packing")
     assert "0.250 nats higher" in line(worse, told)
-    assert "tokens per second alone mislead" in answer(told)
+    assert "targets per second alone mislead" in answer(told)
+
+
+def test_the_class_of_a_signal_is_where_its_spectrum_peaks():
+    (batch,) = itertools.islice(signals(64, seed=4), 1)
+    assert batching.useful(batch) == 64
+    cycles = np.geomspace(4, 32, CLASSES)
+    peaks = np.abs(np.fft.rfft(batch.inputs.numpy(), axis=0)).argmax(axis=0)
+    found = np.abs(peaks[:, None] - cycles).argmin(axis=1)
+    assert (found == batch.targets[-1].numpy()).mean() > 0.9
+
+
+@pytest.mark.parametrize(("front", "frames"), [("none", 1), ("stacked", 8), ("convolved", 8)])
+def test_a_front_leaves_a_signals_label_and_is_a_convolution(front: str, frames: int):
+    model = SignalModel(16, front=front, frames=frames, seed=0)
+    (batch,) = itertools.islice(signals(4, seed=4), 1)
+    nats, count, _ = model.loss(batch, model.initial_state(4))
+    assert count == 4
+    assert float(nats.detach()) / count == pytest.approx(np.log(CLASSES), abs=0.3)
+    steps = model.front(
+        torch.nn.functional.pad(batch.inputs, (0, 0, model.front.reach - frames, 0))[:, :, None]
+    )
+    assert steps.shape[:2] == (256 // frames, 4)
+    if model.front.convolution is not None:
+        weight = model.front.convolution.weight[:, None]  # [channels, 1, reach]
+        rows = torch.nn.functional.pad(batch.inputs.T[:, None], (8, 0))
+        wanted = torch.conv1d(rows, weight, model.front.convolution.bias, stride=frames).relu()
+        torch.testing.assert_close(steps, wanted.permute(2, 0, 1))

@@ -1,7 +1,8 @@
 """What can be done to sequences to speed up training: one factor at a time, by speed and by loss.
 
 variants.py  the families compared         text.py      the text, and what is held out
-batching.py  batches, and what counts      frames.py    several characters a step
+batching.py  batches, and what counts      front.py     several frames made one step
+frames.py    text, several a step          signals.py   the generated signals
 training.py  training in turn, in rounds   clock.py     loss at equal wall-clock, ratios, verdicts
 summary.py   what the report prints        section.py   the tables
 answer.py    the answer in plain words     pictures.py  speed against loss

@@ -23,7 +23,7 @@ def answer(summary: Mapping[str, Any]) -> str:
         _listed("Faster, and at equal wall-clock at least as good", good),
         _listed("Faster, and worse all the same", [r for r in rows if _is(r, "faster", "worse", "diverged")]),
         _listed(
-            "No more tokens per second, yet a lower loss at equal wall-clock",
+            "No more targets per second, yet a lower loss at equal wall-clock",
             [row for row in rows if _is(row, "as fast", "better") or _is(row, "slower", "better")],
         ),
         _listed(
@@ -60,19 +60,19 @@ def _told(row: Row) -> str:
     else:
         side = "higher" if difference["median"] > 0 else "lower"
         loss = f"{abs(difference['median']):.3f} nats {side}"
-    return f"{row['factor']} ({row['name']}: {ratio} times the tokens per second, {loss})"
+    return f"{row['factor']} ({row['name']}: {ratio} times the targets per second, {loss})"
 
 
 def _count(summary: Mapping[str, Any]) -> str:
-    """Say how far tokens per second alone would have misled."""
+    """Say how far targets per second alone would have misled."""
     timing = summary["timing"]
     if not timing["faster"]:
         return f"- Of {summary['compared']} variants none was faster than its baseline in every run.\n"
-    words = f"{timing['faster']} had more useful tokens per second than the baseline"
+    words = f"{timing['faster']} had more useful targets per second than the baseline"
     if not timing["faster_and_worse"]:
         return f"- Of {summary['compared']} variants {words}, and none of these did worse.\n"
     worse = f"of these {timing['faster_and_worse']} did worse at equal wall-clock"
-    return f"- Of {summary['compared']} variants {words}; {worse}: tokens per second alone mislead.\n"
+    return f"- Of {summary['compared']} variants {words}; {worse}: targets per second alone mislead.\n"
 
 
 def _best(family: Mapping[str, Any]) -> str:
@@ -84,5 +84,5 @@ def _best(family: Mapping[str, Any]) -> str:
     nats, base = (number(row["timing"]["nats"]["median"]) for row in (best, family["rows"][0]))
     return (
         f"- {family['title']}: the lowest loss at equal wall-clock was that of {best['factor']} "
-        f"({best['name']}), {nats} nats per character beside the baseline's {base}.\n"
+        f"({best['name']}), {nats} nats per target beside the baseline's {base}.\n"
     )

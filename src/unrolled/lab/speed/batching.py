@@ -13,12 +13,12 @@ import torch
 
 from unrolled.data import Batch, LineBatches, Split, StreamBatches
 from unrolled.data.lines import gather
+from unrolled.lab.speed.signals import IGNORED, signals
 from unrolled.lab.speed.text import Texts
 from unrolled.lab.speed.variants import WHOLE, Variant
 
 __all__ = ["IGNORED", "Read", "computed", "packed", "padded", "reads", "useful"]
 
-IGNORED = -100  # a target that the loss leaves out: the default of torch's cross_entropy
 SHORT_SHARE = 0.2  # of the sequences, the shortest ones, with which the length warm-up begins
 
 Numbers = npt.NDArray[np.int64]
@@ -40,6 +40,8 @@ def reads(variant: Variant, texts: Texts, *, seed: int, warmup_targets: int) -> 
     """
     if variant.batching == "windows":
         return _windows(variant, texts.long_text, seed)
+    if variant.batching == "signals":
+        return (Read(batch, True) for batch in signals(variant.batch_size, seed=seed + 1))  # 0: held out
     if variant.batching == "short first":
         return _short_first(texts.paragraphs, variant.batch_size, seed, warmup_targets)
     if variant.batching.startswith("bucket"):

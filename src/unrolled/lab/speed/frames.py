@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
+from unrolled.lab.speed.front import Front
 from unrolled.nn import LSTM, init_recurrent
 from unrolled.spec import ModelConfig
 
@@ -25,8 +26,7 @@ class FrameModel(nn.Module):
 
     Args:
         config: sizes; of an LSTM of one layer.
-        front: "stacked" gives the LSTM the embeddings of `frames` characters side by side; "convolved" a
-            convolution over twice as many, of stride `frames`, with a ReLU.
+        front, frames: what a step reads; see `Front`.
         boundary: the id that stands before the text.
     """
 
@@ -42,29 +42,25 @@ class FrameModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.frames, self.boundary = config, frames, boundary
-        self.reach = frames if front == "stacked" else 2 * frames
-        width = config.embedding_size * self.reach
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.convolution = nn.Linear(width, config.hidden_size) if front == "convolved" else None
-        size = width if self.convolution is None else config.hidden_size
-        self.recurrent = LSTM(size, config.hidden_size, backend=backend)
-        self.readout = nn.Linear(config.hidden_size, frames * config.vocab_size)
-        self._start(torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        width, hidden = config.embedding_size, config.hidden_size
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        self.front = Front(width, hidden, kind=front, frames=frames, generator=generator)
+        self.recurrent = LSTM(self.front.size, hidden, backend=backend)
+        self.readout = nn.Linear(hidden, frames * config.vocab_size)
+        self._start(generator)
 
     def _start(self, generator: torch.Generator) -> None:
-        """Start as `LanguageModel` does; the convolution as torch's own, after He et al. 2015."""
+        """Start as `LanguageModel` does."""
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
         init_recurrent(self.recurrent, start=self.config.start, generator=generator)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1, generator=generator)
         nn.init.zeros_(self.readout.bias)
-        if self.convolution is not None:
-            nn.init.kaiming_uniform_(self.convolution.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(self.convolution.bias)
 
     def initial_state(self, batch_size: int) -> FrameState:
         """Return the zero state of so many rows, before any character."""
         zero = self.readout.bias.new_zeros(1, batch_size, self.config.hidden_size)
-        return zero, zero, torch.full((self.reach - 1, batch_size), self.boundary)
+        return zero, zero, torch.full((self.front.reach - 1, batch_size), self.boundary)
 
     def loss(self, batch: Batch, state: FrameState) -> tuple[Tensor, int, FrameState]:
         """Return summed nats over the targets, how many they are, and the state after.
@@ -78,11 +74,7 @@ class FrameModel(nn.Module):
             raise ShapeError(expected("batch", wanted, [steps, rows]))
         h, c, tail = state
         ids = torch.cat([tail, batch.inputs])  # [reach − 1 + T, B]
-        blocks = self.embedding(ids).unfold(0, self.reach, self.frames)  # [T / frames, B, E, reach]
-        x = blocks.flatten(2)
-        if self.convolution is not None:
-            x = F.relu(self.convolution(x))
-        y, (h, c) = self.recurrent(x, (h, c))
+        y, (h, c) = self.recurrent(self.front(self.embedding(ids)), (h, c))
         logits = self.readout(y).float().view(-1, self.config.vocab_size)  # [T / frames · B · frames, V]
         targets = batch.targets.view(-1, self.frames, rows).transpose(1, 2)  # [T / frames, B, frames]
         nats = F.cross_entropy(logits, targets.flatten(), reduction="sum")

@@ -21,8 +21,8 @@ def figures(done: Sequence[Done], folder: Path) -> list[str]:
     draw.points(
         folder / FILE,
         panels=panels,
-        xlabel="useful tokens per second, times the baseline's",
-        ylabel="nats per character at equal wall-clock",
+        xlabel="useful targets per second, times the baseline's",
+        ylabel="nats per target at equal wall-clock",
         title="Median and spread of the seeds; the diamond is the baseline; to the right and below is good",
         log_x=True,
     )

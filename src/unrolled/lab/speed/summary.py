@@ -15,6 +15,8 @@ from unrolled.lab.speed.clock import (
     targets_per_s,
     verdict,
 )
+from unrolled.lab.speed.signals import CLASSES, SAMPLES
+from unrolled.lab.speed.training import HELD_SIGNALS
 from unrolled.lab.speed.variants import FAMILIES, Family
 from unrolled.lab.spread import spread
 
@@ -25,6 +27,14 @@ SETTINGS = (
     "learning_rate", "rounds", "threads", "warmup_targets",
 )  # fmt: skip
 
+FIXED = {
+    "speed_margin": SPEED_MARGIN,
+    "loss_margin": LOSS_MARGIN,
+    "samples": SAMPLES,
+    "classes": CLASSES,
+    "held_signals": HELD_SIGNALS,
+}
+
 
 def summary(done: Sequence[Done]) -> dict[str, Any]:
     """Sum up over seeds, a row a variant."""
@@ -33,7 +43,7 @@ def summary(done: Sequence[Done]) -> dict[str, Any]:
     timings = [row["timing"] for family in families for row in family["rows"] if row["factor"]]
     faster = [timing for timing in timings if timing["pace"] == "faster"]
     return {
-        "settings": {**settings, "speed_margin": SPEED_MARGIN, "loss_margin": LOSS_MARGIN},
+        "settings": {**settings, **FIXED},
         "families": families,
         "compared": len(timings),
         "timing": {
@@ -53,13 +63,14 @@ def curve_of(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _family(family: Family, runs: Sequence[Done]) -> dict[str, Any]:
     variants = {v["name"]: v for v in runs[0].settings["variants"]}
+    baseline = runs[0].settings["variants"][0]
     curves = [{name: curve_of(run.result["variants"][name]) for name in variants} for run in runs]
     compared = [_compared(of_run) for of_run in curves]
     return {
         "name": family.name,
         "title": family.title,
-        "long_text": all(variant["batching"] == "windows" for variant in variants.values()),
-        "baseline": next(iter(variants)),
+        "long_text": baseline["batching"] == "windows",
+        "ragged": baseline["batching"] not in ("windows", "signals"),
         "absent": [v.name for v in family.variants if v.name not in variants],
         "timing": {"equal_seconds": spread([equal_seconds(list(c.values())) for c in curves])},
         "rows": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -13,6 +14,7 @@ import torch
 from unrolled.data import Batch, LineBatches, StreamBatches, cold_windows
 from unrolled.lab.speed.batching import computed, reads, useful
 from unrolled.lab.speed.frames import FrameModel
+from unrolled.lab.speed.signals import SignalModel, signals
 from unrolled.lab.speed.text import Texts, texts
 from unrolled.lab.speed.variants import Variant
 from unrolled.models import LanguageModel
@@ -20,10 +22,11 @@ from unrolled.spec import ModelConfig
 from unrolled.train.optim import make_optimizer
 from unrolled.train.precision import autocast
 
-__all__ = ["Runner", "held_out", "make_model", "work"]
+__all__ = ["HELD_SIGNALS", "Runner", "held_out", "make_model", "work"]
 
 CLIP = 1.0
 HELD_ROWS, HELD_STEPS = 8, 256  # of the held-out long text, read with the state carried
+HELD_SIGNALS = 200
 COLD_STEPS = 64  # of its windows from the zero state
 
 
@@ -130,6 +133,8 @@ def make_model(variant: Variant, found: Texts, settings: Mapping[str, Any]) -> A
     sizes = {name: settings[name] for name in ("embedding_size", "hidden_size")}
     config = ModelConfig(found.tokens.size, cell="lstm", **sizes)
     shared: dict[str, Any] = {"seed": settings["seed"], "backend": variant.backend}
+    if variant.batching == "signals":
+        return SignalModel(config.hidden_size, front=variant.front, frames=variant.frames, **shared)
     if variant.front == "none":
         return LanguageModel(config, **shared)
     boundary = found.tokens.boundary
@@ -137,16 +142,19 @@ def make_model(variant: Variant, found: Texts, settings: Mapping[str, Any]) -> A
 
 
 def held_out(model: Any, found: Texts, batching: str) -> dict[str, float | None]:
-    """Return nats per character: of paragraphs, or of long text with the state carried and from cold."""
+    """Return nats per target: of signals, of paragraphs, or of long text with the state carried and cold."""
+    if batching == "signals":
+        held = itertools.islice(signals(HELD_SIGNALS, seed=0), 1)
+        return {"nats": _per_target(model, held, carry=False), "cold_nats": None}
     if batching != "windows":
         lines = LineBatches(found.held_paragraphs, batch_size=64, seed=0).epoch(0)
-        return {"nats": _per_character(model, lines, carry=False), "cold_nats": None}
+        return {"nats": _per_target(model, lines, carry=False), "cold_nats": None}
     split = found.held_long_text
     stream = StreamBatches(split, batch_size=HELD_ROWS, bptt_steps=HELD_STEPS, seed=0).epoch(0)
     cold = cold_windows(split, size=COLD_STEPS)
     return {
-        "nats": _per_character(model, map(_unbroken, stream), carry=True),
-        "cold_nats": _per_character(model, map(_unbroken, cold), carry=False),
+        "nats": _per_target(model, map(_unbroken, stream), carry=True),
+        "cold_nats": _per_target(model, map(_unbroken, cold), carry=False),
     }
 
 
@@ -156,7 +164,7 @@ def _unbroken(batch: Batch) -> Batch:
 
 
 @torch.no_grad()
-def _per_character(model: Any, batches: Iterable[Batch], *, carry: bool) -> float | None:
+def _per_target(model: Any, batches: Iterable[Batch], *, carry: bool) -> float | None:
     """Return nats per target, None where a model that diverged gives none."""
     loss: Callable[..., Any] = model.loss
     total, targets, state = 0.0, 0, None

@@ -19,7 +19,9 @@ class Variant:
     name: str  # as the tables print it
     factor: str  # what differs from the baseline; "" for the baseline itself
     share: float = 1.0  # of the targets that a quick run gives the baseline: slow variants get fewer
-    batching: str = "windows"  # windows | padded | lengths | buckets | bucket lengths | packed | short first
+    batching: str = (
+        "windows"  # windows | signals | padded | lengths | buckets | bucket lengths | packed | short first
+    )
     batch_size: int = 32  # rows of long text; sequences a batch
     bptt_steps: int = 64  # of long text: steps of a window, or WHOLE
     carried: bool = True  # of long text: a window goes on from the state of the one before
@@ -68,6 +70,15 @@ LONG_TEXT = Family(
         Variant("a convolution of stride 4 in front", "convolution", 2.0, front="convolved", frames=4),
     ),
 )
+SIGNALS = Family(
+    "signals",
+    "Long signals, a label each",
+    (
+        Variant("a sample a step", "", 0.01, batching="signals"),
+        Variant("8 samples stacked", "frame stacking", 0.04, batching="signals", front="stacked", frames=8),
+        Variant("stride 8", "convolution", 0.04, batching="signals", front="convolved", frames=8),
+    ),
+)
 ENGINE = Family(
     "engine",
     "The engine and its numbers",
@@ -77,7 +88,7 @@ ENGINE = Family(
         Variant("torch's layers, bfloat16", "precision", backend="torch", dtype="bfloat16"),
     ),
 )
-FAMILIES = (SEQUENCES, LONG_TEXT, ENGINE)
+FAMILIES = (SEQUENCES, LONG_TEXT, SIGNALS, ENGINE)
 
 
 def available(family: Family) -> list[Variant]:
