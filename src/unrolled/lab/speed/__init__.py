@@ -36,9 +36,9 @@ QUICK: dict[str, Any] = {
     "hidden_size": 64,
     "train_targets": 2**15,
     "held_targets": 2**13,
-    "targets": 100_000,  # of a variant with share 1
+    "targets": 80_000,  # of a variant with share 1
     "seconds": None,
-    "warmup_targets": 25_000,
+    "warmup_targets": 20_000,
     "rounds": 4,
     "threads": 1,
 }

@@ -20,7 +20,7 @@ def answer(summary: Mapping[str, Any]) -> str:
     parts = [
         *(_best(family) for family in families),
         _count(summary),
-        _listed("Faster, and at equal wall-clock at least as good", good),
+        _listed("Faster, and not clearly worse at equal wall-clock", good),
         _listed("Faster, and worse all the same", [r for r in rows if _is(r, "faster", "worse", "diverged")]),
         _listed(
             "No more targets per second, yet a lower loss at equal wall-clock",
