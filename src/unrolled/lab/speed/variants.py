@@ -45,12 +45,12 @@ SEQUENCES = Family(
     "sequences",
     "Sequences of unequal length",
     (
-        Variant("random order, padded to the longest", "", 0.4, batching="padded"),
-        Variant("padded, the engine is told the lengths", "lengths", 0.7, batching="lengths"),
-        Variant("batches of about equal length, padded", "length buckets", batching="buckets"),
-        Variant("equal length, lengths told", "buckets and lengths", batching="bucket lengths"),
-        Variant("several in a row, with resets", "packing", 0.7, batching="packed"),
-        Variant("short ones first, padded", "length warm-up", 0.5, batching="short first"),
+        Variant("random order, padded to the longest", "", 0.8, batching="padded"),
+        Variant("padded, the engine is told the lengths", "lengths", 1.4, batching="lengths"),
+        Variant("batches of about equal length, padded", "length buckets", 1.6, batching="buckets"),
+        Variant("equal length, lengths told", "buckets and lengths", 1.6, batching="bucket lengths"),
+        Variant("several in a row, with resets", "packing", 1.6, batching="packed"),
+        Variant("short ones first, padded", "length warm-up", 0.8, batching="short first"),
     ),
 )
 LONG_TEXT = Family(
