@@ -36,6 +36,17 @@ SERIES = {
 }
 
 
+POINTS = {
+    "panels": {
+        "one": {"the first": ([0.9, 1, 1.1], [2, 2, 2]), "$other$": ([2, 3, 4], [1.9, 2, 2.1])},
+        "two": {str(n): ([1, 1, 1], [n / 99] * 3) for n in range(9)},
+    },
+    "xlabel": "times as fast",
+    "ylabel": "loss",
+    "log_x": True,
+}
+
+
 def draw_loss(path, **changes):
     figures.loss(path, **(CURVES | changes))
 
@@ -48,7 +59,11 @@ def draw_series(path, **changes):
     figures.series(path, **(SERIES | changes))
 
 
-DRAWINGS = {"loss": draw_loss, "strips": draw_strips, "series": draw_series}
+def draw_points(path, **changes):
+    figures.points(path, **(POINTS | changes))
+
+
+DRAWINGS = {"loss": draw_loss, "strips": draw_strips, "series": draw_series, "points": draw_points}
 
 
 def pixels(path):
@@ -231,3 +246,31 @@ def test_a_logarithmic_axis_leaves_out_what_is_not_above_zero(tmp_path, axes):
 def test_series_of_unequal_length_or_of_nothing_are_refused(tmp_path, curves, match):
     with pytest.raises(ShapeError, match=match):
         draw_series(tmp_path / "a.png", curves=curves)
+
+
+@pytest.mark.parametrize(
+    ("panels", "message"),
+    [
+        ({}, r"^panels: expected at least one, got none"),
+        ({"a": {}}, r"^panels 'a': expected at least one point, got none"),
+        ({"a": {"b": ([1, 2], [1, 1, 1])}}, r"^panels 'a' 'b' x: expected \(low, middle, high\), finite"),
+        ({"a": {"b": ([1, 1, 1], [3, 2, 1])}}, r"^panels 'a' 'b' y: expected \(low, middle, high\), finite"),
+        ({"a": {"b": ([0, 1, 1], [1, 1, 1])}}, r"^panels 'a' 'b' x: expected above 0"),
+    ],
+)
+def test_points_that_are_none_are_refused(tmp_path, panels, message):
+    with pytest.raises(ShapeError, match=message):
+        draw_points(tmp_path / "a.png", panels=panels)
+    assert not os.listdir(tmp_path)
+
+
+def test_names_of_points_stand_apart_in_their_order():
+    from unrolled.figures.points import GAP, _apart
+
+    for wanted in ([0.5], [0.0, 0.01, 0.02, 0.9], [0.97, 0.98, 0.99, 1.0], [0.5] * 12):
+        heights = _apart(np.array(wanted))
+        assert (np.diff(heights) >= GAP - 1e-9).all()
+        assert heights[0] >= 0
+        assert heights[-1] <= 1
+    assert _apart(np.array([0.2, 0.8])).tolist() == [0.2, 0.8]
+    assert _apart(np.array([0.5, 0.5])).mean() == pytest.approx(0.5)

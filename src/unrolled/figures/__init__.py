@@ -6,6 +6,7 @@ lags.py      curves over lags, with bands
 matrix.py    a matrix with texts on both axes
 units.py     a point a unit
 families.py  families of curves over steps
+points.py    named points with their spread
 series.py    several curves on one pair of axes
 """
 
@@ -15,8 +16,9 @@ from unrolled.figures.families import families
 from unrolled.figures.heat import strips
 from unrolled.figures.lags import lags
 from unrolled.figures.matrix import matrix
+from unrolled.figures.points import points
 from unrolled.figures.series import series
 from unrolled.figures.symbols import visible
 from unrolled.figures.units import units
 
-__all__ = ["families", "lags", "loss", "matrix", "require", "series", "strips", "units", "visible"]
+__all__ = ["families", "lags", "loss", "matrix", "points", "require", "series", "strips", "units", "visible"]
