@@ -4,6 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)
+# A process a core, and a thread a process: threads of processes that share a core wait for one another.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 # pip builds with what .venv holds, so that a second build can go on from the first.
 BUILD_TOOLS := scikit-build-core nanobind $(foreach t,cmake ninja,$(if $(shell command -v $(t)),,$(t)))
 NATIVE := CMakeLists.txt $(wildcard src/unrolled/kernels/csrc/*)
@@ -23,10 +25,10 @@ kernels: .venv/.dev  ## build the native kernels again, where C++ changed
 	$(CMAKE) --build build/editable
 
 test: .venv/.dev .venv/.kernels  ## run the tests
-	$(BIN)/python -m pytest
+	$(SIDE_BY_SIDE) --dist loadfile
 
 test-slow: .venv/.dev .venv/.kernels  ## run the long tests
-	$(BIN)/python -m pytest -m slow
+	$(SIDE_BY_SIDE) --dist load -m slow
 
 check: .venv/.dev  ## lint, format, types
 	$(BIN)/ruff check .
