@@ -1,0 +1,155 @@
+"""The question answered: "Are you likely to find exploding or vanishing gradients in RNNs or LSTMs?"
+
+Each sentence is chosen by the numbers of the summary; none is there whatever they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unrolled.lab.spread import number
+
+__all__ = ["answer"]
+
+NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
+PLURALS = {"rnn": "RNNs", "gru": "GRUs", "lstm": "LSTMs"}
+LIKELY = 0.5  # the share of runs from which on it is
+
+
+def answer(summary: Mapping[str, Any]) -> str:
+    """Return the answer as Markdown: a paragraph a kind of cell, then how they compare."""
+    kinds = summary["kinds"]
+    parts = [_kind(name, kinds[name], summary) for name in kinds]
+    together = [
+        _compared("vanishes", "vanish", kinds),
+        _compared("explodes", "explode", kinds),
+        _longer(summary["lstm_to_rnn"]),
+        _stability(kinds, summary),
+    ]
+    return "\n\n".join([*parts, "**RNNs beside LSTMs.** " + " ".join(together)]) + "\n"
+
+
+def likelihood(count: int, runs: int) -> str:
+    """Return what a count of runs makes of an event."""
+    return "not found" if count == 0 else "likely" if count >= LIKELY * runs else "possible"
+
+
+def _kind(name: str, kind: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    usual, scaled = kind["usual"], kind["scaled_up"]
+    sentences = [
+        f"**{NAMES[name][0].upper()}{NAMES[name][1:]}.**",
+        _found("Vanishing", "vanishes", usual),
+        _found("Exploding", "explodes", usual),
+    ]
+    if scaled["start"]["runs"]:
+        count, runs = scaled["start"]["fates"]["explodes"], scaled["start"]["runs"]
+        sentences.append(
+            f"With recurrent weights that are scaled up exploding gradients are {likelihood(count, runs)} "
+            f"at the start ({count} of {runs} runs)."
+        )
+    sentences += [_half_lives(usual), _holding(kind["holding"]), _diverged(kind, summary)]
+    return " ".join(sentences)
+
+
+def _found(word: str, fate: str, group: Mapping[str, Any]) -> str:
+    begin, after = group["start"], group["trained"]
+    first, second = (likelihood(found["fates"][fate], found["runs"]) for found in (begin, after))
+    return (
+        f"{word} gradients are {first} at the start ({begin['fates'][fate]} of {begin['runs']} runs) and "
+        f"{second} after training ({after['fates'][fate]} of {after['runs']})."
+    )
+
+
+def _half_lives(group: Mapping[str, Any]) -> str:
+    begin, after = (_fall(group[when]) for when in ("start", "trained"))
+    return f"At the median rate the gradient {begin} at the start and {after} after training."
+
+
+def _holding(found: Mapping[str, list[str]]) -> str:
+    """Say with which starts the gradient holds in every run."""
+    texts = [
+        f"{words} with {'; '.join(names)}" if names else f"{words} with none"
+        for words, names in (("at the start", found["start"]), ("after training", found["trained"]))
+    ]
+    return f"It holds in every run {' and '.join(texts)}."
+
+
+def _fall(found: Mapping[str, Any]) -> str:
+    if found["rate"] is None:
+        return "cannot be measured"
+    if found["half_life"] is None:
+        return "does not fall"
+    return f"halves every {number(found['half_life'])} steps"
+
+
+def _diverged(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    free, clipped = (_divergences(kind, summary, clipped=clipped) for clipped in (False, True))
+    runs = kind["runs"] * len(summary["training"]["learning_rates"])
+    return f"Training diverges without clipping in {free} of {runs} runs, and with it in {clipped} of {runs}."
+
+
+def _divergences(kind: Mapping[str, Any], summary: Mapping[str, Any], *, clipped: bool) -> int:
+    """Return how many runs diverged, over all learning rates."""
+    return sum(kind["diverged"][p["name"]] for p in summary["paces"] if p["clipped"] is clipped)
+
+
+def _compared(fate: str, word: str, kinds: Mapping[str, Any]) -> str:
+    """Say which of RNN and LSTM meets a fate in more of its usual runs, at the start and after training."""
+    sentences = []
+    for when, words in (("start", "at the start"), ("trained", "after training")):
+        found = {name: kinds[name]["usual"][when] for name in ("rnn", "lstm")}
+        counts = {name: f"{each['fates'][fate]} of {each['runs']}" for name, each in found.items()}
+        rnn, lstm = (found[name]["fates"][fate] / found[name]["runs"] for name in ("rnn", "lstm"))
+        more, less = ("rnn", "lstm") if rnn > lstm else ("lstm", "rnn")
+        if rnn == lstm == 0:
+            sentences.append(f"{words} gradients {word} in neither.")
+        elif rnn == lstm:
+            sentences.append(f"{words} gradients {word} equally often in both ({counts['rnn']} runs each).")
+        else:
+            sentences.append(
+                f"{words} gradients {word} more often in {PLURALS[more]} ({counts[more]} runs) than in "
+                f"{PLURALS[less]} ({counts[less]})."
+            )
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+
+
+def _longer(ratios: Mapping[str, float | None]) -> str:
+    """Say which of the two keeps its gradient longer, by the half-lives at the median rates."""
+    sentences = []
+    for when, words in (("start", "at the start"), ("trained", "after training")):
+        ratio = ratios[when]
+        if ratio is not None and ratio != 1:
+            word = "longer" if ratio > 1 else "shorter"
+            sentences.append(
+                f"{words} its half-life in an LSTM is {number(ratio)} times that in an RNN, so it is {word}"
+            )
+    text = "; ".join(sentences)
+    return f"{text[0].upper()}{text[1:]}." if text else "Their half-lives cannot be told apart."
+
+
+def _stability(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Say which kind of cell diverges least and most often, and what clipping changes."""
+    free, clipped = (
+        {name: _divergences(kind, summary, clipped=clipped) for name, kind in kinds.items()}
+        for clipped in (False, True)
+    )
+    runs = {name: kind["runs"] * len(summary["training"]["learning_rates"]) for name, kind in kinds.items()}
+    ordered = sorted(kinds, key=lambda name: (free[name] + clipped[name]) / runs[name])
+    least, most = ordered[0], ordered[-1]
+    if (free[least] + clipped[least]) * runs[most] == (free[most] + clipped[most]) * runs[least]:
+        first = "No kind of cell diverges more often than another."
+    else:
+        first = f"{PLURALS[least]} diverge least often, {PLURALS[most]} most."
+    helped = [PLURALS[name] for name in kinds if clipped[name] < free[name]]
+    not_enough = [PLURALS[name] for name in kinds if 0 < free[name] <= clipped[name]]
+    parts = [first]
+    if helped:
+        parts.append(f"Clipping makes divergence rarer in {_listed(helped)}.")
+    if not_enough:
+        parts.append(f"Clipping does not make it rarer in {_listed(not_enough)}.")
+    return " ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
