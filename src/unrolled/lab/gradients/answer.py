@@ -14,6 +14,7 @@ __all__ = ["answer"]
 
 NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
 PLURALS = {"rnn": "RNNs", "gru": "GRUs", "lstm": "LSTMs"}
+NO_RATIO = "Which of the two keeps its gradient longer cannot be said."
 LIKELY = 0.5  # the share of runs from which on it is
 
 
@@ -68,11 +69,8 @@ def _half_lives(group: Mapping[str, Any]) -> str:
 
 def _holding(found: Mapping[str, list[str]]) -> str:
     """Say with which starts the gradient holds in every run."""
-    texts = [
-        f"{words} with {'; '.join(names)}" if names else f"{words} with none"
-        for words, names in (("at the start", found["start"]), ("after training", found["trained"]))
-    ]
-    return f"It holds in every run {' and '.join(texts)}."
+    start, trained = ("; ".join(found[when]) or "none" for when in ("start", "trained"))
+    return f"Starts with which it holds in every run: {start}. After training: {trained}."
 
 
 def _fall(found: Mapping[str, Any]) -> str:
@@ -121,11 +119,8 @@ def _longer(ratios: Mapping[str, float | None]) -> str:
         ratio = ratios[when]
         if ratio is not None and ratio != 1:
             word = "longer" if ratio > 1 else "shorter"
-            sentences.append(
-                f"{words} its half-life in an LSTM is {number(ratio)} times that in an RNN, so it is {word}"
-            )
-    text = "; ".join(sentences)
-    return f"{text[0].upper()}{text[1:]}." if text else "Their half-lives cannot be told apart."
+            sentences.append(f"{words} {word}, with {number(ratio)} times the half-life")
+    return f"The gradient of LSTMs lasts {'; '.join(sentences)} of that of RNNs." if sentences else NO_RATIO
 
 
 def _stability(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:

@@ -74,9 +74,9 @@ def _divergence(summary: Mapping[str, Any]) -> str:
         runs = (found["trained"][name] for name in names)
         rows.append([found["words"], *(_run(run) for run in runs)])
     note = (
-        "At each learning rate, clipped and free: runs that diverged; the largest norm of the gradient, before "
-        "it is clipped; the final nats per character. A run diverges if its loss is not finite, or ends above "
-        "the one that it began with.\n"
+        "At each learning rate, clipped and free: runs that diverged; the largest norm of the gradient, "
+        "before it is clipped; the final nats per character. A run diverges if its loss is not finite, or "
+        "ends above the one that it began with.\n"
     )
     return f"{_table(head, rows)}\n{note}"
 
