@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from unrolled.errors import ConfigError, expected
-from unrolled.lab import gradients, sentences
+from unrolled.lab import gradients, remedies, sentences
 from unrolled.lab.cells import Experiment
 
 __all__ = ["EXPERIMENTS", "chosen"]
 
-EXPERIMENTS: tuple[Experiment, ...] = (sentences, gradients)
+EXPERIMENTS: tuple[Experiment, ...] = (sentences, remedies, gradients)
 
 
 def chosen(name: str) -> tuple[Experiment, ...]:
