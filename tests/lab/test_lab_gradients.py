@@ -134,9 +134,11 @@ def test_a_network_with_weights_that_are_not_finite_has_no_rate_and_is_counted()
 def test_a_run_diverges_if_its_loss_is_not_finite_or_ends_above_its_start(
     losses: list[float], diverged: bool
 ):
-    outcome = _outcome(losses, math.inf)
+    outcome = _outcome(losses, math.inf, 1.0)
     assert outcome["diverged"] is diverged
     assert outcome["largest_norm"] is None
+    assert outcome["exploded"] is True
+    assert _outcome(losses, 100.0, 1.0)["exploded"] is False
     assert (outcome["end_nats_per_char"] is None) == (not math.isfinite(losses[-1]))
 
 
@@ -152,10 +154,15 @@ def test_the_answer_changes_with_the_numbers(document: dict[str, Any]):
     assert "**An LSTM.** Vanishing gradients are not found at the start (0 of 4 runs)" in first
     assert "gradients vanish more often in RNNs (4 of 4 runs) than in LSTMs (0 of 4)" in first
     assert "RNNs most." in first
-    assert "lasts at the start longer, with 10 times the half-life" in first
+    assert (
+        "after training it halves every 2 steps and halves every 20 steps, so that it lasts longer" in first
+    )
+    assert "they explode more often in RNNs (3 of 8 runs) than in LSTMs (0 of 8)" in first
     assert "**An RNN.** Vanishing gradients are not found at the start (0 of 4 runs)" in second
     assert "gradients vanish more often in LSTMs (4 of 4 runs) than in RNNs (0 of 4)" in second
     assert "LSTMs most." in second
+    assert "so that it does not last longer in the LSTM" in second
+    assert "they explode more often in LSTMs (3 of 8 runs) than in RNNs (0 of 8)" in second
     assert "Clipping makes divergence rarer in LSTMs." in second
 
 
@@ -164,6 +171,7 @@ def test_the_answer_says_that_nothing_was_found_where_nothing_was(document: dict
     calm = answer(made_up(document, vanished=none, diverged=none))
     assert "likely" not in calm
     assert "gradients vanish in neither" in calm
+    assert "While training without clipping they explode in neither." in calm
     assert "No kind of cell diverges more often than another." in calm
     assert "Clipping" not in calm
 
@@ -175,11 +183,15 @@ def made_up(
     summary = copy.deepcopy(document["sections"]["gradients"]["summary"])
     for name, kind in summary["kinds"].items():
         kind["runs"] = 4
-        kind["diverged"] = dict.fromkeys(kind["diverged"], 0) | {"4 free": diverged.get(name, 0)}
+        for event in ("diverged", "exploded"):
+            kind[event] = dict.fromkeys(kind[event], 0) | {"4 free": diverged.get(name, 0)}
         kind["scaled_up"]["start"]["runs"] = 0
         for when in ("start", "trained"):
             lost = vanished[name]
             fates = {"vanishes": lost, "holds": 4 - lost, "explodes": 0, "not finite": 0}
             kind["usual"][when] |= {"runs": 4, "fates": fates, "half_life": 2.0 if lost else 20.0}
-    summary["lstm_to_rnn"] = {"start": 10.0 if vanished["rnn"] else 0.1, "trained": None}
+    lives = {kind: 2.0 if vanished[kind] else 20.0 for kind in ("rnn", "lstm")}
+    summary["twins"] = [
+        {"words": "one start", **{k: {"start": v, "trained": v} for k, v in lives.items()}},
+    ]
     return summary

@@ -5,7 +5,8 @@ Each sentence is chosen by the numbers of the summary; none is there whatever th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unrolled.lab.spread import number
@@ -14,7 +15,7 @@ __all__ = ["answer"]
 
 NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
 PLURALS = {"rnn": "RNNs", "gru": "GRUs", "lstm": "LSTMs"}
-NO_RATIO = "Which of the two keeps its gradient longer cannot be said."
+USUAL = "Counted over the starts that leave the recurrent weights at gain 1, unless it says otherwise."
 LIKELY = 0.5  # the share of runs from which on it is
 
 
@@ -25,10 +26,11 @@ def answer(summary: Mapping[str, Any]) -> str:
     together = [
         _compared("vanishes", "vanish", kinds),
         _compared("explodes", "explode", kinds),
-        _longer(summary["lstm_to_rnn"]),
+        _more_explosions(kinds, summary),
+        *_twins(summary["twins"]),
         _stability(kinds, summary),
     ]
-    return "\n\n".join([*parts, "**RNNs beside LSTMs.** " + " ".join(together)]) + "\n"
+    return "\n\n".join([USUAL, *parts, "**RNNs beside LSTMs.** " + " ".join(together)]) + "\n"
 
 
 def likelihood(count: int, runs: int) -> str:
@@ -49,7 +51,7 @@ def _kind(name: str, kind: Mapping[str, Any], summary: Mapping[str, Any]) -> str
             f"With recurrent weights that are scaled up exploding gradients are {likelihood(count, runs)} "
             f"at the start ({count} of {runs} runs)."
         )
-    sentences += [_half_lives(usual), _holding(kind["holding"]), _diverged(kind, summary)]
+    sentences += [_half_lives(usual), _holding(kind["holding"]), *_trained(kind, summary)]
     return " ".join(sentences)
 
 
@@ -63,7 +65,7 @@ def _found(word: str, fate: str, group: Mapping[str, Any]) -> str:
 
 
 def _half_lives(group: Mapping[str, Any]) -> str:
-    begin, after = (_fall(group[when]) for when in ("start", "trained"))
+    begin, after = (_fall(group[when]["half_life"]) for when in ("start", "trained"))
     return f"At the median rate the gradient {begin} at the start and {after} after training."
 
 
@@ -73,23 +75,47 @@ def _holding(found: Mapping[str, list[str]]) -> str:
     return f"Starts with which it holds in every run: {start}. After training: {trained}."
 
 
-def _fall(found: Mapping[str, Any]) -> str:
-    if found["rate"] is None:
-        return "cannot be measured"
-    if found["half_life"] is None:
-        return "does not fall"
-    return f"halves every {number(found['half_life'])} steps"
+def _fall(half_life: float | None) -> str:
+    return "does not fall" if half_life is None else f"halves every {number(half_life)} steps"
 
 
-def _diverged(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    free, clipped = (_divergences(kind, summary, clipped=clipped) for clipped in (False, True))
-    runs = kind["runs"] * len(summary["training"]["learning_rates"])
-    return f"Training diverges without clipping in {free} of {runs} runs, and with it in {clipped} of {runs}."
+def _trained(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+    """Say how often the gradient explodes while training, and how often training diverges."""
+    runs = _trainings(kind, summary)
+    texts = {
+        event: " and ".join(
+            f"{words} in {_count(kind, summary, event, clipped=clipped)} of {runs} runs"
+            for clipped, words in ((False, "without clipping"), (True, "with it"))
+        )
+        for event in ("exploded", "diverged")
+    }
+    passed = f"the gradient's norm passes {number(summary['explosion'])} {texts['exploded']}"
+    return [f"While it is trained, from all starts, {passed}.", f"Training diverges {texts['diverged']}."]
 
 
-def _divergences(kind: Mapping[str, Any], summary: Mapping[str, Any], *, clipped: bool) -> int:
-    """Return how many runs diverged, over all learning rates."""
-    return sum(kind["diverged"][p["name"]] for p in summary["paces"] if p["clipped"] is clipped)
+def _count(kind: Mapping[str, Any], summary: Mapping[str, Any], event: str, *, clipped: bool) -> int:
+    """Return how many trainings met an event, over all learning rates."""
+    return sum(kind[event][pace["name"]] for pace in summary["paces"] if pace["clipped"] is clipped)
+
+
+def _trainings(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> int:
+    """Return how many trainings there are, clipped or free."""
+    return int(kind["runs"] * len(summary["training"]["learning_rates"]))
+
+
+def _more_explosions(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Say which of RNN and LSTM explodes more often while it is trained without clipping."""
+    counts = {name: _count(kinds[name], summary, "exploded", clipped=False) for name in ("rnn", "lstm")}
+    runs = {name: _trainings(kinds[name], summary) for name in counts}
+    rnn, lstm = (counts[name] / runs[name] for name in counts)
+    if rnn == lstm:
+        word = "in neither" if rnn == 0 else "equally often in both"
+        return f"While training without clipping they explode {word}."
+    more, less = ("rnn", "lstm") if rnn > lstm else ("lstm", "rnn")
+    return (
+        f"While training without clipping they explode more often in {PLURALS[more]} ({counts[more]} of "
+        f"{runs[more]} runs) than in {PLURALS[less]} ({counts[less]} of {runs[less]})."
+    )
 
 
 def _compared(fate: str, word: str, kinds: Mapping[str, Any]) -> str:
@@ -112,24 +138,31 @@ def _compared(fate: str, word: str, kinds: Mapping[str, Any]) -> str:
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
-def _longer(ratios: Mapping[str, float | None]) -> str:
-    """Say which of the two keeps its gradient longer, by the half-lives at the median rates."""
+def _twins(twins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say, start for start, in which of the two the gradient lasts longer after training."""
     sentences = []
-    for when, words in (("start", "at the start"), ("trained", "after training")):
-        ratio = ratios[when]
-        if ratio is not None and ratio != 1:
-            word = "longer" if ratio > 1 else "shorter"
-            sentences.append(f"{words} {word}, with {number(ratio)} times the half-life")
-    return f"The gradient of LSTMs lasts {'; '.join(sentences)} of that of RNNs." if sentences else NO_RATIO
+    for found in twins:
+        rnn, lstm = found["rnn"], found["lstm"]
+        longer = _length(lstm["trained"]) > _length(rnn["trained"])
+        sentences.append(
+            f"With {found['words']} the gradient {_fall(rnn['start'])} in an RNN and {_fall(lstm['start'])} in an LSTM "
+            f"at the start; after training it {_fall(rnn['trained'])} and {_fall(lstm['trained'])}, so that "
+            f"it {'lasts longer' if longer else 'does not last longer'} in the LSTM."
+        )
+    return sentences
+
+
+def _length(half_life: float | None) -> float:
+    return math.inf if half_life is None else half_life
 
 
 def _stability(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """Say which kind of cell diverges least and most often, and what clipping changes."""
     free, clipped = (
-        {name: _divergences(kind, summary, clipped=clipped) for name, kind in kinds.items()}
+        {name: _count(kind, summary, "diverged", clipped=clipped) for name, kind in kinds.items()}
         for clipped in (False, True)
     )
-    runs = {name: kind["runs"] * len(summary["training"]["learning_rates"]) for name, kind in kinds.items()}
+    runs = {name: _trainings(kind, summary) for name, kind in kinds.items()}
     ordered = sorted(kinds, key=lambda name: (free[name] + clipped[name]) / runs[name])
     least, most = ordered[0], ordered[-1]
     if (free[least] + clipped[least]) * runs[most] == (free[most] + clipped[most]) * runs[least]:

@@ -16,6 +16,10 @@ __all__ = ["summary"]
 
 NORM_CAP = 1e6  # a gradient's norm above it, or an infinite one, counts as more
 LOSS_CAP = 100.0  # nats a character; the same
+TWINS = {
+    "torch.nn's own start": ("rnn-torch", "lstm-torch"),
+    "orthogonal weights": ("rnn", "lstm"),
+}
 SIZES = ("hidden_size", "rows", "steps", "bptt_steps", "characters", "lags", "clip", "learning_rates")
 
 
@@ -23,7 +27,6 @@ def summary(done: Sequence[Done]) -> dict[str, Any]:
     """Sum up over seeds for each start, and over starts for each kind of cell."""
     settings = done[0].settings
     names = list(dict.fromkeys(run.settings["name"] for run in done))
-    kinds = {kind: _kind(pick(done, cell=kind)) for kind in KINDS}
     return {
         "training": {name: settings[name] for name in SIZES},
         "fold": FOLD,
@@ -33,8 +36,9 @@ def summary(done: Sequence[Done]) -> dict[str, Any]:
         ],
         "calm": pace(settings["learning_rates"][0], True),
         "starts": {name: _start(pick(done, name=name)) for name in names},
-        "kinds": kinds,
-        "lstm_to_rnn": {when: _ratio(kinds, when) for when in ("start", "trained")},
+        "kinds": {kind: _kind(pick(done, cell=kind)) for kind in KINDS},
+        "twins": _twins(done),
+        "explosion": FOLD * settings["clip"],
     }
 
 
@@ -73,6 +77,7 @@ def _half_life(rate: Mapping[str, Any] | None) -> float | None:
 def _trained(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "diverged": sum(run["diverged"] for run in runs),
+        "exploded": sum(run["exploded"] for run in runs),
         "largest_norm": _capped([run["largest_norm"] for run in runs], NORM_CAP),
         "end_nats_per_char": _capped([run["end_nats_per_char"] for run in runs], LOSS_CAP),
         **_flows([run["flow"] for run in runs]),
@@ -95,7 +100,10 @@ def _kind(runs: Sequence[Done]) -> dict[str, Any]:
         **{name: _group(group, calm) for name, group in groups.items()},
         "runs": len(runs),
         "holding": {"start": _holding(runs, None), "trained": _holding(runs, calm)},
-        "diverged": {name: sum(run.result["trained"][name]["diverged"] for run in runs) for name in names},
+        **{
+            event: {name: sum(run.result["trained"][name][event] for run in runs) for name in names}
+            for event in ("diverged", "exploded")
+        },
     }
 
 
@@ -108,10 +116,20 @@ def _holding(runs: Sequence[Done], name: str | None) -> list[str]:
     return [text for text, seen in fates.items() if seen == {"holds"}]
 
 
-def _ratio(kinds: Mapping[str, Any], when: str) -> float | None:
-    """Return the half-life of the LSTM's gradient in parts of the RNN's; None where one does not fall."""
-    rnn, lstm = (kinds[kind]["usual"][when]["half_life"] for kind in ("rnn", "lstm"))
-    return None if rnn is None or lstm is None else float(lstm / rnn)
+def _twins(done: Sequence[Done]) -> list[dict[str, Any]]:
+    """Return the half-lives of RNN and LSTM from the same kind of start, for those that were run."""
+    found = []
+    for text, names in TWINS.items():
+        runs = {kind: pick(done, name=name) for kind, name in zip(("rnn", "lstm"), names, strict=True)}
+        if all(runs.values()):
+            sums = {kind: _start(group) for kind, group in runs.items()}
+            calm = pace(done[0].settings["learning_rates"][0], True)
+            lives = {
+                kind: {"start": each["start"]["half_life"], "trained": each["trained"][calm]["half_life"]}
+                for kind, each in sums.items()
+            }
+            found.append({"words": text, **lives})
+    return found
 
 
 def _group(runs: Sequence[Done], calm: str) -> dict[str, Any]:

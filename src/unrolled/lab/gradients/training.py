@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unrolled.data import Batch, StreamBatches
-from unrolled.lab.gradients.flow import flow
+from unrolled.lab.gradients.flow import FOLD, flow
 from unrolled.lab.gradients.starts import build
 from unrolled.lab.gradients.text import Text, text
 from unrolled.models import LanguageModel, detach
@@ -57,7 +57,8 @@ def _train(
 ) -> dict[str, Any]:
     """Train by SGD until the steps are done or the loss is not finite.
 
-    A run diverges if that happens, or if its loss ends above the one that it began with.
+    A run diverges if that happens, or if its loss ends above the one that it began with; its gradient
+    explodes if the norm passes a hundred times the one that others are clipped to.
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     state = model.initial_state(settings["rows"])
@@ -77,10 +78,10 @@ def _train(
         if not math.isfinite(float(norm)):
             largest = math.inf
         optimizer.step()
-    return _outcome(losses, largest)
+    return _outcome(losses, largest, settings["clip"])
 
 
-def _outcome(losses: list[float], largest: float) -> dict[str, Any]:
+def _outcome(losses: list[float], largest: float, clip: float) -> dict[str, Any]:
     tail = losses[-max(len(losses) // TAIL, 1) :]
     end = sum(tail) / len(tail)
     finite = math.isfinite(end)
@@ -90,6 +91,7 @@ def _outcome(losses: list[float], largest: float) -> dict[str, Any]:
         "start_nats_per_char": losses[0] if math.isfinite(losses[0]) else None,
         "end_nats_per_char": end if finite else None,
         "diverged": not finite or end > losses[0],
+        "exploded": largest > FOLD * clip,
         "largest_norm": largest if math.isfinite(largest) else None,
         "curve": {"step": [n for n, _ in curve], "nats_per_char": [value for _, value in curve]},
     }

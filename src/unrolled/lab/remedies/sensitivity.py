@@ -17,7 +17,6 @@ __all__ = ["PART"]
 SHARED: dict[str, Any] = {
     "task": "recall",
     "symbols": 8,
-    "sequence_steps": 20,
     "rows": 32,
     "hidden_size": 32,
     "look_every": 25,
@@ -31,7 +30,8 @@ NATS_CAP = 100.0
 
 
 def _shared(quick: bool) -> dict[str, Any]:
-    return {**SHARED, "draws": 2 if quick else 4, "cap": 150 if quick else 400}
+    small = {"sequence_steps": 10, "draws": 2, "cap": 150}
+    return {**SHARED, **(small if quick else {"sequence_steps": 15, "draws": 4, "cap": 300})}
 
 
 def _work(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ PART = Part(
         "LSTM, torch.nn's own start": {"cell": "lstm", "start": "torch"},
         "LSTM, orthogonal, forget bias 0": {"cell": "lstm", "start": "orthogonal", "forget_bias": 0.0},
         "LSTM, orthogonal, forget bias 1": {"cell": "lstm", "start": "orthogonal"},
-        "LSTM, orthogonal, chrono": {"cell": "lstm", "start": "orthogonal", "chrono_steps": 20},
+        "LSTM, orthogonal, chrono": {"cell": "lstm", "start": "orthogonal", "chrono_steps": 15},
         "RNN, torch.nn's own start": {"cell": "rnn", "start": "torch"},
         "RNN, orthogonal": {"cell": "rnn", "start": "orthogonal"},
     },
