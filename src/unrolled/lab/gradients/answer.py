@@ -145,9 +145,10 @@ def _twins(twins: Sequence[Mapping[str, Any]]) -> list[str]:
         rnn, lstm = found["rnn"], found["lstm"]
         longer = _length(lstm["trained"]) > _length(rnn["trained"])
         sentences.append(
-            f"With {found['words']} the gradient {_fall(rnn['start'])} in an RNN and {_fall(lstm['start'])} in an LSTM "
-            f"at the start; after training it {_fall(rnn['trained'])} and {_fall(lstm['trained'])}, so that "
-            f"it {'lasts longer' if longer else 'does not last longer'} in the LSTM."
+            f"With {found['words']} the gradient {_fall(rnn['start'])} in an RNN and "
+            f"{_fall(lstm['start'])} in an LSTM at the start; after training it {_fall(rnn['trained'])} and "
+            f"{_fall(lstm['trained'])}, so that it "
+            f"{'lasts' if longer else 'does not last'} longer in the LSTM."
         )
     return sentences
 
