@@ -84,6 +84,7 @@ def test_there_is_a_picture_and_a_table_for_each_downside(found: lab.Lab):
     assert all(picture.stat().st_size > 10_000 for picture in found.figures)
     for part in PARTS.values():
         assert f"### {part.title}" in report
+        assert f"- {part.title} ({part.measures[0].words}). Before: {next(iter(part.variants))}, " in report
         assert all(f"| {words} |" in report for words in part.variants)
 
 
@@ -192,9 +193,9 @@ def test_the_verdict_changes_with_the_numbers(summary: dict[str, Any]):
         helped = _helped(part.measures[0], rows)
         said = verdict(part, {"rows": rows, "helped": helped})
         if calm == "clipped to 1":
-            assert "Before: no clipping (2 of 2 runs). Better: clipped to 1 (0 of 2 runs).\n" in said
+            assert "Before: no clipping, 2 of 2 runs. Better: clipped to 1, 0 of 2 runs.\n" in said
         else:
-            assert "No remedy is better. Not better: clipped to 1 (2 of 2 runs)." in said
+            assert "No remedy is better. Not better: clipped to 1, 2 of 2 runs." in said
 
 
 def test_the_plan_has_a_cell_a_variant_and_seed():

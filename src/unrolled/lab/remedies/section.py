@@ -11,10 +11,14 @@ from unrolled.lab.spread import number, spread_text, within_text
 
 __all__ = ["report", "verdict"]
 
+QUESTION = "What are some downsides of RNNs and how can you resolve them?"
+
 
 def report(summary: Mapping[str, Any]) -> str:
     """Return the section in Markdown."""
-    return "\n".join(_part(part, summary[name]) for name, part in PARTS.items())
+    parts = [_part(part, summary[name]) for name, part in PARTS.items()]
+    answers = [_answer(part, summary[name]) for name, part in PARTS.items()]
+    return "\n".join([*parts, f"### {QUESTION}\n", *answers])
 
 
 def _part(part: Part, found: Mapping[str, Any]) -> str:
@@ -33,15 +37,27 @@ def _part(part: Part, found: Mapping[str, Any]) -> str:
 
 def verdict(part: Part, found: Mapping[str, Any]) -> str:
     """Say which remedies moved the first measure the right way, and which did not."""
+    first, texts = part.measures[0], _groups(part, found)
+    better = f"Better: {texts['better']}." if texts["better"] else "No remedy is better."
+    worse = f" Not better: {texts['not_better']}." if texts["not_better"] else ""
+    return f"**{first.words[0].upper()}{first.words[1:]}.** Before: {texts['before']}. {better}{worse}\n"
+
+
+def _answer(part: Part, found: Mapping[str, Any]) -> str:
+    """Return a line of the answer: the downside, and what was best against it."""
+    texts = _groups(part, found)
+    best = f"best: {texts['best']}" if texts["best"] else "no remedy was better"
+    return f"- {part.title} ({part.measures[0].words}). Before: {texts['before']}; {best}."
+
+
+def _groups(part: Part, found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variants of each group, with their figures."""
     first = part.measures[0]
     helped = (found["timing"] if first.timing else found)["helped"]
-    texts = {
-        name: "; ".join(f"{words} ({_cell(first, found['rows'][words])})" for words in group)
+    return {
+        name: "; ".join(f"{words}, {_cell(first, found['rows'][words])}" for words in group)
         for name, group in helped.items()
     }
-    better = f"Better: {texts['better']}." if helped["better"] else "No remedy is better."
-    worse = f" Not better: {texts['not_better']}." if helped["not_better"] else ""
-    return f"**{first.words[0].upper()}{first.words[1:]}.** Before: {texts['before']}. {better}{worse}\n"
 
 
 def _cell(measure: Measure, row: Mapping[str, Any]) -> str:

@@ -74,12 +74,12 @@ PART = Part(
     ),
     shared=_shared,
     variants={
+        "RNN, torch.nn's own start": {"cell": "rnn", "start": "torch"},
+        "RNN, orthogonal": {"cell": "rnn", "start": "orthogonal"},
         "LSTM, torch.nn's own start": {"cell": "lstm", "start": "torch"},
         "LSTM, orthogonal, forget bias 0": {"cell": "lstm", "start": "orthogonal", "forget_bias": 0.0},
         "LSTM, orthogonal, forget bias 1": {"cell": "lstm", "start": "orthogonal"},
         "LSTM, orthogonal, chrono": {"cell": "lstm", "start": "orthogonal", "chrono_steps": 15},
-        "RNN, torch.nn's own start": {"cell": "rnn", "start": "torch"},
-        "RNN, orthogonal": {"cell": "rnn", "start": "orthogonal"},
     },
     work=_work,
     measures=(

@@ -55,13 +55,14 @@ def _aggregate(measure: Measure, runs: Sequence[Done]) -> dict[str, Any]:
 
 
 def _helped(measure: Measure, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return which variants are better than the first by the measure's median or count, and which not."""
+    """Return which variants are better than the first by the measure, the best one, and which are not."""
     values = {words: _order(measure, row) for words, row in rows.items()}
     before, *others = values
     better = [words for words in others if values[words] < values[before]]
     return {
         "before": [before],
         "better": better,
+        "best": [words for words in better if values[words] == min(values.values())],
         "not_better": [words for words in others if words not in better],
     }
 
