@@ -150,6 +150,9 @@ def test_the_answer_changes_with_the_numbers(document: dict[str, Any]):
     lectured = made_up(document, vanished={"rnn": 4, "gru": 0, "lstm": 0}, diverged={"rnn": 3, "lstm": 0})
     turned = made_up(document, vanished={"rnn": 0, "gru": 0, "lstm": 4}, diverged={"rnn": 0, "lstm": 3})
     first, second = answer(lectured), answer(turned)
+    assert "in an RNN vanishing ones are likely, exploding ones possible" in first
+    assert "in an LSTM vanishing ones are not found, exploding ones not found" in first
+    assert "in an LSTM vanishing ones are likely, exploding ones possible" in second
     assert "**An RNN.** Vanishing gradients are likely at the start (4 of 4 runs)" in first
     assert "**An LSTM.** Vanishing gradients are not found at the start (0 of 4 runs)" in first
     assert "gradients vanish more often in RNNs (4 of 4 runs) than in LSTMs (0 of 4)" in first

@@ -30,7 +30,25 @@ def answer(summary: Mapping[str, Any]) -> str:
         *_twins(summary["twins"]),
         _stability(kinds, summary),
     ]
-    return "\n\n".join([USUAL, *parts, "**RNNs beside LSTMs.** " + " ".join(together)]) + "\n"
+    return (
+        "\n\n".join([_short(kinds, summary), USUAL, *parts, "**RNNs beside LSTMs.** " + " ".join(together)])
+        + "\n"
+    )
+
+
+def _short(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Return the answer in one sentence."""
+    texts = []
+    for name, kind in kinds.items():
+        after = kind["usual"]["trained"]
+        vanishing = likelihood(after["fates"]["vanishes"], after["runs"])
+        exploded = _count(kind, summary, "exploded", clipped=False)
+        exploding = likelihood(exploded, _trainings(kind, summary))
+        texts.append(f"in {NAMES[name]} vanishing ones are {vanishing}, exploding ones {exploding}")
+    text = "; ".join(texts)
+    return (
+        f"**In short,** of gradients that vanish after training and explode while it goes unclipped: {text}."
+    )
 
 
 def likelihood(count: int, runs: int) -> str:
