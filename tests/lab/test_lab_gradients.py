@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from lab_numbers import unbacked, without_timing
+from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, lab
 from unrolled.lab import gradients
@@ -52,6 +52,10 @@ def test_every_number_of_the_section_stands_in_the_results(found: lab.Lab, docum
     assert unbacked(found.report.read_text(), document) == []
 
 
+def test_the_report_computes_no_number_itself(document: dict[str, Any]):
+    assert computed(gradients, document["sections"]["gradients"]["summary"]) == []
+
+
 def test_a_run_gives_the_same_for_a_seed(document: dict[str, Any], tmp_path: Path):
     again = lab.run(LabConfig("gradients", quick=True, seeds=2, out=str(tmp_path)))
     assert without_timing(json.loads(again.results.read_text())) == without_timing(document)
@@ -69,10 +73,12 @@ def test_every_run_is_counted_at_every_pace(document: dict[str, Any]):
         found = summary["kinds"][kind]
         assert found["runs"] == runs
         assert sum(found[g]["start"]["runs"] for g in ("usual", "scaled_up")) == runs
-        assert set(found["diverged"]) == {"1 clipped", "1 free", "4 clipped", "4 free"}
+        assert found["trainings"] == 2 * runs
         cells = [c["result"] for c in document["cells"].values() if c["settings"]["cell"] == kind]
-        for name, count in found["diverged"].items():
-            assert count == sum(cell["trained"][name]["diverged"] for cell in cells)
+        for word in ("free", "clipped"):
+            trained = [cell["trained"][f"{rate} {word}"] for cell in cells for rate in (1, 4)]
+            for event in ("diverged", "exploded"):
+                assert found[event][word] == sum(run[event] for run in trained)
     for start in summary["starts"].values():
         assert sum(start["start"]["fates"].values()) == start["start"]["runs"] == 2
 
@@ -185,9 +191,9 @@ def made_up(
     """Return a summary of four usual runs a kind, of which so many vanished, and diverged without clipping."""
     summary = copy.deepcopy(document["sections"]["gradients"]["summary"])
     for name, kind in summary["kinds"].items():
-        kind["runs"] = 4
+        kind["runs"], kind["trainings"] = 4, 8
         for event in ("diverged", "exploded"):
-            kind[event] = dict.fromkeys(kind[event], 0) | {"4 free": diverged.get(name, 0)}
+            kind[event] = {"free": diverged.get(name, 0), "clipped": 0}
         kind["scaled_up"]["start"]["runs"] = 0
         for when in ("start", "trained"):
             lost = vanished[name]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from lab_numbers import unbacked, without_timing
+from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, kernels, lab
 from unrolled.errors import ConfigError
@@ -71,6 +71,10 @@ def settings(**change: Any) -> dict[str, Any]:
 
 def test_every_number_of_the_section_stands_in_the_results(found: lab.Lab, document: dict[str, Any]):
     assert unbacked(found.report.read_text(), document) == []
+
+
+def test_the_report_computes_no_number_itself(document: dict[str, Any]):
+    assert computed(remedies, document["sections"]["remedies"]["summary"]) == []
 
 
 def test_a_run_gives_the_same_for_a_seed_but_for_the_clock(document: dict[str, Any], tmp_path: Path):

@@ -23,7 +23,7 @@ __all__ = ["CONSTANTS", "NAME", "TITLE", "cells", "figures", "report", "summary"
 
 NAME = "gradients"
 TITLE = "Exploding and vanishing gradients"
-CONSTANTS: tuple[float, ...] = (1,)  # "gain 1"
+CONSTANTS: tuple[float, ...] = (1,)  # "gain 1"; of "1/100"
 
 FULL: dict[str, Any] = {"hidden_size": 64, "rows": 16, "steps": 300, "characters": 200_000}
 QUICK: dict[str, Any] = {"hidden_size": 32, "rows": 8, "steps": 100, "characters": 50_000}

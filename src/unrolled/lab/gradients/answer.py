@@ -26,24 +26,20 @@ def answer(summary: Mapping[str, Any]) -> str:
     together = [
         _compared("vanishes", "vanish", kinds),
         _compared("explodes", "explode", kinds),
-        _more_explosions(kinds, summary),
+        _more_explosions(kinds),
         *_twins(summary["twins"]),
-        _stability(kinds, summary),
+        _stability(kinds),
     ]
-    return (
-        "\n\n".join([_short(kinds, summary), USUAL, *parts, "**RNNs beside LSTMs.** " + " ".join(together)])
-        + "\n"
-    )
+    return "\n\n".join([_short(kinds), USUAL, *parts, "**RNNs beside LSTMs.** " + " ".join(together)]) + "\n"
 
 
-def _short(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _short(kinds: Mapping[str, Any]) -> str:
     """Return the answer in one sentence."""
     texts = []
     for name, kind in kinds.items():
         after = kind["usual"]["trained"]
         vanishing = likelihood(after["fates"]["vanishes"], after["runs"])
-        exploded = _count(kind, summary, "exploded", clipped=False)
-        exploding = likelihood(exploded, _trainings(kind, summary))
+        exploding = likelihood(kind["exploded"]["free"], kind["trainings"])
         texts.append(f"in {NAMES[name]} vanishing ones are {vanishing}, exploding ones {exploding}")
     text = "; ".join(texts)
     return (
@@ -99,11 +95,11 @@ def _fall(half_life: float | None) -> str:
 
 def _trained(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     """Say how often the gradient explodes while training, and how often training diverges."""
-    runs = _trainings(kind, summary)
+    runs = kind["trainings"]
     texts = {
         event: " and ".join(
-            f"{words} in {_count(kind, summary, event, clipped=clipped)} of {runs} runs"
-            for clipped, words in ((False, "without clipping"), (True, "with it"))
+            f"{words} in {kind[event][name]} of {runs} runs"
+            for name, words in (("free", "without clipping"), ("clipped", "with it"))
         )
         for event in ("exploded", "diverged")
     }
@@ -111,20 +107,10 @@ def _trained(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
     return [f"While it is trained, from all starts, {passed}.", f"Training diverges {texts['diverged']}."]
 
 
-def _count(kind: Mapping[str, Any], summary: Mapping[str, Any], event: str, *, clipped: bool) -> int:
-    """Return how many trainings met an event, over all learning rates."""
-    return sum(kind[event][pace["name"]] for pace in summary["paces"] if pace["clipped"] is clipped)
-
-
-def _trainings(kind: Mapping[str, Any], summary: Mapping[str, Any]) -> int:
-    """Return how many trainings there are, clipped or free."""
-    return int(kind["runs"] * len(summary["training"]["learning_rates"]))
-
-
-def _more_explosions(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _more_explosions(kinds: Mapping[str, Any]) -> str:
     """Say which of RNN and LSTM explodes more often while it is trained without clipping."""
-    counts = {name: _count(kinds[name], summary, "exploded", clipped=False) for name in ("rnn", "lstm")}
-    runs = {name: _trainings(kinds[name], summary) for name in counts}
+    counts = {name: kinds[name]["exploded"]["free"] for name in ("rnn", "lstm")}
+    runs = {name: kinds[name]["trainings"] for name in counts}
     rnn, lstm = (counts[name] / runs[name] for name in counts)
     if rnn == lstm:
         word = "in neither" if rnn == 0 else "equally often in both"
@@ -175,13 +161,12 @@ def _length(half_life: float | None) -> float:
     return math.inf if half_life is None else half_life
 
 
-def _stability(kinds: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _stability(kinds: Mapping[str, Any]) -> str:
     """Say which kind of cell diverges least and most often, and what clipping changes."""
     free, clipped = (
-        {name: _count(kind, summary, "diverged", clipped=clipped) for name, kind in kinds.items()}
-        for clipped in (False, True)
+        {name: kind["diverged"][word] for name, kind in kinds.items()} for word in ("free", "clipped")
     )
-    runs = {name: _trainings(kind, summary) for name, kind in kinds.items()}
+    runs = {name: kind["trainings"] for name, kind in kinds.items()}
     ordered = sorted(kinds, key=lambda name: (free[name] + clipped[name]) / runs[name])
     least, most = ordered[0], ordered[-1]
     if (free[least] + clipped[least]) * runs[most] == (free[most] + clipped[most]) * runs[least]:

@@ -94,16 +94,23 @@ def _kind(runs: Sequence[Done]) -> dict[str, Any]:
         "usual": [run for run in runs if run.settings["gain"] == 1],
         "scaled_up": [run for run in runs if run.settings["gain"] > 1],
     }
-    names = paces(runs[0].settings)
     calm = pace(runs[0].settings["learning_rates"][0], True)
     return {
         **{name: _group(group, calm) for name, group in groups.items()},
         "runs": len(runs),
         "holding": {"start": _holding(runs, None), "trained": _holding(runs, calm)},
-        **{
-            event: {name: sum(run.result["trained"][name][event] for run in runs) for name in names}
-            for event in ("diverged", "exploded")
-        },
+        "trainings": len(runs)
+        * len(runs[0].settings["learning_rates"]),  # with clipping, and as many without
+        **{event: _events(runs, event) for event in ("diverged", "exploded")},
+    }
+
+
+def _events(runs: Sequence[Done], event: str) -> dict[str, int]:
+    """Return how many trainings met an event without clipping and with it, over all learning rates."""
+    rates = runs[0].settings["learning_rates"]
+    return {
+        word: sum(run.result["trained"][pace(rate, clipped)][event] for run in runs for rate in rates)
+        for word, clipped in (("free", False), ("clipped", True))
     }
 
 
