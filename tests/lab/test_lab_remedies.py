@@ -194,12 +194,23 @@ def test_the_verdict_changes_with_the_numbers(summary: dict[str, Any]):
     for calm, wild in (("clipped to 1", "no clipping"), ("no clipping", "clipped to 1")):
         rows = {words: copy.deepcopy(found["rows"]["gain 1"]) for words in ("no clipping", "clipped to 1")}
         rows[calm]["diverged"]["count"], rows[wild]["diverged"]["count"] = 0, 2
-        helped = _helped(part.measures[0], rows)
+        helped = _helped(part.measures, rows)
         said = verdict(part, {"rows": rows, "helped": helped})
         if calm == "clipped to 1":
             assert "Before: no clipping, 2 of 2 runs. Better: clipped to 1, 0 of 2 runs.\n" in said
         else:
             assert "No remedy is better. Not better: clipped to 1, 2 of 2 runs." in said
+
+
+def test_between_equals_the_next_measure_says_which_is_best(summary: dict[str, Any]):
+    from unrolled.lab.remedies.summary import _helped
+
+    part, row = PARTS["exploding"], summary["exploding"]["rows"]["gain 1"]
+    rows = {words: copy.deepcopy(row) for words in ("none", "calm", "learns")}
+    for words, diverged, nats in (("none", 2, 9.0), ("calm", 0, 2.1), ("learns", 0, 0.8)):
+        rows[words]["diverged"]["count"], rows[words]["final_nats"]["median"] = diverged, nats
+    helped = _helped(part.measures, rows)
+    assert (helped["better"], helped["best"]) == (["calm", "learns"], ["learns"])
 
 
 def test_the_plan_has_a_cell_a_variant_and_seed():

@@ -53,8 +53,8 @@ PART = Part(
     work=work,
     measures=(
         Measure("diverged", "diverged", "count"),
-        Measure("largest_norm", "largest norm of the gradient", "within", NORM_CAP),
         Measure("final_nats", "held-out nats at the end", "within", NATS_CAP),
+        Measure("largest_norm", "largest norm of the gradient", "within", NORM_CAP),
     ),
     xlabel="optimizer steps",
     ylabel="held-out nats",

@@ -30,7 +30,7 @@ def _part(part: Part, runs: Sequence[Done]) -> dict[str, Any]:
         "timing": {},
     }
     place = found["timing"] if first.timing else found
-    place["helped"] = _helped(first, rows)
+    place["helped"] = _helped(part.measures, rows)
     return found
 
 
@@ -54,15 +54,18 @@ def _aggregate(measure: Measure, runs: Sequence[Done]) -> dict[str, Any]:
     return within_cap([None if value is None or value > cap else value for value in values], cap)
 
 
-def _helped(measure: Measure, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return which variants are better than the first by the measure, the best one, and which are not."""
-    values = {words: _order(measure, row) for words, row in rows.items()}
+def _helped(measures: Sequence[Measure], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return which variants are better than the first by the first measure, and which are not.
+
+    The best are those of the better ones that no other beats; the next measures decide between equals.
+    """
+    values = {words: [_order(measure, row) for measure in measures] for words, row in rows.items()}
     before, *others = values
-    better = [words for words in others if values[words] < values[before]]
+    better = [words for words in others if values[words][0] < values[before][0]]
     return {
         "before": [before],
         "better": better,
-        "best": [words for words in better if values[words] == min(values.values())],
+        "best": [words for words in better if values[words] == min(values[one] for one in better)],
         "not_better": [words for words in others if words not in better],
     }
 
