@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -22,6 +23,26 @@ def unbacked(report: str, document: dict[str, Any]) -> list[str]:
             report = report.replace(text, "")
     pool = sorted({abs(value) for value in numbers(backing)})
     return [found for found in NUMBER.findall(report) if not stands_in(found, pool)]
+
+
+def computed(experiment: Any, summary: dict[str, Any]) -> list[str]:
+    """Return the numbers that an experiment's report computes: those not in the summary, where all are unlike.
+
+    In a small run a sum may stand among the results by chance; here each number of the summary is another one.
+    """
+    unlike = renumbered(summary, count(10_007, 13))
+    section = {"summary": unlike, "constants": list(experiment.CONSTANTS)}
+    document = {"sections": {experiment.NAME: section}, "settings": {}, "machines": [], "timing": {}}
+    return unbacked(experiment.report(unlike), document)
+
+
+def renumbered(value: Any, fresh: Iterator[int]) -> Any:
+    """Return a document with another number in the place of each."""
+    if isinstance(value, dict):
+        return {name: renumbered(one, fresh) for name, one in value.items()}
+    if isinstance(value, list):
+        return [renumbered(one, fresh) for one in value]
+    return next(fresh) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def stands_in(found: str, pool: list[float]) -> bool:

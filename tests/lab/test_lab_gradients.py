@@ -1,0 +1,206 @@
+"""Exploding and vanishing gradients: what is measured, and that the answer is what was measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lab_numbers import computed, unbacked, without_timing
+
+from unrolled import LabConfig, lab
+from unrolled.lab import gradients
+from unrolled.lab.gradients.answer import answer, likelihood
+from unrolled.lab.gradients.flow import fate, flow
+from unrolled.lab.gradients.starts import STARTS, build, words
+from unrolled.lab.gradients.text import text
+from unrolled.lab.gradients.training import _outcome
+
+TINY = {"hidden_size": 8, "rows": 4, "steps": 12, "characters": 20_000}
+NAMES = ("rnn", "rnn-3", "gru", "lstm", "lstm-torch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradients, "QUICK", TINY)
+        patch.setattr(gradients, "QUICK_STARTS", NAMES)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> lab.Lab:
+    return lab.run(LabConfig("gradients", quick=True, seeds=2, out=str(tmp_path_factory.mktemp("lab"))))
+
+
+@pytest.fixture(scope="module")
+def document(found: lab.Lab) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(found.results.read_text())
+    return stored
+
+
+def settings(name: str, **change: Any) -> dict[str, Any]:
+    return {**STARTS[name], "hidden_size": 16, "embedding_size": 8, "seed": 3, **change}
+
+
+def test_every_number_of_the_section_stands_in_the_results(found: lab.Lab, document: dict[str, Any]):
+    assert unbacked(found.report.read_text(), document) == []
+
+
+def test_the_report_computes_no_number_itself(document: dict[str, Any]):
+    assert computed(gradients, document["sections"]["gradients"]["summary"]) == []
+
+
+def test_a_run_gives_the_same_for_a_seed(document: dict[str, Any], tmp_path: Path):
+    again = lab.run(LabConfig("gradients", quick=True, seeds=2, out=str(tmp_path)))
+    assert without_timing(json.loads(again.results.read_text())) == without_timing(document)
+
+
+def test_all_pictures_are_there(found: lab.Lab):
+    names = ["rnn", "gru", "lstm", "trained", "losses"]
+    assert [picture.name for picture in found.figures] == [f"gradients-{name}.png" for name in names]
+    assert all(picture.stat().st_size > 10_000 for picture in found.figures)
+
+
+def test_every_run_is_counted_at_every_pace(document: dict[str, Any]):
+    summary = document["sections"]["gradients"]["summary"]
+    for kind, runs in (("rnn", 4), ("gru", 2), ("lstm", 4)):
+        found = summary["kinds"][kind]
+        assert found["runs"] == runs
+        assert sum(found[g]["start"]["runs"] for g in ("usual", "scaled_up")) == runs
+        assert found["trainings"] == 2 * runs
+        cells = [c["result"] for c in document["cells"].values() if c["settings"]["cell"] == kind]
+        for word in ("free", "clipped"):
+            trained = [cell["trained"][f"{rate} {word}"] for cell in cells for rate in (1, 4)]
+            for event in ("diverged", "exploded"):
+                assert found[event][word] == sum(run[event] for run in trained)
+    for start in summary["starts"].values():
+        assert sum(start["start"]["fates"].values()) == start["start"]["runs"] == 2
+
+
+def test_a_contracting_start_loses_its_gradient_at_the_rate_of_its_gain():
+    material = text(20_000, 80)
+    rates = {}
+    for gain in (0.5, 0.9):
+        model = build(settings("rnn", gain=gain), material.tokens.size)
+        with torch.no_grad():
+            model.embedding.weight.mul_(0.01)  # so small that tanh is the identity
+        rates[gain] = flow(model, material.measured, 40)["rate"]
+        assert rates[gain] == pytest.approx(math.log(gain), abs=0.02)
+
+
+def test_torchs_own_start_is_that_of_torch():
+    model = build(settings("lstm-torch"), 30)
+    twin = torch.nn.LSTM(8, 16)
+    torch.manual_seed(3)
+    twin.reset_parameters()
+    for name, value in twin.named_parameters():
+        assert torch.equal(model.recurrent.get_parameter(name), value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lstm-forget-0", 0.0), ("lstm", 1.0), ("lstm-forget-3", 3.0)])
+def test_the_forget_bias_is_the_one_that_the_report_names(name: str, value: float):
+    bias = build(settings(name), 30).recurrent.bias_ih_l0[16:32]
+    assert bias.tolist() == [value] * 16
+    assert words(STARTS[name]) == f"LSTM, orthogonal, forget bias {value:g}"
+
+
+def test_a_start_is_called_by_what_it_is():
+    assert [words(STARTS[name]) for name in ("rnn-torch", "rnn-relu", "gru-chrono", "lstm-0.5")] == [
+        "RNN, torch.nn's own",
+        "RNN, identity and relu",
+        "GRU, orthogonal, chrono 64",
+        "LSTM, orthogonal, gain 0.5, forget bias 1",
+    ]
+
+
+def test_a_gradient_vanishes_holds_or_explodes_by_what_is_left_after_the_lags():
+    assert [fate(rate, 50) for rate in (-math.inf, -0.093, -0.092, 0.0, 0.092, 0.093)] == [
+        "vanishes", "vanishes", "holds", "holds", "holds", "explodes",
+    ]  # fmt: skip
+
+
+def test_a_network_with_weights_that_are_not_finite_has_no_rate_and_is_counted():
+    material = text(20_000, 20)
+    model = build(settings("rnn"), material.tokens.size)
+    with torch.no_grad():
+        model.readout.bias[0] = math.nan
+    assert flow(model, material.measured, 10)["fate"] == "not finite"
+
+
+@pytest.mark.parametrize(
+    ("losses", "diverged"),
+    [([4.0, 3.0, 2.0], False), ([4.0, 2.0, 5.0], True), ([4.0, math.nan], True), ([4.0, math.inf], True)],
+)
+def test_a_run_diverges_if_its_loss_is_not_finite_or_ends_above_its_start(
+    losses: list[float], diverged: bool
+):
+    outcome = _outcome(losses, math.inf, 1.0)
+    assert outcome["diverged"] is diverged
+    assert outcome["largest_norm"] is None
+    assert outcome["exploded"] is True
+    assert _outcome(losses, 100.0, 1.0)["exploded"] is False
+    assert (outcome["end_nats_per_char"] is None) == (not math.isfinite(losses[-1]))
+
+
+def test_an_event_is_likely_from_half_of_the_runs_on():
+    assert [likelihood(count, 4) for count in (0, 1, 2, 4)] == ["not found", "possible", "likely", "likely"]
+
+
+def test_the_answer_changes_with_the_numbers(document: dict[str, Any]):
+    lectured = made_up(document, vanished={"rnn": 4, "gru": 0, "lstm": 0}, diverged={"rnn": 3, "lstm": 0})
+    turned = made_up(document, vanished={"rnn": 0, "gru": 0, "lstm": 4}, diverged={"rnn": 0, "lstm": 3})
+    first, second = answer(lectured), answer(turned)
+    assert "in an RNN vanishing ones are likely, exploding ones possible" in first
+    assert "in an LSTM vanishing ones are not found, exploding ones not found" in first
+    assert "in an LSTM vanishing ones are likely, exploding ones possible" in second
+    assert "**An RNN.** Vanishing gradients are likely at the start (4 of 4 runs)" in first
+    assert "**An LSTM.** Vanishing gradients are not found at the start (0 of 4 runs)" in first
+    assert "gradients vanish more often in RNNs (4 of 4 runs) than in LSTMs (0 of 4)" in first
+    assert "RNNs most." in first
+    assert (
+        "after training it halves every 2 steps and halves every 20 steps, so that it lasts longer" in first
+    )
+    assert "they explode more often in RNNs (3 of 8 runs) than in LSTMs (0 of 8)" in first
+    assert "**An RNN.** Vanishing gradients are not found at the start (0 of 4 runs)" in second
+    assert "gradients vanish more often in LSTMs (4 of 4 runs) than in RNNs (0 of 4)" in second
+    assert "LSTMs most." in second
+    assert "so that it does not last longer in the LSTM" in second
+    assert "they explode more often in LSTMs (3 of 8 runs) than in RNNs (0 of 8)" in second
+    assert "Clipping makes divergence rarer in LSTMs." in second
+
+
+def test_the_answer_says_that_nothing_was_found_where_nothing_was(document: dict[str, Any]):
+    none = {"rnn": 0, "gru": 0, "lstm": 0}
+    calm = answer(made_up(document, vanished=none, diverged=none))
+    assert "likely" not in calm
+    assert "gradients vanish in neither" in calm
+    assert "While training without clipping they explode in neither." in calm
+    assert "No kind of cell diverges more often than another." in calm
+    assert "Clipping" not in calm
+
+
+def made_up(
+    document: dict[str, Any], *, vanished: dict[str, int], diverged: dict[str, int]
+) -> dict[str, Any]:
+    """Return a summary of four usual runs a kind, of which so many vanished, and diverged without clipping."""
+    summary = copy.deepcopy(document["sections"]["gradients"]["summary"])
+    for name, kind in summary["kinds"].items():
+        kind["runs"], kind["trainings"] = 4, 8
+        for event in ("diverged", "exploded"):
+            kind[event] = {"free": diverged.get(name, 0), "clipped": 0}
+        kind["scaled_up"]["start"]["runs"] = 0
+        for when in ("start", "trained"):
+            lost = vanished[name]
+            fates = {"vanishes": lost, "holds": 4 - lost, "explodes": 0, "not finite": 0}
+            kind["usual"][when] |= {"runs": 4, "fates": fates, "half_life": 2.0 if lost else 20.0}
+    lives = {kind: 2.0 if vanished[kind] else 20.0 for kind in ("rnn", "lstm")}
+    summary["twins"] = [
+        {"words": "one start", **{k: {"start": v, "trained": v} for k, v in lives.items()}},
+    ]
+    return summary
