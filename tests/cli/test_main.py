@@ -77,6 +77,14 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(
         assert line.endswith(got)
 
 
+def test_training_names_the_pictures_that_it_drew_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    settings = ["--steps", "2", "--hidden", "8", "--cell", "rnn", "--telemetry", "--threads", "1"]
+    assert main(["train", "sentences", "--run", str(tmp_path / "run"), *settings]) == 0
+    assert "model/ loss.png samples.txt" in capsys.readouterr().out  # a telemetry is due every 100 steps
+
+
 def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture[str]):
     book = str(trained.parent / "book.txt")
     assert main(["probe", str(trained), book, "--lags", "8", "--known-lag", "500", "--json"]) == 0

@@ -122,10 +122,12 @@ def test_a_plain_rnn_has_no_gates_and_its_states_are_counted():
 
 def test_nothing_is_touched():
     model, batch = model_of("lstm", dropout=0.5).train(), batch_of()
+    model.embedding.eval()
     before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     model.telemetry(batch, model.initial_state(3))
     assert model.training
     assert model.recurrent.training
+    assert not model.embedding.training
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

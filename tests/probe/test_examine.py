@@ -13,7 +13,9 @@ from probe_cases import F64, TwoModules, language_model, noise, tokens
 
 from checkpoint_mutations import seal
 from unrolled import probe
-from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, ShapeError
+from unrolled.errors import CheckpointError, ConfigError, DataError, DtypeError, RunError, ShapeError
+from unrolled.probe.copies import beside
+from unrolled.probe.report import _context_steps
 from unrolled.spec import DataConfig, TrainConfig
 from unrolled.train import run
 
@@ -149,6 +151,62 @@ def test_a_word_model_of_many_words_is_measured_on_fewer_steps():
     split = Split(np.zeros(100_001, dtype=np.uint32), np.array([0]), 100_000)
     batch = _stream(split, 5, Loaded(model, None, {}, Path(), None))  # type: ignore[arg-type]
     assert batch.inputs.numel() * 200_000 <= 2**25
+
+
+def test_long_lines_of_many_symbols_are_measured_at_their_beginnings():
+    from unrolled.data import Split
+    from unrolled.models import Loaded
+    from unrolled.probe.examine import _lines
+
+    starts = np.arange(0, 100_000, 10_000)
+    split = Split(np.zeros(100_001, dtype=np.uint32), starts, 100_000)
+    for symbols, rows in ((20, 10), (20_000, 2)):
+        model = language_model(vocab_size=symbols, hidden_size=2, embedding_size=2, num_layers=1)
+        batch = _lines(split, 5, Loaded(model, None, {}, Path(), None))  # type: ignore[arg-type]
+        assert batch.inputs.shape == (1024, rows)
+        assert batch.lengths is not None
+        assert batch.lengths.tolist() == [1024] * rows
+
+
+def test_copies_run_at_once_as_their_outputs_have_room():
+    assert beside(16, 100) == 32
+    assert beside(16, 2**25 // 64) == 4
+    assert beside(16, 2**40) == 1
+
+
+def test_the_context_curve_takes_fewer_steps_of_more_rows_and_symbols():
+    batch = tokens(400, 2)
+    assert _context_steps(language_model(), batch, 64) == 320
+    assert _context_steps(language_model(vocab_size=60_000, hidden_size=2), batch, 64) == 139
+    assert _context_steps(torch.nn.LSTM(2, 2), batch, 64) == 320
+
+
+def test_more_lags_than_the_context_curve_takes_leave_it_measured():
+    report = probe.report(language_model(), tokens(500, 2), lags=330)
+    assert report.context_curve is not None
+    assert len(report.context_curve.loss) == 160
+
+
+def test_a_batch_of_another_dtype_is_one_line_and_no_report_without_findings():
+    with pytest.raises(DtypeError, match="input: expected float64, as weight_ih_l0, got float32"):
+        probe.report(torch.nn.GRU(3, 4, dtype=F64), noise(20, 2, 3).float(), lags=8)
+
+
+def test_a_model_without_an_output_by_step_has_its_gates_measured_and_the_reason_for_the_rest():
+    class Classifier(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.GRU(3, 4, dtype=F64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            last: torch.Tensor = self.layer(x)[1][-1]
+            return last
+
+    report = probe.report(Classifier(), noise(20, 2, 3), lags=8)
+    assert report.gates is not None
+    assert report.lyapunov is not None
+    assert report.omitted["gradient_flow"] == "model: expected an output [20, 2, …], or loss=, got [2, 4]"
+    assert "memory_horizon" in report.omitted
 
 
 def test_a_bidirectional_model_is_measured_where_that_means_something():

@@ -14,6 +14,7 @@ from unrolled import nn, probe
 from unrolled.data import Batch
 from unrolled.models import LanguageModel
 from unrolled.probe.findings import MEMORY, find
+from unrolled.probe.interval import Interval
 from unrolled.spec import ModelConfig
 
 
@@ -126,10 +127,55 @@ def test_a_state_that_runs_away_from_zero_is_told_to_start_from_zero_in_training
     report = probe.report(model, Batch(ids, ids), lags=16)
     found = only(report, "runaway")
     assert found.value > 2
-    assert found.flag == "--restart 0.02"
+    assert found.flag == "--restart 0.05"
     assert report.long_run is not None
     assert report.long_run.lost == 4
     assert report.long_run.ends == (32, 64, 128, 256, 512, 1024)
+
+
+def test_a_row_runs_away_by_more_than_nothing():
+    run = probe.LongRun(
+        ends=(32, 64), loss=np.zeros(2), low=np.zeros(2), high=np.zeros(2),
+        carried=np.array([2e-5, 0.0, 1.0]), fresh=np.array([1e-5, 0.0, 0.0]), rows=3,
+    )  # fmt: skip
+    assert run.lost == 1
+    report = probe.report(zero_rnn(0.9), torch.zeros(40, 3, 3, dtype=F64), lags=16)
+    (found,) = [f for f in find(replace(report, long_run=run)) if f.name == "runaway"]
+    assert "1.00 nats, with a fresh one 0.00" in found.problem
+
+
+def test_norms_that_are_all_zero_need_no_clipping():
+    report = probe.report(language_model(), tokens(64, 4), lags=16, bptt_steps=16)
+    assert report.update_norms is not None
+    none = replace(report.update_norms, norms=np.zeros(4), median=0.0, ninetieth=0.0, largest=0.0)
+    assert none.spread == 1
+    assert "clipping" not in [f.name for f in find(replace(report, update_norms=none))]
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+def test_a_gradient_that_grows_at_first_in_the_lower_layers_of_a_stack_does_not_explode(layers: int):
+    torch.manual_seed(0)
+    report = probe.report(torch.nn.LSTM(4, 16, layers), noise(100, 8, 4).float(), lags=8)
+    assert report.gradient_flow is not None
+    assert report.lyapunov is not None
+    assert report.lyapunov.verdict == "stable"
+    assert "exploding" not in names(report)
+    flow = replace(report.gradient_flow.flows[0], rate=0.1, rate_interval=Interval(0.09, 0.11), fitted=(1, 3))
+    few = replace(report, lyapunov=None, gradient_flow=replace(report.gradient_flow, flows=(flow,)))
+    assert "exploding" not in [f.name for f in find(few)]
+    many = replace(few.gradient_flow, flows=(replace(flow, fitted=(1, 16)),))  # type: ignore[type-var]
+    assert "exploding" in [f.name for f in find(replace(few, gradient_flow=many))]
+
+
+def test_a_network_without_recurrence_lacks_a_known_lag():
+    found = only(probe.report(zero_rnn(0.0), noise(40, 3, 3), lags=16, known_lag=5), "lag")
+    assert found.value == 0
+    assert found.flag == "--cell lstm --chrono 5"
+
+
+def test_chrono_is_never_asked_for_lags_that_train_refuses():
+    report = probe.report(zero_rnn(0.0), noise(40, 3, 3), lags=16, known_lag=1)
+    assert only(report, "lag").flag == "--cell lstm --chrono 2"
 
 
 def test_gradients_with_a_tail_are_clipped_where_nine_of_ten_are_left_alone():

@@ -3,7 +3,9 @@
 import base64
 import dataclasses
 import itertools
+import os
 import re
+import stat
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -289,10 +291,20 @@ def test_a_report_of_nothing_is_a_page(tmp_path):
     assert "not asked for" in words
 
 
+def test_a_pipe_or_a_device_is_refused_and_stays_what_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match="expected a file to write, got a device, a pipe or a socket"):
+        write(Report("", {}, None), pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
 def test_a_place_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path):
     nothing = Report("", {}, None)
     for place in (tmp_path / "missing" / "a.html", tmp_path):
-        with pytest.raises(RunError, match=r"^[^\n]*: expected to write there, got: [^\n]*$"):
+        with pytest.raises(
+            RunError, match=r"^[^\n]*: expected a (file to write|place that can be written), got [^\n]*$"
+        ):
             write(nothing, place)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ import pytest
 from test_tensorboard import scalars
 from train_cases import stopped
 
+from unrolled import figures
 from unrolled.models import Telemetry
 from unrolled.spec import TrainConfig
 from unrolled.train import Observer, run
@@ -43,6 +44,14 @@ def test_every_n_steps_the_gradient_by_lag_and_the_gates_are_logged_and_drawn(sm
         {step: each["grad_norm"]["recurrent.l0 h"][1] for step, each in found.items()}, rel=1e-6
     )
     assert list(logged["open/recurrent.l0.f"]) == [3, 6, 9]
+
+
+@pytest.mark.parametrize(("cell", "words"), [("rnn", "states above 0.9"), ("gru", "gates open (above 0.9)")])
+def test_the_picture_speaks_of_gates_only_where_there_are_some(small: Make, monkeypatch, cell, words):
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(figures, "families", lambda _, **drawn: seen.update(drawn))
+    run(small(steps=4, cell=cell, telemetry_every=2), observers=[])
+    assert words in seen["panels"]
 
 
 def test_a_run_without_it_logs_and_draws_nothing(small: Make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from unrolled import spec
 
@@ -19,7 +20,7 @@ def train(args: argparse.Namespace) -> int:
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
-    files = f"model/ {_pictures(result.config)} samples.txt metrics.jsonl"
+    files = f"model/ {_pictures(result.run)} samples.txt metrics.jsonl"
     print(f"{result.seconds:.0f} s; in {result.run}: {files}")
     print(f"next: unrolled sample {result.run} --length 400")
     return 0
@@ -115,6 +116,6 @@ def _first_lines(text: str, lines: int = 10) -> str:
     return "\n".join("    " + line for line in kept)
 
 
-def _pictures(config: spec.TrainConfig) -> str:
-    gates = [] if config.cell == "rnn" else ["gates.png"]
-    return " ".join(["loss.png", *gates, *(["telemetry.png"] if config.telemetry_every else [])])
+def _pictures(run: Path) -> str:
+    """Return the pictures that a run has: an RNN has no gates, and a short run perhaps no telemetry."""
+    return " ".join(sorted(path.name for path in run.glob("*.png")))

@@ -52,7 +52,7 @@ def take_telemetry(model: LanguageModel, batch: Batch, state: State) -> Telemetr
         return Telemetry((), {}, {}, {})
     resets = None if batch.resets is None else batch.resets[:steps, :rows]
     states = tuple(part[:, :rows].contiguous() for part in ((state,) if isinstance(state, Tensor) else state))
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
@@ -62,7 +62,8 @@ def take_telemetry(model: LanguageModel, batch: Batch, state: State) -> Telemetr
             lags, norms = _norms(model, layers, seed, steps)
             closed, opened = _gates(model, traces)
     finally:
-        model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
     return Telemetry(lags, norms, closed, opened)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from unrolled import figures
 from unrolled.errors import ConfigError, NonFiniteError, ShapeError, expected
 from unrolled.models import LanguageModel
-from unrolled.probe.copies import ROWS, as_given, steps_first
+from unrolled.probe.copies import as_given, beside, steps_first
 from unrolled.probe.interval import Floats, mean_interval
 from unrolled.probe.places import Mask, at_least_one, whole
 from unrolled.probe.result import Result
@@ -139,7 +139,8 @@ def _losses(
         raise ShapeError(
             expected("targets", f"[{total}, {rows}, …], steps and rows as the input", list(targets.shape))
         )
-    width, found = max(1, ROWS // rows), []
+    symbols = subject.model.config.vocab_size if isinstance(subject.model, LanguageModel) else 1
+    width, found = beside(rows, steps * symbols), []
     for begin in range(0, total, width):
         starts = torch.arange(begin, min(begin + width, total))
         index = (starts + torch.arange(steps)[:, None]).clamp(max=total - 1)  # [steps, starts]

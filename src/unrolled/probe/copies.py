@@ -12,9 +12,15 @@ from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.probe.running import Inputs
 from unrolled.probe.subject import Subject
 
-__all__ = ["ROWS", "as_given", "steps_first", "variants"]
+__all__ = ["LARGEST", "as_given", "beside", "steps_first", "variants"]
 
 ROWS = 512  # run side by side at most
+LARGEST = 2**25  # numbers of an output that are held at once
+
+
+def beside(rows: int, size: int) -> int:
+    """Return how many copies of `rows` rows run at once, where a row's output has `size` numbers."""
+    return max(1, min(ROWS, LARGEST // max(size, 1)) // rows)
 
 
 def steps_first(subject: Subject, inputs: Inputs) -> Tensor:

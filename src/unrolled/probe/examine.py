@@ -14,7 +14,7 @@ from unrolled.data import Batch, Split, StreamBatches, encode_source, reopen
 from unrolled.data.lines import gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
 from unrolled.models import Loaded, load
-from unrolled.probe.long_run import LARGEST
+from unrolled.probe.copies import LARGEST
 from unrolled.probe.page import check_place
 from unrolled.probe.places import at_least_one
 from unrolled.probe.report import Report, Watch, report
@@ -60,7 +60,7 @@ def examine(
     config = from_json(DataConfig, loaded.config.get("data"), where="config.json data")
     wanted = lags or max(LAGS, known_lag or 0)
     with _text(Path(run), source, loaded, config) as (split, name):
-        batch = _lines(split) if config.shape == "lines" else _stream(split, wanted, loaded)
+        batch = _lines(split, wanted, loaded) if config.shape == "lines" else _stream(split, wanted, loaded)
         unknown = loaded.tokens.count_unknown(split.ids)
     used = lags or _fitting(batch, wanted)
     model = loaded.model.config
@@ -112,8 +112,9 @@ def _not_empty(split: Split) -> Split:
 
 def _stream(split: Split, lags: int, loaded: Loaded) -> Batch:
     """Return the first steps of the rows that the text is cut into; fewer rows, where it is short."""
-    rows = max(2, min(ROWS, split.num_targets // (2 * lags)))
-    steps = max(2 * lags, min(STEPS, LARGEST // (rows * loaded.model.config.vocab_size)))
+    symbols = loaded.model.config.vocab_size
+    rows = max(2, min(ROWS, split.num_targets // (2 * lags), LARGEST // (2 * lags * symbols)))
+    steps = max(2 * lags, min(STEPS, LARGEST // (rows * symbols)))
     batch = next(iter(StreamBatches(split, batch_size=rows, bptt_steps=steps, seed=0).epoch(0)))
     resets = batch.resets
     if resets is not None:
@@ -122,11 +123,13 @@ def _stream(split: Split, lags: int, loaded: Loaded) -> Batch:
     return Batch(batch.inputs, batch.targets, None, resets)
 
 
-def _lines(split: Split) -> Batch:
-    """Return lines of the text, drawn by a fixed seed."""
-    count = len(split.starts)
-    drawn = np.sort(np.random.default_rng(0).choice(count, min(LINES, count), replace=False))
-    return gather(split, split.starts[drawn], split.lengths(drawn))
+def _lines(split: Split, lags: int, loaded: Loaded) -> Batch:
+    """Return the beginnings of lines of the text, drawn by a fixed seed."""
+    count, most = len(split.starts), max(STEPS, 2 * lags)
+    drawn = np.random.default_rng(0).choice(count, min(LINES, count), replace=False)
+    longest = min(int(split.lengths(drawn).max()), most)
+    drawn = np.sort(drawn[: max(2, LARGEST // (longest * loaded.model.config.vocab_size))])
+    return gather(split, split.starts[drawn], np.minimum(split.lengths(drawn), most))
 
 
 def _fitting(batch: Batch, lags: int) -> int:

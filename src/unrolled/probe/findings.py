@@ -23,7 +23,10 @@ __all__ = ["MEMORY", "Finding", "find"]
 MEMORY = ("vanishing", "forgets", "lag", "window")  # the names of those that say that memory is too short
 TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
 TOUCHES = 0.8  # of the training window: a horizon from here on is cut by it
+ENOUGH = 16  # steps or lags: over fewer, what grows may be a beginning that levels off
+BURST = math.log(100)  # nats: a gradient that grew by so much within fewer lags explodes all the same
 LEFT = 1e-3  # of the gradient at lag 0: with less at a lag, training hardly sees that lag
+SMALLEST = 1e-30  # nats: a loss that a ratio is taken of
 STUCK = 0.95  # of the steps: a unit that is saturated at so many is saturated
 MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
 IDLE = 0.1  # of the units of a layer: so many that never change are one
@@ -78,25 +81,29 @@ def _runaway(report: Report) -> Iterator[Finding]:
     run = report.long_run
     if run is None or run.lost == 0:
         return
-    row = int(np.argmax(run.carried / run.fresh))
+    row = int(np.argmax(run.carried - run.fresh))
+    fresh = max(float(run.fresh[row]), SMALLEST)
     yield Finding(
         name="runaway",
         layer=None,
         problem=f"in {run.lost} of {run.rows} rows the state has run into a region that training never saw: "
         f"with the state of {run.ends[-1]} steps the loss is {run.carried[row]:.2f} nats, with a fresh one "
         f"{run.fresh[row]:.2f}",
-        value=float(run.carried[row] / run.fresh[row]),
+        value=float(run.carried[row]) / fresh,
         unit="times the loss with a fresh state",
         limit=1 + WORSE,
-        remedy="let a small share of the rows start from the zero state in training",
-        flag="--restart 0.02",
+        remedy="let more of the rows start from the zero state in training",
+        flag="--restart 0.05",
     )
 
 
 def _exploding(report: Report) -> Iterator[Finding]:
-    growing = [flow for flow in _flows(report) if _or(flow.rate_interval.low, flow.rate) > EXPLODING]
     exponents = report.lyapunov
-    chaotic = exponents is not None and exponents.verdict == "chaotic"
+    chaotic = exponents is not None and exponents.verdict == "chaotic" and exponents.steps >= ENOUGH
+    # In a stack the gradient by a lower layer grows at first, as there are more and more ways to it: where
+    # disturbances fade, that ends.
+    fades = exponents is not None and exponents.verdict == "stable"
+    growing = [] if fades else [flow for flow in _flows(report) if _explodes(flow)]
     if growing:
         worst = max(growing, key=lambda flow: flow.rate)
         layer, value, limit = worst.layer, worst.rate, EXPLODING
@@ -115,19 +122,28 @@ def _exploding(report: Report) -> Iterator[Finding]:
     yield Finding("exploding", layer, problem, value, "nats per step", limit, remedy, flag)
 
 
+def _explodes(flow: Flow) -> bool:
+    """Whether a gradient grows for sure, and over enough lags to say so."""
+    if flow.fitted is None or not _or(flow.rate_interval.low, flow.rate) > EXPLODING:
+        return False
+    lags = flow.fitted[1]
+    return lags >= ENOUGH or flow.rate * lags > BURST
+
+
 def _lag(report: Report) -> Iterator[Finding]:
     flow, lag = _best(report), report.known_lag
-    if flow is None or lag is None or _reaches(report, flow, lag):
+    if report.gradient_flow is None or lag is None or (flow is not None and _reaches(report, flow, lag)):
         return
-    left = _left(flow, lag)
+    left = 0.0 if flow is None else _left(flow, lag)  # None: nothing is carried at all
     problem = f"{lag} steps back {left:.1e} of the gradient is left"
     horizon = report.memory_horizon
     if horizon is not None and horizon.horizon < lag:
         problem += f", and inputs matter for {horizon.horizon} steps only"
-    remedy, flag = f"start gates for lags up to {lag}", f"--chrono {lag}"
+    remedy, flag = f"start gates for lags up to {lag}", _chrono(lag)
     if _is_rnn(report):
-        remedy, flag = f"use gates, that start for lags up to {lag}", f"--cell lstm --chrono {lag}"
-    yield Finding("lag", flow.layer, problem, left, "of the gradient", LEFT, remedy, flag)
+        remedy, flag = f"use gates, that start for lags up to {lag}", f"--cell lstm {_chrono(lag)}"
+    where = None if flow is None else flow.layer
+    yield Finding("lag", where, problem, left, "of the gradient", LEFT, remedy, flag)
 
 
 def _vanishing(report: Report) -> Iterator[Finding]:
@@ -140,7 +156,7 @@ def _vanishing(report: Report) -> Iterator[Finding]:
     if _is_rnn(report):
         remedy, flag = "use gates (an orthogonal start helps an RNN a little)", "--cell lstm"
     elif not _has(report, "LSTM"):
-        remedy, flag = "start the gates for the lags that matter", f"--chrono {flow.lags}"
+        remedy, flag = "start the gates for the lags that matter", _chrono(flow.lags)
     yield Finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, remedy, flag)
 
 
@@ -154,7 +170,7 @@ def _forgets(report: Report) -> Iterator[Finding]:
         value = float(np.median(layer.time_constant))
         problem = f"half of the units keep their state for {value:.2f} steps or less"
         lags = report.known_lag or (report.gradient_flow.lags if report.gradient_flow else 64)
-        remedy, flag = f"start the gates for lags up to {lags}", f"--chrono {lags}"
+        remedy, flag = f"start the gates for lags up to {lags}", _chrono(lags)
         if layer.cell == "LSTM" and report.known_lag is None:
             remedy, flag = "start with forget gates that are open", "--forget-bias 3"
         yield Finding("forgets", layer.layer, problem, value, "steps", SHORT, remedy, flag)
@@ -175,7 +191,7 @@ def _window(report: Report) -> Iterator[Finding]:
 
 def _clipping(report: Report) -> Iterator[Finding]:
     norms = report.update_norms
-    if norms is None or not norms.spread > TAIL:
+    if norms is None or not norms.spread > TAIL or not norms.ninetieth > 0:
         return
     problem = f"the largest gradient of a window is {norms.spread:.0f} times the median one"
     remedy = "clip at the 90th percentile of the measured norms"
@@ -261,7 +277,12 @@ def _has(report: Report, cell: str) -> bool:
 
 
 def _clip(report: Report) -> str:
-    return "1" if report.update_norms is None else _rounded(report.update_norms.median)
+    norms = report.update_norms
+    return _rounded(norms.median) if norms is not None and norms.median > 0 else "1"
+
+
+def _chrono(lags: int) -> str:
+    return f"--chrono {max(lags, 2)}"  # `unrolled train` takes no less
 
 
 def _rounded(value: float) -> str:

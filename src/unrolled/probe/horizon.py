@@ -12,7 +12,7 @@ from torch import Tensor
 from unrolled import figures
 from unrolled.models import LanguageModel
 from unrolled.ops.segments import valid_steps
-from unrolled.probe.copies import ROWS, steps_first, variants
+from unrolled.probe.copies import beside, steps_first, variants
 from unrolled.probe.interval import Floats, Interval, mean_interval
 from unrolled.probe.losses import by_step
 from unrolled.probe.places import Mask, at_least_one, positions, whole
@@ -147,7 +147,7 @@ def _effects(
     others = _others(inputs, x, len(at), seed)
     scale = 1.0 if logits else _variance(base)
     found = []
-    width = max(1, ROWS // rows)
+    width = beside(rows, base[:, 0].numel())
     for begin in range(0, len(at), width):
         part = at[begin : begin + width].tolist()
 

@@ -13,6 +13,7 @@ from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, ShapeError, expected
 from unrolled.models import LanguageModel
+from unrolled.probe.copies import LARGEST
 from unrolled.probe.interval import Floats, mean_interval
 from unrolled.probe.result import Result
 from unrolled.probe.subject import Subject, untouched
@@ -20,9 +21,9 @@ from unrolled.probe.sweep import Progress
 
 __all__ = ["LongRun", "long_run"]
 
-LARGEST = 2**25  # logits that are held at once
 WINDOW = 64  # steps
 WORSE = 0.1  # of the loss
+LEAST = 0.01  # nats a token: a smaller difference is none
 SHORTEST = 32  # steps of the first part: fewer, and one sentence decides
 
 
@@ -37,7 +38,7 @@ class LongRun(Result):
         low, high: [parts] its 95 % interval over rows; NaN with one row.
         carried, fresh: [B] the loss of each row's last part with the state that was carried there, and of
             the same targets in windows of 64 steps from the zero state. Carried state knows more: a row
-            where it is the worse by more than a tenth has run away.
+            where it is the worse by more than a tenth, and a hundredth of a nat, has run away.
         rows: of the batch.
     """
 
@@ -52,7 +53,8 @@ class LongRun(Result):
     @property
     def lost(self) -> int:
         """How many rows have run away."""
-        return int((self.carried > (1 + WORSE) * self.fresh).sum())
+        worse = self.carried - self.fresh
+        return int(((worse > WORSE * self.fresh) & (worse > LEAST)).sum())
 
     def plot(self, path: str | Path) -> None:
         """Draw the loss over the parts into a PNG file."""

@@ -26,7 +26,8 @@ def step_losses(subject: Subject, inputs: Inputs, run: Run, loss: Loss | None) -
     (`projection`), whose gradient is that vector, wherever the output lies.
 
     Raises:
-        ShapeError: not [T, B]. NonFiniteError: a loss is NaN or infinite.
+        ShapeError: `loss` gave no [T, B]. ConfigError: there is no loss, and the output has no step and row
+        axes; or no recurrent layer acts on it. NonFiniteError: a loss is NaN or infinite.
     """
     output = output_of(run.output)
     losses: Tensor
@@ -55,14 +56,14 @@ def by_step(subject: Subject, output: Tensor, steps: int, rows: int) -> Tensor:
     """Return a model's output as [T, B, features].
 
     Raises:
-        ShapeError: it has no step and row axes where the first recurrent layer has them.
+        ConfigError: it has no step and row axes where the first recurrent layer has them.
     """
     want = [rows, steps] if subject.batch_first else [steps, rows]
     if output.dim() == 2 and rows == 1 and output.shape[0] == steps:
         return output[:, None]  # unbatched
     if output.dim() < 2 or list(output.shape[:2]) != want:
         axes = f"[{want[0]}, {want[1]}, …]"
-        raise ShapeError(expected("the model's output", f"{axes}, or give loss=", list(output.shape)))
+        raise ConfigError(expected("model", f"an output {axes}, or loss=", list(output.shape)))
     return (output.transpose(0, 1) if subject.batch_first else output).reshape(steps, rows, -1)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 
 from unrolled.data import Batch
-from unrolled.errors import NonFiniteError, ShapeError, UnrolledError
+from unrolled.errors import DtypeError, NonFiniteError, ShapeError, UnrolledError
 from unrolled.models import LanguageModel
 from unrolled.probe.context import ContextCurve, context_curve
 from unrolled.probe.exponents import Lyapunov, lyapunov
@@ -39,7 +39,8 @@ MEASUREMENTS = (  # in their order
     "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
     "update_norms", "long_run",
 )  # fmt: skip
-CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with the lags
+CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with its steps
+CONTEXT_LOGITS = 2**30  # that it computes: fewer steps are taken where there are many rows and symbols
 MAP_STEPS = 100  # of the memory map: what a page has room for
 STRIP_STEPS = 60  # of the trajectories that are drawn
 
@@ -112,8 +113,8 @@ def report(
         A report; `str` is a summary.
     Raises:
         ConfigError: no recurrent layer, or a setting out of range. ShapeError: the batch is shorter than the
-        lags. DtypeError: not a module, or not a batch. NonFiniteError: a weight, an input or a loss is NaN or
-        infinite.
+        lags. DtypeError: not a module, not a batch, or one of another dtype than the weights. NonFiniteError:
+        a weight, an input or a loss is NaN or infinite.
     """
     begin = time.perf_counter()
     settings = {"lags": lags, "bptt_steps": bptt_steps, "known_lag": known_lag}
@@ -133,14 +134,14 @@ def _measured(
     """Yield each measurement by its name, or the error that says why it is not defined here.
 
     Raises:
-        ShapeError, NonFiniteError: as gradient_flow and memory_horizon.
+        ShapeError, DtypeError, NonFiniteError: as gradient_flow and memory_horizon.
     """
     watch = progress or _nobody
     for name, call in _calls(model, batch, lags, bptt_steps).items():
         watch(name, 0, 1)
         try:
             yield name, call(partial(watch, name))
-        except NonFiniteError:
+        except (NonFiniteError, DtypeError):
             raise
         except ShapeError as error:
             if name in ("gradient_flow", "memory_horizon"):  # the batch is too short for the lags
@@ -156,13 +157,14 @@ def _calls(
 ) -> dict[str, Callable[[Progress], Result]]:
     subject = Subject.of(model, directions=True)
     row = partial(one_row, subject, batch)
-    start = beginning(batch, CONTEXT_STEPS)
+    context = min(lags, CONTEXT_STEPS // 2)
+    start = beginning(batch, _context_steps(model, batch, context))
     calls: dict[str, Callable[[Progress], Result]] = {
         "gradient_flow": lambda step: gradient_flow(model, batch, lags=lags, progress=step),
         "memory_horizon": lambda step: memory_horizon(
             model, batch, lags=lags, bptt_steps=bptt_steps, progress=step
         ),
-        "context_curve": lambda step: context_curve(model, start, steps=lags, progress=step),
+        "context_curve": lambda step: context_curve(model, start, steps=context, progress=step),
         "gates": lambda _: gates(model, batch),
         "lyapunov": lambda step: lyapunov(model, flowing(batch), progress=step),
         "memory_map": lambda step: memory_map(model, row(MAP_STEPS), progress=step),
@@ -174,6 +176,14 @@ def _calls(
         if batch.lengths is None:  # a line has no long run
             calls["long_run"] = lambda step: long_run(model, flowing(batch), progress=step)
     return calls
+
+
+def _context_steps(model: torch.nn.Module, batch: object, context: int) -> int:
+    """Return how many steps of a batch the context curve takes."""
+    if not isinstance(model, LanguageModel) or not isinstance(batch, Batch):
+        return CONTEXT_STEPS
+    logits = context * batch.inputs.shape[1] * model.config.vocab_size  # of a step
+    return max(2 * context, min(CONTEXT_STEPS, CONTEXT_LOGITS // max(logits, 1)))
 
 
 def _nobody(name: str, done: int, total: int) -> None:

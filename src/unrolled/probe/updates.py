@@ -41,8 +41,10 @@ class UpdateNorms(Result):
 
     @property
     def spread(self) -> float:
-        """The largest in parts of the median."""
-        return self.largest / self.median if self.median else np.inf
+        """The largest in parts of the median; 1 where all are 0."""
+        if self.median:
+            return self.largest / self.median
+        return np.inf if self.largest else 1.0
 
     def plot(self, path: str | Path) -> None:
         """Draw the norms, window after window, into a PNG file."""

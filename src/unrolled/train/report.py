@@ -99,7 +99,9 @@ def draw_telemetry(found: Sequence[tuple[int, Telemetry]], path: Path, *, title:
             f"lag {lag}": [_at(each, name, number) for _, each in found] for number, lag in enumerate(lags)
         }
     norms = frozenset(panels)
-    words = {"closed": "gates closed", "open": "gates open"}
+    words = {"closed": "gates closed (below 0.1)", "open": "gates open (above 0.9)"}
+    if all(name.endswith(" h") for name in found[0][1].closed):  # an RNN has no gates
+        words = {"closed": "states below −0.9", "open": "states above 0.9"}
     for part, word in words.items():
         names = getattr(found[0][1], part)
         if names:

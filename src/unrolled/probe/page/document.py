@@ -36,7 +36,7 @@ def write(report: Report, path: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed. RunError: the file cannot be written.
     """
-    require()
+    check_place(path)
     sections = list(_sections(report))
     with tempfile.TemporaryDirectory() as folder:
         pictures = {section.name: _drawn(section, Path(folder)) for section in sections}
@@ -53,12 +53,13 @@ def check_place(path: Path) -> None:
     """Refuse a place where no page can be written, before anything is measured.
 
     Raises:
-        MissingExtraError: matplotlib is not installed. RunError: there is no such folder, a folder stands
-        there, or nothing can be written into it.
+        MissingExtraError: matplotlib is not installed. RunError: there is no such folder, a folder or a
+        device stands there, or nothing can be written into it.
     """
     require()
-    if path.is_dir():
-        raise RunError(expected(str(path), "a file to write", "a directory"))
+    if path.exists() and not path.is_file():  # what is renamed over a device or a pipe takes its place
+        other = "a directory" if path.is_dir() else "a device, a pipe or a socket"
+        raise RunError(expected(str(path), "a file to write", other))
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             return

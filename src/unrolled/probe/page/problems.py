@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unrolled.probe.findings import IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES, Finding
+from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES, Finding
 from unrolled.probe.gradient import EXPLODING, VANISHING
-from unrolled.probe.long_run import WORSE
+from unrolled.probe.long_run import LEAST, WORSE
 from unrolled.probe.page.markup import LINE, Markup, joined, paragraph, table, tag
 from unrolled.probe.page.words import number, percent
 
@@ -29,11 +29,11 @@ class Rule:
 
 RULES = (
     Rule("runaway", "The loss runs away on a long text", "long_run",
-         f"at the end of a row the loss with the carried state is more than {percent(WORSE)} above that "
-         "with a fresh one"),
+         f"at the end of a row the loss with the carried state is more than {percent(WORSE)}, and "
+         f"{number(LEAST)} nats, above that with a fresh one"),
     Rule("exploding", "Gradients explode, or states are chaotic", "gradient_flow",
-         f"the low end of a gradient's rate is above {number(EXPLODING)} nats a step, or that of the leading "
-         "exponent above 0"),
+         f"the low end of a gradient's rate over at least {ENOUGH} lags is above {number(EXPLODING)} nats a "
+         "step and disturbances do not fade, or the low end of the leading exponent is above 0"),
     Rule("lag", "The known lag is out of reach", "known_lag",
          f"less than {number(LEFT)} of the gradient is left at the lag that the task has, or inputs matter "
          "for fewer steps"),
