@@ -99,6 +99,18 @@ def test_a_few_rows_are_enough_whatever_the_batch():
     assert ours == model.telemetry(few, model.initial_state(ROWS))
 
 
+def test_the_longest_rows_are_taken():
+    model, many = model_of("lstm"), batch_of(rows=ROWS + 2)
+    lengths = torch.full((ROWS + 2,), STEPS)
+    lengths[0], lengths[3] = 1, 2
+    ragged = Batch(many.inputs, many.targets, lengths)
+    kept = [row for row in range(ROWS + 2) if row not in (0, 3)]
+    few = Batch(many.inputs[:, kept], many.targets[:, kept])
+    assert model.telemetry(ragged, model.initial_state(ROWS + 2)) == model.telemetry(
+        few, model.initial_state(ROWS)
+    )
+
+
 def test_the_shares_of_gates_are_those_of_the_trajectories():
     model, batch = model_of("lstm"), batch_of(rows=1)
     with torch.no_grad():

@@ -127,7 +127,7 @@ def test_a_state_that_runs_away_from_zero_is_told_to_start_from_zero_in_training
     report = probe.report(model, Batch(ids, ids), lags=16)
     found = only(report, "runaway")
     assert found.value > 2
-    assert found.flag == "--restart 0.05"
+    assert found.flag == "--restart 0.02"
     assert report.long_run is not None
     assert report.long_run.lost == 4
     assert report.long_run.ends == (32, 64, 128, 256, 512, 1024)
@@ -205,6 +205,17 @@ def test_a_network_trained_on_independent_tokens_lacks_no_memory(cell: str):
     assert not set(names(report)) & set(MEMORY)
 
 
+def test_a_network_that_predicts_all_there_is_lacks_no_memory():
+    ids = torch.arange(65)[:, None].remainder(4).repeat(1, 8)  # abcdabcd…
+    batch = Batch(ids[:-1], ids[1:])
+    model = train(language_model("rnn", num_layers=1), batch, 120, rate=0.02)
+    report = probe.report(model, batch, lags=16)
+    assert report.gradient_flow is not None
+    assert report.context_curve is not None
+    assert report.context_curve.loss[-1] < 0.05
+    assert not set(names(report)) & set(MEMORY)
+
+
 def test_the_same_vanishing_gradient_is_a_finding_only_where_memory_is_of_use():
     model = train(language_model("rnn", num_layers=1), tokens(64, 64), 60)
     with torch.no_grad():
@@ -215,6 +226,27 @@ def test_the_same_vanishing_gradient_is_a_finding_only_where_memory_is_of_use():
     assert plain.gradient_flow.verdict == "vanishing"
     assert not set(names(plain)) & set(MEMORY)
     assert {"lag", "vanishing"} <= set(names(known))
+
+
+@pytest.mark.parametrize(
+    ("trained", "flag"),
+    [
+        ({}, "--forget-bias 3"),
+        ({"forget_bias": 4.0, "chrono_steps": None}, "--forget-bias 6"),
+        ({"chrono_steps": 30}, "--chrono 60"),
+    ],
+)
+def test_a_remedy_goes_on_from_what_the_network_was_trained_with(trained: dict[str, Any], flag: str):
+    report = probe.report(forced_lstm(0.2), noise(60, 3, 3), lags=16, trained=trained)
+    assert only(report, "vanishing").flag == flag
+
+
+def test_clipping_starts_below_what_was_tried_and_a_start_is_not_advised_twice():
+    layer = torch.nn.RNN(3, 64, dtype=F64)
+    nn.init_recurrent(layer, gain=3.0, generator=torch.Generator().manual_seed(0))
+    trained = {"start": "orthogonal", "clip_norm": 0.5}
+    found = only(probe.report(layer, noise(200, 4, 3) * 0.1, lags=32, trained=trained), "exploding")
+    assert found.flag == "--clip 0.12"
 
 
 def test_a_finding_reads_as_a_sentence_with_its_number_and_flag():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Telemetry", "take_telemetry"]
 
-ROWS = 8  # of the batch: enough for a mean
+ROWS = 8  # of the batch, the longest ones: enough for a mean
 GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": ()}  # between 0 and 1
 
 
@@ -33,7 +33,7 @@ class Telemetry:
     Attributes:
         lags: 0, 1, 2, 4, 8, … steps back.
         grad_norm: "recurrent.l0 h" → at each lag the mean over rows of ‖∂L_t/∂h_{t−lag}‖, in nats per unit
-            of the state, where L_t is the loss at the last step of the window that every row reaches.
+            of the state, where L_t is the loss at the last step that every one of its rows reaches.
         closed, open: "recurrent.l0 f" → share of units and steps at which the gate is below 0.1, above 0.9;
             for an RNN "recurrent.l0 h" → share at which h is below −0.9, above 0.9.
     """
@@ -46,18 +46,17 @@ class Telemetry:
 
 def take_telemetry(model: LanguageModel, batch: Batch, state: State) -> Telemetry:
     """Run a few rows of a batch once more, and pull the gradient of their last loss back; see `Telemetry`."""
-    rows = min(ROWS, batch.inputs.shape[1])
-    steps = batch.inputs.shape[0] if batch.lengths is None else int(batch.lengths[:rows].min())
+    rows, steps = _longest(batch)
     if steps == 0:
         return Telemetry((), {}, {}, {})
-    resets = None if batch.resets is None else batch.resets[:steps, :rows]
-    states = tuple(part[:, :rows].contiguous() for part in ((state,) if isinstance(state, Tensor) else state))
+    resets = None if batch.resets is None else batch.resets[:steps, rows]
+    states = tuple(part[:, rows].contiguous() for part in ((state,) if isinstance(state, Tensor) else state))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
-            y, layers, traces = _run(model, batch.inputs[:steps, :rows], states, resets)
-        seed = _seed(model, y[-1], batch.targets[steps - 1, :rows])
+            y, layers, traces = _run(model, batch.inputs[:steps, rows], states, resets)
+        seed = _seed(model, y[-1], batch.targets[steps - 1, rows])
         with torch.no_grad():
             lags, norms = _norms(model, layers, seed, steps)
             closed, opened = _gates(model, traces)
@@ -65,6 +64,14 @@ def take_telemetry(model: LanguageModel, batch: Batch, state: State) -> Telemetr
         for module, mode in modes:
             module.training = mode
     return Telemetry(lags, norms, closed, opened)
+
+
+def _longest(batch: Batch) -> tuple[Tensor, int]:
+    """Return the numbers of the longest rows, the first of equally long ones, and the steps that all have."""
+    steps, count = batch.inputs.shape
+    lengths = torch.full((count,), steps) if batch.lengths is None else batch.lengths
+    rows = lengths.argsort(descending=True, stable=True)[:ROWS].sort().values
+    return rows, int(lengths[rows].min()) if count else 0
 
 
 def _run(

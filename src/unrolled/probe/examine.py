@@ -65,7 +65,7 @@ def examine(
     used = lags or _fitting(batch, wanted)
     model = loaded.model.config
     kind = f"{model.cell.upper()} {model.num_layers} x {model.hidden_size}"
-    bptt_steps = _window(loaded.config.get("training")) if config.shape == "stream" else None
+    bptt_steps = _window(_settings(loaded)) if config.shape == "stream" else None
     steps, rows = batch.inputs.shape
     facts = {
         "model": f"{kind}, {sum(p.numel() for p in loaded.model.parameters()):,} parameters"
@@ -79,7 +79,7 @@ def examine(
         facts["trained"] = f"with windows of {bptt_steps} steps"
     found = report(
         loaded.model, batch, lags=used, bptt_steps=bptt_steps, known_lag=known_lag,
-        title=f"{run}: {kind}", facts=facts, progress=progress,
+        title=f"{run}: {kind}", facts=facts, trained=_settings(loaded), progress=progress,
     )  # fmt: skip
     if html is not None:
         found.plot(html)
@@ -141,9 +141,15 @@ def _fitting(batch: Batch, lags: int) -> int:
     return max(1, min(lags, typical // 2))
 
 
-def _window(training: Any) -> int | None:
+def _settings(loaded: Loaded) -> Mapping[str, Any]:
+    """Return how a network was trained; empty where its config.json does not say."""
+    stored = loaded.config.get("training")
+    return stored if isinstance(stored, Mapping) else {}
+
+
+def _window(training: Mapping[str, Any]) -> int | None:
     """Return the window of truncated back-propagation that a config.json names; None where it names none."""
-    stored = training.get("bptt_steps") if isinstance(training, Mapping) else None
+    stored = training.get("bptt_steps")
     if stored is not None and (isinstance(stored, bool) or not isinstance(stored, int) or stored < 1):
         raise ConfigError(expected("config.json training.bptt_steps", "a whole number of at least 1", stored))
     return stored

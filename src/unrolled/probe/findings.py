@@ -27,11 +27,13 @@ ENOUGH = 16  # steps or lags: over fewer, what grows may be a beginning that lev
 BURST = math.log(100)  # nats: a gradient that grew by so much within fewer lags explodes all the same
 LEFT = 1e-3  # of the gradient at lag 0: with less at a lag, training hardly sees that lag
 SMALLEST = 1e-30  # nats: a loss that a ratio is taken of
+REST = 0.1  # nats, or of the loss with one input: where less is left with all, no memory can gain more
 STUCK = 0.95  # of the steps: a unit that is saturated at so many is saturated
 MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
 IDLE = 0.1  # of the units of a layer: so many that never change are one
 SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its state at best
 
+# The candidate of a gated unit may stand at its end: its gates say what comes of it.
 _STUCK_STATE = {"RNN_TANH": "state beyond ±0.9", "RNN_RELU": "state at 0"}
 # A unit that takes nothing in, gives nothing out, or never changes. A gate stuck at its other end serves:
 # units that only pass on, and units that only keep, are what many tasks need.
@@ -70,8 +72,8 @@ def find(report: Report) -> tuple[Finding, ...]:
     """Return what is wrong by the measurements of a report, worst first; empty for a healthy network.
 
     A memory that is short is a finding only where a longer one is of use: where the task's lag is known,
-    where inputs before the present one matter and context lowers the loss by at least 1 %, or where nothing
-    says whether it does. A network trained on independent tokens has none.
+    where inputs before the present one matter, context lowers the loss by at least 1 % and leaves more
+    than `REST` to gain, or where nothing says whether it does. A network of independent tokens has none.
     """
     rules = (_runaway, _exploding, _lag, _vanishing, _forgets, _window, _clipping, _saturated, _idle)
     return tuple(finding for rule in rules for finding in rule(report))
@@ -93,7 +95,7 @@ def _runaway(report: Report) -> Iterator[Finding]:
         unit="times the loss with a fresh state",
         limit=1 + WORSE,
         remedy="let more of the rows start from the zero state in training",
-        flag="--restart 0.05",
+        flag=f"--restart {_rounded(max(0.02, 2.5 * _trained(report, 'restart_share', 0.0)))}",
     )
 
 
@@ -115,10 +117,7 @@ def _exploding(report: Report) -> Iterator[Finding]:
         problem = f"the states are chaotic: a disturbance grows by {exponents.leading:.4f} nats a step"
     else:
         return
-    flag = f"--clip {_clip(report)}"
-    remedy = "clip the gradient at the median of its measured norms"
-    if _is_rnn(report):
-        remedy, flag = f"start from orthogonal weights and {remedy}", f"--start orthogonal {flag}"
+    remedy, flag = _tamer(report)
     yield Finding("exploding", layer, problem, value, "nats per step", limit, remedy, flag)
 
 
@@ -152,11 +151,7 @@ def _vanishing(report: Report) -> Iterator[Finding]:
     if flow is None or best is None or flow.verdict != "vanishing" or not _of_use(report):
         return
     problem = f"the gradient halves within {best.half_life:.2g} steps, by the path that keeps most"
-    remedy, flag = "let the gates start open", "--forget-bias 3"
-    if _is_rnn(report):
-        remedy, flag = "use gates (an orthogonal start helps an RNN a little)", "--cell lstm"
-    elif not _has(report, "LSTM"):
-        remedy, flag = "start the gates for the lags that matter", _chrono(flow.lags)
+    remedy, flag = _opener(report)
     yield Finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, remedy, flag)
 
 
@@ -169,10 +164,7 @@ def _forgets(report: Report) -> Iterator[Finding]:
             continue
         value = float(np.median(layer.time_constant))
         problem = f"half of the units keep their state for {value:.2f} steps or less"
-        lags = report.known_lag or (report.gradient_flow.lags if report.gradient_flow else 64)
-        remedy, flag = f"start the gates for lags up to {lags}", _chrono(lags)
-        if layer.cell == "LSTM" and report.known_lag is None:
-            remedy, flag = "start with forget gates that are open", "--forget-bias 3"
+        remedy, flag = _opener(report)
         yield Finding("forgets", layer.layer, problem, value, "steps", SHORT, remedy, flag)
 
 
@@ -201,7 +193,7 @@ def _clipping(report: Report) -> Iterator[Finding]:
 
 def _saturated(report: Report) -> Iterator[Finding]:
     for layer in _layers(report):
-        stuck = {_STUCK_STATE.get(layer.cell, "candidate beyond ±0.9"): layer.saturated > STUCK}
+        stuck = {_STUCK_STATE[layer.cell]: layer.saturated > STUCK} if layer.cell in _STUCK_STATE else {}
         for name, end in _STUCK_GATES.get(layer.cell, ()):
             share = layer.gates[name].closed if end == "closed" else layer.gates[name].open
             stuck[f"gate {name} {end}"] = share > STUCK
@@ -210,7 +202,7 @@ def _saturated(report: Report) -> Iterator[Finding]:
         if value > MANY:
             problem = f"{value:.0%} of the units have their {words} at 95 % of the steps or more"
             remedy = "smaller steps and decaying weights keep units where they can learn"
-            flag = "--lr 0.0005 --weight-decay 0.1"
+            flag = f"--lr {_rounded(_trained(report, 'learning_rate', 0.002) / 4)} --weight-decay 0.1"
             yield Finding("saturated", layer.layer, problem, value, "of the units", MANY, remedy, flag)
 
 
@@ -236,7 +228,43 @@ def _of_use(report: Report) -> bool:
     if horizon is not None and horizon.horizon == 0:  # what context is worth then is the first step's error
         return False
     sure = _or(float(curve.gain_interval[0]), curve.gain)
-    return sure > 0 and curve.gain >= CLOSE * abs(float(curve.loss[-1]))
+    last = abs(float(curve.loss[-1]))
+    nats = horizon is not None and horizon.unit == "nats"
+    left = REST if nats else REST * abs(float(curve.loss[0]))
+    return sure > 0 and curve.gain >= CLOSE * last and last > left
+
+
+def _tamer(report: Report) -> tuple[str, str]:
+    """Return what keeps a network from exploding, and its flag, by what it was trained with."""
+    norms, before = report.update_norms, _trained(report, "clip_norm", math.inf)
+    clip = norms.median if norms is not None and norms.median > 0 else 1.0
+    if clip < before:
+        remedy, flag = "clip the gradient at the median of its measured norms", f"--clip {_rounded(clip)}"
+    else:
+        remedy, flag = "clip the gradient at less", f"--clip {_rounded(before / 4)}"
+    if _is_rnn(report) and report.trained.get("start") != "orthogonal":
+        return f"start from orthogonal weights and {remedy}", f"--start orthogonal {flag}"
+    return remedy, flag
+
+
+def _opener(report: Report) -> tuple[str, str]:
+    """Return what lets gates keep for longer, and its flag, by what the network was trained with."""
+    if _is_rnn(report):
+        return "use gates (an orthogonal start helps an RNN a little)", "--cell lstm"
+    looked = report.gradient_flow.lags if report.gradient_flow is not None else 0
+    chrono = _trained(report, "chrono_steps", 0)
+    if _has(report, "LSTM") and not chrono and report.known_lag is None:
+        bias = max(3.0, _trained(report, "forget_bias", 1.0) + 2)
+        return "let the forget gates start open", f"--forget-bias {_rounded(bias)}"
+    lags = report.known_lag or max(looked, 2 * int(chrono))
+    return f"start the gates for lags up to {lags}", _chrono(lags)
+
+
+def _trained(report: Report, name: str, default: float) -> float:
+    """Return a number that the network was trained with, or a default where that is not known."""
+    value = report.trained.get(name)
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known and value is not None else default
 
 
 def _flows(report: Report) -> tuple[Flow, ...]:
@@ -274,11 +302,6 @@ def _is_rnn(report: Report) -> bool:
 
 def _has(report: Report, cell: str) -> bool:
     return any(layer.cell == cell for layer in _layers(report))
-
-
-def _clip(report: Report) -> str:
-    norms = report.update_norms
-    return _rounded(norms.median) if norms is not None and norms.median > 0 else "1"
 
 
 def _chrono(lags: int) -> str:

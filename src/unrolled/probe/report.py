@@ -53,6 +53,8 @@ class Report(Result):
         title: what was measured. facts: name → text, about the model and the text.
         findings: worst first; none for a healthy network.
         known_lag: in steps, that the task is known to have; None where nobody said.
+        trained: settings of `TrainConfig` that it was trained with, as far as they are known: the remedies
+            build on them.
         omitted: measurement → why it is missing.
         seconds: that all took.
     """
@@ -60,6 +62,7 @@ class Report(Result):
     title: str
     facts: Mapping[str, str]
     known_lag: int | None
+    trained: Mapping[str, Any] = field(default_factory=dict)
     gradient_flow: GradientFlow | None = None
     memory_horizon: MemoryHorizon | None = None
     context_curve: ContextCurve | None = None
@@ -96,6 +99,7 @@ def report(
     known_lag: int | None = None,
     title: str = "",
     facts: Mapping[str, str] | None = None,
+    trained: Mapping[str, Any] | None = None,
     progress: Watch | None = None,
 ) -> Report:
     """Measure everything that is defined for a model, and say what is wrong with it.
@@ -108,6 +112,7 @@ def report(
         bptt_steps: the window of truncated back-propagation in training, to compare with.
         known_lag: steps between an input and the prediction that needs it, where the task's are known.
         title, facts: what is measured, for the page.
+        trained: settings that it was trained with, by the names of `TrainConfig`, for the remedies.
         progress: called with (measurement, done, of how many).
     Returns:
         A report; `str` is a summary.
@@ -124,7 +129,7 @@ def report(
     measured = dict(_measured(model, batch, lags, bptt_steps, progress))
     found = {name: value for name, value in measured.items() if not isinstance(value, UnrolledError)}
     omitted = {name: str(value) for name, value in measured.items() if isinstance(value, UnrolledError)}
-    whole = Report(title, dict(facts or {}), known_lag, omitted=omitted, **found)
+    whole = Report(title, dict(facts or {}), known_lag, dict(trained or {}), omitted=omitted, **found)
     return replace(whole, findings=find(whole), seconds=time.perf_counter() - begin)
 
 
