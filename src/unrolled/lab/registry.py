@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from unrolled.errors import ConfigError, expected
-from unrolled.lab import sentences
+from unrolled.lab import memory, sentences
 from unrolled.lab.cells import Experiment
 
 __all__ = ["EXPERIMENTS", "chosen"]
 
-EXPERIMENTS: tuple[Experiment, ...] = (sentences,)
+EXPERIMENTS: tuple[Experiment, ...] = (sentences, memory)
 
 
 def chosen(name: str) -> tuple[Experiment, ...]:
