@@ -41,8 +41,8 @@ def _sentence(claim: str, kinds: str, found: Mapping[str, Any]) -> str:
         return f"{pair}. {_longer(found['longer'])}"
     count = found[claim]
     text = _counted(count, {"better": "ahead", "faster": "solved in fewer steps"}[claim])
-    if claim == "faster":
-        seconds = found["timing"]["faster"]
+    seconds = found["timing"]["faster"]
+    if claim == "faster" and seconds["settings"]:
         text += f" By the clock: sooner in {seconds['wins']} of {seconds['settings']}."
     return f"{pair}. {OPENINGS[verdict(count)]}: {text}"
 

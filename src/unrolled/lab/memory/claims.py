@@ -28,7 +28,11 @@ def claims(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             found[f"{mine} {other}"] = {
                 "better": _count(pairs, _better),
                 "faster": _count(pairs, _faster),
-                "longer": {name: _reaches(task["rows"], mine, other) for name, task in tasks.items()},
+                "longer": {
+                    name: _reaches(task["rows"], mine, other)
+                    for name, task in tasks.items()
+                    if len({row["length"] for row in task["rows"]}) > 1
+                },
                 "timing": {"faster": _count(pairs, _sooner)},
             }
     return found

@@ -57,10 +57,10 @@ def _steps(path: Path, title: str, runs: Sequence[Done]) -> None:
     draw.series(
         path,
         curves=curves,
-        xlabel="T, the length of the sequence (of copying the lag)",
-        ylabel="steps of the optimizer, median of the seeds and their spread",
+        xlabel="T, the lag" if runs[0].settings["task"] == "copying" else "T, the length of the sequences",
+        ylabel="steps, median of the seeds and their spread",
         title=title,
-        levels={f"cap, {number(cap, 9)} steps: above it, not solved (censored)": cap},
+        levels={f"cap: {number(cap, 9)}; above it, censored": cap},
         log_x=True,
         log_y=True,
     )
@@ -144,11 +144,11 @@ def _extract(path: Path, found: Mapping[str, Any]) -> None:
     draw.series(
         path,
         curves={
-            "change of the answer per unit of this step's number": {
+            "the answer's slope by the step's number": {
                 "x": along["step"],
                 "middle": along["slope"],
             },
-            "R² with the sum, if answered here (below 0 drawn as 0)": _floored(along["step"], along["ready"]),
+            "R² if answered here (below 0 drawn as 0)": _floored(along["step"], along["ready"]),
             "output gate o, mean of the units": {"x": along["step"], "middle": along["output_gate"]},
         },
         xlabel="step",

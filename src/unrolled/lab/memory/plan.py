@@ -36,18 +36,18 @@ class Plan:
 
 
 FULL = {
-    "adding": Plan((50, 100, 200), hidden_size=32, batch_size=64, cap=1500, longest=(400, 750)),
-    "copying": Plan((50, 100, 200), hidden_size=48, batch_size=64, cap=1500, longest=(400, 750), word=2),
-    "recall": Plan((50, 100, 200), hidden_size=32, batch_size=64, cap=800, longest=(400, 750)),
-    "mnist1d": Plan((40,), hidden_size=64, batch_size=64, cap=2000, learning_rate=5e-3, evaluate_every=50),
+    "adding": Plan((50, 100, 200), hidden_size=32, batch_size=64, cap=2000, longest=(400, 750)),
+    "copying": Plan((50, 100, 200), hidden_size=48, batch_size=64, cap=2500, longest=(400, 750), word=2),
+    "recall": Plan((50, 100, 200), hidden_size=32, batch_size=64, cap=1200, longest=(400, 750)),
+    "mnist1d": Plan((40,), hidden_size=64, batch_size=64, cap=2500, learning_rate=5e-3, evaluate_every=50),
 }
 QUICK = {
-    "adding": Plan((20, 50), hidden_size=32, batch_size=32, cap=500),
-    "copying": Plan((10, 30), hidden_size=32, batch_size=32, cap=300, word=1),
-    "recall": Plan((20, 50), hidden_size=32, batch_size=32, cap=300),
-    "mnist1d": Plan((40,), hidden_size=32, batch_size=32, cap=300, learning_rate=5e-3),
+    "adding": Plan((20, 50), hidden_size=32, batch_size=32, cap=600),
+    "copying": Plan((10, 20), hidden_size=32, batch_size=32, cap=600, word=1),
+    "recall": Plan((20, 50), hidden_size=32, batch_size=32, cap=400),
+    "mnist1d": Plan((40,), hidden_size=32, batch_size=32, cap=400, learning_rate=5e-3),
 }
-INSIDE_LENGTH, INSIDE_ROWS = {True: 20, False: 100}, 1024  # of the adding problem; by quick
+INSIDE_ROWS = 1024
 
 
 def cells(config: LabConfig) -> list[Cell]:
@@ -65,8 +65,9 @@ def cells(config: LabConfig) -> list[Cell]:
                 found += [_race(name, plan, length, kind, seed) for seed in range(config.seeds)]
     if config.mnist1d is not None:
         found += _curves(plans["mnist1d"], config.mnist1d, config.seeds)
+    adding = plans["adding"]
     settings = {
-        **_settings("adding", plans["adding"], INSIDE_LENGTH[config.quick], "lstm-chrono", 0),
+        **_settings("adding", adding, adding.lengths[-1], "lstm-chrono", 0),
         "part": "inside",
         "rows": INSIDE_ROWS,
     }

@@ -98,8 +98,8 @@ def _inside(found: Mapping[str, Any]) -> str:
         f"The adding problem at T = {length}, {kind}, {found['units']} units, seed {found['seed']}, trained "
         f"as above. {end} Measured over {number(found['rows'], 9)} new sequences; for the last two words the "
         f"marks are set at steps {places['first']} and {places['second']}, counted from 0, and the number "
-        f"that is not marked is that of step {places['unmarked']}. R² is that of a linear map on sequences it "
-        "was not fitted to.\n"
+        f"that is not marked is that of step {places['unmarked']}. R² is that of a linear map, on sequences "
+        "that it was not fitted to.\n"
     )
     return "\n".join([head, *(f"- {sentence(word, found[word])}" for word in WORDS), ""])
 

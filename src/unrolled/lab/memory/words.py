@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from unrolled.lab.spread import number
 
-__all__ = ["CRITERIA", "WORDS", "borne_out", "sentence"]
+__all__ = ["CRITERIA", "WORDS", "judged", "sentence"]
 
 Found = Mapping[str, Any]
+Judged = Literal["yes", "in part", "no"]
 
 CRITERIA: dict[str, dict[str, float]] = {
     "recognise": {"told_apart": 0.9, "ratio": 2.0},  # at least
@@ -18,17 +19,19 @@ CRITERIA: dict[str, dict[str, float]] = {
     "extract": {"ready": 0.9, "off": 0.2, "timed": 1.5},  # at least; at most from 1 and from 0; at least
 }
 WORDS = tuple(CRITERIA)
+ANSWERS = {"yes": "yes", "in part": "in part", "no": "the numbers do not bear it out"}
 
 
-def borne_out(word: str, found: Found) -> bool:
-    """Say whether what was found meets the word's criteria."""
-    return _HOLDS[word](found, CRITERIA[word])
+def judged(word: str, found: Found) -> Judged:
+    """Say whether what was found meets the word's criteria; what is extracted at any time is so in part."""
+    if not _HOLDS[word](found, CRITERIA[word]):
+        return "no"
+    return "in part" if word == "extract" and not _timed(found) else "yes"
 
 
 def sentence(word: str, found: Found) -> str:
     """Return the word, whether it is borne out, and the numbers for it."""
-    answer = "yes" if borne_out(word, found) else "the numbers do not bear it out"
-    return f"**{word.capitalize()}: {answer}.** {_TEXTS[word](found)}"
+    return f"**{word.capitalize()}: {ANSWERS[judged(word, found)]}.** {_TEXTS[word](found)}"
 
 
 def _recognises(found: Found, least: Found) -> bool:
@@ -49,13 +52,19 @@ def _extracts(found: Found, limits: Found) -> bool:
     return bool(found["ready_at_the_end"] >= limits["ready"] and off <= limits["off"])
 
 
+def _timed(found: Found) -> bool:
+    """Whether the output gate opens for the answer."""
+    gate = found["output_gate"]
+    return bool(gate["last"] >= CRITERIA["extract"]["timed"] * gate["between"])
+
+
 def _recognise(found: Found) -> str:
     means = found["means"]
     gate, candidate = means["input_gate"], means["candidate"]
     return (
         f"At a marked step {number(found['ratio'])} times as much is written into c (the length of i · g) as "
         f"at others, and in {number(found['told_apart'])} of all pairs the marked step writes more. The "
-        f"input gate is at {number(gate['marked'])} there and at {number(gate['unmarked'])} elsewhere, in the "
+        f"input gate is at {number(gate['marked'])} there and {number(gate['unmarked'])} elsewhere, in the "
         f"mean of the units; the candidate's size at {number(candidate['marked'])} and "
         f"{number(candidate['unmarked'])}."
     )
@@ -76,8 +85,8 @@ def _preserve(found: Found) -> str:
     return (
         f"After {found['gap']} steps, just before the second mark, the first number is read from c with R² "
         f"{number(found['kept'])} (at its own step {number(found['stored'])}; a number that was not marked "
-        f"{number(found['unmarked'])}), and the trace has {number(found['trace_left'])} of its size. The "
-        f"forget gates stand at {number(found['forget_gate'])} in the mean; by them alone "
+        f"{number(found['unmarked'])}), and its trace in c is {number(found['trace_left'])} times as long as "
+        f"it was. The forget gates stand at {number(found['forget_gate'])} in the mean; by them alone "
         f"{found['units_that_keep']} units keep more than 1/e of their state so long, the slowest forgets in "
         f"{_steps(slow['longest'])}, the one in the middle in {_steps(slow['median'])}."
     )
@@ -85,10 +94,9 @@ def _preserve(found: Found) -> str:
 
 def _extract(found: Found) -> str:
     follows, gate = found["follows"], found["output_gate"]
-    timed = gate["last"] >= CRITERIA["extract"]["timed"] * gate["between"]
     when = (
         "it opens when the answer is due"
-        if timed
+        if _timed(found)
         else "it does not wait for the end, which nothing announces to it"
     )
     return (
