@@ -42,9 +42,9 @@ FULL = {
     "mnist1d": Plan((40,), hidden_size=64, batch_size=64, cap=2500, learning_rate=5e-3, evaluate_every=50),
 }
 QUICK = {
-    "adding": Plan((20, 50), hidden_size=32, batch_size=32, cap=600),
-    "copying": Plan((10, 20), hidden_size=32, batch_size=32, cap=600, word=1),
-    "recall": Plan((20, 50), hidden_size=32, batch_size=32, cap=400),
+    "adding": Plan((20, 50), hidden_size=32, batch_size=32, cap=900),
+    "copying": Plan((10, 20), hidden_size=32, batch_size=32, cap=900, word=1),
+    "recall": Plan((20, 50), hidden_size=32, batch_size=32, cap=500),
     "mnist1d": Plan((40,), hidden_size=32, batch_size=32, cap=400, learning_rate=5e-3),
 }
 INSIDE_ROWS = 1024
