@@ -208,6 +208,13 @@ def test_faster_counts_a_censored_run_as_slower_and_nothing_where_neither_solved
     assert found["longer"]["adding"] == {"mine": 100, "other": 50}
 
 
+def test_a_claim_holds_only_where_the_lstm_is_ahead_in_most_settings_and_behind_in_none():
+    counts = {(2, 0, 3): "yes", (1, 0, 3): "mixed", (2, 1, 3): "mixed", (0, 1, 3): "no", (0, 0, 3): "alike"}
+    for (wins, losses, settings), word in counts.items():
+        assert verdict({"wins": wins, "losses": losses, "settings": settings}) == word
+    assert verdict({"wins": 0, "losses": 0, "settings": 0}) == "open"
+
+
 def told(tasks: dict[str, Any]) -> str:
     return answer({"claims": claims(tasks)})
 

@@ -19,4 +19,4 @@ from unrolled.lab.memory.summary import summary
 __all__ = ["CONSTANTS", "NAME", "TITLE", "cells", "figures", "report", "summary"]
 
 TITLE = "Memory: what is learnt over many steps, by which cell, and how an LSTM does it"
-CONSTANTS: tuple[float, ...] = (1,)  # of 1/e, and of the name MNIST-1D
+CONSTANTS: tuple[float, ...] = (0, 1)  # slopes asked for, 1/e, a forget bias, the name MNIST-1D

@@ -20,6 +20,7 @@ OPENINGS = {
     "yes": "The claim holds",
     "no": "The claim does not hold",
     "mixed": "The claim holds in part",
+    "alike": "No difference",
     "open": "Nothing can be told",
 }
 
@@ -65,13 +66,12 @@ def _places(lost: Sequence[Mapping[str, Any]]) -> str:
 
 def _longer(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     signs = [_sign(reach["mine"], reach["other"]) for reach in tasks.values()]
-    count = {"wins": signs.count(1), "losses": signs.count(-1)}
+    count = {"settings": len(signs), "wins": signs.count(1), "losses": signs.count(-1)}
     parts = [
         f"{NAMES[name]}: {_reach(reach['mine'])} against {_reach(reach['other'])}"
         for name, reach in tasks.items()
     ]
-    opening = OPENINGS[verdict(count)] if any(signs) else "No difference at these lengths"
-    return f"{opening}; the longest T that most seeds solved: {'; '.join(parts)}."
+    return f"{OPENINGS[verdict(count)]}; the longest T that most seeds solved: {'; '.join(parts)}."
 
 
 def _sign(mine: int | None, other: int | None) -> int:

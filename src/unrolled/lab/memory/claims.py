@@ -39,12 +39,12 @@ def claims(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def verdict(count: Mapping[str, Any]) -> str:
-    """Return one word on a count: yes, no, mixed, or open where nothing could be compared."""
-    if not count["wins"] and not count["losses"]:
+    """Return one word on a count: yes (ahead in most settings, behind in none), mixed, no, alike or open."""
+    if not count["settings"]:
         return "open"
-    if not count["losses"]:
-        return "yes"
-    return "mixed" if count["wins"] else "no"
+    if not count["wins"]:
+        return "no" if count["losses"] else "alike"
+    return "yes" if not count["losses"] and 2 * count["wins"] > count["settings"] else "mixed"
 
 
 def _pairs(name: str, task: Mapping[str, Any], mine: str, other: str) -> list[tuple[str, int, Row, Row, str]]:

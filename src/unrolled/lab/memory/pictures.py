@@ -46,19 +46,19 @@ def _steps(path: Path, title: str, runs: Sequence[Done]) -> None:
     curves: dict[str, dict[str, Any]] = {}
     for place, (kind, of) in enumerate(groups(runs, "kind").items()):
         above = cap * APART ** (place + 1)
-        ends = [
-            within_cap([run.result["solved_at"] for run in same], cap)
+        medians = [
+            within_cap([run.result["solved_at"] for run in same], cap)["median"]
             for same in groups(of, "length").values()
         ]
-        curves[KINDS[kind].words] = {"x": list(groups(of, "length"))} | {
-            name: [above if end[key] is None else end[key] for end in ends]
-            for name, key in (("middle", "median"), ("low", "low"), ("high", "high"))
+        curves[KINDS[kind].words] = {
+            "x": list(groups(of, "length")),
+            "middle": [above if median is None else median for median in medians],
         }
     draw.series(
         path,
         curves=curves,
         xlabel="T, the lag" if runs[0].settings["task"] == "copying" else "T, the length of the sequences",
-        ylabel="steps, median of the seeds and their spread",
+        ylabel="steps of the optimizer, median of the seeds",
         title=title,
         levels={f"cap: {number(cap, 9)}; above it, censored": cap},
         log_x=True,

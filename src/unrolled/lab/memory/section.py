@@ -7,7 +7,7 @@ from typing import Any
 
 from unrolled.lab.memory.answer import answer
 from unrolled.lab.memory.kinds import KINDS
-from unrolled.lab.memory.words import WORDS, sentence
+from unrolled.lab.memory.words import WORDS, asked_for, sentence
 from unrolled.lab.spread import number, spread_text, within_text
 
 __all__ = ["report"]
@@ -99,7 +99,7 @@ def _inside(found: Mapping[str, Any]) -> str:
         f"as above. {end} Measured over {number(found['rows'], 9)} new sequences; for the last two words the "
         f"marks are set at steps {places['first']} and {places['second']}, counted from 0, and the number "
         f"that is not marked is that of step {places['unmarked']}. R² is that of a linear map, on sequences "
-        "that it was not fitted to.\n"
+        f"that it was not fitted to. {asked_for(found['criteria'])}\n"
     )
     return "\n".join([head, *(f"- {sentence(word, found[word])}" for word in WORDS), ""])
 

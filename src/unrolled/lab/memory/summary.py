@@ -10,7 +10,7 @@ from unrolled.lab.memory.claims import claims
 from unrolled.lab.memory.words import CRITERIA
 from unrolled.lab.spread import spread, within_cap
 
-__all__ = ["groups", "lengths", "summary"]
+__all__ = ["groups", "summary"]
 
 SHARED = ("batch_size", "learning_rate", "cap", "evaluate_every")
 CURVES = ("around", "along")  # of the part inside: for the pictures
@@ -34,11 +34,6 @@ def groups(done: Sequence[Done], name: str) -> dict[Any, list[Done]]:
     for one in done:
         found.setdefault(one.settings[name], []).append(one)
     return found
-
-
-def lengths(runs: Sequence[Done]) -> list[int]:
-    """Return the lengths of a task's runs, rising."""
-    return sorted(groups(runs, "length"))
 
 
 def _task(runs: Sequence[Done]) -> dict[str, Any]:

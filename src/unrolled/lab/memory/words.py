@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from unrolled.lab.spread import number
 
-__all__ = ["CRITERIA", "WORDS", "judged", "sentence"]
+__all__ = ["CRITERIA", "WORDS", "asked_for", "judged", "sentence"]
 
 Found = Mapping[str, Any]
 Judged = Literal["yes", "in part", "no"]
@@ -23,10 +23,21 @@ ANSWERS = {"yes": "yes", "in part": "in part", "no": "the numbers do not bear it
 
 
 def judged(word: str, found: Found) -> Judged:
-    """Say whether what was found meets the word's criteria; what is extracted at any time is so in part."""
-    if not _HOLDS[word](found, CRITERIA[word]):
-        return "no"
-    return "in part" if word == "extract" and not _timed(found) else "yes"
+    """Say whether what was found meets the word's criteria: all of them, some, or none."""
+    met = _CHECKS[word](found, CRITERIA[word])
+    return "yes" if all(met) else "in part" if any(met) else "no"
+
+
+def asked_for(criteria: Mapping[str, Found]) -> str:
+    """Return what each word was asked for, in one sentence."""
+    r, s, p, e = (criteria[word] for word in WORDS)
+    return (
+        f"Asked for were: to recognise, {number(r['ratio'])} times as much written at marks, and more in "
+        f"{number(r['told_apart'])} of the pairs; to store, {number(s['ratio'])} times as much change and R² "
+        f"{number(s['readable'])}; to preserve, R² {number(p['kept'])}; to extract, R² {number(e['ready'])}, "
+        f"slopes within {number(e['off'])} of 1 and of 0, and an output gate {number(e['timed'])} times as "
+        "open at the end as between the marks."
+    )
 
 
 def sentence(word: str, found: Found) -> str:
@@ -34,28 +45,23 @@ def sentence(word: str, found: Found) -> str:
     return f"**{word.capitalize()}: {ANSWERS[judged(word, found)]}.** {_TEXTS[word](found)}"
 
 
-def _recognises(found: Found, least: Found) -> bool:
-    return bool(found["told_apart"] >= least["told_apart"] and found["ratio"] >= least["ratio"])
+def _recognises(found: Found, least: Found) -> list[bool]:
+    return [found["told_apart"] >= least["told_apart"], found["ratio"] >= least["ratio"]]
 
 
-def _stores(found: Found, least: Found) -> bool:
-    return bool(found["readable"] >= least["readable"] and found["ratio"] >= least["ratio"])
+def _stores(found: Found, least: Found) -> list[bool]:
+    return [found["readable"] >= least["readable"], found["ratio"] >= least["ratio"]]
 
 
-def _preserves(found: Found, least: Found) -> bool:
-    return bool(found["kept"] >= least["kept"])
+def _preserves(found: Found, least: Found) -> list[bool]:
+    return [found["kept"] >= least["kept"]]
 
 
-def _extracts(found: Found, limits: Found) -> bool:
-    follows = found["follows"]
+def _extracts(found: Found, limits: Found) -> list[bool]:
+    follows, gate = found["follows"], found["output_gate"]
     off = max(abs(follows["first"] - 1), abs(follows["second"] - 1), abs(follows["unmarked"]))
-    return bool(found["ready_at_the_end"] >= limits["ready"] and off <= limits["off"])
-
-
-def _timed(found: Found) -> bool:
-    """Whether the output gate opens for the answer."""
-    gate = found["output_gate"]
-    return bool(gate["last"] >= CRITERIA["extract"]["timed"] * gate["between"])
+    timed = gate["last"] >= limits["timed"] * gate["between"]
+    return [found["ready_at_the_end"] >= limits["ready"], off <= limits["off"], timed]
 
 
 def _recognise(found: Found) -> str:
@@ -94,9 +100,10 @@ def _preserve(found: Found) -> str:
 
 def _extract(found: Found) -> str:
     follows, gate = found["follows"], found["output_gate"]
+    *_, timed = _extracts(found, CRITERIA["extract"])
     when = (
         "it opens when the answer is due"
-        if _timed(found)
+        if timed
         else "it does not wait for the end, which nothing announces to it"
     )
     return (
@@ -113,5 +120,5 @@ def _steps(value: float | None) -> str:
     return "no finite time" if value is None else f"{number(value)} steps"
 
 
-_HOLDS = {"recognise": _recognises, "store": _stores, "preserve": _preserves, "extract": _extracts}
+_CHECKS = {"recognise": _recognises, "store": _stores, "preserve": _preserves, "extract": _extracts}
 _TEXTS = {"recognise": _recognise, "store": _store, "preserve": _preserve, "extract": _extract}
