@@ -126,6 +126,18 @@ def test_a_run_that_diverged_has_no_score_and_is_named(summary: dict[str, Any]):
     assert "none, 2 diverged" in memory.report(summary)
 
 
+def test_kinds_that_diverged_before_their_first_score_leave_the_other_curves(
+    document: dict[str, Any], tmp_path: Path
+):
+    stored = copy.deepcopy(document["cells"])
+    for key, cell in stored.items():
+        if "/mnist1d/rnn/" in key:
+            cell["result"].update(curve={"step": [], "score": []}, diverged=True, final=None)
+    done = [lab.Done(key, cell["settings"], cell["result"]) for key, cell in stored.items()]
+    assert "memory-mnist1d.png" in memory.figures(done, tmp_path)
+    assert memory.summary(done)["tasks"]["mnist1d"]["rows"][0]["diverged"] == 2
+
+
 def test_the_plan_holds_every_task_length_kind_and_seed_and_long_adds_lengths():
     keys = [cell.key for cell in memory.cells(LabConfig(seeds=2))]
     assert len(keys) == len(set(keys)) == 3 * 3 * 4 * 2 + 1

@@ -67,22 +67,24 @@ def _steps(path: Path, title: str, runs: Sequence[Done]) -> None:
 
 
 def _scores(path: Path, runs: Sequence[Done]) -> None:
-    """Draw the score on held-out examples; a run that ended early stays where it ended."""
+    """Draw the score on held-out examples; a run that diverged before its first score is left out."""
     first = runs[0].result
-    curves = {KINDS[kind].words: _curve(of) for kind, of in groups(runs, "kind").items()}
+    scored = [run for run in runs if run.result["curve"]["score"]]
+    curves = {KINDS[kind].words: _curve(of) for kind, of in groups(scored, "kind").items()}
     draw.series(
         path,
         curves=curves,
         xlabel="steps of the optimizer",
         ylabel="share of held-out curves told right",
-        title="MNIST-1D: median of the seeds and their spread",
+        title="MNIST-1D: median of the seeds and their spread; a solved run stays where it ended",
         levels={"solved": first["threshold"], "trivial control": first["control"]},
     )
 
 
 def _curve(runs: Sequence[Done]) -> dict[str, Any]:
+    """Return the median and the ends over seeds; a run that has ended stays where it ended."""
     longest = max((run.result["curve"]["step"] for run in runs), key=len)
-    scores = [run.result["curve"]["score"] or [float("nan")] for run in runs]
+    scores = [run.result["curve"]["score"] for run in runs]
     values = np.array([score + [score[-1]] * (len(longest) - len(score)) for score in scores])
     return {
         "x": longest,

@@ -12,7 +12,7 @@ from unrolled.lab.memory import curvefile
 from unrolled.lab.memory.inside import inside
 from unrolled.lab.memory.kinds import KINDS
 from unrolled.lab.memory.learning import TASKS, learn
-from unrolled.lab.tasks import Mnist1d, Task
+from unrolled.lab.tasks import Mnist1d
 from unrolled.spec import LabConfig
 from unrolled.spec.cells import CELLS
 
@@ -74,16 +74,15 @@ def cells(config: LabConfig) -> list[Cell]:
     return [*found, Cell(f"{NAME}/inside/seed=0", settings, inside)]
 
 
-def equal_size(cell: str, task: Task | type[Task], lstm_size: int) -> int:
+def equal_size(cell: str, inputs: int, outputs: int, lstm_size: int) -> int:
     """Return the hidden size that gives about as many parameters as an LSTM of `lstm_size` has."""
-    want = _parameters("lstm", task, lstm_size)
+    want = _parameters("lstm", inputs, outputs, lstm_size)
     sizes = range(1, 4 * lstm_size + 1)
-    return min(sizes, key=lambda size: abs(_parameters(cell, task, size) - want))
+    return min(sizes, key=lambda size: abs(_parameters(cell, inputs, outputs, size) - want))
 
 
-def _parameters(cell: str, task: Task | type[Task], size: int) -> int:
+def _parameters(cell: str, inputs: int, outputs: int, size: int) -> int:
     """Return how many numbers one layer and its read-out have; two biases a gate, as torch."""
-    inputs, outputs = int(task.input_size), int(task.output_size)  # type: ignore[arg-type]
     return CELLS[cell].gates * size * (inputs + size + 2) + outputs * (size + 1)
 
 
@@ -114,7 +113,7 @@ def _settings(name: str, plan: Plan, length: int, kind: str, seed: int) -> dict[
         "length": length,
         "kind": kind,
         "cell": chosen.cell,
-        "hidden_size": equal_size(chosen.cell, task, plan.hidden_size),
+        "hidden_size": equal_size(chosen.cell, task.input_size, task.output_size, plan.hidden_size),
         "chrono_steps": length if chosen.chrono else None,
         "batch_size": plan.batch_size,
         "learning_rate": plan.learning_rate,

@@ -57,8 +57,6 @@ def _row(runs: Sequence[Done]) -> dict[str, Any]:
     """Sum up the seeds of one kind at one length."""
     results = [run.result for run in runs]
     scores = [r["final"] for r in results if r["final"] is not None]
-    steps = sum(r["trained_steps"] for r in results)
-    seconds = [r["timing"]["seconds"] for r in results]
     return {
         "length": runs[0].settings["length"],
         "kind": runs[0].settings["kind"],
@@ -67,7 +65,7 @@ def _row(runs: Sequence[Done]) -> dict[str, Any]:
         "diverged": sum(r["diverged"] for r in results),
         "threshold": results[0]["threshold"],
         "control": results[0]["control"],
-        "timing": {"seconds": spread(seconds), "ms_per_step": 1000 * sum(seconds) / steps if steps else None},
+        "timing": {"seconds": spread([r["timing"]["seconds"] for r in results])},
     }
 
 
