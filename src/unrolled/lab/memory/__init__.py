@@ -1,6 +1,6 @@
 """Memory: RNN, GRU and LSTM on tasks that need it, and what the gates of a trained LSTM do at the marks.
 
-plan.py       what is trained             kinds.py       the four kinds of cell
+plan.py       what is trained             kinds.py       the kinds of cell
 learning.py   one run to the solution     curvefile.py   the file of MNIST-1D
 inside.py     the gates at the marks      extracting.py  what the answer is made of
 recording.py  gates and states, recorded  readout.py     what can be read from them

@@ -1,4 +1,4 @@
-"""What is trained: four kinds of cell, equally large, on each task at several lengths."""
+"""What is trained: each kind of cell, equally large, on each task at several lengths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "memory"
 
 @dataclass(frozen=True)
 class Plan:
-    """One task's recipe, the same for every kind of cell and length."""
+    """One task's recipe, the same for every length, and but for a factor on the rate for every kind."""
 
     lengths: tuple[int, ...]  # T, or the lag of copying
     hidden_size: int  # of the LSTM; the others get about as many parameters
@@ -116,7 +116,7 @@ def _settings(name: str, plan: Plan, length: int, kind: str, seed: int) -> dict[
         "hidden_size": equal_size(chosen.cell, task.input_size, task.output_size, plan.hidden_size),
         "chrono_steps": length if chosen.chrono else None,
         "batch_size": plan.batch_size,
-        "learning_rate": plan.learning_rate,
+        "learning_rate": plan.learning_rate * chosen.rate,
         "evaluate_every": plan.evaluate_every,
         "cap": plan.cap,
         "threads": 1,

@@ -42,10 +42,11 @@ def _introduction() -> str:
         "The lecture says of LSTMs that they perform better, that training converges faster, and that they "
         "detect long-term dependencies. Four kinds of cell learn the same tasks, with about as many "
         "parameters each and by the same recipe, up to the first held-out score that solves the task or to "
-        "the cap. The recipe was found for the LSTM; the other kinds might do better by one of their own. "
-        "Seconds are those of whole runs; a censored one ends at the cap. The final score is that of new "
-        "examples, on which nothing was decided: a solved run's may lie just short of the goal. The LSTM "
-        "starts with a forget bias of 1, or (chrono) with gates set for lags up to T.\n"
+        "the cap. The recipe was found for the LSTM; the other kinds might do better by one of their own, so "
+        "the RNN is also given a tenth of the rate. Seconds are those of whole runs; a censored one ends at "
+        "the cap. The final score is that of new examples, on which nothing was decided: a solved run's may "
+        "lie just short of the goal. The LSTM starts with a forget bias of 1, or (chrono) with gates set for "
+        "lags up to T.\n"
     )
 
 
