@@ -24,8 +24,9 @@ def explained(read: npt.ArrayLike, wanted: npt.ArrayLike) -> float:
     x, y = np.asarray(read, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     cut = int(FITTED * len(y))
-    # by torch, which keeps to the cell's threads
-    weights = torch.linalg.lstsq(torch.from_numpy(x[:cut]), torch.from_numpy(y[:cut, None])).solution[:, 0]
+    # by torch, which keeps to the cell's threads; gelsd bears units that never change
+    a, b = torch.from_numpy(x[:cut]), torch.from_numpy(y[:cut, None])
+    weights = torch.linalg.lstsq(a, b, driver="gelsd").solution[:, 0]
     return _share(y[cut:] - x[cut:] @ weights.numpy(), y[cut:])
 
 
