@@ -12,7 +12,7 @@ import torch
 from unrolled.errors import ConfigError
 from unrolled.lab.network import Network, NetworkSettings
 from unrolled.lab.recipes import RECIPES, recipe_for
-from unrolled.lab.solving import FitSettings, Solved, solve
+from unrolled.lab.solving import FitSettings, Solved, solve, solve_and_keep
 from unrolled.lab.tasks import Adding, Copying, Recall, Task
 
 EASY = Recall(10)  # the mark lies at step 0
@@ -63,6 +63,13 @@ def test_without_stop_the_run_goes_on_and_the_step_of_the_solution_stays():
     assert whole.steps == stopped.steps
     assert [step for step, _ in whole.curve] == list(range(20, 401, 20))
     assert whole.curve[: len(stopped.curve)] == stopped.curve
+
+
+def test_the_network_that_is_kept_is_the_one_that_solved_the_task():
+    result, network = solve_and_keep(EASY, SMALL, FAST, seed=0, steps=400)
+    assert timeless(result) == timeless(solve(EASY, SMALL, FAST, seed=0, steps=400))
+    inputs, targets = EASY.draw(1000, torch.Generator().manual_seed(7))
+    assert EASY.score(network(inputs).detach(), targets) == pytest.approx(result.final, abs=0.02)
 
 
 def test_a_run_that_ends_unsolved_is_censored_at_its_cap():

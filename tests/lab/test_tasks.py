@@ -16,8 +16,8 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.lab.tasks import Adding, Copying, Examples, Mnist1d, Recall, Task, solved_by
 
 ROWS = 500
-DRAWN: list[Task] = [Adding(40), Adding(41), Copying(1), Copying(30), Recall(10), Recall(57)]
-LENGTHS = [(Adding, "steps", 2), (Copying, "lag", 1), (Recall, "steps", 10)]
+DRAWN: list[Task] = [Adding(40), Adding(41), Copying(1), Copying(30), Copying(6, 2), Recall(10), Recall(57)]
+LENGTHS = [(Adding, "steps", 2), (Copying, "lag", 1), (Copying, "word", 1), (Recall, "steps", 10)]
 
 
 def named(task: Task) -> str:
@@ -65,17 +65,17 @@ def test_the_answer_of_adding_is_the_sum_of_the_two_marked_numbers(steps: int):
     assert set(inputs[..., 1].unique().tolist()) <= {0.0, 1.0}
 
 
-@pytest.mark.parametrize("lag", [1, 2, 30])
-def test_the_answer_of_copying_is_blanks_and_then_the_ten_symbols(lag: int):
-    inputs, targets = Copying(lag).draw(ROWS, seeded())
-    assert inputs.shape == (lag + 20, ROWS, 10)
+@pytest.mark.parametrize(("lag", "count"), [(1, 10), (2, 10), (30, 10), (7, 2), (1, 1)])
+def test_the_answer_of_copying_is_blanks_and_then_the_symbols(lag: int, count: int):
+    inputs, targets = Copying(lag, count).draw(ROWS, seeded())
+    assert inputs.shape == (lag + 2 * count, ROWS, 10)
     assert inputs.dtype == torch.float32
     seen: set[int] = set()
     for row in range(ROWS):
         read = [step.tolist().index(1.0) for step in inputs[:, row]]
-        word = read[:10]
-        assert read[10:] == [8] * (lag - 1) + [9] + [8] * 10
-        assert targets[:, row].tolist() == [8] * (lag + 10) + word
+        word = read[:count]
+        assert read[count:] == [8] * (lag - 1) + [9] + [8] * count
+        assert targets[:, row].tolist() == [8] * (lag + count) + word
         seen |= set(word)
     assert seen == set(range(8))
     assert (inputs.sum(-1) == 1).all()
@@ -106,6 +106,7 @@ def test_the_trivial_predictor_reaches_the_control_and_solves_nothing(task: Task
 def test_the_controls_are_those_of_the_sources():
     assert Adding().control == pytest.approx(0.167, abs=5e-4)
     assert Copying(100).control == pytest.approx(10 * math.log(8) / 120)
+    assert Copying(100, 2).control == pytest.approx(2 * math.log(8) / 104)
     assert Recall().control == 1 / 8
 
 
@@ -132,11 +133,11 @@ def test_a_seed_gives_the_same_examples_and_another_seed_others(task: Task):
 
 @pytest.mark.parametrize(("kind", "name", "least"), LENGTHS)
 def test_a_length_that_a_task_cannot_have_is_refused(kind: type, name: str, least: int):
-    kind(least)
+    kind(**{name: least})
     with pytest.raises(ConfigError, match=f"^{name}: expected at least {least}, got {least - 1}$"):
-        kind(least - 1)
+        kind(**{name: least - 1})
     with pytest.raises(ConfigError, match=f"^{name}: expected a whole number, got 20.0$"):
-        kind(20.0)
+        kind(**{name: 20.0})
 
 
 def test_the_parts_of_mnist1d_are_the_files_rows_each_once(file: Path):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from unrolled.errors import ConfigError, expected
-from unrolled.lab import gradients, remedies, sentences, speed
+from unrolled.lab import gradients, memory, remedies, sentences, speed
 from unrolled.lab.cells import Experiment
 
 __all__ = ["EXPERIMENTS", "chosen"]
 
-EXPERIMENTS: tuple[Experiment, ...] = (sentences, speed, remedies, gradients)
+EXPERIMENTS: tuple[Experiment, ...] = (sentences, memory, speed, remedies, gradients)
 
 
 def chosen(name: str) -> tuple[Experiment, ...]:

@@ -16,7 +16,7 @@ from unrolled.lab.tasks import Examples, Task, solved_by
 from unrolled.spec.fields import check, setting
 from unrolled.train import Schedule
 
-__all__ = ["FitSettings", "Solved", "solve"]
+__all__ = ["FitSettings", "Solved", "solve", "solve_and_keep"]
 
 EVALUATED_ROWS, FINAL_ROWS = 512, 2048  # of tasks that draw examples at will
 ROWS_AT_ONCE = 128  # of an evaluation, so that long sequences need no more memory than training
@@ -80,6 +80,20 @@ def solve(
     Raises:
         ConfigError: a seed or a cap is out of range.
     """
+    return solve_and_keep(task, network, fit, seed=seed, steps=steps, seconds=seconds, stop=stop)[0]
+
+
+def solve_and_keep(
+    task: Task,
+    network: NetworkSettings,
+    fit: FitSettings,
+    *,
+    seed: int,
+    steps: int,
+    seconds: float | None = None,
+    stop: bool = True,
+) -> tuple[Solved, Network]:
+    """Do what `solve` does, and return the network too, as it was trained."""
     _check_caps(seed, steps, seconds)
     begin = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
@@ -101,7 +115,8 @@ def solve(
                 break
         reached = first or (step, time.perf_counter() - begin)
         final = None if run.diverged else run.final()
-    return Solved(first is not None, *reached, tuple(curve), final, run.parameters, run.diverged)
+    solved = Solved(first is not None, *reached, tuple(curve), final, run.parameters, run.diverged)
+    return solved, run.network
 
 
 class _Run:
@@ -109,11 +124,11 @@ class _Run:
 
     def __init__(self, task: Task, network: NetworkSettings, fit: FitSettings, seed: int, steps: int) -> None:
         self._task, self._fit = task, fit
-        self._network = Network(task, network, _generator(seed, "weights"))
+        self.network = Network(task, network, _generator(seed, "weights"))
         self._examples = _generator(seed, "training")
         self._unseen = _generator(seed, "held-out")
         self._last = _generator(seed, "final")
-        self._weights = list(self._network.parameters())
+        self._weights = list(self.network.parameters())
         self._adam = torch.optim.Adam(self._weights, lr=fit.learning_rate, betas=BETAS, fused=True)
         self._schedule = Schedule(steps=steps, save_every=steps, peak=fit.learning_rate)
         self.diverged = False
@@ -130,7 +145,7 @@ class _Run:
                 group["lr"] = self._schedule.learning_rate(step)
         inputs, targets = self._task.draw(self._fit.batch_size, self._examples)
         self._adam.zero_grad()
-        self._task.loss(self._network(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        self._task.loss(self.network(inputs), targets).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._weights, self._fit.clip_norm)
         self.diverged = not math.isfinite(norm.item())
         if not self.diverged:
@@ -149,9 +164,9 @@ class _Run:
 
     @torch.no_grad()
     def _score(self, examples: Examples) -> float:
-        self._network.eval()
-        parts = [self._network(part) for part in torch.split(examples.inputs, ROWS_AT_ONCE, dim=1)]
-        self._network.train()
+        self.network.eval()
+        parts = [self.network(part) for part in torch.split(examples.inputs, ROWS_AT_ONCE, dim=1)]
+        self.network.train()
         return self._task.score(torch.cat(parts, dim=-2), examples.targets)
 
 

@@ -1,4 +1,4 @@
-"""The copy memory task: ten symbols, a long silence, and the ten symbols again."""
+"""The copy memory task: some symbols, a long silence, and the symbols again."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from unrolled.spec.fields import check, setting
 
 __all__ = ["Copying"]
 
-SYMBOLS, WORD = 8, 10  # so many symbols, and so many of them to remember
+SYMBOLS = 8
 BLANK, DELIMITER = 8, 9
 SURE = 100.0  # a logit whose softmax is 1 in float32 beside zeros
 
 
 @dataclass(frozen=True)
 class Copying:
-    """Say ten symbols again after `lag` steps.
+    """Say W symbols again after `lag` steps.
 
-    inputs [lag + 20, B, 10], one-hot: ten symbols drawn from 0 … 7, blanks (8) for lag − 1 steps, the
-    delimiter (9), ten blanks. targets [lag + 20, B]: blanks for lag + 10 steps, then the ten symbols; outputs
+    inputs [lag + 2 W, B, 10], one-hot: W symbols drawn from 0 … 7, blanks (8) for lag − 1 steps, the
+    delimiter (9), W blanks. targets [lag + 2 W, B]: blanks for lag + W steps, then the W symbols; outputs
     are logits over the symbols and the blank. Score: nats per step, over all steps. Control: a blank for
-    lag + 10 steps, then each symbol with 1/8: 10 ln 8 / (lag + 20). Solved: at most a tenth of it.
+    lag + W steps, then each symbol with 1/8: W ln 8 / (lag + 2 W). Solved: at most a tenth of it.
 
     Source: Arjovsky et al. 2016, after Hochreiter & Schmidhuber 1997.
     """
 
     lag: int = setting(100, "blank steps between the symbols and their repetition", minimum=1)
+    word: int = setting(10, "W, the symbols to remember; 10 in the source", minimum=1)
 
     name: ClassVar[str] = "copying"
     input_size: ClassVar[int] = SYMBOLS + 2
@@ -45,13 +46,13 @@ class Copying:
 
     @property
     def steps(self) -> int:
-        """lag + 20."""
-        return self.lag + 2 * WORD
+        """lag + 2 W."""
+        return self.lag + 2 * self.word
 
     @property
     def control(self) -> float:
-        """10 ln 8 / (lag + 20) nats per step."""
-        return WORD * math.log(SYMBOLS) / self.steps
+        """W ln 8 / (lag + 2 W) nats per step."""
+        return self.word * math.log(SYMBOLS) / self.steps
 
     @property
     def solved_at(self) -> float:
@@ -60,12 +61,12 @@ class Copying:
 
     def draw(self, rows: int, generator: Generator) -> Examples:
         """Return fresh examples."""
-        word = torch.randint(SYMBOLS, (WORD, rows), generator=generator)
+        word = torch.randint(SYMBOLS, (self.word, rows), generator=generator)
         read = torch.full((self.steps, rows), BLANK)
-        read[:WORD] = word
-        read[-WORD - 1] = DELIMITER
+        read[: self.word] = word
+        read[-self.word - 1] = DELIMITER
         targets = torch.full((self.steps, rows), BLANK)
-        targets[-WORD:] = word
+        targets[-self.word :] = word
         return Examples(one_hot(read, self.input_size).float(), targets)
 
     held_out = draw
@@ -82,6 +83,6 @@ class Copying:
     def trivial(self, examples: Examples) -> Tensor:
         """Answer blanks, then every symbol alike."""
         outputs = torch.zeros(*examples.targets.shape, self.output_size)
-        outputs[:-WORD, :, BLANK] = SURE
-        outputs[-WORD:, :, BLANK] = -SURE
+        outputs[: -self.word, :, BLANK] = SURE
+        outputs[-self.word :, :, BLANK] = -SURE
         return outputs
