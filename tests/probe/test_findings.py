@@ -261,3 +261,21 @@ def test_findings_are_part_of_the_json():
     stored: dict[str, Any] = probe.report(zero_rnn(0.5), torch.zeros(40, 3, 3, dtype=F64), lags=16).to_dict()
     assert [finding["name"] for finding in stored["findings"]] == ["vanishing", "idle"]
     assert stored["findings"][0]["flag"] == "--cell lstm"
+
+
+def test_a_horizon_of_zero_silences_what_context_seems_worth():
+    """The first step from the zero state may be ill chosen: context is worth something then, memory nothing."""
+    model = language_model("rnn", num_layers=1)
+    with torch.no_grad():
+        model.recurrent.weight_hh_l0.mul_(0.1)
+    report = probe.report(model, tokens(256, 16), lags=16)
+    assert report.context_curve is not None
+    assert report.memory_horizon is not None
+    curve = replace(report.context_curve, gain=1.0, gain_interval=np.array([0.9, 1.1]))
+    seen = {}
+    for horizon in (0, 3):
+        held = replace(
+            report, context_curve=curve, memory_horizon=replace(report.memory_horizon, horizon=horizon)
+        )
+        seen[horizon] = {finding.name for finding in find(held)} & set(MEMORY)
+    assert seen == {0: set(), 3: {"vanishing"}}
