@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,11 @@ def test_measuring_leaves_no_gradient_behind():
     probe.long_run(model, tokens(64, 2))
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert model.training
+
+
+def test_one_row_that_has_run_away_is_counted_beside_healthy_ones():
+    found = probe.long_run(language_model(), tokens(128, 4))
+    carried = found.fresh.copy()
+    carried[2] *= 1.2
+    assert dataclasses.replace(found, carried=carried).lost == 1
+    assert dataclasses.replace(found, carried=found.fresh).lost == 0
