@@ -49,7 +49,7 @@ class Case:
     def flops(self, valid: int | None = None, *, backward: bool) -> float:
         """Operations of the matrix products, over `valid` rows and steps; default all T·B."""
         rows = self.T * self.B if valid is None else valid
-        return 2.0 * CELLS[self.cell].gates * self.H * (self.I + self.H) * rows * (3 if backward else 1)
+        return 2.0 * len(CELLS[self.cell].gates) * self.H * (self.I + self.H) * rows * (3 if backward else 1)
 
     def lengths(self) -> Tensor:
         """Draw [B] lengths, uniform in T/4..T, unsorted."""

@@ -28,12 +28,10 @@ import torch  # not instrumented
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-with atheris.instrument_imports(
-    include=["unrolled.checkpoint", "unrolled.tokens", "unrolled.models.loading"]
-):
+with atheris.instrument_imports(include=["unrolled.checkpoint", "unrolled.tokens", "unrolled.tasks.loading"]):
     import checkpoint_mutations as mutations
     from unrolled.errors import UnrolledError
-    from unrolled.models.loading import load
+    from unrolled.tasks.loading import load
 
 FILES = (*mutations.STEP_FILES, "manifest.json")
 STEP = "step-00000001"

@@ -14,7 +14,7 @@ import torch
 
 from unrolled import DataConfig, ModelConfig, TrainConfig
 from unrolled.data import Batch
-from unrolled.models import LanguageModel
+from unrolled.tasks import LanguageModel
 from unrolled.train.loop import take_step
 from unrolled.train.optim import make_optimizer
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch  # noqa: F401  so that `gc.freeze` covers it
 
 import unrolled
-from unrolled import checkpoint, models
+from unrolled import checkpoint, tasks
 
 HERE = "checkpoints/step-00000001", "checkpoints/step-00000002", "model"
 
@@ -51,7 +51,7 @@ def measured(call: Callable[[], object], digest: Callable[[Any], str]) -> dict[s
     return found if came is None else found | {"digest": digest(came)}
 
 
-def digest_of(found: models.Loaded) -> str:
+def digest_of(found: tasks.Loaded) -> str:
     """Return a digest of all that was loaded."""
     digest = hashlib.sha256(json.dumps(found.tokens.to_json()).encode())
     digest.update(json.dumps(found.config, sort_keys=True).encode())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from unrolled import checkpoint
 from unrolled.checkpoint import Contents, Tensor
-from unrolled.models import LanguageModel
-from unrolled.models.loading import model_tensors
 from unrolled.spec import CELLS, ModelConfig, to_json
+from unrolled.tasks import LanguageModel
+from unrolled.tasks.loading import model_tensors
 from unrolled.tokens import build, from_json
 
 __all__ = ["write_run"]

@@ -25,8 +25,8 @@ import checkpoint_mutations as mutations
 from checkpoint_bombs import BOMBS, spoil
 from checkpoint_runs import write_run
 from unrolled.cli import main
-from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 from unrolled.tokens import build
 
 READER = Path(__file__).with_name("checkpoint_reader.py")

@@ -8,8 +8,8 @@ import pytest
 
 from unrolled import DataConfig, TrainConfig
 from unrolled.data import SENTENCES
-from unrolled.models import load
 from unrolled.sample import sample
+from unrolled.tasks import load
 from unrolled.train import run
 
 pytestmark = pytest.mark.slow

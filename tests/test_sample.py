@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from unrolled.errors import ConfigError, TokenError
-from unrolled.models import LanguageModel, Loaded
 from unrolled.sample import sample
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel, Loaded
 from unrolled.tokens import Tokens, build
 
 TEXT = "the cat sat on the mat\nthe dog sat on the log\n"

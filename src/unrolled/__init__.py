@@ -31,16 +31,16 @@ if TYPE_CHECKING:
         draw,
         figures,
         lab,
-        models,
         nn,
         ops,
         probe,
         sample,
+        tasks,
         tokens,
         train,
     )
-    from unrolled.models import evaluate_text, load
     from unrolled.nn import accelerate, explain
+    from unrolled.tasks import evaluate_text, load
 
 __all__ = [
     "DataConfig",
@@ -64,6 +64,7 @@ __all__ = [
     "ops",
     "probe",
     "sample",
+    "tasks",
     "tokens",
     "train",
 ]
@@ -80,14 +81,15 @@ _ROOMS = (
     "ops",
     "probe",
     "sample",
+    "tasks",
     "tokens",
     "train",
 )
 _NAMES = {
     "accelerate": ("unrolled.nn", "accelerate"),
-    "evaluate_text": ("unrolled.models", "evaluate_text"),
+    "evaluate_text": ("unrolled.tasks", "evaluate_text"),
     "explain": ("unrolled.nn", "explain"),
-    "load": ("unrolled.models", "load"),
+    "load": ("unrolled.tasks", "load"),
 }
 
 

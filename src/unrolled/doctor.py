@@ -179,7 +179,7 @@ def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any
     """Ask ops which way a plain call takes on this CPU: x [2, 1, 1], one unit."""
     from unrolled import ops
 
-    gates = CELLS[cell].gates
+    gates = len(CELLS[cell].gates)
     x = torch.zeros(2, 1, 1, dtype=getattr(torch, dtype))
     h = x[0]
     state = (h, h) if len(CELLS[cell].states) == 2 else h

@@ -8,7 +8,7 @@ import numpy as np
 
 from unrolled.draw import check_settings
 from unrolled.errors import ConfigError, TokenError, expected
-from unrolled.models import Loaded, continuation
+from unrolled.tasks import Loaded, continuation
 from unrolled.tokens import Tokens
 
 __all__ = ["sample"]

@@ -291,7 +291,7 @@ def test_without_torch_every_command_names_the_extra_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    rooms = ("data", "models", "nn", "ops", "sample", "train")
+    rooms = ("data", "nn", "ops", "sample", "tasks", "train")
     for name in [m for m in sys.modules if m.startswith(tuple(f"unrolled.{room}" for room in rooms))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -332,10 +332,10 @@ def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys
 def test_what_no_room_foresaw_is_one_line_too(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from unrolled import models
+    from unrolled import tasks
 
     def fail(error: BaseException) -> None:
-        monkeypatch.setattr(models, "load", lambda _: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(tasks, "load", lambda _: (_ for _ in ()).throw(error))
 
     fail(OSError(28, "No space left on device", "/full/disk"))
     assert said(capsys, ["sample", str(trained)]) == (

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
         DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
-        doctor draw evaluate_text explain figures lab load models nn ops probe sample tokens train
+        doctor draw evaluate_text explain figures lab load models nn ops probe sample tasks tokens train
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark parse prune read replace_text rewind
@@ -50,10 +50,7 @@ PINNED = {
     "unrolled.lab": """
         Cell Done Experiment Lab number pick run spread spread_text within_cap within_text
     """,
-    "unrolled.models": """
-        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State Telemetry detach evaluate_split
-        evaluate_text generate load
-    """,
+    "unrolled.models": "",
     "unrolled.nn": """
         GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain init_recurrent
     """,
@@ -72,8 +69,12 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN Setting TrainConfig from_json setting_of settings
+        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN Setting TrainConfig cell_of_mode from_json register_cell setting_of settings
         tensors to_json
+    """,
+    "unrolled.tasks": """
+        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State Telemetry detach evaluate_split
+        evaluate_text generate load
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load

@@ -19,7 +19,8 @@ LEVELS = [
     {"kernels", "tokens", "checkpoint", "draw", "figures"},
     {"ops", "data", "stream"},
     {"nn"},
-    {"models"},
+    {"tasks"},
+    {"models"},  # the old name of `tasks`
     {"train", "sample", "probe", "export"},
     {"lab", "serve", "studio", "doctor"},
     {"cli"},

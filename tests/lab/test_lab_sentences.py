@@ -18,8 +18,8 @@ from unrolled import LabConfig, lab
 from unrolled.data import SENTENCES
 from unrolled.lab import sentences
 from unrolled.lab.sentences import training
-from unrolled.models import LanguageModel, continuation
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel, continuation
 from unrolled.tokens import CharTokens
 
 MODELS = ("neuron", "layer", "lstm")

@@ -23,8 +23,8 @@ from unrolled.lab.speed.signals import CLASSES, SignalModel, signals
 from unrolled.lab.speed.text import Texts, texts
 from unrolled.lab.speed.training import Runner, held_out
 from unrolled.lab.speed.variants import FAMILIES, LONG_TEXT, SEQUENCES, Variant
-from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 
 SMALL = {"train_targets": 4096, "held_targets": 1024, "targets": 3000, "warmup_targets": 2000}
 SMALL |= {"embedding_size": 8, "hidden_size": 12, "rounds": 2}

@@ -9,8 +9,8 @@ import torch
 
 from unrolled import nn
 from unrolled.data import Batch
-from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 
 F64 = torch.float64
 

@@ -144,8 +144,8 @@ def test_nothing_a_newer_format_and_altered_data_are_one_line(stream: Path, tmp_
 def test_a_word_model_of_many_words_is_measured_on_fewer_steps():
     """What is held at once is bounded: the logits of a large vocabulary."""
     from unrolled.data import Split
-    from unrolled.models import Loaded
     from unrolled.probe.examine import _stream
+    from unrolled.tasks import Loaded
 
     model = language_model(vocab_size=200_000, hidden_size=2, embedding_size=2, num_layers=1)
     split = Split(np.zeros(100_001, dtype=np.uint32), np.array([0]), 100_000)
@@ -155,8 +155,8 @@ def test_a_word_model_of_many_words_is_measured_on_fewer_steps():
 
 def test_long_lines_of_many_symbols_are_measured_at_their_beginnings():
     from unrolled.data import Split
-    from unrolled.models import Loaded
     from unrolled.probe.examine import _lines
+    from unrolled.tasks import Loaded
 
     starts = np.arange(0, 100_000, 10_000)
     split = Split(np.zeros(100_001, dtype=np.uint32), starts, 100_000)

@@ -12,10 +12,10 @@ from probe_cases import F64, Last, delay_line, forced_lstm, language_model, nois
 
 from unrolled import nn, probe
 from unrolled.data import Batch
-from unrolled.models import LanguageModel
 from unrolled.probe.findings import MEMORY, find
 from unrolled.probe.interval import Interval
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 
 
 def names(report: probe.Report) -> list[str]:

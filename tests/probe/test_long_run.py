@@ -12,8 +12,8 @@ from probe_cases import language_model, noise, tokens
 from unrolled import probe
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, ShapeError
-from unrolled.models import LanguageModel, State, detach
 from unrolled.probe.long_run import WINDOW
+from unrolled.tasks import LanguageModel, State, detach
 
 
 def part_of(batch: Batch, begin: int, end: int, row: slice = slice(None)) -> Batch:

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from unrolled import checkpoint
-from unrolled.models import load
+from unrolled.tasks import load
 
 __all__ = ["EVERY", "STEPS", "Answer", "Torture", "Zygote"]
 

@@ -12,8 +12,8 @@ import torch
 
 from unrolled.data import Split, StreamBatches
 from unrolled.errors import NonFiniteError
-from unrolled.models import LanguageModel
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
+from unrolled.tasks import LanguageModel
 from unrolled.train import Schedule, calibrate, precision, resolve
 from unrolled.train.finite import check_gradient
 from unrolled.train.loop import Feed

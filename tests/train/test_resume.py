@@ -23,8 +23,8 @@ from train_cases import Signal, stopped
 
 from unrolled import checkpoint, kernels
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
-from unrolled.models import load
 from unrolled.spec import DataConfig, TrainConfig, setting_of
+from unrolled.tasks import load
 from unrolled.train import Observer, Result, Stopped, report, run
 from unrolled.train.resume import FREE
 

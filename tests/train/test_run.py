@@ -16,8 +16,8 @@ import torch
 from unrolled import checkpoint, kernels
 from unrolled import data as data_room
 from unrolled.errors import BackendError, ConfigError, DataError, NonFiniteError, RunError
-from unrolled.models import load
 from unrolled.spec import DataConfig, TrainConfig
+from unrolled.tasks import load
 from unrolled.train import Observer, Row, run
 
 Make = Callable[..., TrainConfig]

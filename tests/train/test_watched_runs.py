@@ -13,8 +13,8 @@ from test_tensorboard import scalars
 from train_cases import stopped
 
 from unrolled import figures
-from unrolled.models import Telemetry
 from unrolled.spec import TrainConfig
+from unrolled.tasks import Telemetry
 from unrolled.train import Observer, run
 from unrolled.train.metrics import MetricsFile
 from unrolled.train.observer import Row

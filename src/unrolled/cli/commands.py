@@ -28,8 +28,8 @@ def train(args: argparse.Namespace) -> int:
 
 def sample(args: argparse.Namespace) -> int:
     """`unrolled sample`."""
-    from unrolled.models import load
     from unrolled.sample import sample as draw
+    from unrolled.tasks import load
 
     pieces = draw(
         load(args.run),
@@ -50,7 +50,7 @@ def sample(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """`unrolled eval`."""
-    from unrolled.models import evaluate_text, load
+    from unrolled.tasks import evaluate_text, load
 
     found = evaluate_text(load(args.run), args.source, cold_steps=args.cold)
     print(json.dumps(found.to_dict()) if args.json else found)

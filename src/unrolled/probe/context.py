@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from unrolled import figures
 from unrolled.errors import ConfigError, NonFiniteError, ShapeError, expected
-from unrolled.models import LanguageModel
 from unrolled.probe.copies import as_given, beside, steps_first
 from unrolled.probe.interval import Floats, mean_interval
 from unrolled.probe.places import Mask, at_least_one, whole
@@ -21,6 +20,7 @@ from unrolled.probe.result import Result
 from unrolled.probe.running import Inputs, admit, answer
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.sweep import Progress
+from unrolled.tasks import LanguageModel
 
 __all__ = ["CLOSE", "ContextCurve", "context_curve"]
 

@@ -13,12 +13,12 @@ import numpy as np
 from unrolled.data import Batch, Split, StreamBatches, encode_source, reopen
 from unrolled.data.lines import gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
-from unrolled.models import Loaded, load
 from unrolled.probe.copies import LARGEST
 from unrolled.probe.page import check_place
 from unrolled.probe.places import at_least_one
 from unrolled.probe.report import Report, Watch, report
 from unrolled.spec import DataConfig, from_json
+from unrolled.tasks import Loaded, load
 
 __all__ = ["examine"]
 

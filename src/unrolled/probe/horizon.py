@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from unrolled import figures
-from unrolled.models import LanguageModel
 from unrolled.ops.segments import valid_steps
 from unrolled.probe.copies import beside, steps_first, variants
 from unrolled.probe.interval import Floats, Interval, mean_interval
@@ -20,6 +19,7 @@ from unrolled.probe.result import Result
 from unrolled.probe.running import Inputs, admit, answer
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.sweep import Progress
+from unrolled.tasks import LanguageModel
 
 __all__ = ["FLOOR_NATS", "FLOOR_SQUARED", "SHARE", "MemoryHorizon", "memory_horizon"]
 

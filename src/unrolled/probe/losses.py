@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unrolled.errors import ConfigError, NonFiniteError, ShapeError, expected
-from unrolled.models import LanguageModel
 from unrolled.probe.running import Inputs, Run, output_of
 from unrolled.probe.subject import Subject
+from unrolled.tasks import LanguageModel
 
 __all__ = ["Loss", "by_step", "projection", "step_losses"]
 

@@ -13,7 +13,6 @@ import torch
 
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, ShapeError, UnrolledError
-from unrolled.models import LanguageModel
 from unrolled.probe.context import ContextCurve, context_curve
 from unrolled.probe.exponents import Lyapunov, lyapunov
 from unrolled.probe.findings import Finding, find
@@ -31,6 +30,7 @@ from unrolled.probe.running import admit
 from unrolled.probe.subject import Subject
 from unrolled.probe.sweep import Progress
 from unrolled.probe.updates import UpdateNorms, update_norms
+from unrolled.tasks import LanguageModel
 
 __all__ = ["MEASUREMENTS", "Report", "Watch", "report"]
 

@@ -11,12 +11,12 @@ import torch
 from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, expected
-from unrolled.models import LanguageModel, detach
 from unrolled.probe.interval import Floats
 from unrolled.probe.places import at_least_one
 from unrolled.probe.result import Result
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.sweep import Progress
+from unrolled.tasks import LanguageModel, detach
 
 __all__ = ["UpdateNorms", "update_norms"]
 

@@ -1,6 +1,6 @@
 """What a model, its data and its training are: frozen dataclasses that every other room reads."""
 
-from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell
+from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell, cell_of_mode, register_cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
 from unrolled.spec.lab import LabConfig
@@ -17,7 +17,9 @@ __all__ = [
     "ModelConfig",
     "Setting",
     "TrainConfig",
+    "cell_of_mode",
     "from_json",
+    "register_cell",
     "setting_of",
     "settings",
     "tensors",

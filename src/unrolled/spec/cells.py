@@ -1,24 +1,140 @@
-"""The recurrent units, and what every room must know of each."""
+"""The recurrent cells, and everything that a room may know of one without computing it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["CELLS", "CLOSED", "OPEN", "Cell"]
+from unrolled.errors import ConfigError, expected
+
+__all__ = ["CELLS", "CLOSED", "OPEN", "Cell", "cell_of_mode", "register_cell"]
 
 CLOSED, OPEN = 0.1, 0.9  # a gate below, above: saturated (Karpathy et al. 2015); a tanh: beyond ± 0.9
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of recurrent unit."""
+    """A kind of recurrent cell.
 
-    gates: int  # blocks of H rows in weight_ih and weight_hh
-    states: tuple[str, ...]  # what is carried from step to step, h first
+    A gate is a block of H rows in weight_ih and weight_hh; a trace is a value that a trajectory records at
+    every step beside h.
+
+    Attributes:
+        name: as settings and checkpoints spell it: "lstm".
+        gates: their names, in the order of the blocks.
+        sigmoid: the gates that lie between 0 and 1.
+        states: what is carried from step to step, h first; the last one is the cell's memory.
+        traces: what a trajectory records before h.
+        keep: the gate that keeps the memory where it is 1; None where the cell has none.
+        admit: the gate that lets new content in; chrono initialisation starts it at the negative of `keep`.
+        candidate: the trace of the new content, after its nonlinearity: what saturates at ±1.
+        forget_bias: whether the bias of `keep` starts at the setting `forget_bias`.
+        stuck: (gate, "closed" or "open") at which a unit lets nothing in, or nothing out.
+        titles: what people call each trace and state: "forget gate f".
+        modes: torch's names of the cell's layers → their nonlinearity, None where there is no choice.
+        projects: whether torch's layer takes `proj_size`.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    sigmoid: tuple[str, ...]
+    states: tuple[str, ...]
+    traces: tuple[str, ...]
+    keep: str | None = None
+    admit: str | None = None
+    candidate: str = "h"
+    forget_bias: bool = False
+    stuck: tuple[tuple[str, str], ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    modes: Mapping[str, str | None] = field(default_factory=dict)
+    projects: bool = False
+
+    @property
+    def label(self) -> str:
+        """What people call the cell: "LSTM"."""
+        return self.name.upper()
+
+    @property
+    def memory(self) -> str:
+        """The state that keeps what the cell remembers: the last one."""
+        return self.states[-1]
+
+    @property
+    def nonlinearities(self) -> tuple[str, ...]:
+        """The choices of the setting `nonlinearity`; empty where there is none."""
+        return tuple(each for each in self.modes.values() if each is not None)
+
+    def title(self, trace: str) -> str:
+        """Return what people call a trace or a state."""
+        return self.titles.get(trace, trace)
 
 
-CELLS = {
-    "lstm": Cell(gates=4, states=("h", "c")),
-    "gru": Cell(gates=3, states=("h",)),
-    "rnn": Cell(gates=1, states=("h",)),
-}
+CELLS: dict[str, Cell] = {}  # by name; `register_cell` adds to it
+
+
+def register_cell(cell: Cell) -> Cell:
+    """Make a cell known to every room; the same one twice is once. Raises ConfigError: the name is taken."""
+    if CELLS.setdefault(cell.name, cell) != cell:
+        raise ConfigError(expected("cell", "a name that no other cell has", repr(cell.name)))
+    return cell
+
+
+def cell_of_mode(mode: str) -> tuple[Cell, str | None]:
+    """Return the cell of a torch layer's `mode` ("LSTM", "RNN_RELU"), and its nonlinearity or None."""
+    for cell in CELLS.values():
+        if mode in cell.modes:
+            return cell, cell.modes[mode]
+    raise ConfigError(
+        expected("mode", f"one of {', '.join(m for c in CELLS.values() for m in c.modes)}", mode)
+    )
+
+
+register_cell(
+    Cell(
+        name="lstm",
+        gates=("i", "f", "g", "o"),
+        sigmoid=("i", "f", "o"),
+        states=("h", "c"),
+        traces=("i", "f", "g", "o", "c"),
+        keep="f",
+        admit="i",
+        candidate="g",
+        forget_bias=True,
+        stuck=(("i", "closed"), ("o", "closed")),
+        titles={
+            "i": "input gate i",
+            "f": "forget gate f",
+            "g": "candidate g",
+            "o": "output gate o",
+            "c": "cell state c",
+            "h": "hidden state h",
+        },
+        modes={"LSTM": None},
+        projects=True,
+    )
+)
+register_cell(
+    Cell(
+        name="gru",
+        gates=("r", "z", "n"),
+        sigmoid=("r", "z"),
+        states=("h",),
+        traces=("r", "z", "n"),
+        keep="z",
+        candidate="n",
+        stuck=(("z", "open"),),
+        titles={"r": "reset gate r", "z": "update gate z", "n": "candidate n", "h": "hidden state h"},
+        modes={"GRU": None},
+    )
+)
+register_cell(
+    Cell(
+        name="rnn",
+        gates=("a",),
+        sigmoid=(),
+        states=("h",),
+        traces=("a",),
+        titles={"a": "pre-activation a", "h": "hidden state h"},
+        modes={"RNN_TANH": "tanh", "RNN_RELU": "relu"},
+    )
+)

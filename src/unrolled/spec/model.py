@@ -54,7 +54,7 @@ def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
 
     A tied read-out weight is stored once, under the embedding's name.
     """
-    width, hidden, gates = config.embedding_size, config.hidden_size, CELLS[config.cell].gates
+    width, hidden, gates = config.embedding_size, config.hidden_size, len(CELLS[config.cell].gates)
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, width)}
     for layer in range(config.num_layers):
         incoming = width if layer == 0 else hidden

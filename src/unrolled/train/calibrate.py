@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import torch
 
-from unrolled.models import SequenceModel, State
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel, State
 from unrolled.train.loop import Feed, take_step
 from unrolled.train.optim import make_optimizer
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
-from unrolled.models import SequenceModel, State
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel, State
 from unrolled.train.precision import autocast
 
 __all__ = ["check_gradient", "check_loss", "check_validation", "check_weights"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from unrolled.data import Batch, Batches
-from unrolled.models import SequenceModel, State, detach
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel, State, detach
 from unrolled.train.finite import check_gradient, check_loss, check_validation, check_weights
 from unrolled.train.observer import Observer, Row, StepRecord
 from unrolled.train.optim import set_learning_rate

@@ -11,7 +11,7 @@ from typing import Any
 
 from unrolled import checkpoint
 from unrolled.errors import RunError, expected
-from unrolled.models import Telemetry
+from unrolled.tasks import Telemetry
 from unrolled.train.observer import Observer, Row
 
 __all__ = ["MetricsFile"]

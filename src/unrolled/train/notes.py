@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from unrolled.data import Corpus
-from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig, TrainConfig
+from unrolled.tasks import LanguageModel
 from unrolled.train.state import Progress
 
 __all__ = ["describe", "notes"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unrolled.models import SequenceModel, Telemetry
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel, Telemetry
 from unrolled.train.schedule import Schedule
 
 __all__ = ["Observer", "Row", "StepRecord"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unrolled.models import SequenceModel
+from unrolled.tasks import SequenceModel
 
 __all__ = ["make_optimizer", "set_learning_rate"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from unrolled.errors import MissingExtraError, expected
-from unrolled.models import SequenceModel
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel
 from unrolled.train.observer import Observer, Row, StepRecord
 from unrolled.train.schedule import Schedule
 

@@ -16,7 +16,7 @@ import torch
 from unrolled import figures
 from unrolled.data import Corpus, Split
 from unrolled.errors import NonFiniteError, RunError, expected
-from unrolled.models import COLD_STEPS, Evaluation, LanguageModel, Telemetry, continuation, evaluate_split
+from unrolled.tasks import COLD_STEPS, Evaluation, LanguageModel, Telemetry, continuation, evaluate_split
 from unrolled.train.observer import Row
 from unrolled.train.rundir import write_text
 

@@ -14,9 +14,9 @@ import torch
 from unrolled import checkpoint, data, tokens
 from unrolled.data import Corpus
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
-from unrolled.models import LanguageModel
-from unrolled.models.loading import from_stored
 from unrolled.spec import DataConfig, TrainConfig, from_json
+from unrolled.tasks import LanguageModel
+from unrolled.tasks.loading import from_stored
 from unrolled.train.loop import Loop
 from unrolled.train.rundir import replace_data, staging
 from unrolled.train.schedule import Schedule

@@ -15,8 +15,8 @@ import torch
 from unrolled import checkpoint, data, figures, kernels
 from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
 from unrolled.errors import BackendError, ConfigError, expected
-from unrolled.models import Evaluation, LanguageModel, load
 from unrolled.spec import ModelConfig, TrainConfig, from_json, to_json
+from unrolled.tasks import Evaluation, LanguageModel, load
 from unrolled.train import report, tensorboard
 from unrolled.train.calibrate import steps_within
 from unrolled.train.lock import held

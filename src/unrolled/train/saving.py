@@ -11,8 +11,8 @@ import torch
 
 from unrolled import checkpoint
 from unrolled.data import Corpus
-from unrolled.models import LanguageModel
-from unrolled.models.loading import model_tensors
+from unrolled.tasks import LanguageModel
+from unrolled.tasks.loading import model_tensors
 from unrolled.train.loop import Snapshot
 from unrolled.train.schedule import Schedule
 from unrolled.train.state import Progress, moments_of, random_state

@@ -12,9 +12,9 @@ import torch
 
 from unrolled.checkpoint import Tensor
 from unrolled.errors import CheckpointError, ConfigError, expected
-from unrolled.models import LanguageModel, State
-from unrolled.models.loading import from_stored, to_stored
 from unrolled.spec import from_json
+from unrolled.tasks import LanguageModel, State
+from unrolled.tasks.loading import from_stored, to_stored
 
 __all__ = ["Progress", "Since", "moments_of", "random_state", "restore_moments", "restore_random", "state_of"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import MissingExtraError, RunError, expected
-from unrolled.models import SequenceModel, Telemetry
 from unrolled.spec import TrainConfig
+from unrolled.tasks import SequenceModel, Telemetry
 from unrolled.train.observer import Observer, Row
 from unrolled.train.schedule import Schedule
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
-from unrolled.models import LanguageModel
 from unrolled.probe import Flow, gradient_flow, lyapunov
+from unrolled.tasks import LanguageModel
 
 __all__ = ["FATES", "FOLD", "fate", "flow"]
 

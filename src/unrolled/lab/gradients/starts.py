@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from unrolled.models import LanguageModel
 from unrolled.nn import init_recurrent
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 
 __all__ = ["KINDS", "QUICK_STARTS", "STARTS", "build", "words"]
 

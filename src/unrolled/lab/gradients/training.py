@@ -13,7 +13,7 @@ from unrolled.data import Batch, StreamBatches
 from unrolled.lab.gradients.flow import FOLD, flow
 from unrolled.lab.gradients.starts import build
 from unrolled.lab.gradients.text import Text, text
-from unrolled.models import LanguageModel, detach
+from unrolled.tasks import LanguageModel, detach
 
 __all__ = ["pace", "paces", "work"]
 

@@ -83,7 +83,7 @@ def equal_size(cell: str, inputs: int, outputs: int, lstm_size: int) -> int:
 
 def _parameters(cell: str, inputs: int, outputs: int, size: int) -> int:
     """Return how many numbers one layer and its read-out have; two biases a gate, as torch."""
-    return CELLS[cell].gates * size * (inputs + size + 2) + outputs * (size + 1)
+    return len(CELLS[cell].gates) * size * (inputs + size + 2) + outputs * (size + 1)
 
 
 def _race(name: str, plan: Plan, length: int, kind: str, seed: int) -> Cell:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unrolled.data import SENTENCES, Document, LineBatches, Split, encode_text
 from unrolled.lab.sentences.unit import one_unit
-from unrolled.models import LanguageModel, continuation
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel, continuation
 from unrolled.tokens import CharTokens
 from unrolled.train import Schedule
 from unrolled.train.optim import make_optimizer, set_learning_rate

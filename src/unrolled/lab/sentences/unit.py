@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unrolled.models import LanguageModel
 from unrolled.spec import CELLS
+from unrolled.tasks import LanguageModel
 from unrolled.tokens import Tokens
 
 __all__ = ["UNIT", "one_unit"]

@@ -17,8 +17,8 @@ from unrolled.lab.speed.frames import FrameModel
 from unrolled.lab.speed.signals import SignalModel, signals
 from unrolled.lab.speed.text import Texts, texts
 from unrolled.lab.speed.variants import Variant
-from unrolled.models import LanguageModel
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
 from unrolled.train.optim import make_optimizer
 from unrolled.train.precision import autocast
 

@@ -16,9 +16,9 @@ import torch
 import unrolled
 from checkpoint_runs import write_run
 from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError
-from unrolled.models import LanguageModel
-from unrolled.models.loading import model_tensors, to_stored
 from unrolled.spec import ModelConfig, to_json
+from unrolled.tasks import LanguageModel
+from unrolled.tasks.loading import model_tensors, to_stored
 from unrolled.tokens import build
 
 FILES = ["README.md", "config.json", "manifest.json", "model.safetensors", "tokens.json"]

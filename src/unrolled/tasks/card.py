@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unrolled.models.language import LanguageModel
+from unrolled.tasks.language import LanguageModel
 from unrolled.tokens import Tokens
 
 __all__ = ["card"]
@@ -22,7 +22,7 @@ A recurrent language model, trained with `unrolled`: {layers} of {hidden:,} {CEL
 {vocabulary:,} symbols ({kind}), {parameters:,} parameters.
 
 ```python
-from unrolled.models import LanguageModel
+from unrolled.tasks import LanguageModel
 
 model = LanguageModel.from_pretrained("{name}")
 ids = model.tokens.encode("some text")

@@ -10,9 +10,9 @@ from typing import Any
 
 from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_source
 from unrolled.errors import CheckpointError, ConfigError, DataError, expected
-from unrolled.models.loading import Loaded
-from unrolled.models.protocol import SequenceModel
 from unrolled.spec import DataConfig, from_json
+from unrolled.tasks.loading import Loaded
+from unrolled.tasks.protocol import SequenceModel
 
 __all__ = ["COLD_STEPS", "Evaluation", "Score", "evaluate_split", "evaluate_text"]
 

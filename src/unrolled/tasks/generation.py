@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled.draw import draw
-from unrolled.models.protocol import State
+from unrolled.tasks.protocol import State
 from unrolled.tokens import Tokens
 
 __all__ = ["Stepper", "continuation", "generate"]

@@ -15,10 +15,10 @@ from typing import Any
 
 from unrolled import checkpoint, spec
 from unrolled.errors import ConfigError, MissingExtraError, RunError, expected
-from unrolled.models.card import card
-from unrolled.models.language import LanguageModel
-from unrolled.models.loading import assemble, check_finite, model_tensors
-from unrolled.models.loading import load as load_directory
+from unrolled.tasks.card import card
+from unrolled.tasks.language import LanguageModel
+from unrolled.tasks.loading import assemble, check_finite, model_tensors
+from unrolled.tasks.loading import load as load_directory
 from unrolled.tokens import Tokens
 
 __all__ = ["load", "push", "save"]

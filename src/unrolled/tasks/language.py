@@ -15,11 +15,11 @@ from torch.overrides import TorchFunctionMode
 from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
-from unrolled.models.dropout import Dropout
-from unrolled.models.protocol import State
-from unrolled.models.telemetry import Telemetry, take_telemetry
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, ModelConfig
+from unrolled.tasks.dropout import Dropout
+from unrolled.tasks.protocol import State
+from unrolled.tasks.telemetry import Telemetry, take_telemetry
 from unrolled.tokens import Tokens
 
 __all__ = ["LanguageModel"]
@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
                 or not finite. RunError: the directory is a run or inside one, holds another program's model,
                 or cannot be written.
         """
-        from unrolled.models import hub
+        from unrolled.tasks import hub
 
         return hub.save(self, Path(directory), tokens=tokens)
 
@@ -138,7 +138,7 @@ class LanguageModel(nn.Module):
                 does not fit. ConfigError: a revision of a directory. MissingExtraError: a Hub name, and the
                 extra `hub` is not installed.
         """
-        from unrolled.models import hub
+        from unrolled.tasks import hub
 
         asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
         return hub.load(name_or_directory, backend=backend, local_files_only=local_files_only, **asked)
@@ -167,7 +167,7 @@ class LanguageModel(nn.Module):
                 reached, or the repository holds another program's model. MissingExtraError: the extra
                 `hub` is not installed.
         """
-        from unrolled.models import hub
+        from unrolled.tasks import hub
 
         asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
         return hub.push(self, repo_id, tokens=tokens, private=private, token=token, **asked)

@@ -12,8 +12,8 @@ import torch
 
 from unrolled.data import Document, Split, encode_text
 from unrolled.errors import CheckpointError, ConfigError, DataError
-from unrolled.models import LanguageModel, Loaded, Score, evaluate_split, evaluate_text
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel, Loaded, Score, evaluate_split, evaluate_text
 from unrolled.tokens import build
 
 TEXT = "to be, or not to be\nthat is the question\n" * 6

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data import Batch
-from unrolled.models import LanguageModel
-from unrolled.models.telemetry import ROWS
 from unrolled.spec import ModelConfig
+from unrolled.tasks import LanguageModel
+from unrolled.tasks.telemetry import ROWS
 
 CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 STEPS, LAYERS = 12, 2

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unrolled import checkpoint, tokens
 from unrolled.errors import CheckpointError, expected
-from unrolled.models.language import LanguageModel
 from unrolled.spec import ModelConfig, from_json, tensors
+from unrolled.tasks.language import LanguageModel
 
 __all__ = ["Loaded", "assemble", "check_finite", "from_stored", "load", "model_tensors", "to_stored"]
 

@@ -17,8 +17,8 @@ from unrolled.ops.sweep import sweep
 from unrolled.spec import CELLS, CLOSED, OPEN
 
 if TYPE_CHECKING:
-    from unrolled.models.language import LanguageModel
-    from unrolled.models.protocol import State
+    from unrolled.tasks.language import LanguageModel
+    from unrolled.tasks.protocol import State
 
 __all__ = ["Telemetry", "take_telemetry"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from unrolled.models import generate
+from unrolled.tasks import generate
 
 
 class Counter:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data import Batch
-from unrolled.models.telemetry import Telemetry
+from unrolled.tasks.telemetry import Telemetry
 
 __all__ = ["SequenceModel", "State", "detach"]
 

@@ -9,8 +9,8 @@ import torch
 
 from unrolled.data import Batch
 from unrolled.errors import ShapeError
-from unrolled.models import LanguageModel, detach
 from unrolled.spec import ModelConfig, tensors
+from unrolled.tasks import LanguageModel, detach
 
 CELLS = ("lstm", "gru", "rnn")
 
