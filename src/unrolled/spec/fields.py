@@ -10,6 +10,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from unrolled.errors import ConfigError, expected
@@ -42,14 +43,17 @@ def setting(
     help: str,
     *,
     flag: str | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
     below: float | None = None,
     bare: Any = None,
 ) -> Any:
-    """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds."""
+    """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds.
+
+    `choices` are read anew for every check: a dictionary such as `CELLS` may grow after the class is made.
+    """
     metadata = {
         "help": help,
         "flag": flag,
@@ -71,9 +75,8 @@ def settings(cls: type) -> list[Setting]:
         if "help" not in field.metadata:
             continue  # a nested config
         kind, optional = _plain(hints[field.name])
-        found.append(
-            Setting(name=field.name, type=kind, optional=optional, default=field.default, **field.metadata)
-        )
+        facts = {**field.metadata, "choices": tuple(field.metadata["choices"])}
+        found.append(Setting(name=field.name, type=kind, optional=optional, default=field.default, **facts))
     return found
 
 

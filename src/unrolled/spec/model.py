@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 
 from unrolled.errors import ConfigError, expected
-from unrolled.spec.cells import CELLS
+from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.fields import check, setting
 
-__all__ = ["STARTS", "ModelConfig", "tensors"]
+__all__ = ["STARTS", "ModelConfig", "check_cell", "tensors"]
 
 STARTS = ("orthogonal", "uniform")
 LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
@@ -22,7 +23,7 @@ class ModelConfig:
     embedding_size: int = setting(MISSING, "width of a symbol's vector", minimum=1, maximum=LARGEST)
     hidden_size: int = setting(MISSING, "units in a recurrent layer", minimum=1, maximum=LARGEST)
     num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=1024)
-    cell: str = setting("lstm", "kind of recurrent unit", choices=tuple(CELLS))
+    cell: str = setting("lstm", "kind of recurrent unit", choices=CELLS)
     nonlinearity: str = setting("tanh", "of the rnn cell", choices=("tanh", "relu"))
     dropout: float = setting(0.0, "share of activations dropped while training", minimum=0, below=1)
     tie_weights: bool = setting(False, "read-out shares the embedding's weights")
@@ -40,13 +41,25 @@ class ModelConfig:
                     self.embedding_size,
                 )
             )
-        if self.cell == "rnn" and self.chrono_steps is not None:
-            raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
-        if self.forget_bias != 1 and (self.cell != "lstm" or self.chrono_steps is not None):
-            got = "chrono_steps beside it" if self.cell == "lstm" else f"cell {self.cell}"
-            raise ConfigError(expected("forget_bias", "cell lstm without chrono_steps", got))
-        if self.cell != "rnn" and self.nonlinearity != "tanh":
-            raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
+        check_cell(self.cell, self.nonlinearity, self.forget_bias, self.chrono_steps)
+
+
+def check_cell(name: str, nonlinearity: str, forget_bias: float, chrono_steps: int | None) -> None:
+    """Raise ConfigError for a setting that the cell of this name does not have."""
+    cell, got = CELLS[name], f"cell {name}"
+    if nonlinearity != "tanh" and nonlinearity not in cell.nonlinearities:
+        raise ConfigError(expected("nonlinearity", f"cell {_those(lambda c: c.nonlinearities)}", got))
+    if chrono_steps is not None and cell.keep is None:
+        gated = _those(lambda c: c.keep is not None, ", ")
+        raise ConfigError(expected("chrono_steps", f"a gated cell ({gated})", got))
+    if forget_bias != 1 and (not cell.forget_bias or chrono_steps is not None):
+        got = "chrono_steps beside it" if cell.forget_bias else got
+        want = f"cell {_those(lambda c: c.forget_bias)} without chrono_steps"
+        raise ConfigError(expected("forget_bias", want, got))
+
+
+def _those(fitting: Callable[[Cell], object], between: str = " or ") -> str:
+    return between.join(name for name, cell in CELLS.items() if fitting(cell))
 
 
 def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -8,7 +8,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting
-from unrolled.spec.model import STARTS
+from unrolled.spec.model import STARTS, check_cell
 
 __all__ = ["TrainConfig"]
 
@@ -34,7 +34,7 @@ class TrainConfig:
         None, "passes over the training part", flag="--epochs", minimum=1, maximum=100_000
     )
     steps: int | None = setting(None, "optimizer steps", flag="--steps", minimum=1, maximum=10**9)
-    cell: str = setting("lstm", "recurrent unit", flag="--cell", choices=tuple(CELLS))
+    cell: str = setting("lstm", "recurrent unit", flag="--cell", choices=CELLS)
     nonlinearity: str = setting("tanh", "of --cell rnn", flag="--nonlinearity", choices=("tanh", "relu"))
     hidden_size: int | None = setting(None, "units a layer", flag="--hidden", minimum=1, maximum=65536)
     num_layers: int | None = setting(None, "recurrent layers", flag="--layers", minimum=1, maximum=1024)
@@ -127,13 +127,7 @@ class TrainConfig:
             self._check_pairs()
 
     def _check_pairs(self) -> None:
-        if self.cell == "rnn" and self.chrono_steps is not None:
-            raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "cell rnn"))
-        if self.forget_bias != 1 and (self.cell != "lstm" or self.chrono_steps is not None):
-            got = "chrono_steps beside it" if self.cell == "lstm" else f"cell {self.cell}"
-            raise ConfigError(expected("forget_bias", "cell lstm without chrono_steps", got))
-        if self.cell != "rnn" and self.nonlinearity != "tanh":
-            raise ConfigError(expected("nonlinearity", "cell rnn", f"cell {self.cell}"))
+        check_cell(self.cell, self.nonlinearity, self.forget_bias, self.chrono_steps)
         widths = {self.embedding_size, self.hidden_size} - {None}
         if self.tie_weights and len(widths) > 1:
             raise ConfigError(
