@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unrolled import checkpoint
 from unrolled.checkpoint import Contents, Tensor
-from unrolled.spec import CELLS, ModelConfig, to_json
+from unrolled.spec import CELLS, ModelConfig, RunDirectory, to_json
 from unrolled.tasks import LanguageModel
 from unrolled.tasks.loading import model_tensors
 from unrolled.tokens import build, from_json
@@ -41,6 +41,6 @@ def write_run(run: Path, cell: str, *, kind: str = "char", tied: bool = False) -
         checkpoint.write_step(run, step, contents)
     checkpoint.mark(run, "BEST", 1)
     checkpoint.mark(run, "LATEST", 2)
-    checkpoint.write_model(run, checkpoint.read(checkpoint.step_path(run, 1)))
+    checkpoint.write_model(run, checkpoint.read(RunDirectory(run).step(1)))
     (run / "config.json").write_text(json.dumps(section))
     return run

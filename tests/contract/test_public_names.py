@@ -21,7 +21,7 @@ PINNED = {
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark parse prune read replace_text rewind
-        step_path taken write_into write_model write_step
+        taken write_into write_model write_step
     """,
     "unrolled.cli": """
         main
@@ -69,7 +69,8 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN Setting TrainConfig cell_of_mode from_json register_cell setting_of settings
+        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN RunDirectory Setting TrainConfig cell_of_mode from_json register_cell
+        register_picture setting_of settings
         tensors to_json
     """,
     "unrolled.tasks": """

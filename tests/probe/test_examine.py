@@ -109,6 +109,17 @@ def test_bad_settings_are_one_line(stream: Path, settings: dict[str, int], error
     assert str(caught.value) == message
 
 
+def test_a_folder_of_another_run_or_program_is_not_taken_for_the_models_own_text(
+    stream: Path, tmp_path: Path
+):
+    alone = tmp_path / "zoo" / "mine" / "network"
+    shutil.copytree(stream / "model", alone)
+    shutil.copytree(stream / "data", tmp_path / "zoo" / "data")  # of whatever else lies there
+    (tmp_path / "zoo" / "mine" / "data").mkdir()  # of a user
+    with pytest.raises(DataError, match=r"FILE: expected a text, as .*network has no data beside it"):
+        probe.examine(alone)
+
+
 def test_a_model_without_data_beside_it_needs_a_text(stream: Path, tmp_path: Path):
     shutil.copytree(stream / "model", tmp_path / "alone")
     with pytest.raises(DataError, match=r"FILE: expected a text, as .*alone has no data beside it, got none"):

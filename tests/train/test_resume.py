@@ -23,7 +23,7 @@ from train_cases import Signal, stopped
 
 from unrolled import checkpoint, kernels
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
-from unrolled.spec import DataConfig, TrainConfig, setting_of
+from unrolled.spec import DataConfig, RunDirectory, TrainConfig, setting_of
 from unrolled.tasks import load
 from unrolled.train import Observer, Result, Stopped, report, run
 from unrolled.train.resume import FREE
@@ -37,7 +37,7 @@ def resumed(config: TrainConfig, **changes: Any) -> Result:
 
 
 def weights(path: str | Path | None, step: int | None = None) -> bytes:
-    where = Path(path or "") / "model" if step is None else checkpoint.step_path(path or "", step)
+    where = Path(path or "") / "model" if step is None else RunDirectory(path or "").step(step)
     return (where / "model.safetensors").read_bytes()
 
 
@@ -126,7 +126,7 @@ def test_what_a_run_left_that_was_killed_before_its_first_checkpoint_is_in_nobod
         (Path(config.run or "") / left).mkdir()
         (Path(config.run or "") / left / "train.npy").write_bytes(b"torn")
     if left == "checkpoints":
-        shutil.rmtree(checkpoint.step_path(config.run or "", 1))
+        shutil.rmtree(RunDirectory(config.run or "").step(1))
     resumed(config)
     assert not list(Path(config.run or "").glob(".*"))
 
@@ -267,7 +267,7 @@ def test_a_run_that_saved_nothing_yet_starts_with_its_own_settings(small: Make):
     for name in ("LATEST", "BEST"):
         (Path(config.run or "") / name).unlink()
     for step in (0, 1):
-        shutil.rmtree(checkpoint.step_path(config.run or "", step))
+        shutil.rmtree(RunDirectory(config.run or "").step(step))
     result = run(TrainConfig(config.data, run=config.run, resume=True, hidden_size=8), observers=[])
     assert (result.config.seed, result.config.steps) == (5, 7)
     assert result.model.config.hidden_size == 8  # what is asked for goes before
@@ -276,7 +276,7 @@ def test_a_run_that_saved_nothing_yet_starts_with_its_own_settings(small: Make):
 def test_an_explosion_that_is_still_finite_can_be_resumed(small: Make):
     config = small(steps=9, save_every=9)
     stopped(config, 4)
-    path = checkpoint.step_path(config.run or "", 4)
+    path = RunDirectory(config.run or "").step(4)
     contents = checkpoint.read(path)
     assert contents.progress is not None
     shutil.rmtree(path)
@@ -537,7 +537,7 @@ def test_a_foreign_file_beside_a_damaged_corpus_is_kept(small: Make):
 def test_a_config_of_a_stranger_with_open_sizes_is_refused(small: Make):
     config = small()
     stopped(config, 2)
-    path = checkpoint.step_path(config.run or "", 2)
+    path = RunDirectory(config.run or "").step(2)
     contents = checkpoint.read(path)
     shutil.rmtree(path)
     training = {**contents.config["training"], "learning_rate": None}
@@ -576,7 +576,7 @@ def test_checkpoints_without_latest_are_not_swept_away(small: Make):
         RunError, match=r"LATEST: expected the name of a checkpoint, got none beside step-00000002$"
     ):
         resumed(config)
-    assert checkpoint.read(checkpoint.step_path(config.run or "", 2)).step == 2
+    assert checkpoint.read(RunDirectory(config.run or "").step(2)).step == 2
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ def test_checkpoints_without_latest_are_not_swept_away(small: Make):
 def test_a_progress_from_a_stranger_is_checked(small: Make, change: dict[str, Any], message: str):
     config = small()
     stopped(config, 2)
-    path = checkpoint.step_path(config.run or "", 2)
+    path = RunDirectory(config.run or "").step(2)
     contents = checkpoint.read(path)
     shutil.rmtree(path)
     checkpoint.write_step(
@@ -614,7 +614,7 @@ def test_a_progress_from_a_stranger_is_checked(small: Make, change: dict[str, An
 def test_half_of_an_optimizer_is_refused(small: Make):
     config = small()
     stopped(config, 2)
-    path = checkpoint.step_path(config.run or "", 2)
+    path = RunDirectory(config.run or "").step(2)
     contents = checkpoint.read(path)
     shutil.rmtree(path)
     moments = {name: t for name, t in (contents.optimizer or {}).items() if name != "exp_avg.readout.bias"}

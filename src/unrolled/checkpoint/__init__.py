@@ -8,14 +8,20 @@ reading.py    locate, read                             rundir.py    taken, clear
 placing.py    write_into
 """
 
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
 from unrolled.checkpoint.contents import Contents
 from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.layout import FORMAT_VERSION, MODEL_FILES, step_path
+from unrolled.checkpoint.layout import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.placing import write_into
 from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
 from unrolled.checkpoint.saving import mark, prune, replace_text, rewind, write_model, write_step
 from unrolled.checkpoint.tensors import Tensor
+from unrolled.spec import RunDirectory
 
 __all__ = [
     "FORMAT_VERSION",
@@ -31,9 +37,16 @@ __all__ = [
     "read",
     "replace_text",
     "rewind",
-    "step_path",
     "taken",
     "write_into",
     "write_model",
     "write_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "step_path":
+        raise AttributeError(f"module 'unrolled.checkpoint' has no attribute {name!r}")
+    text = "unrolled.checkpoint.step_path is now unrolled.spec.RunDirectory(run).step"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return lambda run, step: RunDirectory(run).step(step)

@@ -1,7 +1,5 @@
-"""Names, limits and the version of the format.
+"""Names, limits and the version of the format. Where its directories lie in a run: `spec.RunDirectory`.
 
-RUN/
-    LATEST, BEST                   one line: the name of a step directory
     checkpoints/step-00001200/     immutable: the six files of `FILES["step"]`
     checkpoints/.writing-*         a save that was cut off; never read, removed by `prune`
     checkpoints/.removing-*        a removal that was cut off; likewise
@@ -11,9 +9,6 @@ A model directory may also lie elsewhere, in a Hub repository say; other names i
 """
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
 
 __all__ = [
     "CONFIG",
@@ -32,8 +27,6 @@ __all__ = [
     "SECTIONS",
     "TOKENS",
     "WRITING",
-    "step_of",
-    "step_path",
 ]
 
 FORMAT = "unrolled checkpoint"
@@ -53,15 +46,3 @@ LAST_STEP = 10**18 - 1
 SECTIONS = ("model", "data", "training")  # of config.json; only "model" is required
 
 WRITING, REMOVING = ".writing-", ".removing-"
-_STEP = re.compile(r"step-(\d{8}|[1-9]\d{8,17})", re.ASCII)
-
-
-def step_path(run: str | Path, step: int) -> Path:
-    """Return RUN/checkpoints/step-00001200 for step 1200, whether it is there or not."""
-    return Path(run) / "checkpoints" / f"step-{step:08d}"
-
-
-def step_of(name: str) -> int | None:
-    """Return the step that a directory's name declares, or None when it is no step directory's name."""
-    match = _STEP.fullmatch(name)
-    return int(match[1]) if match else None

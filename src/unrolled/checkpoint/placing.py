@@ -17,15 +17,13 @@ from unrolled.checkpoint.disk import (
     writing,
 )
 from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.layout import DOCUMENT_BYTES, FORMAT, MANIFEST, MODEL_FILES, PARSED_BYTES, step_of
+from unrolled.checkpoint.layout import DOCUMENT_BYTES, FORMAT, MANIFEST, MODEL_FILES, PARSED_BYTES
 from unrolled.checkpoint.refusal import printable
-from unrolled.checkpoint.rundir import DIRECTORIES
 from unrolled.checkpoint.saving import write_model
 from unrolled.errors import CheckpointError, RunError, expected
+from unrolled.spec import RunDirectory
 
 __all__ = ["write_into"]
-
-OF_A_RUN = ("LATEST", "BEST", "data/corpus.json")  # no other program has these; `checkpoints` many have
 
 
 def write_into(directory: str | Path, contents: Contents) -> Path:
@@ -84,7 +82,7 @@ def _check_no_run(directory: Path) -> None:
     """Refuse a run, a step, and the inside of a run, by their real names: `.` and a link have others."""
     real = Path(os.path.realpath(directory))
     run, want = _run_around(real), "a directory of its own for the model"
-    if run == real or step_of(real.name) is not None or os.path.lexists(real / "checkpoints"):
+    if run == real or RunDirectory.step_of(real.name) is not None or os.path.lexists(real / "checkpoints"):
         raise _refused(directory, want, "a run or a step")
     if run is not None:
         raise _refused(directory, want, f"a place inside the run {run}")
@@ -92,8 +90,11 @@ def _check_no_run(directory: Path) -> None:
 
 def _run_around(real: Path) -> Path | None:
     """Return the run that a directory is or lies in, or in one of whose own directories it lies."""
-    around = [real, real.parent, *(place.parent for place in real.parents if place.name in DIRECTORIES)]
-    return next((run for run in around if any(os.path.lexists(run / name) for name in OF_A_RUN)), None)
+    inside = (place.parent for place in real.parents if place.name in RunDirectory.DIRECTORIES)
+    for run in map(RunDirectory, (real, real.parent, *inside)):
+        if any(map(os.path.lexists, (run.latest, run.best, run.corpus))):  # no other program has these names
+            return run.path
+    return None
 
 
 def _is_model(manifest: Path) -> bool:

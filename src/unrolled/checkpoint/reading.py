@@ -28,12 +28,12 @@ from unrolled.checkpoint.layout import (
     PARSED_BYTES,
     PROGRESS,
     TOKENS,
-    step_of,
 )
 from unrolled.checkpoint.manifest import Entry, Manifest
 from unrolled.checkpoint.refusal import printable, quoted, refusal
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import RunError, UnrolledError, expected
+from unrolled.spec import RunDirectory
 
 __all__ = ["locate", "pointed", "read"]
 
@@ -68,10 +68,10 @@ def _locate(path: Path, prefer: Sequence[str]) -> Path | None:
         raise _nothing(path, "a run, checkpoint or model directory", "nothing there") from error
     if not is_run:
         raise _nothing(path, "a run, checkpoint or model directory", "a file")
-    if step_of(path.name) is not None or any(_there(path / name) for name in (MANIFEST, MODEL)):
+    if RunDirectory.step_of(path.name) is not None or any(_there(path / name) for name in (MANIFEST, MODEL)):
         return path
     for name in prefer:
-        found = path / name if name == "model" else pointed(path, name)
+        found = RunDirectory(path).model if name == "model" else pointed(path, name)
         if found is None or not _there(found):
             continue
         if not is_directory(found):
@@ -90,9 +90,9 @@ def pointed(run: Path, name: str) -> Path | None:
             line = source.take(source.size).decode("ascii", "replace")
     except OSError as error:
         raise refusal(pointer, "a readable file", error.strerror or error) from error
-    if not line.endswith("\n") or step_of(line[:-1]) is None:
+    if not line.endswith("\n") or RunDirectory.step_of(line[:-1]) is None:
         raise refusal(pointer, "the name of a checkpoint, such as step-00001200", quoted(line))
-    directory = run / "checkpoints" / line[:-1]
+    directory = RunDirectory(run).checkpoints / line[:-1]
     if not (is_directory(directory.parent) and is_directory(directory)):
         raise refusal(pointer, f"{line[:-1]} in checkpoints", "nothing of that name, or a link")
     return directory
@@ -172,7 +172,7 @@ def _manifest(place: Place) -> Manifest:
         manifest = Manifest.from_bytes(source.take(source.size), path / MANIFEST)
     if manifest.kind == "step":
         _check_names(path, {*manifest.files, MANIFEST})
-    named = step_of(path.name)
+    named = RunDirectory.step_of(path.name)
     if named is not None and (manifest.kind, manifest.step) != ("step", named):
         raise refusal(path / MANIFEST, f"step {named}, as the directory says", manifest.step)
     return manifest

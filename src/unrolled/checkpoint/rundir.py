@@ -7,25 +7,18 @@ from pathlib import Path
 
 from unrolled.checkpoint.disk import is_directory, is_file, opened, remove_directory, sync_directory, writing
 from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.layout import CONFIG, DOCUMENT_BYTES, SECTIONS, step_of
-from unrolled.checkpoint.saving import ALL_FILES, listed, ours, remove_leftovers
+from unrolled.checkpoint.layout import CONFIG, DOCUMENT_BYTES, SECTIONS
+from unrolled.checkpoint.saving import ALL_FILES, listed, ours, remove_leftovers, steps_of
 from unrolled.errors import CheckpointError, RunError, expected
+from unrolled.spec import RunDirectory
 
-__all__ = ["DATA_FILES", "RUN_FILES", "clear", "clear_data", "taken"]
-
-# Everything that a run writes, by name: `clear` removes this and nothing else.
-POINTERS = ("LATEST", "BEST")
-PICTURES = ("loss.png", "gates.png", "telemetry.png")
-RUN_FILES = (*POINTERS, "metrics.jsonl", "evaluation.json", "samples.txt", *PICTURES, CONFIG)
-CORPUS = "corpus.json"
-DATA_FILES = (CORPUS, "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of RUN/data
-DIRECTORIES = ("model", "checkpoints", "data", "tensorboard")
-EVENTS = "events.out.tfevents."  # how TensorBoard's files begin, those of RUN/tensorboard
+__all__ = ["clear", "clear_data", "taken"]
 
 
 def taken(run: str | Path) -> bool:
     """Say whether a directory holds a run, or anything under the name of something that a run writes."""
-    return any(os.path.lexists(Path(run) / name) for name in (*RUN_FILES, *DIRECTORIES))
+    place = RunDirectory(run)
+    return any(map(os.path.lexists, (*place.files, *place.directories)))
 
 
 def clear(run: str | Path) -> None:
@@ -36,68 +29,71 @@ def clear(run: str | Path) -> None:
     Raises:
         RunError: a name of the list belongs to something that no run wrote; or a removal failed.
     """
-    run = Path(run)
     if not taken(run):
         return
-    _check_files(run)
-    _check_directories(run)
-    with writing(run):
-        for name in POINTERS:  # the pointers first: what they name goes next
-            _remove(run / name)
-        for path in listed(run / "checkpoints"):
-            if step_of(path.name) is not None:
-                remove_directory(path, ALL_FILES)
-        remove_leftovers(run)
-        for name, files in (("checkpoints", ()), ("model", ALL_FILES), ("data", DATA_FILES)):
-            if is_directory(run / name):
-                remove_directory(run / name, files)
-        if is_directory(run / "tensorboard"):
-            remove_directory(run / "tensorboard", os.listdir(run / "tensorboard"))
-        for name in RUN_FILES:  # config.json last: while it stays, the directory shows whose it is
-            _remove(run / name)
-        sync_directory(run)
+    place = RunDirectory(run)
+    _check_files(place)
+    _check_directories(place)
+    with writing(place.path):
+        for pointer in (place.latest, place.best):  # what they name goes next
+            _remove(pointer)
+        for _, path in steps_of(place.path):
+            remove_directory(path, ALL_FILES)
+        remove_leftovers(place.path)
+        events = [path.name for path in listed(place.tensorboard)]
+        for directory, names in (
+            (place.checkpoints, ()),
+            (place.model, ALL_FILES),
+            (place.data, RunDirectory.DATA_FILES),
+            (place.tensorboard, events),
+        ):
+            if is_directory(directory):
+                remove_directory(directory, names)
+        for file in place.files:
+            _remove(file)
+        sync_directory(place.path)
 
 
 def clear_data(run: str | Path) -> None:
     """Remove RUN/data. Raises RunError: it holds what no run wrote, or a removal failed."""
-    run = Path(run)
+    place = RunDirectory(run)
+    _check_data(place)
+    with writing(place.data):
+        if is_directory(place.data):
+            remove_directory(place.data, RunDirectory.DATA_FILES)
+
+
+def _check_files(run: RunDirectory) -> None:
+    for path in run.files:
+        if os.path.lexists(path) and not is_file(path):
+            raise _foreign(path, "a file written by a run", "a link or a directory")
+    if os.path.lexists(run.config):
+        if not _is_config(run.config):
+            raise _foreign(run.config, "the config of a run", "another file")
+        return
+    for path in (*run.files, *run.directories):
+        if path != run.data and os.path.lexists(path):  # a run writes its config before all of these
+            raise _foreign(path, f"beside it the {CONFIG} of a run", "none")
+
+
+def _check_directories(run: RunDirectory) -> None:
+    for path in run.directories:
+        if os.path.lexists(path) and not is_directory(path):
+            raise _foreign(path, "a directory written by a run", "a link or a file")
+    if is_directory(run.model) and not ours(run.model):
+        raise _foreign(run.model, "a directory written by a run", "one that holds other files")
+    if not all(path.name.startswith(RunDirectory.EVENTS) for path in listed(run.tensorboard)):
+        raise _foreign(run.tensorboard, "a directory written by a run", "one that holds other files")
     _check_data(run)
-    with writing(run / "data"):
-        if is_directory(run / "data"):
-            remove_directory(run / "data", DATA_FILES)
 
 
-def _check_files(run: Path) -> None:
-    for name in RUN_FILES:
-        if os.path.lexists(run / name) and not is_file(run / name):
-            raise _foreign(run / name, "a file written by a run", "a link or a directory")
-    if os.path.lexists(run / CONFIG) and not _is_config(run / CONFIG):
-        raise _foreign(run / CONFIG, "the config of a run", "another file")
-    written_after = [
-        name for name in (*RUN_FILES, "model", "checkpoints", "tensorboard") if os.path.lexists(run / name)
-    ]
-    if written_after and not os.path.lexists(run / CONFIG):  # a run writes its config before all of these
-        raise _foreign(run / written_after[0], "beside it the config.json of a run", "none")
-
-
-def _check_directories(run: Path) -> None:
-    for name in DIRECTORIES:
-        if os.path.lexists(run / name) and not is_directory(run / name):
-            raise _foreign(run / name, "a directory written by a run", "a link or a file")
-    if is_directory(run / "model") and not ours(run / "model"):
-        raise _foreign(run / "model", "a directory written by a run", "one that holds other files")
-    if not all(path.name.startswith(EVENTS) for path in listed(run / "tensorboard")):
-        raise _foreign(run / "tensorboard", "a directory written by a run", "one that holds other files")
-    _check_data(run)
-
-
-def _check_data(run: Path) -> None:
-    if os.path.lexists(run / "data") and not is_directory(run / "data"):
-        raise _foreign(run / "data", "a directory written by a run", "a link or a file")
-    data = {path.name for path in listed(run / "data")}
-    a_runs = CORPUS in data or os.path.lexists(run / CONFIG)  # the corpus comes before the config
-    if data - set(DATA_FILES) or (data and not a_runs):
-        raise _foreign(run / "data", "a directory written by a run", "one that holds other files")
+def _check_data(run: RunDirectory) -> None:
+    if os.path.lexists(run.data) and not is_directory(run.data):
+        raise _foreign(run.data, "a directory written by a run", "a link or a file")
+    data = set(listed(run.data))
+    a_runs = run.corpus in data or os.path.lexists(run.config)  # the corpus comes before the config
+    if data - set(run.data_files) or (data and not a_runs):
+        raise _foreign(run.data, "a directory written by a run", "one that holds other files")
 
 
 def _is_config(path: Path) -> bool:

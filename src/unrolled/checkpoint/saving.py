@@ -31,14 +31,13 @@ from unrolled.checkpoint.layout import (
     REMOVING,
     TOKENS,
     WRITING,
-    step_of,
-    step_path,
 )
 from unrolled.checkpoint.manifest import Manifest
 from unrolled.checkpoint.reading import pointed
 from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Buffer, tensor_chunks
 from unrolled.errors import ConfigError, RunError, expected
+from unrolled.spec import RunDirectory
 
 __all__ = [
     "ALL_FILES",
@@ -49,6 +48,7 @@ __all__ = [
     "remove_leftovers",
     "replace_text",
     "rewind",
+    "steps_of",
     "write_model",
     "write_step",
 ]
@@ -74,8 +74,7 @@ def write_step(run: str | Path, step: int, contents: Contents) -> Path:
     if contents.optimizer is None or contents.progress is None:
         raise refusal("contents", "optimizer and progress, as every step has them", "None")
     check_step(contents.progress, step)
-    run = Path(run)
-    final = step_path(run, step)
+    final = RunDirectory(run).step(step)
     if os.path.lexists(final):
         raise RunError(expected(str(final), "nothing there: checkpoints are immutable", "that step"))
     files = _files(contents)
@@ -100,7 +99,7 @@ def write_model(run: str | Path, contents: Contents) -> Path:
         CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
         RunError: RUN/model is something else, or the disk is full, read-only or otherwise unwritable.
     """
-    final = Path(run) / "model"
+    final = RunDirectory(run).model
     if os.path.lexists(final) and not ours(final):
         raise RunError(expected(str(final), "a model directory or nothing", "something else"))
     files = _files(contents)
@@ -128,9 +127,9 @@ def mark(run: str | Path, name: Literal["LATEST", "BEST"], step: int) -> None:
     Raises:
         RunError: that step is not there, or the disk is full, read-only or otherwise unwritable.
     """
-    if name not in ("LATEST", "BEST"):
+    if name not in RunDirectory.POINTERS:
         raise ConfigError(expected("name", "LATEST or BEST", repr(name)))
-    directory = step_path(run, step)
+    directory = RunDirectory(run).step(step)
     if not is_directory(directory):
         raise RunError(expected(str(directory), "a checkpoint", "nothing there"))
     with writing(Path(run) / name):
@@ -153,11 +152,9 @@ def prune(run: str | Path, keep: int) -> list[Path]:
     if type(keep) is not int or keep < 1:
         raise ConfigError(expected("keep", "at least 1", repr(keep)))
     run = Path(run)
-    kept = {pointed(run, name) for name in ("LATEST", "BEST")}
-    steps = [path for path in listed(run / "checkpoints") if step_of(path.name) is not None]
-    steps.sort(key=lambda path: step_of(path.name) or 0)
-    doomed = [path for path in steps[:-keep] if path not in kept and ours(path)]
-    with writing(run / "checkpoints"):
+    kept = {pointed(run, name) for name in RunDirectory.POINTERS}
+    doomed = [path for _, path in steps_of(run)[:-keep] if path not in kept and ours(path)]
+    with writing(RunDirectory(run).checkpoints):
         remove_leftovers(run)
         for path in doomed:
             _remove_step(path)
@@ -184,12 +181,16 @@ def rewind(run: str | Path, step: int) -> list[Path]:
         RunError: LATEST or BEST names a later step, or a removal failed.
     """
     run = Path(run)
-    later = [path for path in listed(run / "checkpoints") if (step_of(path.name) or 0) > step]
-    for name in ("LATEST", "BEST"):
+    later = [
+        path
+        for path in listed(RunDirectory(run).checkpoints)
+        if (RunDirectory.step_of(path.name) or 0) > step
+    ]
+    for name in RunDirectory.POINTERS:
         if pointed(run, name) in later:
             raise RunError(expected(str(run / name), f"step {step} or one before it", "a later one"))
     doomed = [path for path in later if ours(path)]
-    with writing(run / "checkpoints"):
+    with writing(RunDirectory(run).checkpoints):
         remove_leftovers(run)
         for path in doomed:
             _remove_step(path)
@@ -209,7 +210,7 @@ def replace_text(path: str | Path, text: str) -> None:
 def remove_leftovers(run: Path) -> None:
     """Remove what saves and removals that were cut off have left behind."""
     here = sorted(run.iterdir()) if run.is_dir() else []  # the run itself may be a link
-    for path in [*here, *listed(run / "checkpoints")]:
+    for path in [*here, *listed(RunDirectory(run).checkpoints)]:
         if not path.name.startswith((WRITING, REMOVING)):
             continue
         if ours(path):
@@ -221,6 +222,12 @@ def remove_leftovers(run: Path) -> None:
 def listed(path: Path) -> list[Path]:
     """Return what a directory holds; nothing where there is no directory, or only a link to one."""
     return sorted(path.iterdir()) if is_directory(path) else []
+
+
+def steps_of(run: Path) -> list[tuple[int, Path]]:
+    """Return the steps that a run's checkpoints have by their names, and their directories, oldest first."""
+    named = ((RunDirectory.step_of(path.name), path) for path in listed(RunDirectory(run).checkpoints))
+    return sorted((step, path) for step, path in named if step is not None)
 
 
 def ours(path: Path) -> bool:

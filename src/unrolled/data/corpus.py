@@ -18,17 +18,17 @@ from unrolled.data.arrays import Entry, refusal, sync_directory, verified, whole
 from unrolled.data.documents import as_name
 from unrolled.data.encoding import SHAPES, Split
 from unrolled.errors import ConfigError, DataError
+from unrolled.spec import RunDirectory
 from unrolled.spec.data import bpe_size
 from unrolled.tokens import Tokens
 from unrolled.tokens.base import id_dtype
 
 __all__ = ["CORPUS_FILE", "Corpus", "reopen", "write"]
 
-CORPUS_FILE = "corpus.json"
 FORMAT, VERSION = "unrolled-corpus", 1
 LARGEST = 64 * 1024  # bytes of corpus.json
 PARTS = {"train": "train", "validation": "val"}
-FILES = tuple(f"{name}{kind}.npy" for name in PARTS.values() for kind in ("", "_starts"))
+CORPUS_FILE, *FILES = RunDirectory.DATA_FILES
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,9 @@ def reopen(directory: Path, tokens: Tokens) -> Corpus:
     setting = fields.text("tokens")
     if not _fits(setting, tokens) or fields.sha256("tokens_sha256") != _digest(tokens):
         raise refusal(path, "the vocabulary that the corpus was encoded with", f"another {tokens.kind}")
-    entries = {name: _entry(fields.inner("files", FILES).inner(name, ("size", "sha256"))) for name in FILES}
+    entries = {
+        name: _entry(fields.inner("files", tuple(FILES)).inner(name, ("size", "sha256"))) for name in FILES
+    }
     characters = {part: fields.inner(part, ("characters",)).count("characters", 1) for part in PARTS}
     shape = fields.one_of("shape", SHAPES)
     splits = {

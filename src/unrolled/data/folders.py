@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from unrolled.data.origins import FileOrigin, failed
+from unrolled.spec import RunDirectory
 
 __all__ = ["Folder", "python_files", "text_files"]
 
@@ -71,10 +72,10 @@ def _is_plain(path: Path) -> bool:
 
 def _is_run(path: Path) -> bool:
     """Whether a directory is a run's: at work it holds a lock, later its corpus or its checkpoints."""
-    if (path / ".lock").is_file() or (path / "data" / "corpus.json").is_file():
+    run = RunDirectory(path)
+    if run.lock.is_file() or run.corpus.is_file():
         return True
-    saved = (path / "LATEST").is_file() or (path / "checkpoints").is_dir()
-    return saved and (path / "config.json").is_file()
+    return (run.latest.is_file() or run.checkpoints.is_dir()) and run.config.is_file()
 
 
 def _raise(error: OSError) -> NoReturn:

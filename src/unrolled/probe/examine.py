@@ -17,7 +17,7 @@ from unrolled.probe.copies import LARGEST
 from unrolled.probe.page import check_place
 from unrolled.probe.places import at_least_one
 from unrolled.probe.report import Report, Watch, report
-from unrolled.spec import DataConfig, from_json
+from unrolled.spec import DataConfig, RunDirectory, from_json
 from unrolled.tasks import Loaded, load
 
 __all__ = ["examine"]
@@ -96,10 +96,11 @@ def _text(run: Path, source: str | None, loaded: Loaded, config: DataConfig) -> 
             split = encode_source(source, loaded.tokens, config.shape, Path(folder))
             yield _not_empty(split), source
         return
-    home = next((place for place in (run, *run.resolve().parents[:2]) if (place / "data").is_dir()), None)
+    homes = (RunDirectory(run), RunDirectory.around(run.resolve()))
+    home = next((each for each in homes if each.corpus.is_file()), None)
     if home is None:
         raise DataError(expected("FILE", f"a text, as {run} has no data beside it", "none"))
-    corpus = reopen(home / "data", loaded.tokens)
+    corpus = reopen(home.data, loaded.tokens)
     part = "the training text" if corpus.validation_is_train else "held out"
     yield _not_empty(corpus.validation), f"{corpus.name}, {part}"
 

@@ -5,6 +5,7 @@ from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
 from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import ModelConfig, tensors
+from unrolled.spec.rundir import RunDirectory, register_picture
 from unrolled.spec.training import TrainConfig
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "DataConfig",
     "LabConfig",
     "ModelConfig",
+    "RunDirectory",
     "Setting",
     "TrainConfig",
     "cell_of_mode",
     "from_json",
     "register_cell",
+    "register_picture",
     "setting_of",
     "settings",
     "tensors",

@@ -9,10 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from unrolled.errors import RunError, expected
+from unrolled.spec import RunDirectory
 
-__all__ = ["LOCK", "held"]
-
-LOCK = ".lock"
+__all__ = ["held"]
 
 
 @contextlib.contextmanager
@@ -24,10 +23,11 @@ def held(path: Path, *, name: str = "run") -> Iterator[None]:
     Raises:
         RunError: another run is at work there, or the place cannot be written.
     """
+    lock_file = RunDirectory(path).lock
     made = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK, timeout=0)
+        lock = FileLock(lock_file, timeout=0)
         lock.acquire()
     except Timeout:
         raise RunError(expected(name, "a directory that no run is using", f"{path}, in use")) from None
@@ -38,7 +38,7 @@ def held(path: Path, *, name: str = "run") -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            (path / LOCK).unlink()  # while it is held: whoever waits for this file finds it gone
+            lock_file.unlink()  # while it is held: whoever waits for this file finds it gone
         lock.release()
         _remove(made)
 

@@ -14,7 +14,7 @@ import torch
 from unrolled import checkpoint, data, tokens
 from unrolled.data import Corpus
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
-from unrolled.spec import DataConfig, TrainConfig, from_json
+from unrolled.spec import DataConfig, RunDirectory, TrainConfig, from_json
 from unrolled.tasks import LanguageModel
 from unrolled.tasks.loading import from_stored
 from unrolled.train.loop import Loop
@@ -25,7 +25,6 @@ from unrolled.train.state import Progress, restore_moments, restore_random, stat
 
 __all__ = [
     "FREE",
-    "MARKER",
     "Stand",
     "asked_of",
     "begun",
@@ -46,7 +45,6 @@ FREE = (
 )  # what may differ from the run that is resumed
 OWN = ("run", "resume", "overwrite", "data")  # what says which run, and what to do with it
 BY_RULE = (None, "auto")
-MARKER = "evaluation.json"  # the last file that a run writes
 
 
 @dataclass(frozen=True)
@@ -71,27 +69,27 @@ def find(run: Path) -> Stand | None:
     Raises:
         CheckpointError: the checkpoint is damaged. RunError: there are checkpoints, but no LATEST.
     """
+    place = RunDirectory(run)
     if not checkpoint.taken(run):
         return None
-    if not os.path.lexists(run / "LATEST"):
-        _check_nothing_saved(run)
+    if not os.path.lexists(place.latest):
+        _check_nothing_saved(place)
         return None
     contents = checkpoint.read(checkpoint.locate(run, prefer=("LATEST",)))
     if contents.progress is None or contents.path is None:
         raise CheckpointError(expected(str(contents.path), "a step directory with its progress", "a model"))
     progress = Progress.from_json(contents.progress, contents.path / "progress.json")
-    finished = progress.step == progress.steps and all(os.path.lexists(run / n) for n in (MARKER, "model"))
+    finished = progress.step == progress.steps and all(map(os.path.lexists, (place.evaluation, place.model)))
     return Stand(contents, progress, _stored_config(contents.config, contents.path), finished)
 
 
-def _check_nothing_saved(run: Path) -> None:
+def _check_nothing_saved(run: RunDirectory) -> None:
     """Raise RunError where starting anew would remove what was worth saving: LATEST alone is gone, then."""
-    first = checkpoint.step_path(run, 0)
-    saved = [run / name for name in ("BEST", "model", MARKER) if os.path.lexists(run / name)]
-    saved += sorted(path for path in first.parent.glob("step-*") if path != first)
+    saved = list(filter(os.path.lexists, (run.best, run.model, run.evaluation)))
+    saved += sorted(path for path in run.checkpoints.glob("step-*") if path != run.step(0))
     if saved:
         got = f"none beside {saved[-1].name}"
-        raise RunError(expected(str(run / "LATEST"), "the name of a checkpoint", got))
+        raise RunError(expected(str(run.latest), "the name of a checkpoint", got))
 
 
 def begun(run: Path, config: TrainConfig, asked: Collection[str]) -> TrainConfig:
@@ -100,7 +98,7 @@ def begun(run: Path, config: TrainConfig, asked: Collection[str]) -> TrainConfig
     What is there and is no config of a run is passed over: `claim` looks at who it belongs to.
     """
     try:
-        raw = (run / "config.json").read_bytes()
+        raw = RunDirectory(run).config.read_bytes()
         stored = _stored_config(checkpoint.parse(raw, "config.json"), run)
     except (OSError, CheckpointError):
         return config
@@ -187,8 +185,8 @@ def corpus_of(path: Path, config: TrainConfig, stand: Stand) -> Corpus:
     """
     vocabulary = tokens.from_json(stand.contents.tokens, where=f"{stand.path / 'tokens.json'}")
     try:
-        corpus = data.reopen(path / "data", vocabulary)
-        _check_ids(path / "data", stand)
+        corpus = data.reopen(RunDirectory(path).data, vocabulary)
+        _check_ids(RunDirectory(path).data, stand)
     except DataError as error:
         if config.data.source == "-":  # it can be read once: not to be compared and then made anew
             raise

@@ -15,7 +15,7 @@ import torch
 from unrolled import checkpoint, data, figures, kernels
 from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
 from unrolled.errors import BackendError, ConfigError, expected
-from unrolled.spec import ModelConfig, TrainConfig, from_json, to_json
+from unrolled.spec import ModelConfig, RunDirectory, TrainConfig, from_json, to_json
 from unrolled.tasks import Evaluation, LanguageModel, load
 from unrolled.train import report, tensorboard
 from unrolled.train.calibrate import steps_within
@@ -28,7 +28,6 @@ from unrolled.train.observer import Observer
 from unrolled.train.optim import make_optimizer
 from unrolled.train.progress import ProgressBar
 from unrolled.train.resume import (
-    MARKER,
     Stand,
     asked_of,
     begun,
@@ -94,7 +93,7 @@ def run(
     config = replace(config, run=str(path))
     _check_install(config)
     asked = asked_of(config) if asked is None else asked
-    if config.resume and os.path.lexists(path / MARKER):  # perhaps finished, and then nothing is written
+    if config.resume and os.path.lexists(RunDirectory(path).evaluation):  # finished? nothing is written then
         stand = find(path)
         if stand is not None and stand.finished:
             config = follow(stand, config, asked)
@@ -162,7 +161,7 @@ def _finished(
     """Return what a finished run came to, from its files."""
     for watcher in watchers:
         watcher.note(f"finished  {path}: all {stand.progress.steps} steps are taken, nothing is left to do")
-    stored = report.read_evaluation(path / MARKER)
+    stored = report.read_evaluation(RunDirectory(path).evaluation)
     return Result(
         run=path,
         config=config,
@@ -172,7 +171,7 @@ def _finished(
         best_step=stand.progress.best_step,
         schedule=schedule_of(stand.progress, config),
         seconds=time.perf_counter() - begin,
-        sample=report.first_sample(path / "samples.txt"),
+        sample=report.first_sample(RunDirectory(path).samples),
     )
 
 
@@ -191,16 +190,17 @@ class _Run:
         stand: Stand | None = None,
     ) -> None:
         self.path, self.config, self.model_config = path, config, model_config
+        self.place = RunDirectory(path)
         self.corpus, self.stopper, self.begin, self.stand = corpus, stopper, begin, stand
         self.model = LanguageModel(
             model_config, seed=config.seed, backend=config.backend, tokens=corpus.tokens
         )
         self.stored = self._write_config()  # first: it marks the directory as a run's
         start = -1 if stand is None else stand.progress.step
-        self.metrics = MetricsFile(path / "metrics.jsonl", until=start)
+        self.metrics = MetricsFile(self.place.metrics, until=start)
         self.observers = [self.metrics, *observers]
         if config.tensorboard:
-            self.observers.append(tensorboard.TensorBoardLog(path / tensorboard.DIRECTORY))
+            self.observers.append(tensorboard.TensorBoardLog(self.place.tensorboard))
 
     def go(self) -> Result:
         """Calibrate, train, report."""
@@ -237,7 +237,7 @@ class _Run:
             optimizer=optimizer,
             corpus=self.corpus,
             schedule=schedule,
-            ids_sha256=data.identity(self.path / "data"),
+            ids_sha256=data.identity(self.place.data),
             keep=self.config.keep,
         )
         loop = Loop(
@@ -264,14 +264,14 @@ class _Run:
         with self.stopper.deferring():  # a signal in the middle of a drawing would be lost in its callbacks
             found = report.evaluate(best, self.corpus)
             self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_loss(self.metrics.rows, self.path / "loss.png", best_step=best_step, title=name)
+            report.draw_loss(self.metrics.rows, self.place.loss_picture, best_step=best_step, title=name)
             self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_gates(best, self.corpus, self.path / "gates.png")
-            report.draw_telemetry(self.metrics.telemetries, self.path / "telemetry.png", title=name)
+            report.draw_gates(best, self.corpus, self.place.gates_picture)
+            report.draw_telemetry(self.metrics.telemetries, self.place.telemetry_picture, title=name)
             self.stopper.stop_if_asked(IN_REPORT)
-            sample = report.write_samples(best, self.corpus, self.path / "samples.txt", seed=self.config.seed)
+            sample = report.write_samples(best, self.corpus, self.place.samples, seed=self.config.seed)
             self.stopper.stop_if_asked(IN_REPORT)
-        report.write_evaluation(found, self.corpus, self.path / MARKER)  # last: now the run is finished
+        report.write_evaluation(found, self.corpus, self.place.evaluation)  # last: now the run is finished
         return Result(
             run=self.path,
             config=self.config,
@@ -287,7 +287,7 @@ class _Run:
     def _write_config(self) -> dict[str, object]:
         training = to_json(replace(self.config, resume=False))
         stored = {"model": to_json(self.model_config), "data": training.pop("data"), "training": training}
-        write_text(self.path / "config.json", json.dumps(stored, indent=2) + "\n")
+        write_text(self.place.config, json.dumps(stored, indent=2) + "\n")
         return stored
 
     def _note(self, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unrolled import checkpoint
 from unrolled.errors import RunError, expected
+from unrolled.spec import RunDirectory
 
 __all__ = ["check_apart", "claim", "replace_data", "settle", "staging", "write_text"]
 
@@ -91,7 +92,7 @@ def replace_data(staged: Path, path: Path) -> None:
 
 def _move(staged: Path, path: Path) -> None:
     try:
-        staged.rename(path / "data")
+        staged.rename(RunDirectory(path).data)
     except OSError as error:
         raise RunError(expected("run", "a free directory", f"{path}: {error.strerror}")) from error
 

@@ -11,6 +11,7 @@ import torch
 
 from unrolled import checkpoint
 from unrolled.data import Corpus
+from unrolled.spec import RunDirectory
 from unrolled.tasks import LanguageModel
 from unrolled.tasks.loading import model_tensors
 from unrolled.train.loop import Snapshot
@@ -55,9 +56,7 @@ class Saver:
 
     def finish(self) -> Path:
         """Write `model/` from the best checkpoint and return its path."""
-        return checkpoint.write_model(
-            self.run, checkpoint.read(checkpoint.step_path(self.run, self.best_step))
-        )
+        return checkpoint.write_model(self.run, checkpoint.read(RunDirectory(self.run).step(self.best_step)))
 
     def _progress(self, now: Snapshot) -> Progress:
         return Progress(

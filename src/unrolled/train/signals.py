@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from unrolled.spec import RunDirectory
+
 __all__ = ["HowToGoOn", "Stopped", "Stopper", "listening"]
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
@@ -99,7 +101,7 @@ class HowToGoOn:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if not isinstance(error, Stopped):
             return
-        if not (self.owns and (self._run / "LATEST").exists()):
+        if not (self.owns and RunDirectory(self._run).latest.exists()):
             raise Stopped(f"{error}; nothing was saved yet", error.signum) from None
         words = " ".join(shlex.quote(word) for word in (self._source, "--run", str(self._run)))
         again = " with the same text on standard input" if self._source == "-" else ""

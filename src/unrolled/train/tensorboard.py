@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import MissingExtraError, RunError, expected
-from unrolled.spec import TrainConfig
+from unrolled.spec import RunDirectory, TrainConfig
 from unrolled.tasks import SequenceModel, Telemetry
 from unrolled.train.observer import Observer, Row
 from unrolled.train.schedule import Schedule
 
-__all__ = ["DIRECTORY", "TensorBoardLog", "require"]
-
-DIRECTORY = "tensorboard"  # inside a run
+__all__ = ["TensorBoardLog", "require"]
 
 
 def require() -> None:
@@ -37,7 +35,7 @@ class TensorBoardLog(Observer):
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        self._path = directory / f"{RunDirectory.EVENTS}{time.time_ns()}.{os.getpid()}"
         self._file: Any = None
 
     def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
