@@ -55,7 +55,8 @@ PINNED = {
         GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain init_recurrent
     """,
     "unrolled.ops": """
-        Explanation GRUTrajectory LSTMTrajectory RNNTrajectory explain gru lstm rnn
+        Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
+        register rnn run scan unregister
     """,
     "unrolled.parsing": """
         parsed_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from nn_cases import KINDS
@@ -64,10 +65,14 @@ def test_wrong_lengths_are_refused(kind):
     bad(ShapeError, "[2], got [3]", [5, 2, 1])
     bad(ShapeError, "values from 0 to 5, got 6", [6, 1])
     bad(ShapeError, "values from 0 to 5, got -1", torch.tensor([-1, 1]))
-    bad(DtypeError, "int64, got a float in a list", [5.0, 2.0])
-    bad(DtypeError, "int64, got a bool in a list", [True, False])
-    bad(DtypeError, "int64, got int32", torch.tensor([5, 2], dtype=torch.int32))
-    bad(DtypeError, "a tensor or a list of int, got int", 5)
+    bad(DtypeError, "whole numbers, got a float among them", [5.0, 2.0])
+    bad(DtypeError, "whole numbers, got a bool among them", [True, False])
+    bad(DtypeError, "whole numbers, got float32", torch.tensor([5.0, 2.0]))
+    bad(DtypeError, "whole numbers, got bool", torch.tensor([True, False]))
+    bad(DtypeError, "whole numbers, got a float64 among them", np.array([5.0, 2.0]))
+    bad(ShapeError, "values from 0 to 5, got 6", np.array([5, 6], dtype=np.uint8))
+    bad(DtypeError, "a tensor, a list or an array of whole numbers, got int", 5)
+    bad(DtypeError, "a tensor, a list or an array of whole numbers, got str", "52")
     bad(DeviceError, "device cpu, got meta", torch.ones(2, dtype=torch.int64, device="meta"))
     bad(ShapeError, "None with an unbatched input, got list", [5], x=X[:, 0])
 

@@ -7,13 +7,14 @@ import copy
 import itertools
 import pickle  # noqa: TID251  # users pickle modules, whatever we do
 
+import numpy as np
 import pytest
 import torch
 from nn_cases import BACKENDS, KINDS, assert_same, flat, pair, state_for
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from unrolled import nn, ops
-from unrolled.errors import BackendError
+from unrolled.errors import BackendError, DtypeError, ShapeError
 
 OPTIONS = [
     {"num_layers": layers, "bias": bias, "batch_first": first, "bidirectional": both}
@@ -264,3 +265,37 @@ def test_a_pack_of_sequences_comes_back_in_order():
     output, _ = ours(pack_sequence(rows, enforce_sorted=False))
     for row, got in zip(rows, torch.nn.utils.rnn.unpack_sequence(output), strict=True):
         torch.testing.assert_close(got, ours(row)[0])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.tensor([5, 0, 3], dtype=torch.int32),
+        torch.tensor([5, 0, 3], dtype=torch.uint8),
+        np.array([5, 0, 3]),
+        np.array([5, 0, 3], dtype=np.uint16),
+        [np.int64(5), np.int32(0), 3],
+        (5, 0, 3),
+        list(torch.tensor([5, 0, 3])),
+    ],
+)
+def test_lengths_come_in_every_form_of_whole_numbers(given):
+    layer, x = nn.GRU(3, 4), torch.randn(5, 3, 3)
+    want = layer(x, lengths=torch.tensor([5, 0, 3]))
+    torch.testing.assert_close(layer(x, lengths=given), want)
+
+
+def test_a_weight_that_does_not_fit_its_layer_is_refused_by_name():
+    layer, x = nn.GRU(3, 4, num_layers=2), torch.randn(5, 2, 3)
+    given = dict(layer.named_parameters()) | {"weight_hh_l1": torch.zeros(12, 5)}
+    with pytest.raises(ShapeError, match=r"^weight_hh_l1: expected \[12, 4\], got \[12, 5\]$"):
+        torch.func.functional_call(layer, given, (x,))
+    given = dict(layer.named_parameters()) | {"bias_ih_l0": torch.zeros(12, dtype=torch.float64)}
+    with pytest.raises(DtypeError, match=r"^bias_ih_l0: expected float32, as weight_ih_l0, got float64$"):
+        torch.func.functional_call(layer, given, (x,))
+
+
+def test_a_state_can_be_detached_in_place():
+    _, state = nn.LSTM(3, 4)(torch.randn(5, 2, 3))
+    for part in state:
+        assert part.detach_() is part

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ops_cases import PAIRS, VARIANTS, assert_equal, call, evaluate, make, outputs_and_gradients, ragged, twin
 
 from unrolled.ops import packed
-from unrolled.ops.gru import prepare
+from unrolled.ops.validate import validate
 
 SIZES = [(0, 7, 7), (0, 0, 1), (1, 0, 7), (1, 17, 67), (63, 0, 1), (63, 1, 7), (63, 7, 1), (63, 17, 67)]
 BIASES = ("both", "ih", "hh", "none")
@@ -149,13 +149,17 @@ def test_the_kernel_is_told_to_train_exactly_where_a_gradient_is_wanted():
     case = make("gru", T=3, B=2, H=4)
     told = []
 
-    def spy(x, _batch_sizes, states, _flat, train):
+    def spy(x, h_0, _flat, _biases, _layers, _dropout, train, *_):
         told.append(train)
-        return x.new_zeros(3, 2, 4), states
+        return x.new_zeros(3, 2, 4), h_0
 
-    options = {"lengths": None, "resets": None, "reverse": False, "trajectories": False}
-    packed.run(prepare(**case, **options), spy)
-    packed.run(prepare(**{name: leaf.detach() for name, leaf in case.items()}, **options), spy)
+    def prepare(x, h_0, **weights):
+        return validate(
+            "gru", x, (h_0,), **weights, lengths=None, resets=None, reverse=False, trajectories=False
+        )
+
+    packed.run(prepare(**case), spy)
+    packed.run(prepare(**{name: leaf.detach() for name, leaf in case.items()}), spy)
     with torch.no_grad():
-        packed.run(prepare(**case, **options), spy)
+        packed.run(prepare(**case), spy)
     assert told == [True, False, False]

@@ -53,7 +53,7 @@ def test_a_pushed_tangent_is_that_of_finite_differences(kind):
     layer, x, seen, linear = measured(kind)
     width = sum(linear.sizes)
     tangents = torch.eye(width, dtype=F64)[None].expand(ROWS, -1, -1)
-    pushed = torch.cat(linear.push(3, tangents.split(linear.sizes, dim=-1)), dim=-1)  # [B, D, width]
+    pushed = torch.cat(linear.jvp(3, tangents.split(linear.sizes, dim=-1)), dim=-1)  # [B, D, width]
     for row in range(ROWS):
         want = finite_differences(layer, x[3, row], state_at(seen, 2, row))
         torch.testing.assert_close(pushed[row].T, want, rtol=1e-6, atol=1e-8)
@@ -64,7 +64,7 @@ def test_pulling_is_the_transpose_of_pushing_and_gives_the_input_its_gradient(ki
     layer, x, seen, linear = measured(kind)
     at = torch.tensor([2, 3])
     cotangent = noise(2, ROWS, sum(linear.sizes), seed=1)
-    _, before, da = linear.pull(at, cotangent.split(linear.sizes, dim=-1))
+    _, before, da = linear.vjp(at, cotangent.split(linear.sizes, dim=-1))
     before, dx = torch.cat(before, dim=-1), da @ linear.weight_ih
     for n, step in enumerate(at.tolist()):
         for row in range(ROWS):

@@ -1,11 +1,11 @@
-"""RNNCell, LSTMCell and GRUCell: torch.nn's cells with checks at the door, and resets."""
+"""RNNCell, LSTMCell and GRUCell: torch.nn's cells with validated arguments, and resets."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from unrolled.nn.door import enter_cell
+from unrolled.nn.validate import validate_cell
 
 
 class RNNCell(torch.nn.RNNCell):
@@ -20,7 +20,7 @@ class RNNCell(torch.nn.RNNCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        (h,) = enter_cell(self, input, hx, resets, ("hx",))
+        (h,) = validate_cell(self, input, hx, resets, ("hx",))
         return super().forward(input, h)
 
 
@@ -36,7 +36,7 @@ class GRUCell(torch.nn.GRUCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        (h,) = enter_cell(self, input, hx, resets, ("hx",))
+        (h,) = validate_cell(self, input, hx, resets, ("hx",))
         return super().forward(input, h)
 
 
@@ -54,5 +54,5 @@ class LSTMCell(torch.nn.LSTMCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        h, c = enter_cell(self, input, hx, resets, ("h_0", "c_0"))
+        h, c = validate_cell(self, input, hx, resets, ("h_0", "c_0"))
         return super().forward(input, (h, c))

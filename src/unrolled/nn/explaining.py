@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
 from unrolled.errors import DtypeError, expected
-from unrolled.nn import stack
-from unrolled.nn.door import enter
 from unrolled.nn.layers import Recurrent
+from unrolled.nn.stack import layer_calls
+from unrolled.nn.validate import validate_layer
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ def explain(
     """
     if not isinstance(layer, Recurrent):
         raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", _kind(layer)))
-    entry = enter(layer, x, hx, lengths, resets)
-    inner = entry.x
+    given = validate_layer(layer, x, hx, lengths, resets)
+    inner = given.x
     explanations: dict[str, ops.Explanation] = {}
     for level in range(layer.num_layers):
         width = 0
-        for call in stack.calls(layer, level, inner, entry, backend=layer.backend):
-            explanations[call.name] = ops.explain(call.op, *call.args, **call.kwargs)
+        for name, call in layer_calls(layer, level, inner, given):
+            explanations[name] = ops.explain_call(call, layer.backend)
             width += layer.proj_size or layer.hidden_size
         # The sizes of what the next layer gets, without computing it.
-        inner = entry.x.new_zeros(()).expand(*entry.x.shape[:2], width)
+        inner = given.x.new_zeros(()).expand(*given.x.shape[:2], width)
     return LayerExplanation(layer=f"{type(layer).__name__}({layer.extra_repr()})", calls=explanations)
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from unrolled.nn import stack
-from unrolled.nn.door import enter
-from unrolled.ops.choice import check_name
+from unrolled import ops
+from unrolled.nn.stack import run_stack
+from unrolled.nn.validate import validate_layer
 
 
 class Recurrent(torch.nn.RNNBase):
@@ -23,7 +23,7 @@ class Recurrent(torch.nn.RNNBase):
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
 
     def __init__(self, mode: str, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
-        check_name(backend)
+        ops.check_backend(backend)
         if "proj_size" in kwargs and mode != "LSTM":
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         super().__init__(mode, *args, **kwargs)
@@ -56,9 +56,9 @@ class Recurrent(torch.nn.RNNBase):
             ShapeError, DtypeError, DeviceError: an argument does not fit the layer.
             BackendError: the backend asked for by name cannot run this call.
         """
-        entry = enter(self, input, hx, lengths, resets)
-        y, states, _ = stack.run(self, entry, backend=self.backend, trajectories=False)
-        return entry.output_as_given(y), entry.states_as_given(states)
+        given = validate_layer(self, input, hx, lengths, resets)
+        y, states, _ = run_stack(self, given, backend=self.backend)
+        return given.output_as_given(y), given.states_as_given(states)
 
     def trajectories(
         self,
@@ -78,9 +78,10 @@ class Recurrent(torch.nn.RNNBase):
             output and state, as `forward`, and a list with one trajectory of `unrolled.ops` per layer
             and direction (l0, l0_reverse, l1, …), always [T, B, H] inside, B = 1 where unbatched.
         """
-        entry = enter(self, input, hx, lengths, resets)
-        y, states, traces = stack.run(self, entry, backend=backend or self.backend, trajectories=True)
-        return entry.output_as_given(y), entry.states_as_given(states), traces
+        given = validate_layer(self, input, hx, lengths, resets)
+        y, states, layers = run_stack(self, given, backend=backend or self.backend, trajectories=True)
+        trajectories = [each.output.trajectory for each in layers]
+        return given.output_as_given(y), given.states_as_given(states), trajectories
 
     def extra_repr(self) -> str:
         """Add the backend to torch's line where it is not the default."""

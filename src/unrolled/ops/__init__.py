@@ -1,26 +1,56 @@
 """Recurrent layers as differentiable functions: one layer, one direction per call.
 
-call.py       what a call is, after the door          choice.py      the rule that `auto` follows
-door.py       argument checks, autocast               explaining.py  what a call would do, and why
-scan.py       the reference time loop                 dispatch.py    choose, run, hand back
-segments.py   rows cut at resets and lengths          packed.py      segments through one torch kernel
-native/       the engine of unrolled.kernels as a backend, one pair of registered ops for every cell
-lstm/ gru/ rnn/   reference.py (the specification) beside its backends
+call.py       what a call is, and the registry of cells   choice.py     the rule that `auto` follows
+validate.py   checks of arguments, autocast               dispatch.py   run, explain: choose, run, return
+scan.py       the reference time loop                     packed.py     the torch backend
+jacobian.py   one step's Jacobian; gradients by lag       native/       the engine as a backend
+lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
+
+Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
+`valid_steps`, and the checks of validate.py.
 """
 
+from unrolled.ops.call import Call, Op, Result, register, unregister
+from unrolled.ops.call import Output as Output
+from unrolled.ops.call import States as States
+from unrolled.ops.call import op_of as op_of
 from unrolled.ops.choice import Explanation
-from unrolled.ops.explaining import explain
+from unrolled.ops.choice import check_backend as check_backend
+from unrolled.ops.dispatch import execute as execute
+from unrolled.ops.dispatch import explain, run
+from unrolled.ops.dispatch import explain_call as explain_call
 from unrolled.ops.gru import GRUTrajectory, gru
+from unrolled.ops.jacobian import Lag as Lag
+from unrolled.ops.jacobian import StepJacobian
+from unrolled.ops.jacobian import backward_step as backward_step
+from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
+from unrolled.ops.jacobian import linearise as linearise
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.rnn import RNNTrajectory, rnn
+from unrolled.ops.scan import scan
+from unrolled.ops.scan import valid_steps as valid_steps
+from unrolled.ops.validate import check_alike as check_alike
+from unrolled.ops.validate import check_float as check_float
+from unrolled.ops.validate import check_lengths as check_lengths
+from unrolled.ops.validate import check_resets as check_resets
+from unrolled.ops.validate import check_shape as check_shape
+from unrolled.ops.validate import check_tensor as check_tensor
 
 __all__ = [
+    "Call",
     "Explanation",
     "GRUTrajectory",
     "LSTMTrajectory",
+    "Op",
     "RNNTrajectory",
+    "Result",
+    "StepJacobian",
     "explain",
     "gru",
     "lstm",
+    "register",
     "rnn",
+    "run",
+    "scan",
+    "unregister",
 ]

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from unrolled.errors import BackendError, expected
 from unrolled.ops import native
-from unrolled.ops.call import Call
+from unrolled.ops.call import OPS, Call
 from unrolled.ops.packed import is_dense
 
 BACKENDS = ("native", "torch", "reference")  # in the order that `auto` prefers
@@ -28,7 +28,7 @@ class Explanation:
     """Which backend one call of one op takes, and why.
 
     Attributes:
-        op: "lstm", "gru" or "rnn".
+        op: the cell's name.
         backend: the one that runs.
         reason: why that one, and in which form.
         refused: for each of the other backends, why it was not taken.
@@ -50,11 +50,11 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     A backend asked for by name is taken, or BackendError says why it cannot run. `auto` takes the
     first of these that nothing speaks against:
 
-    1. native: where this install holds compiled kernels, for float32 and float64 tensors on the CPU,
-       without a projection; with full rows, lengths, resets, trajectories, and under torch.compile.
+    1. native: where this install holds compiled kernels of the cell, for float32 and float64 tensors on the
+       CPU, without a projection; with full rows, lengths, resets, trajectories, and under torch.compile.
        So bfloat16 and float16, and with them autocast, go on to the next;
-    2. torch: not where trajectories are asked for (its kernels do not hand out gates), not for
-       tensors on the meta device or a projection from H to H;
+    2. torch: where it has a kernel of the cell; not where trajectories are asked for (its kernels do not
+       hand out gates), not for tensors on the meta device or a projection from H to H;
     3. reference: always.
 
     Inside a torch.func transform and on forward-mode dual tensors `auto` takes the reference, as
@@ -64,7 +64,7 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     differentiated again (create_graph=True), that comes through a trajectory, or that comes batched
     (is_grads_batched=True) is worked out by differentiating the reference, which is right and slow.
     """
-    check_name(asked)
+    check_backend(asked)
     cannot = _cannot(call)
     if asked != "auto":
         if asked in cannot:
@@ -80,7 +80,7 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     raise AssertionError("the reference runs everything")
 
 
-def check_name(asked: object) -> None:
+def check_backend(asked: object) -> None:
     """Raise BackendError where this is no backend's name."""
     if asked not in ("auto", *BACKENDS):
         names = ", ".join(map(repr, ("auto", *sorted(BACKENDS))))
@@ -105,7 +105,11 @@ def explanation(call: Call, asked: str) -> Explanation:
 
 def _cannot(call: Call) -> dict[str, str]:
     """Return, for each backend that cannot run the call, why."""
-    reasons = {"native": native.cannot(call), "torch": _why_torch_cannot(call)}
+    op = OPS[call.op]
+    reasons = {
+        "native": native.cannot(call) if op.native else f"it has no kernels for the {call.op}",
+        "torch": _why_torch_cannot(call) if op.torch else f"it has no kernel for the {call.op}",
+    }
     if _is_transformed(call):
         reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
         if reasons["torch"] is None and any(map(_is_batched, call.tensors())):

@@ -1,29 +1,111 @@
-"""From an admitted call to its result: choose a backend, run it, hand the states back as they came."""
+"""From arguments to a result: validate, choose a backend, run it, give the states back as they came."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from unrolled.ops.call import Call, Result
-from unrolled.ops.choice import choose
-from unrolled.ops.door import autocast_is_on
+from unrolled.errors import ConfigError, expected
+from unrolled.ops.call import OPS, Call, Output, States, op_of
+from unrolled.ops.choice import Explanation, choose, explanation
+from unrolled.ops.validate import autocast_call, autocast_is_on, validate
 
 
-def dispatch(call: Call, asked: str, backends: Mapping[str, Callable[[Call], Result]]) -> Result:
-    """Run the call on the backend that the written rule gives.
+def run(
+    cell: str,
+    x: Tensor,
+    state: States,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    weight_hr: Tensor | None = None,
+    *,
+    nonlinearity: str | None = None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    reverse: bool = False,
+    trajectories: bool = False,
+    backend: str = "auto",
+) -> Output:
+    """Run one layer of any registered cell, in one direction, over a batch of sequences.
 
-    Autocast has done its work at the door, so it is off inside: every backend sees one dtype. The
-    states go back in the dtype that they came in, so that what one call returns the next one takes,
-    within autocast or after it.
+    Args:
+        cell: its name: "lstm", "gru", "rnn", or one that `register` has added.
+        x: [T, B, I] floating point, any strides.
+        state: a tuple of the cell's states, h_0 [B, P] first, each other [B, H].
+        weight_ih, weight_hh: [G·H, I] and [G·H, P], a block of H rows for each of the cell's G gates.
+        bias_ih, bias_hh: [G·H] each, or None, each on its own.
+        weight_hr: [P, H] projects the hidden state, or None; only for a cell that projects.
+        nonlinearity: of a cell that has a choice; default its first.
+        lengths, resets, reverse, trajectories, backend: as `lstm` takes them.
+    Returns:
+        (y [T, B, P], the states at each row's last valid step, a named tuple of traces and h or None).
+    Raises:
+        ConfigError: no such cell or nonlinearity. And what `lstm` raises.
     """
-    backend, _ = choose(call, asked)
+    call = validate(
+        cell, x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
+        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, nonlinearity=nonlinearity,
+    )  # fmt: skip
+    return execute(call, backend)
+
+
+def execute(call: Call, backend: str = "auto") -> Output:
+    """Run a call whose arguments are known to agree on the backend that the written rule gives.
+
+    Under autocast every tensor is cast first and autocast is off inside: every backend sees one dtype. The
+    states go back in the dtype that they came in, so that what one call returns the next one takes, within
+    autocast or after it.
+    """
+    given = call.states
     device = call.x.device.type
-    with torch.autocast(device, enabled=False) if autocast_is_on(device) else nullcontext():
-        y, states, traces = backends[backend](call)
-    if any(dtype != y.dtype for dtype in call.state_dtypes):
-        given = zip(states, call.state_dtypes, strict=True)
-        states = tuple(state.to(dtype) for state, dtype in given)
-    return Result(y, states, traces)
+    autocasting = autocast_is_on(device)
+    if autocasting:
+        call = autocast_call(call)
+    name, _ = choose(call, backend)
+    op = OPS[call.op]
+    function: Any = getattr(op, name)
+    with torch.autocast(device, enabled=False) if autocasting else nullcontext():
+        y, states, traces = function(call)
+    if any(state.dtype != y.dtype for state in given):
+        states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
+    return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]
+
+
+def explain_call(call: Call, backend: str = "auto") -> Explanation:
+    """Say which backend `execute(call, backend)` takes and why."""
+    return explanation(autocast_call(call) if autocast_is_on(call.x.device.type) else call, backend)
+
+
+def explain(op: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+    """Say which backend `op(*args, **kwargs)` takes and why; the rule is `unrolled.ops.choice.choose`.
+
+    Args:
+        op: `unrolled.ops.lstm`, `gru` or `rnn`, or the name of any registered cell.
+        args, kwargs: what the op takes (`run`, after its cell, where there is only a name), checked as it
+            checks them.
+    Returns:
+        An `Explanation`; printed, it is one readable sentence.
+    Raises:
+        ConfigError: no such op. And whatever the call itself would raise.
+    """
+    names = [name for name, known in OPS.items() if known.function is op and op is not None]
+    if isinstance(op, str):
+        names = [op] if op in OPS else []
+    if not names:
+        wanted = ", ".join(map(repr, sorted(OPS)))
+        raise ConfigError(expected("op", f"one of {wanted}", repr(op)))
+    function = op_of(names[0]).function or partial(run, names[0])
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    backend = given.pop("backend")
+    x, state = given.pop("x"), given.pop("state") if "state" in given else (given.pop("h_0"),)
+    return explain_call(validate(names[0], x, state, **given), backend)

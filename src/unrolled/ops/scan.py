@@ -7,11 +7,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unrolled.ops.call import Call, Result
-from unrolled.ops.segments import cuts, valid_steps
+from unrolled.ops.call import Call, Result, States
 
-States = tuple[Tensor, ...]
 Step = Callable[[Tensor, States], tuple[States, tuple[Tensor, ...]]]
+
+
+def valid_steps(lengths: Tensor, steps: int) -> Tensor:
+    """Return [T, B] bool: whether step t lies within the row."""
+    return torch.arange(steps)[:, None] < lengths
+
+
+def cuts(resets: Tensor, valid: Tensor | None, *, reverse: bool) -> Tensor:
+    """Return [T, B] bool: whether the state is zeroed before step t is computed, in this direction.
+
+    A reset at t cuts the edge between t − 1 and t. Forward that edge is crossed on the way into t;
+    in reverse, on the way into t − 1, and the edge before step 0 is never crossed.
+    """
+    inside = resets if valid is None else resets & valid
+    if not reverse:
+        return inside
+    return torch.cat([inside[1:], torch.zeros_like(inside[:1])])
 
 
 def scan(call: Call, project: Callable[[Tensor], Tensor], step: Step) -> Result:

@@ -10,7 +10,7 @@ import torch
 
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
-from unrolled.ops.linear import Linear
+from unrolled.ops import StepJacobian
 from unrolled.probe.interval import Floats, mean_interval
 from unrolled.probe.places import at_least_one
 from unrolled.probe.result import Result
@@ -124,7 +124,7 @@ def lyapunov(
     return Lyapunov(tuple(found), leading, verdict, ran.steps - transient, transient, ran.rows)
 
 
-def _growth(layer: Linear, count: int, steps: int, rows: int) -> Floats:
+def _growth(layer: StepJacobian, count: int, steps: int, rows: int) -> Floats:
     """Return [T, B, n]: ln of how much each direction grew at each step."""
     width = sum(layer.sizes)
     count = min(count, width)
@@ -133,7 +133,7 @@ def _growth(layer: Linear, count: int, steps: int, rows: int) -> Floats:
     frame = torch.linalg.qr(start)[0].transpose(1, 2)  # [B, n, width]
     grown = []
     for step in range(steps):
-        pushed = torch.cat(layer.push(step, frame.split(layer.sizes, dim=-1)), dim=-1)
+        pushed = torch.cat(layer.jvp(step, frame.split(layer.sizes, dim=-1)), dim=-1)
         basis, sizes = torch.linalg.qr(pushed.transpose(1, 2))
         frame = basis.transpose(1, 2)
         grown.append(torch.diagonal(sizes, dim1=1, dim2=2).abs())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled import figures
-from unrolled.ops.segments import valid_steps
+from unrolled.ops import valid_steps
 from unrolled.probe.interval import Floats
 from unrolled.probe.places import Mask
 from unrolled.probe.result import Result
@@ -115,7 +115,7 @@ def gates(model: torch.nn.Module, batch: object) -> Gates:
 
 def _valid(layer: Layer) -> Tensor:
     """Return [T, B]: the steps within their rows."""
-    lengths = layer.call.kwargs["lengths"]
+    lengths = layer.call.lengths
     steps, rows = layer.trace.h.shape[:2]
     if lengths is None:
         return torch.ones(steps, rows, dtype=torch.bool)
@@ -130,7 +130,7 @@ def _layer(layer: Layer, valid: Tensor) -> LayerGates:
     state = seen["c"] if cell == "LSTM" else seen["h"]
     mean, deviation = state.mean(0), state.std(0, correction=0)
     still = deviation < STILL * mean.abs().clamp(min=1)
-    spectrum = _spectrum(layer.call.args[3]) if cell.startswith("RNN") else None
+    spectrum = _spectrum(layer.call.weight_hh) if cell.startswith("RNN") else None
     return LayerGates(
         layer=layer.name,
         cell=cell,
@@ -147,7 +147,7 @@ def _layer(layer: Layer, valid: Tensor) -> LayerGates:
 def _cell(layer: Layer, seen: dict[str, Tensor]) -> str:
     if "c" in seen:
         return "LSTM"
-    return "GRU" if "z" in seen else f"RNN_{layer.call.kwargs['nonlinearity'].upper()}"
+    return "GRU" if "z" in seen else f"RNN_{layer.call.nonlinearity.upper()}"
 
 
 def _use(gate: Tensor) -> GateUse:

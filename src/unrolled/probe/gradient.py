@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled import figures
-from unrolled.ops.segments import valid_steps
+from unrolled.ops import valid_steps
 from unrolled.probe.interval import Floats, Interval, mean_interval
 from unrolled.probe.losses import Loss, step_losses
 from unrolled.probe.places import Mask, at_least_one, positions, whole
@@ -153,7 +153,7 @@ def _measure(
     ran = run(subject, inputs)
     at = positions(ran.steps, lags, steps)
     used = whole(inputs, at, lags, ran.rows)
-    lengths = ran.layers[0].call.kwargs["lengths"]
+    lengths = ran.layers[0].call.lengths
     count = ran.steps * ran.rows if lengths is None else int(lengths.sum())
     valid = 1.0 if lengths is None else valid_steps(lengths, ran.steps).to(ran.modules[0].y)
     if len(ran.modules) == 1:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled import figures
-from unrolled.ops.segments import valid_steps
+from unrolled.ops import valid_steps
 from unrolled.probe.copies import beside, steps_first, variants
 from unrolled.probe.interval import Floats, Interval, mean_interval
 from unrolled.probe.losses import by_step

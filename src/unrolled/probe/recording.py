@@ -81,5 +81,5 @@ def trajectories(model: torch.nn.Module, batch: object) -> Trajectories:
         layer.name: {name: value.double().cpu().numpy() for name, value in layer.trace._asdict().items()}
         for layer in ran.layers
     }
-    lengths = ran.layers[0].call.kwargs["lengths"]
+    lengths = ran.layers[0].call.lengths
     return Trajectories(layers, tuple([ran.steps] * ran.rows if lengths is None else lengths.tolist()))

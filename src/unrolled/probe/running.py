@@ -23,11 +23,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
-from unrolled.nn import stack
-from unrolled.nn.door import Entry, enter
-from unrolled.ops.linear import Linear, linearise
-from unrolled.ops.segments import valid_steps
+from unrolled.nn import Arguments, run_stack, validate_layer
+from unrolled.ops import Call, Output, StepJacobian, execute, linearise, valid_steps
 from unrolled.probe.subject import Subject, plain
+from unrolled.spec import CELLS
 
 __all__ = ["Inputs", "Layer", "Nodes", "Run", "admit", "answer", "nodes", "output_of", "run"]
 
@@ -50,17 +49,16 @@ class Layer:
 
     name: str
     trace: Any  # a trajectory of unrolled.ops: every gate and state
-    call: stack.OneCall
+    call: Call
 
     @property
     def states(self) -> dict[str, Tensor]:
         """The states after each step, h first."""
-        kept = {"h": self.trace.h}
-        return kept | ({"c": self.trace.c} if hasattr(self.trace, "c") else {})
+        return {name: getattr(self.trace, name) for name in CELLS[self.call.op].states}
 
-    def linear(self) -> Linear:
+    def linear(self) -> StepJacobian:
         """Return the Jacobians of this run."""
-        return linearise(self.call.args, self.call.kwargs, self.trace)
+        return linearise(self.call, self.trace)
 
 
 @dataclass
@@ -181,7 +179,7 @@ def _forward(
     seen: list[None] = []  # one for each call: a module may be run more than once
 
     def forward(input: Any, hx: Any = None, *, lengths: Any = None, resets: Any = None) -> tuple[Any, Any]:
-        entry = enter(layer, input, hx, lengths, resets)
+        entry = validate_layer(layer, input, hx, lengths, resets)
         if inputs.lengths is not None or inputs.resets is not None:
             entry = entry._replace(lengths=inputs.lengths, resets=inputs.resets)
         if torch.is_grad_enabled() and not entry.x.requires_grad:
@@ -195,50 +193,44 @@ def _forward(
     return forward
 
 
-def _plainly(_: str, layer: torch.nn.RNNBase, entry: Entry, __: Run) -> tuple[Tensor, States]:
-    return stack.run(layer, entry, backend="auto", trajectories=False)[:2]
+def _plainly(_: str, layer: torch.nn.RNNBase, entry: Arguments, __: Run) -> tuple[Tensor, States]:
+    return run_stack(layer, entry)[:2]
 
 
-def _leaves(name: str, layer: torch.nn.RNNBase, entry: Entry, found: Run) -> tuple[Tensor, States]:
-    x, finals = entry.x, []
+def _leaves(name: str, layer: torch.nn.RNNBase, entry: Arguments, found: Run) -> tuple[Tensor, States]:
     with torch.no_grad():
-        for level in range(layer.num_layers):
-            outputs = []
-            for call in stack.calls(layer, level, x, entry, backend="auto", trajectories=True):
-                y, state, trace = call.op(*call.args, **call.kwargs)
-                found.layers.append(Layer(f"{name}.{call.name}" if name else call.name, trace, call))
-                outputs.append(y)
-                finals.append(state if isinstance(state, tuple) else (state,))
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-    states = tuple(torch.stack(each).detach().requires_grad_() for each in zip(*finals, strict=True))
-    return x.detach().requires_grad_(), states
+        seen = run_stack(layer, entry, trajectories=True)
+    for each in seen.layers:
+        where = f"{name}.{each.name}" if name else each.name
+        found.layers.append(Layer(where, each.output.trajectory, each.call))
+    states = tuple(state.detach().requires_grad_() for state in seen.states)
+    return seen.y.detach().requires_grad_(), states
 
 
-def _step_by_step(name: str, layer: torch.nn.RNNBase, entry: Entry, found: Run) -> tuple[Tensor, States]:
-    x, finals = entry.x, []
+def _step_by_step(name: str, layer: torch.nn.RNNBase, entry: Arguments, found: Run) -> tuple[Tensor, States]:
+    x = entry.x
     valid = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)[..., None]
     if entry.lengths is not None:
         valid = valid_steps(entry.lengths, x.shape[0])[..., None].to(x.device)
         x = x.masked_fill(~valid, 0)
-    for level in range(layer.num_layers):
-        (call,) = stack.calls(layer, level, x, entry._replace(lengths=None), backend="reference")
-        seen = _walk(call, Nodes(f"{name}.{call.name}" if name else call.name))
+
+    def walk(part: str, call: Call) -> Output:
+        seen = _walk(call, Nodes(f"{name}.{part}" if name else part))
         found.layers.append(seen)
-        x = torch.stack([h.view_as(h) for h in seen.states["h"]]).masked_fill(~valid, 0)
-        finals.append(tuple(_final(each, entry.lengths) for each in seen.states.values()))
-    return x, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+        y = torch.stack([h.view_as(h) for h in seen.states["h"]]).masked_fill(~valid, 0)
+        return Output(y, tuple(_final(each, entry.lengths) for each in seen.states.values()), None)
+
+    return run_stack(layer, entry._replace(x=x, lengths=None), execute=walk)[:2]
 
 
-def _walk(call: stack.OneCall, seen: Nodes) -> Nodes:
-    x, first, *weights = call.args
-    states = tuple(s.detach().requires_grad_() for s in (first if isinstance(first, tuple) else (first,)))
-    resets = call.kwargs["resets"]
-    seen.states |= {name: [] for name in ("h", "c")[: len(states)]}
+def _walk(call: Call, seen: Nodes) -> Nodes:
+    states = tuple(state.detach().requires_grad_() for state in call.states)
+    seen.states |= {name: [] for name in CELLS[call.op].states}
     seen.carried |= {name: [] for name in seen.states}
-    for t in range(len(x)):
-        options = call.kwargs | {"resets": None if resets is None else resets[t : t + 1]}
-        _, new = call.op(x[t : t + 1], states if len(states) == 2 else states[0], *weights, **options)
-        new = new if isinstance(new, tuple) else (new,)
+    for t in range(len(call.x)):
+        cut = None if call.resets is None else call.resets[t : t + 1]
+        step = call._replace(x=call.x[t : t + 1], states=states, resets=cut)
+        new = execute(step, "reference").states
         states = tuple(state.view_as(state) for state in new)
         for name, state, onward in zip(seen.states, new, states, strict=True):
             seen.states[name].append(state)

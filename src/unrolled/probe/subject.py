@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, expected
-from unrolled.nn.layers import Recurrent
+from unrolled.nn import Recurrent
 
 __all__ = ["Subject", "plain", "untouched"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unrolled.ops.linear import Linear, States
-from unrolled.ops.sweep import pull_through, sweep
+from unrolled.ops import States, StepJacobian, backward_step
+from unrolled.ops import gradients_by_lag as sweep
 from unrolled.probe.running import Passed, Run
 
 __all__ = ["Norms", "Progress", "Split", "by_nodes", "is_local", "split_by_sweep", "sweep"]
@@ -19,7 +19,7 @@ Split = dict[tuple[str, str], tuple[Tensor, Tensor]]  # (layer, state) → injec
 
 
 def split_by_sweep(
-    names: Sequence[Sequence[tuple[str, str]]], layers: Sequence[Linear], seeds: Tensor
+    names: Sequence[Sequence[tuple[str, str]]], layers: Sequence[StepJacobian], seeds: Tensor
 ) -> Split:
     """Return the norms of what the summed loss injects at each step, and of what comes from later ones.
 
@@ -37,7 +37,7 @@ def split_by_sweep(
     ]
     for t in reversed(range(steps)):
         later = list(carried)
-        states, _ = pull_through(layers, carried, seeds[t : t + 1], torch.tensor([t]), inputs=False)
+        states, _ = backward_step(layers, carried, seeds[t : t + 1], torch.tensor([t]), inputs=False)
         for keys, whole, onward in zip(names, states, later, strict=True):
             for key, total, part in zip(keys, whole, onward, strict=True):
                 parts[key][0].append((total - part)[0].norm(dim=-1))

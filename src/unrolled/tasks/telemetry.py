@@ -10,10 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unrolled.data import Batch
-from unrolled.nn import stack
-from unrolled.nn.door import enter
-from unrolled.ops.linear import Linear, linearise
-from unrolled.ops.sweep import sweep
+from unrolled.nn import run_stack, validate_layer
+from unrolled.ops import StepJacobian, gradients_by_lag, linearise
 from unrolled.spec import CELLS, CLOSED, OPEN
 
 if TYPE_CHECKING:
@@ -76,17 +74,13 @@ def _longest(batch: Batch) -> tuple[Tensor, int]:
 
 def _run(
     model: LanguageModel, ids: Tensor, states: tuple[Tensor, ...], resets: Tensor | None
-) -> tuple[Tensor, list[Linear], list[Any]]:
+) -> tuple[Tensor, list[StepJacobian], list[Any]]:
     """Return the stack's output [T, B, H], its layers' Jacobians and trajectories."""
     hx = states[0] if len(states) == 1 else states
-    entry = enter(model.recurrent, model.embedding(ids), hx, None, resets)
-    x, layers, traces = entry.x, [], []
-    for level in range(model.config.num_layers):
-        (call,) = stack.calls(model.recurrent, level, x, entry, backend="auto", trajectories=True)
-        x, _, trace = call.op(*call.args, **call.kwargs)
-        layers.append(linearise(call.args, call.kwargs, trace))
-        traces.append(trace)
-    return x, layers, traces
+    given = validate_layer(model.recurrent, model.embedding(ids), hx, None, resets)
+    run = run_stack(model.recurrent, given, trajectories=True)
+    layers = [linearise(each.call, each.output.trajectory) for each in run.layers]
+    return run.y, layers, [each.output.trajectory for each in run.layers]
 
 
 def _seed(model: LanguageModel, y: Tensor, targets: Tensor) -> Tensor:
@@ -99,14 +93,14 @@ def _seed(model: LanguageModel, y: Tensor, targets: Tensor) -> Tensor:
 
 
 def _norms(
-    model: LanguageModel, layers: list[Linear], seed: Tensor, steps: int
+    model: LanguageModel, layers: list[StepJacobian], seed: Tensor, steps: int
 ) -> tuple[tuple[int, ...], dict[str, tuple[float, ...]]]:
     wanted = (0, *(2**n for n in range(steps.bit_length()) if 2**n < steps))
     names = [
         [f"recurrent.l{n} {part}" for part in CELLS[model.config.cell].states] for n in range(len(layers))
     ]
     found: dict[str, list[Tensor]] = {name: [] for level in names for name in level}
-    for lag in sweep(layers, seed, torch.tensor([steps - 1]), wanted[-1]):
+    for lag in gradients_by_lag(layers, seed, torch.tensor([steps - 1]), wanted[-1]):
         if lag.k in wanted:
             for level, parts in zip(names, lag.states, strict=True):
                 for name, part in zip(level, parts, strict=True):

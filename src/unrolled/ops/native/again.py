@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from unrolled.ops.call import Call, Result
+from unrolled.ops.call import OPS, Call
 from unrolled.ops.native.buffers import Inputs
 
 
@@ -62,19 +62,8 @@ def _outputs(cell: str, inputs: Inputs, reverse: bool, *, traced: bool) -> tuple
         resets=inputs.resets,
         reverse=reverse,
         trajectories=traced,
-        nonlinearity=cell.partition("_")[2] or "tanh",
-        state_dtypes=tuple(state.dtype for state in states),
+        nonlinearity=cell.partition("_")[2],
     )
-    y, final, traces = _reference(call)
+    y, final, traces = OPS[call.op].reference(call)
     c_n = final[1] if len(final) == 2 else None
     return y, final[0], c_n, torch.stack(traces) if traces else None
-
-
-def _reference(call: Call) -> Result:
-    # Late, as the cells' packages import this one.
-    from unrolled.ops.gru import reference as gru
-    from unrolled.ops.lstm import reference as lstm
-    from unrolled.ops.rnn import reference as rnn
-
-    run: Callable[[Call], Result] = {"gru": gru.run, "lstm": lstm.run, "rnn": rnn.run}[call.op]
-    return run(call)

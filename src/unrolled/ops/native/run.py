@@ -50,7 +50,7 @@ def cannot(call: Call) -> str | None:
 
 def _cell(call: Call) -> str:
     """Return the engine's name of the cell."""
-    return f"rnn_{call.nonlinearity}" if call.op == "rnn" else call.op
+    return f"{call.op}_{call.nonlinearity}" if call.nonlinearity else call.op
 
 
 def reason(call: Call) -> str:

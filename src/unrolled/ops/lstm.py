@@ -1,19 +1,21 @@
-"""The LSTM as a differentiable function."""
+"""The LSTM: its definition, its step Jacobian, its backends, and the public function."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, overload
+from functools import partial
+from typing import Literal, NamedTuple, overload
 
+import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from unrolled.errors import DtypeError, expected
-from unrolled.ops import native
-from unrolled.ops.call import Call
-from unrolled.ops.dispatch import dispatch
-from unrolled.ops.door import admit
-from unrolled.ops.lstm import reference, torch_
+from unrolled.ops import native, packed
+from unrolled.ops.call import Call, Op, Result, States, register
+from unrolled.ops.dispatch import run
+from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.scan import scan
+from unrolled.spec import CELLS
 
-_BACKENDS = {"native": native.run, "torch": torch_.run, "reference": reference.run}
 _States = tuple[Tensor, Tensor]
 
 
@@ -32,6 +34,52 @@ class LSTMTrajectory(NamedTuple):
     o: Tensor
     c: Tensor
     h: Tensor
+
+
+def reference(call: Call) -> Result:
+    """Run one layer in one direction: the specification. Traces i, f, g, o, c."""
+
+    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, 4H]
+        return linear(x, call.weight_ih, call.bias_ih)
+
+    def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
+        h, c = states
+        i, f, g, o = (x + linear(h, call.weight_hh, call.bias_hh)).chunk(4, dim=-1)  # each [B, H]
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        c = f * c + i * g
+        h = o * torch.tanh(c)
+        if call.weight_hr is not None:
+            h = linear(h, call.weight_hr)  # [B, H] → [B, P]
+        return (h, c), (i, f, g, o, c)
+
+    return scan(call, project, step)
+
+
+class LSTMJacobian(StepJacobian):
+    """The step Jacobian; its factors are ∂c/∂a of i, f and g, ∂h/∂a of o, ∂h/∂c and f."""
+
+    @staticmethod
+    def factors_of(_: Call, trajectory: LSTMTrajectory, before: Before, /) -> tuple[Tensor, ...]:
+        i, f, g, o, c, _h = trajectory
+        squashed, c_before = c.tanh(), before("c")
+        of_gates = g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)
+        return (*of_gates, o * (1 - squashed * squashed), f)
+
+    def vjp(self, at: Tensor, gradients: States) -> tuple[States, States, Tensor]:
+        of_i, of_f, of_g, of_o, of_c, f = self.at(at)
+        dh, dc = gradients
+        dm = dh if self.weight_hr is None else dh @ self.weight_hr
+        dc = dc + dm * of_c
+        da = torch.cat((dc * of_i, dc * of_f, dc * of_g, dm * of_o), dim=-1)
+        return (dh, dc), self.edge(at, (da @ self.weight_hh, dc * f)), da
+
+    def jvp(self, step: int, tangents: States) -> States:
+        of_i, of_f, of_g, of_o, of_c, f = self.during(step)
+        h, c = self.edge(step, tangents)
+        ai, af, ag, ao = (h @ self.weight_hh.T).chunk(4, dim=-1)
+        c = f * c + of_i * ai + of_f * af + of_g * ag
+        m = of_c * c + of_o * ao
+        return (m if self.weight_hr is None else m @ self.weight_hr.T), c
 
 
 @overload
@@ -108,18 +156,21 @@ def lstm(
         BackendError: the named backend cannot run this call, or has no such name.
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Sak et al. 2014 (projection).
     """
-    call = prepare(
-        x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories,
+    y, (h, c), trajectory = run(
+        "lstm", x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
+        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
     )  # fmt: skip
-    y, (h, c), traces = dispatch(call, backend, _BACKENDS)
-    return (y, (h, c), LSTMTrajectory._make((*traces, y))) if trajectories else (y, (h, c))
+    return (y, (h, c), trajectory) if trajectories else (y, (h, c))
 
 
-def prepare(x: Tensor, state: _States, *weights: Any, **options: Any) -> Call:
-    """Check the arguments of `lstm`, all but the backend."""
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
-        raise DtypeError(expected("state", "a pair (h_0, c_0)", got))
-    h_0, c_0 = state
-    return admit("lstm", 4, x, {"h_0": h_0, "c_0": c_0}, *weights, **options)
+register(
+    Op(
+        CELLS["lstm"],
+        reference,
+        jacobian=LSTMJacobian,
+        torch=partial(packed.run, kernel=torch.lstm),
+        native=native.run,
+        trajectory=LSTMTrajectory,
+        function=lstm,
+    )
+)

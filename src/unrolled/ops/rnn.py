@@ -1,18 +1,19 @@
-"""The plain RNN as a differentiable function."""
+"""The plain RNN: its definition, its step Jacobian, its backends, and the public function."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
+import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from unrolled.ops import native
-from unrolled.ops.call import Call
-from unrolled.ops.dispatch import dispatch
-from unrolled.ops.door import admit
-from unrolled.ops.rnn import reference, torch_
-
-_BACKENDS = {"native": native.run, "torch": torch_.run, "reference": reference.run}
+from unrolled.ops import native, packed
+from unrolled.ops.call import Call, Op, Result, States, register
+from unrolled.ops.dispatch import run
+from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.scan import scan
+from unrolled.spec import CELLS
 
 
 class RNNTrajectory(NamedTuple):
@@ -25,6 +26,44 @@ class RNNTrajectory(NamedTuple):
 
     a: Tensor
     h: Tensor
+
+
+def reference(call: Call) -> Result:
+    """Run one layer in one direction: the specification. Traces the pre-activation a."""
+    activation = torch.relu if call.nonlinearity == "relu" else torch.tanh
+
+    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, H]
+        return linear(x, call.weight_ih, call.bias_ih)
+
+    def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
+        (h,) = states
+        a = x + linear(h, call.weight_hh, call.bias_hh)
+        return (activation(a),), (a,)
+
+    return scan(call, project, step)
+
+
+class RNNJacobian(StepJacobian):
+    """The step Jacobian; its factor is the slope of the nonlinearity."""
+
+    @staticmethod
+    def factors_of(call: Call, trajectory: RNNTrajectory, _: Before, /) -> tuple[Tensor, ...]:
+        a, h = trajectory
+        return ((a > 0).to(h.dtype) if call.nonlinearity == "relu" else 1 - h * h,)
+
+    def vjp(self, at: Tensor, gradients: States) -> tuple[States, States, Tensor]:
+        (slope,) = self.at(at)
+        da = gradients[0] * slope
+        return gradients, self.edge(at, (da @ self.weight_hh,)), da
+
+    def jvp(self, step: int, tangents: States) -> States:
+        (slope,) = self.during(step)
+        (h,) = self.edge(step, tangents)
+        return ((h @ self.weight_hh.T) * slope,)
+
+
+def _torch(call: Call) -> Result:
+    return packed.run(call, torch.rnn_relu if call.nonlinearity == "relu" else torch.rnn_tanh)
 
 
 @overload
@@ -102,14 +141,22 @@ def rnn(
         ConfigError: nonlinearity is neither tanh nor relu.
     Source: Elman 1990, as torch.nn.RNN.
     """
-    call = prepare(
-        x, h_0, weight_ih, weight_hh, bias_ih, bias_hh,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, nonlinearity=nonlinearity,
+    y, (h,), trajectory = run(
+        "rnn", x, (h_0,), weight_ih, weight_hh, bias_ih, bias_hh,
+        nonlinearity=nonlinearity,
+        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
     )  # fmt: skip
-    y, (h,), traces = dispatch(call, backend, _BACKENDS)
-    return (y, h, RNNTrajectory._make((*traces, y))) if trajectories else (y, h)
+    return (y, h, trajectory) if trajectories else (y, h)
 
 
-def prepare(x: Tensor, h_0: Tensor, *weights: Any, **options: Any) -> Call:
-    """Check the arguments of `rnn`, all but the backend."""
-    return admit("rnn", 1, x, {"h_0": h_0}, *weights, **options)
+register(
+    Op(
+        CELLS["rnn"],
+        reference,
+        jacobian=RNNJacobian,
+        torch=_torch,
+        native=native.run,
+        trajectory=RNNTrajectory,
+        function=rnn,
+    )
+)

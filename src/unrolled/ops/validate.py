@@ -1,6 +1,7 @@
-"""The door: every argument is checked here, once, so that nothing further in has to.
+"""Validation of what an op is given directly; nothing further in checks it again.
 
-The small checks (`tensor`, `shape`, `alike`) are shared with the layers of `unrolled.nn`.
+The small checks (`check_tensor`, `check_shape`, …) are shared with the layers of `unrolled.nn`, which
+validate what a whole stack is given and then call `execute`.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DeviceError, DtypeError, ShapeError, expected
-from unrolled.ops.call import Call
+from unrolled.ops.call import Call, States, op_of
+from unrolled.spec import Cell
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def admit(
-    op: str,
-    gates: int,
+def validate(
+    cell: str,
     x: Tensor,
-    states: Mapping[str, Tensor],
+    state: States,
     weight_ih: Tensor,
     weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
     weight_hr: Tensor | None = None,
     *,
     lengths: Tensor | None,
     resets: Tensor | None,
     reverse: bool,
     trajectories: bool,
-    nonlinearity: str = "tanh",
+    nonlinearity: str | None = None,
 ) -> Call:
-    """Check everything about a call and return it; under autocast, in autocast's dtype."""
-    if nonlinearity not in ("tanh", "relu"):
-        raise ConfigError(expected("nonlinearity", "'tanh' or 'relu'", repr(nonlinearity)))
+    """Check everything about a call of an op, and return it; `unrolled.ops.run` documents the arguments."""
+    known = op_of(cell).cell
+    nonlinearity = _nonlinearity(known, nonlinearity)
+    gates = len(known.gates)
+    states = _named(known, state)
+    if weight_hr is not None and not known.projects:
+        raise ConfigError(expected("weight_hr", f"None, as the {cell} has no projection", "a projection"))
     given = (*states.values(), weight_ih, weight_hh, bias_ih, bias_hh)
     if weight_hr is not None or not _plainly_fits(gates, x, *given):
         weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
@@ -45,8 +50,8 @@ def admit(
         _check(gates, x, states, weights)
     check_lengths(lengths, steps=x.shape[0], rows=x.shape[1])
     check_resets(resets, tuple(x.shape[:2]), x)
-    call = Call(
-        op=op,
+    return Call(
+        op=cell,
         x=x,
         states=tuple(states.values()),
         weight_ih=weight_ih,
@@ -59,12 +64,31 @@ def admit(
         reverse=reverse,
         trajectories=trajectories,
         nonlinearity=nonlinearity,
-        state_dtypes=tuple(value.dtype for value in states.values()),
     )
-    return _autocast_all(call) if autocast_is_on(x.device.type) else call
 
 
-def _autocast_all(call: Call) -> Call:
+def _nonlinearity(cell: Cell, given: str | None) -> str:
+    choices = cell.nonlinearities
+    if given is None:
+        return choices[0] if choices else ""
+    if given not in choices:
+        wanted = " or ".join(map(repr, choices)) or f"None, as the {cell.name} has no choice"
+        raise ConfigError(expected("nonlinearity", wanted, repr(given)))
+    return given
+
+
+def _named(cell: Cell, state: object) -> dict[str, Tensor]:
+    names = [f"{name}_0" for name in cell.states]
+    if not isinstance(state, (tuple, list)) or len(state) != len(names):
+        got = f"{len(state)} values" if isinstance(state, (tuple, list)) else type(state).__name__
+        form = {1: "a tuple", 2: "a pair"}.get(len(names), f"{len(names)} tensors")
+        raise DtypeError(expected("state", f"{form} ({', '.join(names)}{',' * (len(names) == 1)})", got))
+    return dict(zip(names, state, strict=True))
+
+
+def autocast_call(call: Call) -> Call:
+    """Return the call with every floating point tensor in the dtype that autocast computes in."""
+
     def cast(value: Tensor | None) -> Any:
         return None if value is None else autocast(value)
 
@@ -105,45 +129,50 @@ def _plainly_fits(gates: int, x: Tensor, *others: Tensor | None) -> bool:
 def _check(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """Raise for the first argument that does not fit."""
     for name, value in {"x": x, **states, **weights}.items():
-        tensor(name, value)
+        check_tensor(name, value)
     _sizes(gates, x, states, weights)
-    if x.dtype not in FLOATS:
-        raise DtypeError(expected("x", "float16, bfloat16, float32 or float64", _word(x.dtype)))
+    check_float("x", x)
     for name, value in {**states, **weights}.items():
-        alike(name, value, "x", x)
+        check_alike(name, value, "x", x)
 
 
 def _sizes(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """x fixes T, B and I; weight_hr, or else weight_hh, fixes H and P; the others must follow."""
-    shape("x", x, ("T", "B", "I"))
+    check_shape("x", x, ("T", "B", "I"))
     if x.shape[2] == 0:
         raise ShapeError(expected("x", "[T, B, I] with I > 0", _sizes_of(x)))
     rows = f"{gates}H" if gates > 1 else "H"
     if "weight_hr" in weights:
-        shape("weight_hr", weights["weight_hr"], ("P", "H"))
+        check_shape("weight_hr", weights["weight_hr"], ("P", "H"))
         projected, hidden = weights["weight_hr"].shape
     else:
-        shape("weight_hh", weights["weight_hh"], (rows, "H"))
+        check_shape("weight_hh", weights["weight_hh"], (rows, "H"))
         projected = hidden = weights["weight_hh"].shape[1]
     if projected == 0 or hidden == 0:
         name = "weight_hr" if "weight_hr" in weights else "weight_hh"
         raise ShapeError(expected(name, "sizes above 0", _sizes_of(weights[name])))
-    shape("weight_ih", weights["weight_ih"], (gates * hidden, x.shape[2]))
-    shape("weight_hh", weights["weight_hh"], (gates * hidden, projected))
+    check_shape("weight_ih", weights["weight_ih"], (gates * hidden, x.shape[2]))
+    check_shape("weight_hh", weights["weight_hh"], (gates * hidden, projected))
     for name in ("bias_ih", "bias_hh"):
         if name in weights:
-            shape(name, weights[name], (gates * hidden,))
+            check_shape(name, weights[name], (gates * hidden,))
     for name, value in states.items():
-        shape(name, value, (x.shape[1], projected if name == "h_0" else hidden))
+        check_shape(name, value, (x.shape[1], projected if name == "h_0" else hidden))
 
 
-def tensor(name: str, value: object) -> None:
+def check_tensor(name: str, value: object) -> None:
     """Raise DtypeError where value is no tensor."""
     if not isinstance(value, Tensor):
         raise DtypeError(expected(name, "a tensor", type(value).__name__))
 
 
-def shape(name: str, value: Tensor, want: Sequence[int | str]) -> None:
+def check_float(name: str, value: Tensor) -> None:
+    """Raise DtypeError where value's dtype is not one that the ops compute in."""
+    if value.dtype not in FLOATS:
+        raise DtypeError(expected(name, "float16, bfloat16, float32 or float64", _word(value.dtype)))
+
+
+def check_shape(name: str, value: Tensor, want: Sequence[int | str]) -> None:
     """Raise ShapeError where value's sizes differ from want; a string there names an open size."""
     fits = value.dim() == len(want) and all(
         isinstance(size, str) or size == got for size, got in zip(want, value.shape, strict=True)
@@ -152,7 +181,7 @@ def shape(name: str, value: Tensor, want: Sequence[int | str]) -> None:
         raise ShapeError(expected(name, f"[{', '.join(map(str, want))}]", _sizes_of(value)))
 
 
-def alike(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+def check_alike(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     """Raise where value's dtype or device is not like's; dtypes that autocast unifies may differ."""
     if value.device != like.device:
         raise DeviceError(expected(name, f"device {like.device}, as {like_name}", str(value.device)))
@@ -167,8 +196,8 @@ def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
     """
     if lengths is None:
         return
-    tensor("lengths", lengths)
-    shape("lengths", lengths, (rows,))
+    check_tensor("lengths", lengths)
+    check_shape("lengths", lengths, (rows,))
     if lengths.dtype != torch.int64:
         raise DtypeError(expected("lengths", "int64", _word(lengths.dtype)))
     if lengths.device.type != "cpu":
@@ -184,8 +213,8 @@ def check_resets(resets: Tensor | None, want: Sequence[int], like: Tensor, like_
     """Raise where resets has not the sizes wanted, is not bool, or lies on another device than like."""
     if resets is None:
         return
-    tensor("resets", resets)
-    shape("resets", resets, want)
+    check_tensor("resets", resets)
+    check_shape("resets", resets, want)
     if resets.dtype != torch.bool:
         raise DtypeError(expected("resets", "bool", _word(resets.dtype)))
     if resets.device != like.device:

@@ -1,29 +1,49 @@
-"""The door of the layers and cells: inputs checked against the module, and brought to one form.
+"""Validation of what layers and cells are given: once, against the module, and brought to one form.
 
-Inside, everything is [T, B, I] with `lengths [B]` and `resets [T, B]`, and states are a tuple.
+Inside, everything is [T, B, I] with `lengths [B]` and `resets [T, B]`, and states are a tuple. The ops of the
+stack take it from here and check nothing again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.errors import DtypeError, ShapeError, expected
 from unrolled.nn.packing import packing_of
-from unrolled.ops.door import alike, check_lengths, check_resets, shape, tensor
+from unrolled.ops import (
+    States,
+    check_alike,
+    check_float,
+    check_lengths,
+    check_resets,
+    check_shape,
+    check_tensor,
+)
+from unrolled.spec import cell_of_mode
 
-States = tuple[Tensor, ...]
+
+class Weights(NamedTuple):
+    """Of one layer in one direction."""
+
+    weight_ih: Tensor  # [G·H, I]
+    weight_hh: Tensor  # [G·H, P]
+    bias_ih: Tensor | None = None  # [G·H]
+    bias_hh: Tensor | None = None  # [G·H]
+    weight_hr: Tensor | None = None  # [P, H]
 
 
-class Entry(NamedTuple):
-    """A layer's arguments in one form, and the way back to the caller's form."""
+class Arguments(NamedTuple):
+    """A layer's arguments and weights in one form, validated, and the way back to the caller's form."""
 
     x: Tensor  # [T, B, I]
     states: States  # each [L·D, B, P or H]
+    weights: list[Weights]  # of each layer and direction
     lengths: Tensor | None
     resets: Tensor | None  # [T, B]
     output_as_given: Callable[[Tensor], Tensor | PackedSequence]
@@ -35,24 +55,25 @@ class Entry(NamedTuple):
         return given[0] if len(given) == 1 else given
 
 
-def enter(
+def validate_layer(
     layer: torch.nn.RNNBase, input: object, hx: object, lengths: object, resets: Tensor | None
-) -> Entry:
+) -> Arguments:
     """Check a layer's arguments and bring them to one form."""
     if isinstance(input, PackedSequence):
-        return _enter_packed(layer, input, hx, lengths, resets)
+        return _packed(layer, input, hx, lengths, resets)
     if not isinstance(input, Tensor):
         raise DtypeError(expected("input", "a tensor or a PackedSequence", type(input).__name__))
     _check_input(layer, input)
     if input.dim() == 2:
-        return _enter_unbatched(layer, input, hx, lengths, resets)
+        return _unbatched(layer, input, hx, lengths, resets)
     batch_first = layer.batch_first
     check_resets(resets, tuple(input.shape[:2]), input, "input")
     x = input.transpose(0, 1) if batch_first else input
-    rows = _as_tensor(lengths)
+    rows = _lengths(lengths)
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
-    return Entry(
+    return Arguments(
         x=x,
+        weights=_weights(layer),
         states=_layer_states(layer, hx, x.shape[1]),
         lengths=rows,
         resets=resets.T if batch_first and resets is not None else resets,
@@ -61,14 +82,15 @@ def enter(
     )
 
 
-def _enter_unbatched(
+def _unbatched(
     layer: torch.nn.RNNBase, input: Tensor, hx: object, lengths: object, resets: Tensor | None
-) -> Entry:
+) -> Arguments:
     if lengths is not None:
         raise ShapeError(expected("lengths", "None with an unbatched input", type(lengths).__name__))
     check_resets(resets, (input.shape[0],), input, "input")
-    return Entry(
+    return Arguments(
         x=input[:, None],
+        weights=_weights(layer),
         states=_layer_states(layer, hx, None),
         lengths=None,
         resets=None if resets is None else resets[:, None],
@@ -77,19 +99,20 @@ def _enter_unbatched(
     )
 
 
-def _enter_packed(
+def _packed(
     layer: torch.nn.RNNBase, input: PackedSequence, hx: object, lengths: object, resets: Tensor | None
-) -> Entry:
+) -> Arguments:
     if lengths is not None:
         raise ShapeError(expected("lengths", "None with a PackedSequence", type(lengths).__name__))
     weight = _weight(layer)
-    shape("input.data", input.data, ("n", layer.input_size))
-    alike("input.data", input.data, "weight_ih_l0", weight)
+    check_shape("input.data", input.data, ("n", layer.input_size))
+    check_alike("input.data", input.data, "weight_ih_l0", weight)
     packing = packing_of(input)
     check_resets(resets, (packing.steps, packing.rows), input.data, "input.data")
     given = input[1:]  # batch_sizes, sorted_indices, unsorted_indices
-    return Entry(
+    return Arguments(
         x=packing.pad(input.data),
+        weights=_weights(layer),
         states=_layer_states(layer, hx, packing.rows),
         lengths=packing.lengths,
         resets=resets,
@@ -103,30 +126,31 @@ def _check_input(layer: torch.nn.RNNBase, input: Tensor) -> None:
         batched = "[B, T, {0}]" if layer.batch_first else "[T, B, {0}]"
         want = f"{batched} or [T, {{0}}]".format(layer.input_size)
         raise ShapeError(expected("input", want, list(input.shape)))
-    alike("input", input, "weight_ih_l0", _weight(layer))
+    check_alike("input", input, "weight_ih_l0", _weight(layer))
 
 
 def _layer_states(layer: torch.nn.RNNBase, hx: object, rows: int | None) -> States:
     """Return the states as [L·D, B, ·] each; `rows` is None where the input is unbatched."""
     count = layer.num_layers * (2 if layer.bidirectional else 1)
-    sizes = {"h_0": layer.proj_size or layer.hidden_size}
-    if layer.mode == "LSTM":
-        sizes["c_0"] = layer.hidden_size
+    cell, _ = cell_of_mode(layer.mode)
+    sizes = {f"{name}_0": layer.hidden_size for name in cell.states} | {
+        "h_0": layer.proj_size or layer.hidden_size
+    }
     between = () if rows is None else (rows,)
     wants = {name: (count, *between, size) for name, size in sizes.items()}
     states = _states(hx, wants, "weight_ih_l0", _weight(layer))
     return states if rows is not None else tuple(state[:, None] for state in states)
 
 
-def enter_cell(
+def validate_cell(
     cell: torch.nn.RNNCellBase, input: Tensor, hx: object, resets: Tensor | None, names: tuple[str, ...]
 ) -> States:
     """Check a cell's arguments; return its states, zeroed in the rows that are reset."""
-    tensor("input", input)
+    check_tensor("input", input)
     if input.dim() not in (1, 2) or input.shape[-1] != cell.input_size:
         want = f"[B, {cell.input_size}] or [{cell.input_size}]"
         raise ShapeError(expected("input", want, list(input.shape)))
-    alike("input", input, "weight_ih", cell.weight_ih)
+    check_alike("input", input, "weight_ih", cell.weight_ih)
     rows = tuple(input.shape[:-1])  # (B,), or () where unbatched
     check_resets(resets, rows, input, "input")
     wants = dict.fromkeys(names, (*rows, cell.hidden_size))
@@ -142,29 +166,75 @@ def _states(hx: object, wants: dict[str, tuple[int, ...]], like_name: str, like:
         first, *others = wants.values()
         zero = like.new_zeros(first)  # for both, where they are alike
         return (zero, *(zero if want == first else like.new_zeros(want) for want in others))
-    states = hx if len(wants) == 2 else (hx,)
+    states = hx if len(wants) > 1 else (hx,)
     if not isinstance(states, (tuple, list)) or len(states) != len(wants):
         got = f"{len(states)} values" if isinstance(states, (tuple, list)) else type(states).__name__
-        raise DtypeError(expected("hx", "a pair (h_0, c_0)", got))
+        raise DtypeError(
+            expected("hx", f"{'a pair' if len(wants) == 2 else 'a tuple'} ({', '.join(wants)})", got)
+        )
     for (name, want), state in zip(wants.items(), states, strict=True):
-        tensor(name, state)
-        shape(name, state, want)
-        alike(name, state, like_name, like)
+        check_tensor(name, state)
+        check_shape(name, state, want)
+        check_alike(name, state, like_name, like)
     return tuple(states)
 
 
-def _as_tensor(lengths: object) -> Tensor | None:
-    if isinstance(lengths, (list, tuple)):
+def _lengths(lengths: object) -> Tensor | None:
+    """Return lengths as an int64 tensor: of a tensor, a list or an array of whole numbers."""
+    if lengths is None or (isinstance(lengths, Tensor) and lengths.dtype == torch.int64):
+        return lengths
+    if not isinstance(lengths, Tensor):
+        if not isinstance(lengths, (Sequence, np.ndarray)) or isinstance(lengths, (str, bytes)):
+            got = type(lengths).__name__
+            raise DtypeError(expected("lengths", "a tensor, a list or an array of whole numbers", got))
         for length in lengths:
-            if not isinstance(length, int) or isinstance(length, bool):
-                raise DtypeError(expected("lengths", "int64", f"a {type(length).__name__} in a list"))
-        return torch.tensor(lengths, dtype=torch.int64)
-    if lengths is not None and not isinstance(lengths, Tensor):
-        raise DtypeError(expected("lengths", "a tensor or a list of int", type(lengths).__name__))
-    return lengths
+            whole = isinstance(length, (int, np.integer)) or (isinstance(length, Tensor) and not length.dim())
+            if isinstance(length, bool) or not whole:
+                raise DtypeError(
+                    expected("lengths", "whole numbers", f"a {type(length).__name__} among them")
+                )
+        lengths = torch.as_tensor([int(length) for length in lengths], dtype=torch.int64)
+    if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
+        raise DtypeError(expected("lengths", "whole numbers", str(lengths.dtype).removeprefix("torch.")))
+    return lengths.to(torch.int64)
+
+
+def _weights(layer: torch.nn.RNNBase) -> list[Weights]:
+    """Return the weights of each layer and direction, checked: l0, l0_reverse, l1, …
+
+    By attribute and at call time: weight_norm's hooks and functional_call put other tensors there.
+    """
+    cell, _ = cell_of_mode(layer.mode)
+    rows, hidden = len(cell.gates) * layer.hidden_size, layer.proj_size or layer.hidden_size
+    suffixes = ("", "_reverse") if layer.bidirectional else ("",)
+    like = _weight(layer)
+    check_float("weight_ih_l0", like)
+    found = []
+    for level in range(layer.num_layers):
+        width = hidden * len(suffixes) if level else layer.input_size
+        wants: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden)}
+        if layer.bias:
+            wants |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        if layer.proj_size:
+            wants["weight_hr"] = (hidden, layer.hidden_size)
+        for suffix in suffixes:
+            each = {kind: getattr(layer, f"{kind}_l{level}{suffix}") for kind in wants}
+            for kind, want in wants.items():
+                _check_weight(f"{kind}_l{level}{suffix}", each[kind], want, like)
+            found.append(Weights(**each))
+    return found
+
+
+def _check_weight(name: str, weight: object, want: tuple[int, ...], like: Tensor) -> None:
+    if isinstance(weight, Tensor) and weight.shape == want:
+        if weight.dtype == like.dtype and weight.device == like.device:
+            return
+        check_alike(name, weight, "weight_ih_l0", like)
+    else:
+        check_tensor(name, weight)
+        check_shape(name, cast(Tensor, weight), want)
 
 
 def _weight(layer: torch.nn.RNNBase) -> Tensor:
-    # By name and at call time: weight_norm's hooks and functional_call put other tensors there.
     weight: Tensor = getattr(layer, "weight_ih_l0")  # noqa: B009
     return weight

@@ -1,18 +1,20 @@
-"""The GRU as a differentiable function."""
+"""The GRU: its definition, its step Jacobian, its backends, and the public function."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, overload
+from functools import partial
+from typing import Literal, NamedTuple, overload
 
+import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from unrolled.ops import native
-from unrolled.ops.call import Call
-from unrolled.ops.dispatch import dispatch
-from unrolled.ops.door import admit
-from unrolled.ops.gru import reference, torch_
-
-_BACKENDS = {"native": native.run, "torch": torch_.run, "reference": reference.run}
+from unrolled.ops import native, packed
+from unrolled.ops.call import Call, Op, Result, States, register
+from unrolled.ops.dispatch import run
+from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.scan import scan
+from unrolled.spec import CELLS
 
 
 class GRUTrajectory(NamedTuple):
@@ -27,6 +29,49 @@ class GRUTrajectory(NamedTuple):
     z: Tensor
     n: Tensor
     h: Tensor
+
+
+def reference(call: Call) -> Result:
+    """Run one layer in one direction: the specification. Traces r, z, n."""
+
+    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, 3H]
+        return linear(x, call.weight_ih, call.bias_ih)
+
+    def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
+        (h,) = states
+        xr, xz, xn = x.chunk(3, dim=-1)  # each [B, H]
+        hr, hz, hn = linear(h, call.weight_hh, call.bias_hh).chunk(3, dim=-1)
+        r, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
+        n = (xn + r * hn).tanh()
+        h = (1 - z) * n + z * h
+        return (h,), (r, z, n)
+
+    return scan(call, project, step)
+
+
+class GRUJacobian(StepJacobian):
+    """The step Jacobian; its factors are z, ∂h/∂a of n, ∂a_n/∂a of r, ∂h/∂a of z, and r."""
+
+    @staticmethod
+    def factors_of(call: Call, trajectory: GRUTrajectory, before: Before, /) -> tuple[Tensor, ...]:
+        r, z, n, _ = trajectory
+        h = before("h")
+        hn = linear(h, call.weight_hh, call.bias_hh).chunk(3, dim=-1)[2]
+        return z, (1 - z) * (1 - n * n), hn * r * (1 - r), (h - n) * z * (1 - z), r
+
+    def vjp(self, at: Tensor, gradients: States) -> tuple[States, States, Tensor]:
+        z, of_n, of_r, of_z, r = self.at(at)
+        (dh,) = gradients
+        an = dh * of_n
+        ar, az = an * of_r, dh * of_z
+        before = dh * z + torch.cat((ar, az, an * r), dim=-1) @ self.weight_hh
+        return gradients, self.edge(at, (before,)), torch.cat((ar, az, an), dim=-1)
+
+    def jvp(self, step: int, tangents: States) -> States:
+        z, of_n, of_r, of_z, r = self.during(step)
+        (h,) = self.edge(step, tangents)
+        ar, az, an = (h @ self.weight_hh.T).chunk(3, dim=-1)
+        return (z * h + of_n * (r * an + of_r * ar) + of_z * az,)
 
 
 @overload
@@ -99,14 +144,21 @@ def gru(
         BackendError: the named backend cannot run this call, or has no such name.
     Source: Cho et al. 2014, reset after the matmul as torch.nn.GRU.
     """
-    call = prepare(
-        x, h_0, weight_ih, weight_hh, bias_ih, bias_hh,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories,
+    y, (h,), trajectory = run(
+        "gru", x, (h_0,), weight_ih, weight_hh, bias_ih, bias_hh,
+        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
     )  # fmt: skip
-    y, (h,), traces = dispatch(call, backend, _BACKENDS)
-    return (y, h, GRUTrajectory._make((*traces, y))) if trajectories else (y, h)
+    return (y, h, trajectory) if trajectories else (y, h)
 
 
-def prepare(x: Tensor, h_0: Tensor, *weights: Any, **options: Any) -> Call:
-    """Check the arguments of `gru`, all but the backend."""
-    return admit("gru", 3, x, {"h_0": h_0}, *weights, **options)
+register(
+    Op(
+        CELLS["gru"],
+        reference,
+        jacobian=GRUJacobian,
+        torch=partial(packed.run, kernel=torch.gru),
+        native=native.run,
+        trajectory=GRUTrajectory,
+        function=gru,
+    )
+)
