@@ -10,7 +10,7 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses
 BUILD_TOOLS := scikit-build-core nanobind $(foreach t,cmake ninja,$(if $(shell command -v $(t)),,$(t)))
 NATIVE := CMakeLists.txt $(wildcard src/unrolled/kernels/csrc/*)
 
-.PHONY: help demo install kernels test test-slow check driver sanitize bench format docs clean
+.PHONY: help demo install kernels test test-slow check driver sanitize bench format docs site clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,11 @@ format: .venv/.dev  ## put the code into the house's form
 docs: .venv/.dev  ## write docs/cli.md and docs/api.md from the code
 	$(BIN)/python docs/generate.py
 
+site: .venv/.docs docs  ## build the documentation's site in build/site
+	rm -rf build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python docs/site/check.py build/site
+
 clean:           ## remove .venv and every cache
 	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/unrolled/kernels/*.so
 
@@ -70,6 +75,10 @@ clean:           ## remove .venv and every cache
 
 .venv/.bench: .venv/.dev
 	$(PIP) --no-build-isolation -e '.[bench]'
+	@touch $@
+
+.venv/.docs: .venv/.dev
+	$(PIP) --no-build-isolation -e '.[docs]'
 	@touch $@
 
 # pip installs without kernels where the C++ does not compile; here that is an error, unless no compiler is.

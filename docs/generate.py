@@ -74,7 +74,7 @@ def shown(action: argparse.Action) -> str:
 
 def words(action: argparse.Action) -> str:
     """Return a flag's help text, fit for a table."""
-    return (action.help or "").replace("%%", "%").replace("|", "\\|")
+    return (action.help or "").replace("%%", "%").replace("|", "\\|").replace("<", "&lt;")
 
 
 def first_line(thing: object) -> str:

@@ -9,7 +9,8 @@ from unrolled.errors import ConfigError, expected
 
 __all__ = ["CELLS", "CLOSED", "OPEN", "Cell", "cell_of_mode", "register_cell"]
 
-CLOSED, OPEN = 0.1, 0.9  # a gate below, above: saturated (Karpathy et al. 2015); a tanh: beyond ± 0.9
+CLOSED = 0.1  # a gate below this is closed (Karpathy et al. 2015)
+OPEN = 0.9  # a gate above this is open; a tanh beyond ± 0.9 is saturated
 
 
 @dataclass(frozen=True)
