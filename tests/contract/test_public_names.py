@@ -42,7 +42,7 @@ PINNED = {
         MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
     """,
     "unrolled.figures": """
-        families lags loss matrix points require series strips units visible
+        families lags loss matrix points require series signs strips units visible
     """,
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
@@ -63,8 +63,8 @@ PINNED = {
     """,
     "unrolled.probe": """
         ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MEASUREMENTS
-        MemoryHorizon MemoryMap Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
-        memory_horizon memory_map report trajectories update_norms watching
+        MemoryHorizon MemoryMap Recording Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
+        memory_horizon memory_map record report trajectories update_norms watching
     """,
     "unrolled.sample": """
         sample

@@ -14,7 +14,7 @@ from probe_cases import F64, TwoModules, language_model, noise, tokens
 from checkpoint_mutations import seal
 from unrolled import probe
 from unrolled.errors import CheckpointError, ConfigError, DataError, DtypeError, RunError, ShapeError
-from unrolled.probe.copies import beside
+from unrolled.probe.batch import copies_at_once
 from unrolled.probe.report import _context_steps
 from unrolled.spec import DataConfig, TrainConfig
 from unrolled.train import run
@@ -180,9 +180,9 @@ def test_long_lines_of_many_symbols_are_measured_at_their_beginnings():
 
 
 def test_copies_run_at_once_as_their_outputs_have_room():
-    assert beside(16, 100) == 32
-    assert beside(16, 2**25 // 64) == 4
-    assert beside(16, 2**40) == 1
+    assert copies_at_once(16, 100) == 32
+    assert copies_at_once(16, 2**25 // 64) == 4
+    assert copies_at_once(16, 2**40) == 1
 
 
 def test_the_context_curve_takes_fewer_steps_of_more_rows_and_symbols():

@@ -13,7 +13,7 @@ from probe_cases import F64, Last, delay_line, forced_lstm, language_model, nois
 from unrolled import nn, probe
 from unrolled.data import Batch
 from unrolled.probe.findings import MEMORY, find
-from unrolled.probe.interval import Interval
+from unrolled.probe.result import Interval
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel
 
@@ -249,11 +249,11 @@ def test_clipping_starts_below_what_was_tried_and_a_start_is_not_advised_twice()
     assert found.flag == "--clip 0.12"
 
 
-def test_a_finding_reads_as_a_sentence_with_its_number_and_flag():
+def test_a_finding_reads_as_a_sentence_with_its_number_and_what_fixes_it():
     found = only(probe.report(zero_rnn(0.5), torch.zeros(40, 3, 3, dtype=F64), lags=16), "vanishing")
     assert str(found) == (
-        "vanishing in l0: the gradient halves within 1 steps, by the path that keeps most; "
-        "use gates (an orthogonal start helps an RNN a little): --cell lstm"
+        "vanishing in l0: the gradient halves within 1 step, even along the path that keeps most of it; "
+        "use gates (an orthogonal start helps an RNN a little): unrolled.nn.LSTM in place of unrolled.nn.RNN"
     )
 
 

@@ -21,7 +21,8 @@ from probe_cases import (
 from unrolled import probe
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
-from unrolled.probe.running import admit, nodes
+from unrolled.probe.batch import validate
+from unrolled.probe.recording import nodes
 from unrolled.probe.subject import Subject, untouched
 
 
@@ -49,7 +50,7 @@ def test_the_sweep_measures_what_plain_backward_passes_give(kind, layers):
     found = probe.gradient_flow(layer, x, lags=5, steps=3)
     subject = Subject.of(layer)
     with untouched(layer):
-        ran = nodes(subject, admit(x))
+        ran = nodes(subject, validate(x))
     pull = probe.losses.projection(4)
     for flow, seen in zip(found.flows, [(n, s) for n in ran.layers for s in n.states], strict=True):
         states = seen[0].states[seen[1]]
@@ -140,7 +141,7 @@ def test_injected_and_carried_are_those_of_the_summed_loss(make):
     found = probe.gradient_flow(model, given, lags=3)
     subject = Subject.of(model)
     with untouched(model):
-        inputs = admit(given)
+        inputs = validate(given)
         ran = nodes(subject, inputs)
         losses = probe.losses.step_losses(subject, inputs, ran, None)
     for flow in found.flows:

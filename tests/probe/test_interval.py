@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unrolled.probe.interval import mean_interval, student
+from unrolled.probe.result import mean_interval, student
 
 
 @pytest.mark.parametrize(

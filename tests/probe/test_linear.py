@@ -4,8 +4,7 @@ import pytest
 import torch
 from probe_cases import F64, noise
 
-from unrolled.probe.running import admit, run
-from unrolled.probe.subject import Subject, untouched
+from unrolled.probe import record
 
 KINDS = {
     "rnn": lambda: torch.nn.RNN(3, 4, dtype=F64),
@@ -29,11 +28,8 @@ def flat_step(layer, x, state):
 def measured(kind):
     torch.manual_seed(0)
     layer, x = KINDS[kind](), noise(STEPS, ROWS, 3)
-    with untouched(layer):
-        subject = Subject.of(layer)
-        ran = run(subject, admit(x))
-    (seen,) = ran.layers
-    return layer, x, seen, seen.linear()
+    (seen,) = record(layer, x).run.layers
+    return layer, x, seen, seen.linear
 
 
 def state_at(seen, step, row):

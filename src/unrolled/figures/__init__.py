@@ -18,7 +18,19 @@ from unrolled.figures.lags import lags
 from unrolled.figures.matrix import matrix
 from unrolled.figures.points import points
 from unrolled.figures.series import series
-from unrolled.figures.symbols import visible
+from unrolled.figures.symbols import signs, visible
 from unrolled.figures.units import units
 
-__all__ = ["families", "lags", "loss", "matrix", "points", "require", "series", "strips", "units", "visible"]
+__all__ = [
+    "families",
+    "lags",
+    "loss",
+    "matrix",
+    "points",
+    "require",
+    "series",
+    "signs",
+    "strips",
+    "units",
+    "visible",
+]

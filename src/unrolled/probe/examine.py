@@ -13,9 +13,8 @@ import numpy as np
 from unrolled.data import Batch, Split, StreamBatches, encode_source, reopen
 from unrolled.data.lines import gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
-from unrolled.probe.copies import LARGEST
+from unrolled.probe.batch import LARGEST, at_least_one
 from unrolled.probe.page import check_place
-from unrolled.probe.places import at_least_one
 from unrolled.probe.report import Report, Watch, report
 from unrolled.spec import DataConfig, RunDirectory, from_json
 from unrolled.tasks import Loaded, load
@@ -52,8 +51,7 @@ def examine(
         seen before anything is measured. DataError: there is no text, or it cannot be read. ShapeError: the
         text is shorter than the lags. ConfigError: a setting is out of range.
     """
-    settings = {"lags": lags, "known_lag": known_lag}
-    at_least_one(**{name: value for name, value in settings.items() if value is not None})
+    at_least_one(lags=lags, known_lag=known_lag)
     if html is not None:
         check_place(Path(html))
     loaded = load(run)
@@ -79,7 +77,7 @@ def examine(
         facts["trained"] = f"with windows of {bptt_steps} steps"
     found = report(
         loaded.model, batch, lags=used, bptt_steps=bptt_steps, known_lag=known_lag,
-        title=f"{run}: {kind}", facts=facts, trained=_settings(loaded), progress=progress,
+        title=f"{run}: {kind}", facts=facts, trained=_settings(loaded), run=str(run), progress=progress,
     )  # fmt: skip
     if html is not None:
         found.plot(html)

@@ -1,4 +1,4 @@
-"""Gradient flow: how much of a loss's gradient is left, k steps back."""
+"""Gradients: how much of a loss's gradient is left k steps back, and how large that of a training step is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,35 @@ import torch
 from torch import Tensor
 
 from unrolled import figures
+from unrolled.data import Batch
+from unrolled.errors import DtypeError, NonFiniteError, expected
 from unrolled.ops import valid_steps
-from unrolled.probe.interval import Floats, Interval, mean_interval
-from unrolled.probe.losses import Loss, step_losses
-from unrolled.probe.places import Mask, at_least_one, positions, whole
-from unrolled.probe.result import Result
-from unrolled.probe.running import Inputs, admit, nodes, run
+from unrolled.probe.batch import at_least_one, positions, unbroken
+from unrolled.probe.losses import (
+    Loss,
+    Norms,
+    Progress,
+    Split,
+    by_nodes,
+    is_local,
+    split_by_sweep,
+    step_losses,
+    sweep,
+)  # fmt: skip
+from unrolled.probe.recording import Recording, nodes, record
+from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
-from unrolled.probe.sweep import Norms, Progress, Split, by_nodes, is_local, split_by_sweep, sweep
+from unrolled.tasks import LanguageModel, detach
 
-__all__ = ["EXPLODING", "VANISHING", "Flow", "GradientFlow", "gradient_flow"]
+__all__ = [
+    "EXPLODING",
+    "VANISHING",
+    "Flow",
+    "GradientFlow",
+    "UpdateNorms",
+    "gradient_flow",
+    "update_norms",
+]
 
 VANISHING = -math.log(2) / 2  # nats a step: a gradient that halves within two, a thousandth after twenty
 EXPLODING = 0.01  # nats a step: one that doubles within seventy
@@ -135,10 +154,10 @@ def gradient_flow(
         ConfigError: no recurrent layer, or a bidirectional one. ShapeError: fewer steps than lags, or no t
             is left. NonFiniteError: a weight, an input or a loss is NaN or infinite.
     """
-    subject = Subject.of(model)
+    at_least_one(lags=lags, steps=steps)
+    recording = record(model, batch)
     with untouched(model):
-        inputs = admit(batch)
-        norms, split, used, count = _measure(subject, inputs, lags, steps, loss, progress)
+        norms, split, used, count = _measure(recording, lags, steps, loss, progress)
     flows = tuple(_flow(key, norms[key], split[key], used, count) for key in norms)
     return GradientFlow(
         flows, lags, int(used.sum()), used.shape[1], _overall({flow.verdict for flow in flows})
@@ -146,21 +165,20 @@ def gradient_flow(
 
 
 def _measure(
-    subject: Subject, inputs: Inputs, lags: int, steps: int, loss: Loss | None, progress: Progress | None
+    recording: Recording, lags: int, steps: int, loss: Loss | None, progress: Progress | None
 ) -> tuple[Norms, Split, Mask, int]:
     """Return the norms, the split, which losses count, and how many steps of all rows are valid."""
-    at_least_one(lags=lags, steps=steps)
-    ran = run(subject, inputs)
+    subject, inputs, ran = recording.subject, recording.inputs, recording.run
     at = positions(ran.steps, lags, steps)
-    used = whole(inputs, at, lags, ran.rows)
+    used = unbroken(inputs, at, lags, ran.rows)
     lengths = ran.layers[0].call.lengths
     count = ran.steps * ran.rows if lengths is None else int(lengths.sum())
     valid = 1.0 if lengths is None else valid_steps(lengths, ran.steps).to(ran.modules[0].y)
     if len(ran.modules) == 1:
         losses = step_losses(subject, inputs, ran, loss)
         if is_local(losses, ran.modules[0], at):
-            (seeds,) = torch.autograd.grad((losses * valid).sum(), ran.modules[0].y)
-            layers = [layer.linear() for layer in ran.layers]
+            (seeds,) = torch.autograd.grad((losses * valid).sum(), ran.modules[0].y, retain_graph=True)
+            layers = [layer.linear for layer in ran.layers]
             names = [[(layer.name, state) for state in layer.states] for layer in ran.layers]
             found: dict[tuple[str, str], list[Tensor]] = {key: [] for keys in names for key in keys}
             for lag in sweep(layers, seeds[at], at, lags):
@@ -171,7 +189,6 @@ def _measure(
                     progress(lag.k + 1, lags + 1)
             norms = {key: torch.stack(parts) for key, parts in found.items()}
             return norms, split_by_sweep(names, layers, seeds), used, count
-    del ran
     ran = nodes(subject, inputs)
     losses = step_losses(subject, inputs, ran, loss)
     return *by_nodes(ran, losses * valid, at, lags, progress), used, count
@@ -247,3 +264,102 @@ def _words(flow: Flow) -> str:
     if math.isinf(flow.half_life):
         return f"{flow.rate:+.4f} nats a step, {flow.verdict}"
     return f"{flow.rate:+.4f} nats a step, half-life {flow.half_life:.3g} steps, {flow.verdict}"
+
+
+@dataclass(frozen=True)
+class UpdateNorms(Result):
+    """What `update_norms` measured.
+
+    Attributes:
+        norms: [windows] global norm of the gradient of the mean loss by all parameters, before clipping.
+        median, ninetieth, largest: of them. The ninetieth percentile is where clipping leaves nine of ten
+            steps alone.
+        window: steps. rows: of the batch.
+    """
+
+    norms: Floats
+    median: float
+    ninetieth: float
+    largest: float
+    window: int
+    rows: int
+
+    @property
+    def spread(self) -> float:
+        """The largest in parts of the median; 1 where all are 0."""
+        if self.median:
+            return self.largest / self.median
+        return np.inf if self.largest else 1.0
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the norms, window after window, into a PNG file."""
+        figures.lags(
+            path,
+            curves={"norm": {"middle": self.norms}},
+            captions={"norm": f"median {self.median:.3g}, largest {self.largest:.3g}"},
+            xlabel=f"window of {self.window} steps",
+            ylabel="norm of the gradient, nats",
+            title="what a training step would clip",
+            first=1,
+            level=(f"90th percentile {self.ninetieth:.3g}", self.ninetieth),
+        )
+
+
+def update_norms(
+    model: LanguageModel, batch: Batch, *, window: int = 64, progress: Progress | None = None
+) -> UpdateNorms:
+    """Measure the gradient that training would see, window after window, the state carried.
+
+    Nothing is updated. In evaluation mode: without dropout, so a little smaller than in training.
+
+    Args:
+        model: a language model. batch: of any kind.
+        window: steps of truncated back-propagation; a shorter rest is left out.
+        progress: called with (done, of how many).
+    Raises:
+        DtypeError: another model or batch. NonFiniteError: a weight or a gradient is NaN or infinite.
+    """
+    at_least_one(window=window)
+    if not isinstance(model, LanguageModel):
+        raise DtypeError(expected("model", "a LanguageModel", type(model).__name__))
+    if not isinstance(batch, Batch):
+        raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
+    Subject.of(model)
+    steps, rows = batch.inputs.shape
+    window = min(window, steps)
+    norms = []
+    with untouched(model):
+        weights = [weight.requires_grad_() for weight in model.parameters()]
+        state = model.initial_state(rows)
+        for begin in range(0, steps - window + 1, window):
+            part = _part(batch, begin, window)
+            if part.count == 0:
+                break
+            nats, count, state = model.loss(part, detach(state))
+            norms.append(_norm(nats / count, weights))
+            if progress is not None:
+                progress(len(norms), steps // window)
+    found: Floats = np.array(norms)
+    return UpdateNorms(
+        norms=found,
+        median=float(np.median(found)),
+        ninetieth=float(np.percentile(found, 90)),
+        largest=float(found.max()),
+        window=window,
+        rows=rows,
+    )
+
+
+def _part(batch: Batch, begin: int, window: int) -> Batch:
+    span = slice(begin, begin + window)
+    lengths = None if batch.lengths is None else (batch.lengths - begin).clamp(0, window)
+    resets = None if batch.resets is None else batch.resets[span]
+    return Batch(batch.inputs[span], batch.targets[span], lengths, resets)
+
+
+def _norm(loss: torch.Tensor, weights: list[torch.Tensor]) -> float:
+    grads = torch.autograd.grad(loss, weights, allow_unused=True)
+    norm = float(torch.nn.utils.get_total_norm([g for g in grads if g is not None]))
+    if not np.isfinite(norm):
+        raise NonFiniteError(expected("gradient", "finite values", "NaN or infinity"))
+    return norm

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, ShapeError, expected
-from unrolled.probe.copies import LARGEST
-from unrolled.probe.interval import Floats, mean_interval
-from unrolled.probe.result import Result
+from unrolled.probe.batch import LARGEST
+from unrolled.probe.losses import Progress
+from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
-from unrolled.probe.sweep import Progress
 from unrolled.tasks import LanguageModel
 
 __all__ = ["LongRun", "long_run"]

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
-from unrolled.probe.interval import Floats
-from unrolled.probe.losses import Loss, step_losses
-from unrolled.probe.places import at_least_one
-from unrolled.probe.result import Result
-from unrolled.probe.running import Inputs, Run, admit, nodes, run
-from unrolled.probe.subject import Subject, untouched
-from unrolled.probe.sweep import Progress, is_local, sweep
+from unrolled.probe.batch import Inputs, at_least_one
+from unrolled.probe.losses import Loss, Progress, is_local, step_losses, sweep
+from unrolled.probe.recording import Recording, Run, nodes, record
+from unrolled.probe.result import Floats, Result
+from unrolled.probe.subject import untouched
 
 __all__ = ["MemoryMap", "memory_map"]
 
@@ -90,10 +88,10 @@ def memory_map(
     Raises:
         ConfigError, ShapeError, DtypeError, NonFiniteError: as `gradient_flow`.
     """
-    subject = Subject.of(model)
+    recording = record(model, batch)
+    inputs = recording.inputs
     with untouched(model):
-        inputs = admit(batch)
-        norms = _norms(subject, inputs, row, loss, progress)
+        norms = _norms(recording, row, loss, progress)
     texts = _texts(model, inputs, row, len(norms)) if tokens is None else tuple(tokens)
     if texts is not None and len(texts) < len(norms):
         raise ShapeError(expected("tokens", f"{len(norms)}, a text a step", len(texts)))
@@ -102,10 +100,8 @@ def memory_map(
     return MemoryMap(norms, None if texts is None else tuple(texts[: len(norms)]), unit)
 
 
-def _norms(
-    subject: Subject, inputs: Inputs, row: int, loss: Loss | None, progress: Progress | None
-) -> Floats:
-    ran = run(subject, inputs)
+def _norms(recording: Recording, row: int, loss: Loss | None, progress: Progress | None) -> Floats:
+    subject, inputs, ran = recording.subject, recording.inputs, recording.run
     if isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < ran.rows:
         raise ConfigError(expected("row", f"0 to {ran.rows - 1}", repr(row)))
     steps = ran.steps if inputs.lengths is None else int(inputs.lengths[row])
@@ -120,8 +116,8 @@ def _norms(
 
 
 def _by_sweep(ran: Run, losses: Tensor, at: Tensor, row: int, progress: Progress | None) -> Floats:
-    (seeds,) = torch.autograd.grad(losses.sum(), ran.modules[0].y)
-    layers = [layer.linear().of_row(row) for layer in ran.layers]
+    (seeds,) = torch.autograd.grad(losses.sum(), ran.modules[0].y, retain_graph=True)
+    layers = [layer.linear.of_row(row) for layer in ran.layers]
     found = np.zeros((len(at), len(at)))
     for lag in sweep(layers, seeds[at, row : row + 1], at, len(at) - 1, inputs=True):
         assert lag.x is not None
@@ -136,9 +132,9 @@ def _by_passes(ran: Run, losses: Tensor, steps: int, row: int, progress: Progres
     x = ran.modules[0].x
     found = np.zeros((steps, steps))
     for t in range(steps):
-        (pull,) = torch.autograd.grad(losses[t, row], x, retain_graph=True, allow_unused=True)
-        if pull is not None:
-            found[t, : t + 1] = pull[: t + 1, row].norm(dim=-1).double().cpu().numpy()
+        (gradient,) = torch.autograd.grad(losses[t, row], x, retain_graph=True, allow_unused=True)
+        if gradient is not None:
+            found[t, : t + 1] = gradient[: t + 1, row].norm(dim=-1).double().cpu().numpy()
         if progress is not None:
             progress(t + 1, steps)
     return found

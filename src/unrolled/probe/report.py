@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,33 +14,25 @@ from typing import Any, TypeAlias
 import torch
 
 from unrolled.data import Batch
-from unrolled.errors import DtypeError, NonFiniteError, ShapeError, UnrolledError
-from unrolled.probe.context import ContextCurve, context_curve
-from unrolled.probe.exponents import Lyapunov, lyapunov
-from unrolled.probe.findings import Finding, find
-from unrolled.probe.gate_use import Gates, gates
-from unrolled.probe.gradient import GradientFlow, gradient_flow
-from unrolled.probe.horizon import MemoryHorizon, memory_horizon
-from unrolled.probe.long_run import LongRun, long_run
-from unrolled.probe.maps import MemoryMap, memory_map
+from unrolled.errors import DtypeError, MissingExtraError, NonFiniteError, ShapeError, UnrolledError, expected
+from unrolled.probe.batch import at_least_one, beginning, flowing, one_row
+from unrolled.probe.findings import find
+from unrolled.probe.gates import gates, trajectories
+from unrolled.probe.gradient import gradient_flow, update_norms
+from unrolled.probe.long_run import long_run
+from unrolled.probe.losses import Progress
+from unrolled.probe.lyapunov import lyapunov
+from unrolled.probe.maps import memory_map
+from unrolled.probe.measurements import MEASUREMENTS, Measurements
+from unrolled.probe.memory import context_curve, memory_horizon
 from unrolled.probe.page import key_rows, write
-from unrolled.probe.parts import beginning, flowing, one_row
-from unrolled.probe.places import at_least_one
-from unrolled.probe.recording import Trajectories, trajectories
+from unrolled.probe.recording import Recording, record
 from unrolled.probe.result import Result
-from unrolled.probe.running import admit
-from unrolled.probe.subject import Subject
-from unrolled.probe.sweep import Progress
-from unrolled.probe.updates import UpdateNorms, update_norms
 from unrolled.tasks import LanguageModel
 
-__all__ = ["MEASUREMENTS", "Report", "Watch", "report"]
+__all__ = ["Report", "Watch", "report", "watching"]
 
 Watch: TypeAlias = Callable[[str, int, int], None]  # (measurement, done, of how many)
-MEASUREMENTS = (  # in their order
-    "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
-    "update_norms", "long_run",
-)  # fmt: skip
 CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with its steps
 CONTEXT_LOGITS = 2**30  # that it computes: fewer steps are taken where there are many rows and symbols
 MAP_STEPS = 100  # of the memory map: what a page has room for
@@ -46,35 +40,8 @@ STRIP_STEPS = 60  # of the trajectories that are drawn
 
 
 @dataclass(frozen=True)
-class Report(Result):
-    """Everything that was measured; None where a measurement is not defined, with the reason in `omitted`.
-
-    Attributes:
-        title: what was measured. facts: name → text, about the model and the text.
-        findings: worst first; none for a healthy network.
-        known_lag: in steps, that the task is known to have; None where nobody said.
-        trained: settings of `TrainConfig` that it was trained with, as far as they are known: the remedies
-            build on them.
-        omitted: measurement → why it is missing.
-        seconds: that all took.
-    """
-
-    title: str
-    facts: Mapping[str, str]
-    known_lag: int | None
-    trained: Mapping[str, Any] = field(default_factory=dict)
-    gradient_flow: GradientFlow | None = None
-    memory_horizon: MemoryHorizon | None = None
-    context_curve: ContextCurve | None = None
-    gates: Gates | None = None
-    lyapunov: Lyapunov | None = None
-    memory_map: MemoryMap | None = None
-    trajectories: Trajectories | None = None
-    long_run: LongRun | None = None
-    update_norms: UpdateNorms | None = None
-    omitted: Mapping[str, str] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
-    seconds: float = 0.0
+class Report(Measurements):
+    """`Measurements`, the findings among them, that can be printed and written as a page."""
 
     def plot(self, path: str | Path) -> None:
         """Write everything as one HTML file that opens offline, the findings first."""
@@ -85,7 +52,7 @@ class Report(Result):
         lines += [f"  {name}: {text}" for name, text in self.facts.items()]
         lines += [f"  {quantity:<36} {value:<24} {words}" for quantity, value, _, words in key_rows(self)]
         lines += [f"findings: {len(self.findings) or 'none'}"]
-        lines += [f"  {finding}" for finding in self.findings]
+        lines += [f"  {finding.text(flags=self.by_flags)}" for finding in self.findings]
         lines += [f"not measured: {name}: {why}" for name, why in self.omitted.items()]
         return "\n".join(lines)
 
@@ -100,6 +67,7 @@ def report(
     title: str = "",
     facts: Mapping[str, str] | None = None,
     trained: Mapping[str, Any] | None = None,
+    run: str | None = None,
     progress: Watch | None = None,
 ) -> Report:
     """Measure everything that is defined for a model, and say what is wrong with it.
@@ -113,6 +81,8 @@ def report(
         known_lag: steps between an input and the prediction that needs it, where the task's are known.
         title, facts: what is measured, for the page.
         trained: settings that it was trained with, by the names of `TrainConfig`, for the remedies.
+        run: the run directory that the model is of, so that remedies are named as flags of `unrolled train`;
+            without it they are lines of Python.
         progress: called with (measurement, done, of how many).
     Returns:
         A report; `str` is a summary.
@@ -122,27 +92,24 @@ def report(
         a weight, an input or a loss is NaN or infinite.
     """
     begin = time.perf_counter()
-    settings = {"lags": lags, "bptt_steps": bptt_steps, "known_lag": known_lag}
-    at_least_one(**{name: value for name, value in settings.items() if value is not None})
-    Subject.of(model, directions=True)
-    admit(batch)
-    measured = dict(_measured(model, batch, lags, bptt_steps, progress))
+    at_least_one(lags=lags, bptt_steps=bptt_steps, known_lag=known_lag)
+    recording = record(model, batch, directions=True)
+    measured = dict(_measured(_calls(model, batch, recording, lags, bptt_steps), progress or _nobody))
     found = {name: value for name, value in measured.items() if not isinstance(value, UnrolledError)}
     omitted = {name: str(value) for name, value in measured.items() if isinstance(value, UnrolledError)}
-    whole = Report(title, dict(facts or {}), known_lag, dict(trained or {}), omitted=omitted, **found)
+    whole = Report(
+        title, dict(facts or {}), known_lag, dict(trained or {}), omitted=omitted, run=run, **found
+    )
     return replace(whole, findings=find(whole), seconds=time.perf_counter() - begin)
 
 
-def _measured(
-    model: torch.nn.Module, batch: object, lags: int, bptt_steps: int | None, progress: Watch | None
-) -> Iterator[tuple[str, Any]]:
+def _measured(calls: Mapping[str, Callable[[Progress], Result]], watch: Watch) -> Iterator[tuple[str, Any]]:
     """Yield each measurement by its name, or the error that says why it is not defined here.
 
     Raises:
         ShapeError, DtypeError, NonFiniteError: as gradient_flow and memory_horizon.
     """
-    watch = progress or _nobody
-    for name, call in _calls(model, batch, lags, bptt_steps).items():
+    for name, call in calls.items():
         watch(name, 0, 1)
         try:
             yield name, call(partial(watch, name))
@@ -158,22 +125,27 @@ def _measured(
 
 
 def _calls(
-    model: torch.nn.Module, batch: object, lags: int, bptt_steps: int | None
+    model: torch.nn.Module, batch: object, whole: Recording, lags: int, bptt_steps: int | None
 ) -> dict[str, Callable[[Progress], Result]]:
-    subject = Subject.of(model, directions=True)
-    row = partial(one_row, subject, batch)
+    """Return the measurements that are defined for a model, in order; those of one batch share a run."""
     context = min(lags, CONTEXT_STEPS // 2)
     start = beginning(batch, _context_steps(model, batch, context))
+    row = record(model, one_row(whole.subject, batch, MAP_STEPS), directions=True)
+
+    def exponents(step: Progress) -> Result:
+        driven = flowing(batch)
+        return lyapunov(model, whole if driven is batch else driven, progress=step)
+
     calls: dict[str, Callable[[Progress], Result]] = {
-        "gradient_flow": lambda step: gradient_flow(model, batch, lags=lags, progress=step),
+        "gradient_flow": lambda step: gradient_flow(model, whole, lags=lags, progress=step),
         "memory_horizon": lambda step: memory_horizon(
-            model, batch, lags=lags, bptt_steps=bptt_steps, progress=step
+            model, whole, lags=lags, bptt_steps=bptt_steps, progress=step
         ),
         "context_curve": lambda step: context_curve(model, start, steps=context, progress=step),
-        "gates": lambda _: gates(model, batch),
-        "lyapunov": lambda step: lyapunov(model, flowing(batch), progress=step),
-        "memory_map": lambda step: memory_map(model, row(MAP_STEPS), progress=step),
-        "trajectories": lambda _: trajectories(model, row(STRIP_STEPS)),
+        "gates": lambda _: gates(model, whole),
+        "lyapunov": exponents,
+        "memory_map": lambda step: memory_map(model, row, progress=step),
+        "trajectories": lambda _: trajectories(model, row, steps=STRIP_STEPS),
     }
     if isinstance(model, LanguageModel) and isinstance(batch, Batch):
         window = bptt_steps or len(batch.inputs)
@@ -193,3 +165,28 @@ def _context_steps(model: torch.nn.Module, batch: object, context: int) -> int:
 
 def _nobody(name: str, done: int, total: int) -> None:
     """Watch nothing."""
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Give what `report` and `examine` take as `progress`: a bar of all measurements, and which one runs.
+
+    Raises:
+        MissingExtraError: rich is not installed.
+    """
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    except ModuleNotFoundError as error:
+        want = "rich, from the extra: pip install 'unrolled[train]'"
+        raise MissingExtraError(expected("progress", want, "none")) from error
+    console = Console(file=sys.stderr, highlight=False)
+    columns = (TextColumn("{task.description:<15}"), BarColumn(bar_width=None), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(MEASUREMENTS))
+
+        def watch(name: str, done: int, total: int) -> None:
+            at = MEASUREMENTS.index(name) + done / max(total, 1)
+            bar.update(task, completed=at, description=name.replace("_", " "))
+
+        yield watch

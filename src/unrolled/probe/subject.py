@@ -48,16 +48,22 @@ class Subject:
         layers = tuple((name, m) for name, m in model.named_modules() if _is_recurrent(m))
         if not layers:
             raise ConfigError(expected("model", "a recurrent layer (RNN, LSTM or GRU)", _instead(model)))
-        for name, layer in layers:
-            if layer.bidirectional and not directions:
+        found = cls(model, layers)
+        if not directions:
+            found.check_forward()
+        for name, weight in model.named_parameters():
+            if not bool(torch.isfinite(weight.detach()).all()):
+                raise NonFiniteError(expected(f"model {name}", "finite weights", "NaN or infinity"))
+        return found
+
+    def check_forward(self) -> None:
+        """Raise ConfigError where a layer is bidirectional."""
+        for name, layer in self.layers:
+            if layer.bidirectional:
                 want = (
                     "layers that run forward (of bidirectional ones only gates and trajectories are defined)"
                 )
                 raise ConfigError(expected("model", want, f"bidirectional {name or type(layer).__name__}"))
-        for name, weight in model.named_parameters():
-            if not bool(torch.isfinite(weight.detach()).all()):
-                raise NonFiniteError(expected(f"model {name}", "finite weights", "NaN or infinity"))
-        return cls(model, layers)
 
     @property
     def batch_first(self) -> bool:

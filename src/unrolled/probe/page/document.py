@@ -1,30 +1,109 @@
-"""The page as a whole: sections in order, pictures drawn and fitted in, one file written."""
+"""The page as a whole: findings, key numbers, a section for each measurement with its picture; one file."""
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from unrolled.checkpoint import replace_text
 from unrolled.errors import RunError, expected
 from unrolled.figures import require
-from unrolled.probe.page import gradients, memory, overview, problems, units
-from unrolled.probe.page.markup import LINE, Markup, joined, paragraph, tag
-from unrolled.probe.page.section import Section, lay_out
-from unrolled.probe.page.style import STYLE
+from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
+from unrolled.probe.gates import STILL
+from unrolled.probe.gradient import EXPLODING, VANISHING
+from unrolled.probe.long_run import LEAST, WORSE
+from unrolled.probe.measurements import Finding, Measurements
+from unrolled.probe.memory import CLOSE, FLOOR_NATS, FLOOR_SQUARED, SHARE
+from unrolled.probe.page.html import LINE, STYLE, Markup, joined, paragraph, table, tag
+from unrolled.probe.page.sections import (
+    HEADINGS,
+    Section,
+    context,
+    exponents,
+    flow,
+    horizon,
+    lay_out,
+    long_text,
+    pairs,
+    updates,
+)  # fmt: skip
+from unrolled.probe.page.units import record, use
+from unrolled.probe.words import between, listed, number, percent, steps
+from unrolled.spec import CLOSED, OPEN
 
-if TYPE_CHECKING:
-    from unrolled.probe.report import Report
-
-__all__ = ["check_place", "write"]
+__all__ = ["check_place", "key_rows", "write"]
 
 LARGEST = 2_000_000  # bytes of a page
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SECTIONS: dict[str, Callable[[Any], Section]] = {
+    "gradient_flow": flow,
+    "memory_horizon": horizon,
+    "context_curve": context,
+    "gates": use,
+    "lyapunov": exponents,
+    "memory_map": pairs,
+    "long_run": long_text,
+    "update_norms": updates,
+}
+UNDEFINED = {
+    "long_run": "needs a language model, and rows of text without an end",
+    "update_norms": "needs a language model and its batch",
+}
+THRESHOLDS = (
+    ("Vanishing", f"{number(VANISHING)} nats a step", "a rate below: the gradient halves within two steps"),
+    ("Exploding", f"{number(EXPLODING)} nats a step", "a rate above: the gradient doubles within 70 steps"),
+    ("Horizon", f"{percent(SHARE)} of the largest effect", "an effect of at least this counts"),
+    ("Horizon, floor", f"{number(FLOOR_NATS)} nats", "a smaller effect on a distribution never counts"),
+    ("Horizon, floor of other outputs", f"{number(FLOOR_SQUARED)} of the variance", "as the floor in nats"),
+    ("Context", f"{percent(CLOSE)} of the last loss", "from so near on, more context does not help"),
+    ("Closed gate", f"below {CLOSED}", "of a gate between 0 and 1"),
+    ("Open gate", f"above {OPEN}", "of a gate between 0 and 1; a tanh is saturated beyond plus or minus it"),
+    ("Unit that never changes", number(STILL),
+     "a standard deviation below, in parts of 1 or of the mean's size where that is more"),
+)  # fmt: skip
 
 
-def write(report: Report, path: Path) -> None:
+@dataclass(frozen=True)
+class Rule:
+    """One kind of finding: its name and heading, what it needs of a report, and when it speaks."""
+
+    name: str
+    heading: str
+    needs: str
+    when: str
+
+
+RULES = (
+    Rule("runaway", "The loss runs away on a long text", "long_run",
+         f"at the end of a row the loss with the carried state is more than {percent(WORSE)}, and "
+         f"{number(LEAST)} nats, above that with a fresh one"),
+    Rule("exploding", "Gradients explode, or states are chaotic", "gradient_flow",
+         f"the low end of a gradient's rate over at least {ENOUGH} lags is above {number(EXPLODING)} nats a "
+         "step and disturbances do not fade, or the low end of the leading exponent is above 0"),
+    Rule("lag", "The known lag is out of reach", "known_lag",
+         f"less than {number(LEFT)} of the gradient is left at the lag that the task has, or inputs matter "
+         "for fewer steps"),
+    Rule("vanishing", "Gradients vanish", "gradient_flow",
+         f"the rate of every state is below {number(VANISHING)} nats a step, and a longer memory is of use"),
+    Rule("forgets", "Gates forget at once", "gates",
+         f"gradients vanish, and half of a layer's units have a time constant below {number(SHORT)} step"),
+    Rule("window", "The training window cuts memory short", "memory_horizon",
+         f"the horizon is at least {percent(TOUCHES)} of the training window, where that is known"),
+    Rule("clipping", "A few gradients are far above the rest", "update_norms",
+         f"the largest norm is more than {number(TAIL)} times the median"),
+    Rule("saturated", "Units are saturated", "gates",
+         f"more than {percent(MANY)} of a layer's units take nothing in, give nothing out or stand at an end "
+         f"of tanh at {percent(STUCK)} of the steps"),
+    Rule("idle", "Units never change", "gates", f"more than {percent(IDLE)} of a layer's units never change"),
+)  # fmt: skip
+RULE_HEADINGS = {rule.name: rule.heading for rule in RULES}
+
+
+def write(report: Measurements, path: Path) -> None:
     """Write a report as one HTML file that needs nothing else: no network, no script.
 
     Equal reports give equal bytes. A page that would be larger than 2 MB does without its largest pictures,
@@ -74,36 +153,25 @@ def _drawn(section: Section, folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def _sections(report: Report) -> Iterator[Section]:
-    if report.gradient_flow is not None:
-        yield gradients.flow(report.gradient_flow)
-    if report.memory_horizon is not None:
-        yield memory.horizon(report.memory_horizon)
-    if report.context_curve is not None:
-        yield memory.context(report.context_curve)
-    if report.gates is not None:
-        yield units.use(report.gates)
-    if report.lyapunov is not None:
-        yield gradients.exponents(report.lyapunov)
-    if report.memory_map is not None:
-        yield memory.pairs(report.memory_map)
-    if report.trajectories is not None:
-        texts = None if report.memory_map is None else report.memory_map.tokens  # of the same row
-        yield units.record(report.trajectories, texts)
-    if report.long_run is not None:
-        yield memory.long_text(report.long_run)
-    if report.update_norms is not None:
-        yield gradients.updates(report.update_norms)
+def _sections(report: Measurements) -> Iterator[Section]:
+    """Yield the sections of what was measured, in the order of the headings."""
+    for name in HEADINGS:
+        measured = getattr(report, name)
+        if name == "trajectories" and measured is not None:
+            texts = None if report.memory_map is None else report.memory_map.tokens  # of the same row
+            yield record(measured, texts)
+        elif measured is not None:
+            yield SECTIONS[name](measured)
 
 
-def _page(report: Report, sections: list[Section], pictures: Mapping[str, bytes]) -> str:
+def _page(report: Measurements, sections: list[Section], pictures: Mapping[str, bytes]) -> str:
     title = report.title or "A recurrent network"
     parts = [
-        ("findings", "Findings", problems.found(report)),
-        ("key-numbers", "Key numbers", overview.key_numbers(report)),
+        ("findings", "Findings", _findings(report)),
+        ("key-numbers", "Key numbers", _key_numbers(report)),
         *((each.id, each.heading, joined(lay_out(each, pictures.get(each.name)))) for each in sections),
-        ("missing", "What was not measured", overview.missing(report)),
-        ("method", "How it was measured", joined((overview.method(), problems.looked_for(report)))),
+        ("missing", "What was not measured", _missing(report)),
+        ("method", "How it was measured", joined((_method(), _looked_for(report)))),
     ]
     body = joined((_part(*part) for part in parts), LINE)
     links = tag("ul", *(tag("li", tag("a", heading, href=f"#{id}")) for id, heading, _ in parts))
@@ -115,7 +183,7 @@ def _page(report: Report, sections: list[Section], pictures: Mapping[str, bytes]
             _head(title),
             Markup("<body>\n"),
             tag("a", "Skip to the findings", href="#findings", class_="skip"),
-            tag("header", tag("h1", tag("bdi", title)), about, overview.facts(report)),
+            tag("header", tag("h1", tag("bdi", title)), about, _facts(report)),
             LINE,
             tag("nav", links, aria_label="Sections"),
             LINE,
@@ -140,3 +208,141 @@ def _part(id: str, heading: str, inside: Markup) -> Markup:
     name = f"{id}-heading"
     top = tag("h2", heading, id=name)
     return tag("section", top, LINE, inside, LINE, id=id, aria_labelledby=name)
+
+
+def _facts(report: Measurements) -> Markup:
+    """Return what was measured, as a list of names and texts."""
+    known = dict(report.facts or _derived(report))
+    pairs = (joined((tag("dt", name), tag("dd", tag("bdi", text)), LINE)) for name, text in known.items())
+    return tag("dl", *pairs) if known else paragraph("Nothing is known of the model.")
+
+
+def _derived(report: Measurements) -> Iterator[tuple[str, str]]:
+    if report.gates is not None:
+        layers = (f"{each.layer} ({each.cell}, {len(each.saturated)} units)" for each in report.gates.layers)
+        yield "layers", listed(layers)
+        yield "steps, all rows", f"{report.gates.samples:,}"
+    if report.gradient_flow is not None:
+        yield "rows", f"{report.gradient_flow.rows:,}"
+        yield "looked back", steps(report.gradient_flow.lags)
+    if report.memory_horizon is not None and report.memory_horizon.bptt_steps is not None:
+        yield "training window", steps(report.memory_horizon.bptt_steps)
+    if report.known_lag is not None:
+        yield "known lag", steps(report.known_lag)
+
+
+def _key_numbers(report: Measurements) -> Markup:
+    """Return the table of the numbers that sum a network up."""
+    rows = key_rows(report)
+    if not rows:
+        return paragraph("Nothing was measured that one number sums up.")
+    return table("What sums the network up", ("Quantity", "Value", "95 % interval", "In words"), rows)
+
+
+Row = tuple[str, str, str, str]  # quantity, value, interval, words
+
+
+def key_rows(report: Measurements) -> list[Row]:
+    """Return the numbers that sum a network up."""
+    return [*_gradients(report), *_memory(report), *_dynamics(report)]
+
+
+def _gradients(report: Measurements) -> Iterator[Row]:
+    for each in report.gradient_flow.flows if report.gradient_flow else ():
+        where = f"{each.layer} {each.state}"
+        words = "nothing is carried" if each.verdict == "none" else each.verdict
+        yield (f"Gradient rate, {where}", f"{number(each.rate)} nats a step",
+               between(*each.rate_interval), words)  # fmt: skip
+        value = "does not halve" if math.isinf(each.half_life) else steps(each.half_life)
+        yield f"Gradient half-life, {where}", value, between(*each.half_life_interval), words
+
+
+def _memory(report: Measurements) -> Iterator[Row]:
+    horizon, curve = report.memory_horizon, report.context_curve
+    if horizon is not None:
+        yield ("Memory horizon", steps(horizon.horizon), between(*horizon.horizon_interval),
+               horizon.summary)  # fmt: skip
+    if curve is not None:
+        words = f"within {percent(CLOSE)} of the loss with {len(curve.loss)}"
+        yield "Context needed", steps(curve.needed), "not defined", words
+        yield ("What context is worth", number(curve.gain), between(*map(float, curve.gain_interval)),
+               "loss with one input, less that with all")  # fmt: skip
+
+
+def _dynamics(report: Measurements) -> Iterator[Row]:
+    exponents, run, norms = report.lyapunov, report.long_run, report.update_norms
+    for layer in report.gates.layers if report.gates else ():
+        if layer.spectral_radius is not None:
+            yield (f"Spectral radius, {layer.layer}", number(layer.spectral_radius), "not defined",
+                   f"saturated at {percent(float(layer.saturated.mean()))} of the steps")  # fmt: skip
+    if exponents is not None:
+        top = max(exponents.layers, key=lambda each: float(each.exponents[0]))
+        yield (f"Leading exponent, {top.layer}", f"{number(exponents.leading)} nats a step",
+               between(float(top.low[0]), float(top.high[0])), exponents.verdict)  # fmt: skip
+    if run is not None:
+        words = f"after {steps(run.ends[-1])}, against a fresh state"
+        yield "Rows that have run away", f"{run.lost} of {run.rows}", "not defined", words
+    if norms is not None:
+        words = f"the largest is {number(norms.largest)}"
+        yield "Update norm, median", number(norms.median), "not defined", words
+
+
+def _missing(report: Measurements) -> Markup:
+    """Return what was not measured, and why."""
+    why = {
+        heading: report.omitted.get(name) or UNDEFINED.get(name, "not asked for")
+        for name, heading in HEADINGS.items()
+        if getattr(report, name) is None
+    }
+    if not why:
+        return paragraph("Everything was measured.")
+    return tag("ul", *(tag("li", tag("b", heading), ": ", tag("bdi", text)) for heading, text in why.items()))
+
+
+def _method() -> Markup:
+    """Return how it was measured: intervals in words, thresholds as a table."""
+    words = (
+        "The model was held still while it was measured: in evaluation mode, its weights, gradients and "
+        "random state untouched. ",
+        "Intervals are 95 %, by Student's t over the rows of the batch, which are independent of each other; "
+        "one row gives none. Rates and exponents are in nats a step: −0.69 halves, +0.69 doubles.",
+    )
+    head = ("Threshold", "Value", "Meaning")
+    return joined((paragraph(*words), table("Thresholds", head, THRESHOLDS)))
+
+
+def _findings(report: Measurements) -> Markup:
+    """Return the findings, worst first; or what was looked for, where there are none."""
+    if report.findings:
+        count = "1 finding" if len(report.findings) == 1 else f"{len(report.findings)} findings, worst first"
+        return joined([paragraph(f"{count}."), *map(_one, report.findings)])
+    headings = [rule.heading for rule in RULES if getattr(report, rule.needs) is not None]
+    if not headings:
+        return paragraph("No findings: nothing that could be looked for was measured.")
+    return paragraph(tag("b", "No findings"), ": looked for, and not found: "
+                     f"{'; '.join(heading[0].lower() + heading[1:] for heading in headings)}.")  # fmt: skip
+
+
+def _one(finding: Finding) -> Markup:
+    heading = RULE_HEADINGS.get(finding.name, finding.name)
+    where = f" in {finding.layer}" if finding.layer else ""
+    lines = (
+        ("Problem", tag("bdi", finding.problem)),
+        ("Measured", f"{number(finding.value)} {finding.unit}"),
+        ("Threshold", f"{number(finding.limit)} {finding.unit}"),
+        ("Remedy", tag("bdi", finding.remedy)),
+        ("Flag", tag("code", finding.flag)),
+    )
+    listing = tag("dl", *(joined((tag("dt", name), tag("dd", text), LINE)) for name, text in lines))
+    return Markup(tag("div", tag("h3", f"{heading}{where}"), listing, class_="finding") + "\n")
+
+
+def _looked_for(report: Measurements) -> Markup:
+    """Return the table of all that may be found, and whether it was."""
+    names = {finding.name for finding in report.findings}
+    rows = []
+    for rule in RULES:
+        checked = getattr(report, rule.needs) is not None
+        outcome = "found" if rule.name in names else "not found" if checked else "not looked for"
+        rows.append((rule.heading, rule.when, outcome))
+    return table("What a report looks for", ("Finding", "It is one when", "Here"), rows)

@@ -8,12 +8,11 @@ from functools import partial
 import numpy as np
 
 from unrolled.probe.findings import STUCK
-from unrolled.probe.gate_use import Gates, LayerGates
-from unrolled.probe.interval import Floats
-from unrolled.probe.page.markup import Markup, table, token
-from unrolled.probe.page.section import Section
-from unrolled.probe.page.words import listed, number, numbers, percent, steps, thinned
-from unrolled.probe.recording import Trajectories
+from unrolled.probe.gates import Gates, LayerGates, Trajectories
+from unrolled.probe.page.html import Markup, table, token
+from unrolled.probe.page.sections import Section
+from unrolled.probe.result import Floats
+from unrolled.probe.words import listed, number, numbers, percent, steps, thinned
 from unrolled.spec import CLOSED, OPEN
 
 __all__ = ["record", "use"]

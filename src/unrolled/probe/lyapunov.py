@@ -11,12 +11,11 @@ import torch
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.ops import StepJacobian
-from unrolled.probe.interval import Floats, mean_interval
-from unrolled.probe.places import at_least_one
-from unrolled.probe.result import Result
-from unrolled.probe.running import Inputs, admit, run
-from unrolled.probe.subject import Subject, untouched
-from unrolled.probe.sweep import Progress
+from unrolled.probe.batch import Inputs, at_least_one
+from unrolled.probe.losses import Progress
+from unrolled.probe.recording import record
+from unrolled.probe.result import Floats, Result, mean_interval
+from unrolled.probe.subject import untouched
 
 __all__ = ["Exponents", "Lyapunov", "lyapunov"]
 
@@ -104,17 +103,16 @@ def lyapunov(
     Source: Engelken, Wolf & Abbott 2023; Benettin et al. 1980.
     """
     at_least_one(count=count)
-    subject = Subject.of(model)
+    recording = record(model, batch)
+    _whole_rows(recording.inputs)
     with untouched(model), torch.no_grad():
-        inputs = admit(batch)
-        _whole_rows(inputs)
-        ran = run(subject, inputs)
+        ran = recording.run
         transient = _transient(transient, ran.steps)
         found, total = [], len(ran.layers) * ran.steps
         for number, layer in enumerate(ran.layers):
             if progress is not None:
                 progress(number * ran.steps, total)
-            growth = _growth(layer.linear(), count, ran.steps, ran.rows)[transient:]
+            growth = _growth(layer.linear, count, ran.steps, ran.rows)[transient:]
             found.append(_exponents(layer.name, growth))
         if progress is not None:
             progress(total, total)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from unrolled.probe.interval import Floats
+from unrolled.probe.result import Floats
 
 __all__ = ["between", "listed", "number", "numbers", "percent", "steps", "thinned"]
 

@@ -1,0 +1,96 @@
+"""What one report holds: every measurement of one model on one batch, and what was found wrong. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unrolled.probe.gates import Gates, Trajectories
+from unrolled.probe.gradient import GradientFlow, UpdateNorms
+from unrolled.probe.long_run import LongRun
+from unrolled.probe.lyapunov import Lyapunov
+from unrolled.probe.maps import MemoryMap
+from unrolled.probe.memory import ContextCurve, MemoryHorizon
+from unrolled.probe.result import Result
+
+__all__ = ["MEASUREMENTS", "Finding", "Measurements"]
+
+MEASUREMENTS = (  # in their order
+    "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
+    "update_norms", "long_run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding(Result):
+    """One thing that is wrong.
+
+    Attributes:
+        name: "runaway", "exploding", "clipping", "saturated", "idle", or one of `MEMORY`.
+        layer: which; None for the whole network.
+        problem: what is wrong, in a sentence.
+        value: the number behind it. unit: of it. limit: the threshold that it lies beyond.
+        remedy: what helps, in a sentence.
+        flag: the flag of `unrolled train`, with its value, that fixes it.
+        python: the line of Python that does the same for a network that was built by hand.
+    """
+
+    name: str
+    layer: str | None
+    problem: str
+    value: float
+    unit: str
+    limit: float
+    remedy: str
+    flag: str
+    python: str = ""
+
+    def text(self, *, flags: bool) -> str:
+        """Return the finding as a sentence, with the flag that fixes it, or with the line of Python."""
+        where = f" in {self.layer}" if self.layer else ""
+        fix = self.flag if flags else self.python or self.flag
+        return f"{self.name}{where}: {self.problem}; {self.remedy}: {fix}"
+
+    def __str__(self) -> str:
+        return self.text(flags=not self.python)
+
+
+@dataclass(frozen=True)
+class Measurements(Result):
+    """Everything that was measured; None where a measurement is not defined, with the reason in `omitted`.
+
+    Attributes:
+        title: what was measured. facts: name → text, about the model and the text.
+        findings: worst first; none for a healthy network.
+        known_lag: in steps, that the task is known to have; None where nobody said.
+        trained: settings of `TrainConfig` that it was trained with, as far as they are known: the remedies
+            build on them.
+        omitted: measurement → why it is missing.
+        seconds: that all took.
+        run: the run directory that was measured: remedies are then flags of `unrolled train`; None for a
+            model that was given.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    known_lag: int | None
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    gradient_flow: GradientFlow | None = None
+    memory_horizon: MemoryHorizon | None = None
+    context_curve: ContextCurve | None = None
+    gates: Gates | None = None
+    lyapunov: Lyapunov | None = None
+    memory_map: MemoryMap | None = None
+    trajectories: Trajectories | None = None
+    long_run: LongRun | None = None
+    update_norms: UpdateNorms | None = None
+    omitted: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+    run: str | None = None
+
+    @property
+    def by_flags(self) -> bool:
+        """Whether remedies are named as flags of `unrolled train`, rather than in Python."""
+        return self.run is not None
