@@ -8,7 +8,7 @@ from pathlib import Path
 
 import checkpoint_mutations as mutations
 from unrolled.checkpoint.layout import PARSED_BYTES
-from unrolled.parsing import parsed_bytes
+from unrolled.files import parsed_bytes
 
 LIMITS = {"config.json": 2**20, "tokens.json": 2**24, "progress.json": 2**20}
 

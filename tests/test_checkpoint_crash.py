@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unrolled import checkpoint, spec
-from unrolled.checkpoint import Contents, Tensor, disk
+from unrolled import checkpoint, files, spec
+from unrolled.checkpoint import Contents, Tensor
 from unrolled.errors import RunError
 
 MODEL = spec.ModelConfig(vocab_size=2, embedding_size=1, hidden_size=1, cell="rnn")
@@ -48,7 +48,7 @@ class Disk:
         self.at, self.last, self.error = at, last, error
         for name in CALLS:
             patch.setattr(os, name, self.counted(getattr(os, name)))
-        patch.setattr(disk, "_write", self.counted(disk._write, torn=True))
+        patch.setattr(files, "write", self.counted(files.write, torn=True))
 
     def counted(self, call: Callable[..., object], *, torn: bool = False) -> Callable[..., object]:
         def counting(*args: object, **kwargs: object) -> object:
@@ -137,7 +137,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_removes_the_torn_one(run, mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "_write", full)
+    monkeypatch.setattr(files, "write", full)
     with pytest.raises(RunError, match=r"step-00000002.*No space left on device"):
         checkpoint.write_step(run, 2, sample(2))
     assert os.listdir(run / "checkpoints") == ["step-00000001"]

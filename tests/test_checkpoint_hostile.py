@@ -391,5 +391,5 @@ def test_an_unreadable_directory_is_one_line(step, monkeypatch):
     def denied(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("unrolled.checkpoint.disk.os.open", denied)
+    monkeypatch.setattr("os.open", denied)
     refused(step, "Permission denied")

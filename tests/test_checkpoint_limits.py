@@ -18,7 +18,7 @@ from unrolled import checkpoint, spec
 from unrolled.checkpoint import Tensor, documents
 from unrolled.checkpoint.layout import DOCUMENT_BYTES, PARSED_BYTES
 from unrolled.errors import CheckpointError, RunError
-from unrolled.parsing import parsed_bytes
+from unrolled.files import parsed_bytes
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_document_takes_no_more_memory_than_was_estimated(kind):
 @pytest.mark.parametrize("kind", ["empty lists", "empty objects", "objects of many"])
 def test_a_document_that_would_grow_thirtyfold_is_refused_before_it_is_parsed(name, kind, monkeypatch):
     raw = GROWING[kind](DOCUMENT_BYTES[name])
-    monkeypatch.setattr(documents.json, "loads", None)
+    monkeypatch.setattr(json, "loads", None)
     with pytest.raises(CheckpointError, match="once parsed"):
         documents.parse(raw, name, most=PARSED_BYTES[name])
 
@@ -112,9 +112,9 @@ def test_a_file_with_a_hole_of_terabytes_is_refused_at_once(step, name):
 
 
 def test_sizes_that_would_fit_their_file_but_not_this_machine_are_refused(step, monkeypatch):
-    monkeypatch.setattr("unrolled.checkpoint.reading._physical_memory", lambda: 1000)
+    monkeypatch.setattr("unrolled.checkpoint.reading.memory_limit", lambda: 1000)
     assert "memory" in refused(step, "at most 1000 bytes")
-    monkeypatch.setattr("unrolled.checkpoint.reading._physical_memory", lambda: None)
+    monkeypatch.setattr("unrolled.checkpoint.reading.memory_limit", lambda: None)
     checkpoint.read(step)
 
 

@@ -20,7 +20,7 @@ PINNED = {
         doctor draw evaluate_text explain figures lab load models nn ops probe sample tasks tokens train
     """,
     "unrolled.checkpoint": """
-        Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark parse prune read replace_text rewind
+        Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark prune read rewind
         taken write_into write_model write_step
     """,
     "unrolled.cli": """
@@ -44,6 +44,10 @@ PINNED = {
     "unrolled.figures": """
         families lags loss matrix points require series signs strips units visible
     """,
+    "unrolled.files": """
+        cpu_limit create memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
+        refusal replace replacing sync_directory temporary write writing
+    """,
     "unrolled.kernels": """
         CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
     """,
@@ -57,9 +61,6 @@ PINNED = {
     "unrolled.ops": """
         Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
         register rnn run scan unregister
-    """,
-    "unrolled.parsing": """
-        parsed_bytes
     """,
     "unrolled.probe": """
         ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MEASUREMENTS

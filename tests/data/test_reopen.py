@@ -106,7 +106,7 @@ def test_another_vocabulary_is_refused(data):
 def test_a_file_that_is_none_or_another_is_refused(name, data, prepared):
     tokens, raw = prepared[1].tokens, (data / name).read_bytes()
     (data / name).unlink()
-    refused(data, tokens, name, "no such file")
+    refused(data, tokens, name, "nothing there")
     os.symlink(prepared[0] / name, data / name)
     refused(data, tokens, name)
     (data / name).unlink()
@@ -302,8 +302,8 @@ def test_what_prepare_leaves_is_whole_or_no_corpus(prepared, tmp_path, monkeypat
         with pytest.raises(OSError, match="no space left on device"):
             prepare(config, tmp_path / "data", seed=0)
         monkeypatch.setattr("os.replace", replace)
-        assert not [path for path in (tmp_path / "data").iterdir() if path.name.endswith(".tmp")]
-        refused(tmp_path / "data", prepared[1].tokens, "corpus.json", "no such file")
+        assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".")]
+        refused(tmp_path / "data", prepared[1].tokens, "corpus.json", "nothing there")
 
 
 def full_after(count):
@@ -325,7 +325,7 @@ def test_everything_is_brought_to_the_disk_before_it_is_named(tmp_path, monkeypa
     fsync, replace = os.fsync, os.replace
 
     def synced(descriptor):
-        seen.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        seen.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")).rpartition("-")[0]))
         fsync(descriptor)
 
     def renamed(one, other):
@@ -335,7 +335,7 @@ def test_everything_is_brought_to_the_disk_before_it_is_named(tmp_path, monkeypa
     monkeypatch.setattr("os.fsync", synced)
     monkeypatch.setattr("os.replace", renamed)
     prepare(DataConfig(str(tmp_path / "book.txt")), tmp_path / "data", seed=0)
-    files = [f".{name}.npy.{os.getpid()}.tmp" for name in ("train", "train_starts", "val", "val_starts")]
+    files = [f".writing-{name}.npy" for name in ("train", "train_starts", "val", "val_starts")]
     named = [("name", f"{name}.npy") for name in ("train", "train_starts", "val", "val_starts")]
-    last = [("sync", f".corpus.json.{os.getpid()}.tmp"), ("name", "corpus.json"), ("sync", "data")]
-    assert seen == [*(("sync", name) for name in files), *named, ("sync", "data"), *last]
+    last = [("sync", ".writing-corpus.json"), ("name", "corpus.json"), ("sync", "")]
+    assert seen == [*(("sync", name) for name in files), *named, ("sync", ""), *last]

@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("unrolled.checkpoint.disk._write", full)
+        patch.setattr("unrolled.files.write", full)
         with pytest.raises(RunError, match=r"results\.json: expected to write there, got: No space left"):
             lab.run(config(tmp_path))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import TokenError
-from unrolled.parsing import parsed_bytes
+from unrolled.files import _unique, parsed_bytes
 from unrolled.tokens import build, files, from_json, load
 from unrolled.tokens.files import MOST_PARSED
 
@@ -104,10 +104,10 @@ def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(obj, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "a token file in JSON, got Expecting value: line 1 column 1 (char 0)"),
-        (b"\x80\x04.", "a token file in JSON, got a byte that is not UTF-8 at offset 0"),
-        (b"[" * 100_000, "a token file in JSON, got objects nested too deep"),
-        (b'{"kind": 1, "kind": 2}', "a token file in JSON, got a key given twice"),
+        (b"", "a JSON object, got Expecting value: line 1 column 1 (char 0)"),
+        (b"\x80\x04.", "a JSON object, got 'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte"),
+        (b"[" * 100_000, "a JSON object, got one that is nested too deeply"),
+        (b'{"kind": 1, "kind": 2}', "a JSON object, got duplicate key 'kind'"),
     ],
 )
 def test_a_file_that_is_no_json_is_refused_in_one_line(data, message, tmp_path):
@@ -137,10 +137,10 @@ def test_a_long_file_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("item", ["[]", "{}", "0.5", '"a"', '"\\u00e9"', '{"a":1}'])
 def test_a_file_that_grows_when_it_is_parsed_is_refused_before(item, tmp_path, monkeypatch):
-    monkeypatch.setattr(files.json, "loads", None)
+    monkeypatch.setattr(json, "loads", None)
     path = tmp_path / "tokens.json"
     path.write_text('{"symbols": [' + ",".join([item] * 2**20) + "]}")
-    with pytest.raises(TokenError, match=r"^.*: expected at most 37748736 bytes once parsed, got up to \d+$"):
+    with pytest.raises(TokenError, match=r"^.*: expected a document of at most 37748736 bytes once parsed, got one of up to \d+$"):
         load(path)
 
 
@@ -148,7 +148,7 @@ def test_a_file_that_grows_when_it_is_parsed_is_refused_before(item, tmp_path, m
 def test_the_estimate_is_not_below_what_parsing_takes(item):
     raw = json.dumps([item] * 5000).encode()
     tracemalloc.start()
-    found = json.loads(raw.decode(), object_pairs_hook=files._distinct)
+    found = json.loads(raw.decode(), object_pairs_hook=_unique)
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) == 5000

@@ -1,9 +1,9 @@
 """The on-disk format of a run: read, write, verify. No torch, no pickle.
 
 layout.py     names, limits and the format version     refusal.py   one-line CheckpointErrors
-tensors.py    (dtype, shape, bytes) ↔ safetensors      documents.py strict JSON
+tensors.py    (dtype, shape, bytes) ↔ safetensors      documents.py its JSON
 manifest.py   each file's size and sha256              contents.py  what a checkpoint holds, checked
-disk.py       durable writes, guarded reads            saving.py    write_step, mark, prune, rewind, …
+disk.py       files of known size and sha256            saving.py    write_step, mark, prune, rewind, …
 reading.py    locate, read                             rundir.py    taken, clear
 placing.py    write_into
 """
@@ -13,14 +13,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from unrolled import files
 from unrolled.checkpoint.contents import Contents
-from unrolled.checkpoint.documents import parse
 from unrolled.checkpoint.layout import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.placing import write_into
 from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
-from unrolled.checkpoint.saving import mark, prune, replace_text, rewind, write_model, write_step
+from unrolled.checkpoint.saving import mark, prune, rewind, write_model, write_step
 from unrolled.checkpoint.tensors import Tensor
+from unrolled.errors import CheckpointError
 from unrolled.spec import RunDirectory
 
 __all__ = [
@@ -32,10 +33,8 @@ __all__ = [
     "clear_data",
     "locate",
     "mark",
-    "parse",
     "prune",
     "read",
-    "replace_text",
     "rewind",
     "taken",
     "write_into",
@@ -44,9 +43,21 @@ __all__ = [
 ]
 
 
+def _parse(raw: bytes, where: object, *, most: int = 2**22, ascii_only: bool = True) -> dict[str, Any]:
+    return files.parse_json(raw, where, CheckpointError, most=most, ascii_only=ascii_only)
+
+
+_OLD: dict[str, tuple[str, Any]] = {  # name → its successor
+    "step_path": ("spec.RunDirectory(run).step", lambda run, step: RunDirectory(run).step(step)),
+    "replace_text": ("files.replace", files.replace),
+    "parse": ("files.parse_json", _parse),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name != "step_path":
+    if name not in _OLD:
         raise AttributeError(f"module 'unrolled.checkpoint' has no attribute {name!r}")
-    text = "unrolled.checkpoint.step_path is now unrolled.spec.RunDirectory(run).step"
+    new, value = _OLD[name]
+    text = f"unrolled.checkpoint.{name} is now unrolled.{new}; the old name goes in 0.3"
     warnings.warn(text, DeprecationWarning, stacklevel=2)
-    return lambda run, step: RunDirectory(run).step(step)
+    return value

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS
-from unrolled.checkpoint.refusal import quoted, refusal
+from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
+from unrolled.files import quoted
 from unrolled.spec import CELLS, ModelConfig, from_json, tensors
 
 __all__ = [

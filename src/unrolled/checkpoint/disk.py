@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from unrolled import files
 from unrolled.checkpoint.manifest import Entry
 from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Buffer
-from unrolled.errors import RunError
+from unrolled.errors import CheckpointError
+from unrolled.files import create, open_regular, sync_directory
 
 __all__ = [
     "Guarded",
@@ -23,58 +24,23 @@ __all__ = [
     "make_directory",
     "opened",
     "remove_directory",
-    "replace_text",
-    "sync_directory",
-    "temporary",
     "write_file",
-    "writing",
 ]
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _PIECE = 2**20  # bytes hashed and read at a time
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system says (disk full, read-only, …) into a one-line RunError."""
-    try:
-        yield
-    except RunError:
-        raise
-    except OSError as error:
-        raise RunError(f"{path}: expected to write there, got: {error.strerror or error}") from error
 
 
 def write_file(path: Path, chunks: Iterable[Buffer]) -> Entry:
     """Create a file, as readable as the umask allows, and bring it to the disk; never overwrites."""
     digest, size = hashlib.sha256(), 0
-    with os.fdopen(os.open(path, _CREATE, 0o666), "wb") as file:
+    with create(path) as file:
         for chunk in chunks:
-            _write(file, chunk)
+            files.write(file, chunk)
             digest.update(chunk)
             size += len(chunk)
         file.flush()
         os.fsync(file.fileno())
     return Entry(size, digest.hexdigest())
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put a small file in the place of another one: a reader sees the old text or the new, never a part."""
-    new = path.with_name(temporary(path.name))
-    try:
-        write_file(new, [text.encode("utf-8")])
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(new)
-        raise
-    sync_directory(path.parent)
-
-
-def temporary(name: str, prefix: str = ".writing-") -> str:
-    """Return a name that nothing else has."""
-    return f"{prefix}{name}-{secrets.token_hex(4)}"
 
 
 def make_directory(path: Path) -> None:
@@ -85,17 +51,6 @@ def make_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Bring the names in a directory to the disk; Windows has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_directory(path: Path, names: Iterable[str]) -> None:
@@ -153,21 +108,13 @@ class Guarded:
 @contextlib.contextmanager
 def opened(path: Path, *, size: int | None = None, limit: int | None = None) -> Iterator[Guarded]:
     """Open a regular file, no link, that has exactly `size` bytes or at most `limit`."""
-    if not is_file(path):
-        raise refusal(path, "a regular file", "something else" if os.path.lexists(path) else "nothing there")
-    with os.fdopen(os.open(path, _READ), "rb") as file:
+    with open_regular(path, CheckpointError) as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise refusal(path, "a regular file", "something else")
         if size is not None and status.st_size != size:
             raise refusal(path, f"{size} bytes", status.st_size)
         if limit is not None and status.st_size > limit:
             raise refusal(path, f"at most {limit} bytes", status.st_size)
         yield Guarded(file, path, status.st_size)
-
-
-def _write(file: BinaryIO, chunk: Buffer) -> None:
-    file.write(chunk)  # by itself, so that a test can fill the disk
 
 
 def _kind(path: Path, is_kind: object) -> bool:

@@ -1,22 +1,19 @@
 """Strict JSON: objects only, no duplicate keys, no NaN or infinity, the same bytes for equal contents.
 
-What a text would take in memory is estimated before it is parsed (`unrolled.parsing`).
+What a text would take in memory is estimated before it is parsed (`files.parsed_bytes`).
 """
 
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from unrolled.checkpoint.layout import CONFIG, PARSED_BYTES
-from unrolled.checkpoint.refusal import quoted, refusal
-from unrolled.parsing import parsed_bytes
+from unrolled.checkpoint.refusal import refusal
+from unrolled.errors import CheckpointError
+from unrolled.files import parse_json, parsed_bytes
 
 __all__ = ["encode", "parse"]
-
-DEPTH = 32  # objects and lists within one another
-DIGITS = 64  # characters of a number: a float has up to 24, the state of a 128-bit generator 39
 
 
 def encode(document: object, where: str, *, indent: int | None = None) -> bytes:
@@ -36,7 +33,9 @@ def encode(document: object, where: str, *, indent: int | None = None) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise refusal(where, "values that JSON can hold", error) from error
     raw = text.encode("ascii") + b"\n"
-    _check_cost(raw, where, PARSED_BYTES.get(where, PARSED_BYTES[CONFIG]))
+    cost, most = parsed_bytes(raw), PARSED_BYTES.get(where, PARSED_BYTES[CONFIG])
+    if cost > most:
+        raise refusal(where, f"a document of at most {most} bytes once parsed", f"one of up to {cost}")
     return raw
 
 
@@ -53,68 +52,4 @@ def parse(
         CheckpointError: not ASCII (or UTF-8), not JSON, no object, nested too deeply, with a number of
             absurd length, too much of anything, or not what `encode` may write.
     """
-    _check_cost(raw, where, most)
-    try:
-        document = json.loads(
-            raw.decode("ascii" if ascii_only else "utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-        )
-    except RecursionError as error:
-        raise refusal(where, "a JSON object", "one that is nested too deeply") from error
-    except ValueError as error:  # not text, not JSON, a duplicate key, an absurd number
-        raise refusal(where, "a JSON object", error) from error
-    if not isinstance(document, dict):
-        raise refusal(where, "a JSON object", type(document).__name__)
-    _check_depth(document, where)
-    return document
-
-
-def _check_cost(raw: bytes | bytearray, where: object, most: int) -> None:
-    cost = parsed_bytes(raw)
-    if cost > most:
-        raise refusal(where, f"a document of at most {most} bytes once parsed", f"one of up to {cost}")
-
-
-def _check_depth(document: object, where: object) -> None:
-    level: list[Any] = [document]
-    for _ in range(DEPTH):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return
-    raise refusal(where, f"a JSON object of at most {DEPTH} levels", "one that is nested too deeply")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"duplicate key {quoted(name)}")
-        found[name] = value
-    return found
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text}, which is no JSON")
-
-
-def _whole(text: str) -> int:
-    if len(text) > DIGITS:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    if len(text) > DIGITS:
-        raise ValueError(f"a number of {len(text)} digits")
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("a number beyond the range of a double")
-    return value
+    return parse_json(raw, where, CheckpointError, most=most, ascii_only=ascii_only)

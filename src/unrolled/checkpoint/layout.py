@@ -26,7 +26,6 @@ __all__ = [
     "REMOVING",
     "SECTIONS",
     "TOKENS",
-    "WRITING",
 ]
 
 FORMAT = "unrolled checkpoint"
@@ -39,10 +38,10 @@ OPTIMIZER, PROGRESS, MANIFEST = "optimizer.safetensors", "progress.json", "manif
 FILES = {"step": (CONFIG, MODEL, TOKENS, OPTIMIZER, PROGRESS), "model": (CONFIG, MODEL, TOKENS)}
 MODEL_FILES = (*FILES["model"], MANIFEST)
 DOCUMENT_BYTES = {CONFIG: 2**20, TOKENS: 2**24, PROGRESS: 2**20, MANIFEST: 2**16}  # largest legal sizes
-# What each may take in memory once parsed, by `parsing.parsed_bytes`; with the vocabulary that is made of
+# What each may take in memory once parsed, by `files.parsed_bytes`; with the vocabulary that is made of
 # the tokens, and a header of tensors, it stays below 64 MiB. The 267,735 words of WikiText-103 fit.
 PARSED_BYTES = {CONFIG: 4 * 2**20, TOKENS: 36 * 2**20, PROGRESS: 4 * 2**20, MANIFEST: 2**20}
 LAST_STEP = 10**18 - 1
 SECTIONS = ("model", "data", "training")  # of config.json; only "model" is required
 
-WRITING, REMOVING = ".writing-", ".removing-"
+REMOVING = ".removing-"

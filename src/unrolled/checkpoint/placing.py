@@ -7,20 +7,12 @@ import os
 from pathlib import Path
 
 from unrolled.checkpoint.contents import Contents
-from unrolled.checkpoint.disk import (
-    is_file,
-    make_directory,
-    opened,
-    remove_directory,
-    sync_directory,
-    temporary,
-    writing,
-)
+from unrolled.checkpoint.disk import is_file, make_directory, opened, remove_directory
 from unrolled.checkpoint.documents import parse
 from unrolled.checkpoint.layout import DOCUMENT_BYTES, FORMAT, MANIFEST, MODEL_FILES, PARSED_BYTES
-from unrolled.checkpoint.refusal import printable
 from unrolled.checkpoint.saving import write_model
 from unrolled.errors import CheckpointError, RunError, expected
+from unrolled.files import printable, sync_directory, temporary, writing
 from unrolled.spec import RunDirectory
 
 __all__ = ["write_into"]

@@ -30,9 +30,10 @@ from unrolled.checkpoint.layout import (
     TOKENS,
 )
 from unrolled.checkpoint.manifest import Entry, Manifest
-from unrolled.checkpoint.refusal import printable, quoted, refusal
+from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import RunError, UnrolledError, expected
+from unrolled.files import memory_limit, printable, quoted
 from unrolled.spec import RunDirectory
 
 __all__ = ["locate", "pointed", "read"]
@@ -207,16 +208,9 @@ def _check_size(path: Path, entry: Entry, declared: Declared) -> None:
 def _check_memory(path: Path, manifest: Manifest) -> None:
     """Refuse what cannot be held: a file with holes may claim to be larger than any disk."""
     need = sum(entry.size for entry in manifest.files.values())
-    have = _physical_memory()
+    have = memory_limit()
     if have is not None and need > have:
-        raise refusal(path, f"files of at most {have} bytes together, this machine's memory", need)
-
-
-def _physical_memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX machine
-        return None
+        raise refusal(path, f"files of at most {have} bytes together, the memory here", need)
 
 
 def _tensors(

@@ -8,17 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from unrolled.checkpoint import disk
 from unrolled.checkpoint.contents import Contents, check_contents, check_step
-from unrolled.checkpoint.disk import (
-    is_directory,
-    make_directory,
-    remove_directory,
-    sync_directory,
-    temporary,
-    write_file,
-    writing,
-)
+from unrolled.checkpoint.disk import is_directory, make_directory, remove_directory, write_file
 from unrolled.checkpoint.documents import encode
 from unrolled.checkpoint.layout import (
     CONFIG,
@@ -30,13 +21,13 @@ from unrolled.checkpoint.layout import (
     PROGRESS,
     REMOVING,
     TOKENS,
-    WRITING,
 )
 from unrolled.checkpoint.manifest import Manifest
 from unrolled.checkpoint.reading import pointed
 from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Buffer, tensor_chunks
 from unrolled.errors import ConfigError, RunError, expected
+from unrolled.files import WRITING, replace, sync_directory, temporary, writing
 from unrolled.spec import RunDirectory
 
 __all__ = [
@@ -46,7 +37,6 @@ __all__ = [
     "ours",
     "prune",
     "remove_leftovers",
-    "replace_text",
     "rewind",
     "steps_of",
     "write_model",
@@ -132,8 +122,7 @@ def mark(run: str | Path, name: Literal["LATEST", "BEST"], step: int) -> None:
     directory = RunDirectory(run).step(step)
     if not is_directory(directory):
         raise RunError(expected(str(directory), "a checkpoint", "nothing there"))
-    with writing(Path(run) / name):
-        disk.replace_text(Path(run) / name, f"{directory.name}\n")
+    replace(Path(run) / name, f"{directory.name}\n")
 
 
 def prune(run: str | Path, keep: int) -> list[Path]:
@@ -195,16 +184,6 @@ def rewind(run: str | Path, step: int) -> list[Path]:
         for path in doomed:
             _remove_step(path)
     return doomed
-
-
-def replace_text(path: str | Path, text: str) -> None:
-    """Write a small text file, in the place of the one that is there: a reader sees the old text or the new.
-
-    Raises:
-        RunError: the disk is full, read-only or otherwise unwritable.
-    """
-    with writing(Path(path)):
-        disk.replace_text(Path(path), text)
 
 
 def remove_leftovers(run: Path) -> None:

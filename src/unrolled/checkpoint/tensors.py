@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.refusal import quoted, refusal
+from unrolled.checkpoint.refusal import refusal
+from unrolled.files import quoted
 
 __all__ = [
     "DTYPES",

@@ -6,19 +6,18 @@ import hashlib
 import io
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.documents import shown
-from unrolled.errors import DataError, expected
+from unrolled import files
+from unrolled.errors import DataError
 
-__all__ = ["ArrayFile", "Entry", "Mapped", "refusal", "sync_directory", "verified", "whole_file"]
+__all__ = ["ArrayFile", "Entry", "Mapped", "refusal", "verified"]
 
 Mapped = npt.NDArray[Any]  # in a file; read-only
 
@@ -28,7 +27,6 @@ _HEAD = re.compile(
     rb"\x93NUMPY\x01\x00v\x00\{'descr': '([|<][ui][1248])', 'fortran_order': False, "
     rb"'shape': \((\d{1,18}),\), \} *\n"
 )
-_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ class ArrayFile:
     def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
         """Create the file with no element."""
         self.path, self.dtype, self.count = path, np.dtype(dtype), 0
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._file = open(self._beside, "w+b")  # noqa: SIM115 (closed by place or discard)
+        self._beside = path.with_name(files.temporary(path.name))
+        self._file = files.create(self._beside)  # closed by place or discard
         self._file.write(_header(self.dtype, 0))
 
     def append(self, array: npt.ArrayLike) -> None:
@@ -107,7 +105,7 @@ def verified(
     Raises:
         DataError: another file, or a header that numpy would not write for it.
     """
-    with _regular(path) as file:
+    with files.open_regular(path, DataError) as file:
         size = os.fstat(file.fileno()).st_size
         if size != entry.size:
             raise refusal(path, f"{entry.size} bytes", size)
@@ -123,41 +121,9 @@ def verified(
         return np.memmap(file, dtype, "r", HEADER, (count,))
 
 
-def whole_file(path: Path, most: int) -> bytes:
-    """Return a file of at most so many bytes; no link. Raises DataError."""
-    with _regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise refusal(path, f"at most {most} bytes", "a longer file")
-    return data
-
-
-def sync_directory(path: Path) -> None:
-    """Bring the names in a directory to the disk; Windows has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def refusal(path: object, want: object, got: object) -> DataError:
     """Return the error for a stored corpus that is not what was written, in one line of bounded length."""
-    return DataError(expected(shown(str(path)), want, shown(str(got)[:160])))
-
-
-def _regular(path: Path) -> BinaryIO:
-    """Open a file that is one itself, and no link."""
-    try:
-        file = os.fdopen(os.open(path, _READ), "rb")
-    except OSError as error:
-        raise refusal(path, "a file that can be read", (error.strerror or str(error)).lower()) from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise refusal(path, "a regular file", "something else")
-    return file
+    return files.refusal(DataError, path, want, got)
 
 
 def _header(dtype: np.dtype[Any], count: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.arrays import Entry, refusal, sync_directory, verified, whole_file
+from unrolled import files
+from unrolled.data.arrays import Entry, refusal, verified
 from unrolled.data.documents import as_name
 from unrolled.data.encoding import SHAPES, Split
 from unrolled.errors import ConfigError, DataError
@@ -23,10 +23,10 @@ from unrolled.spec.data import bpe_size
 from unrolled.tokens import Tokens
 from unrolled.tokens.base import id_dtype
 
-__all__ = ["CORPUS_FILE", "Corpus", "reopen", "write"]
+__all__ = ["CORPUS_FILE", "Corpus", "reopen", "stored_fields", "write"]
 
 FORMAT, VERSION = "unrolled-corpus", 1
-LARGEST = 64 * 1024  # bytes of corpus.json
+LARGEST, PARSED = 2**16, 2**22  # bytes of corpus.json, and once parsed
 PARTS = {"train": "train", "validation": "val"}
 CORPUS_FILE, *FILES = RunDirectory.DATA_FILES
 
@@ -67,16 +67,8 @@ def write(corpus: Corpus, entries: Mapping[str, Entry], path: Path) -> None:
         "files": {name: {"size": each.size, "sha256": each.sha256} for name, each in entries.items()},
     }
     stored["check"] = _check(stored)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write((json.dumps(stored, indent=2) + "\n").encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with files.replacing(path) as file:
+        file.write((json.dumps(stored, indent=2) + "\n").encode("ascii"))
 
 
 def reopen(directory: Path, tokens: Tokens) -> Corpus:
@@ -88,14 +80,13 @@ def reopen(directory: Path, tokens: Tokens) -> Corpus:
         DataError: a file is missing, altered, torn, a link, of another format, or of another vocabulary.
     """
     path = directory / CORPUS_FILE
-    fields = _Fields(_parsed(path), str(path))
+    fields = _Fields(stored_fields(path), str(path))
     fields.check_format()
     setting = fields.text("tokens")
     if not _fits(setting, tokens) or fields.sha256("tokens_sha256") != _digest(tokens):
         raise refusal(path, "the vocabulary that the corpus was encoded with", f"another {tokens.kind}")
-    entries = {
-        name: _entry(fields.inner("files", tuple(FILES)).inner(name, ("size", "sha256"))) for name in FILES
-    }
+    written = fields.inner("files", tuple(FILES))
+    entries = {name: _entry(written.inner(name, ("size", "sha256"))) for name in FILES}
     characters = {part: fields.inner(part, ("characters",)).count("characters", 1) for part in PARTS}
     shape = fields.one_of("shape", SHAPES)
     splits = {
@@ -196,23 +187,9 @@ def _check(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields).encode("ascii")).hexdigest()
 
 
-def _parsed(path: Path) -> object:
-    """Read a small JSON file. Raises DataError."""
-    try:
-        return json.loads(whole_file(path, LARGEST).decode("utf-8"), object_pairs_hook=_distinct)
-    except RecursionError:
-        raise refusal(path, "a corpus file in JSON", "one that is nested too deeply") from None
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise refusal(path, "a corpus file in JSON", str(error)) from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key given twice")
-    return found
+def stored_fields(path: Path) -> dict[str, Any]:
+    """Return what a corpus.json holds. Raises DataError: it is not there, or no small JSON object."""
+    return files.parse_json(files.read_regular(path, LARGEST, DataError), path, DataError, most=PARSED)
 
 
 def _entry(fields: _Fields) -> Entry:

@@ -6,12 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from unrolled.data.corpus import CORPUS_FILE
+from unrolled.data.corpus import CORPUS_FILE, stored_fields
 from unrolled.errors import DataError, expected
 
 __all__ = ["identity"]
-
-LARGEST = 2**16  # bytes of a corpus.json
 
 
 def identity(directory: Path) -> str:
@@ -23,10 +21,8 @@ def identity(directory: Path) -> str:
         DataError: there is no corpus.
     """
     path = directory / CORPUS_FILE
-    try:
-        with open(path, "rb") as file:
-            stored = json.loads(file.read(LARGEST))
-        what = [stored["shape"], stored["files"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(expected(str(path), "a corpus", error)) from error
+    stored = stored_fields(path)
+    if not {"shape", "files"} <= set(stored):
+        raise DataError(expected(str(path), "a corpus", "another JSON"))
+    what = [stored["shape"], stored["files"]]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode("ascii")).hexdigest()

@@ -11,7 +11,6 @@ from typing import IO
 
 import numpy as np
 
-from unrolled.data.arrays import sync_directory
 from unrolled.data.blocks import block_end
 from unrolled.data.corpus import CORPUS_FILE, Corpus, write
 from unrolled.data.encoding import Split
@@ -21,6 +20,7 @@ from unrolled.data.sources import name_of
 from unrolled.data.splitting import choose_lines, training_characters
 from unrolled.data.survey import Survey, survey
 from unrolled.errors import DataError, RunError, expected
+from unrolled.files import sync_directory
 from unrolled.spec import DataConfig
 from unrolled.spec.data import bpe_size
 from unrolled.tokens import BpeTokens, Tokens

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import MissingExtraError, RunError
+from unrolled.errors import MissingExtraError
 from unrolled.figures.symbols import FONT
+from unrolled.files import replace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,16 +69,4 @@ def drawing(path: str | Path, width: float, height: float) -> Iterator[Figure]:
         picture = io.BytesIO()
         # no date, no version: equal arrays give equal bytes
         figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
-    _replace(Path(path), picture.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        with open(new, "xb") as file:
-            file.write(data)
-        os.replace(new, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise RunError(f"{path}: expected to write there, got: {error.strerror or error}") from error
+    replace(path, picture.getvalue())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from unrolled import checkpoint, figures
+from unrolled import figures, files
 from unrolled.lab import machine
 from unrolled.lab.cells import Cell, Experiment
 from unrolled.lab.progress import Bar, shown
@@ -121,7 +121,7 @@ def _conclude(experiments: tuple[Experiment, ...], plan: Plan, store: Store) -> 
         store.document.setdefault("sections", {})[experiment.NAME] = section
     store.document["timing"]["ended"] = _now()
     store.write()
-    checkpoint.replace_text(out / REPORT, write_report(store.document))
+    files.replace(out / REPORT, write_report(store.document))
     return tuple(pictures)
 
 

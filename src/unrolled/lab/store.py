@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unrolled import checkpoint
-from unrolled.errors import NonFiniteError, RunError, expected
+from unrolled import files
+from unrolled.errors import CheckpointError, NonFiniteError, RunError, expected
 from unrolled.lab.cells import Cell, Done
 from unrolled.spec import LabConfig
 
@@ -111,7 +111,7 @@ class Store:
     def write(self) -> None:
         """Replace the file. Raises RunError: the disk is full, or the place unwritable."""
         text = json.dumps(self.document, indent=1, allow_nan=False)
-        checkpoint.replace_text(self.path, text + "\n")
+        files.replace(self.path, text + "\n")
 
 
 def _stored(value: Any) -> Any:
@@ -120,7 +120,7 @@ def _stored(value: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    document = checkpoint.parse(_raw(path), path, most=PARSED)
+    document = files.parse_json(_raw(path), path, CheckpointError, most=PARSED)
     if document.get("format") != FORMAT:
         raise RunError(expected(str(path), "results of the lab", "another JSON; nothing was changed"))
     if document.get("version") != VERSION:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
+from unrolled.files import replacing
 
 __all__ = [
     "FORMAT",
@@ -105,12 +106,10 @@ class Tokens(ABC):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary's file, whole or not at all. Raises TokenError when it cannot be written."""
-        beside = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
         try:
-            beside.write_bytes((json.dumps(self.to_json()) + "\n").encode("ascii"))
-            os.replace(beside, path)
+            with replacing(Path(path)) as file:
+                file.write((json.dumps(self.to_json()) + "\n").encode("ascii"))
         except OSError as error:
-            beside.unlink(missing_ok=True)
             reason = error.strerror or type(error).__name__
             raise TokenError(expected(os.fspath(path), "a path that can be written", reason)) from None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 from unrolled.errors import ConfigError, TokenError, expected
-from unrolled.parsing import parsed_bytes
+from unrolled.files import parse_json
 from unrolled.spec.data import bpe_size
 from unrolled.tokens.base import FORMAT, VERSION, Tokens, shown
 from unrolled.tokens.bpe import BpeTokens
@@ -129,31 +128,8 @@ def load(path: str | os.PathLike[str]) -> Tokens:
         raise TokenError(expected(name, "a token file", error.strerror or type(error).__name__)) from None
     if len(data) > LARGEST_FILE:
         raise TokenError(expected(name, f"at most {LARGEST_FILE} bytes", "a longer file"))
-    cost = parsed_bytes(data)
-    if cost > MOST_PARSED:
-        raise TokenError(expected(name, f"at most {MOST_PARSED} bytes once parsed", f"up to {cost}"))
-    try:
-        obj = json.loads(data.decode("utf-8"), object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise TokenError(expected(name, "a token file in JSON", _reason(error))) from None
-    return from_json(obj, where=name)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs of a JSON object; a key given twice is an error, not a choice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key given twice")
-    return found
+    return from_json(parse_json(data, name, TokenError, most=MOST_PARSED), where=name)
 
 
 def _got(obj: dict[str, Any], key: str) -> str:
     return shown(obj[key]) if key in obj else "nothing"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "objects nested too deep"
-    if isinstance(error, UnicodeDecodeError):
-        return f"a byte that is not UTF-8 at offset {error.start}"
-    return str(error).splitlines()[0]

@@ -1,12 +1,12 @@
-"""Whether a run fits into this machine, asked before anything is allocated."""
+"""Whether a run fits into the memory here, asked before anything is allocated."""
 
 from __future__ import annotations
 
 import math
-import os
 
 from unrolled.data import Corpus
 from unrolled.errors import ConfigError, expected
+from unrolled.files import memory_limit
 from unrolled.spec import ModelConfig, TrainConfig, tensors
 
 __all__ = ["bytes_needed", "check_memory"]
@@ -17,8 +17,8 @@ GIB = 2**30
 
 
 def check_memory(model: ModelConfig, config: TrainConfig, corpus: Corpus) -> None:
-    """Raise ConfigError when weights and one step's activations cannot fit into the physical memory."""
-    have = _physical_memory()
+    """Raise ConfigError when weights and one step's activations do not fit into the memory that there is."""
+    have = memory_limit()
     rows, steps = _batch(config, corpus)
     need = bytes_needed(model, rows=rows, steps=steps)
     if have is not None and need > have:
@@ -40,10 +40,3 @@ def _batch(config: TrainConfig, corpus: Corpus) -> tuple[int, int]:
         return min(asked, len(split.starts)), split.longest
     rows = max(1, min(asked, split.num_targets // 2))
     return rows, min(config.bptt_steps or 1, split.num_targets // rows)
-
-
-def _physical_memory() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX machine
-        return None

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from unrolled import checkpoint
+from unrolled import files
 from unrolled.errors import RunError, expected
 from unrolled.tasks import Telemetry
 from unrolled.train.observer import Observer, Row
@@ -32,7 +32,7 @@ class MetricsFile(Observer):
         lines = _lines(path, until) if until >= 0 else []
         self.rows = [line for line in lines if isinstance(line, Row)]
         self.telemetries = [line for line in lines if not isinstance(line, Row)]
-        checkpoint.replace_text(path, "".join(map(_text, lines)))
+        files.replace(path, "".join(map(_text, lines)))
 
     def row(self, row: Row) -> None:
         self.rows.append(row)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from unrolled import checkpoint, data, tokens
+from unrolled import checkpoint, data, files, tokens
 from unrolled.data import Corpus
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
 from unrolled.spec import DataConfig, RunDirectory, TrainConfig, from_json
@@ -45,6 +45,7 @@ FREE = (
 )  # what may differ from the run that is resumed
 OWN = ("run", "resume", "overwrite", "data")  # what says which run, and what to do with it
 BY_RULE = (None, "auto")
+LARGEST = 2**20  # bytes of a config.json
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def begun(run: Path, config: TrainConfig, asked: Collection[str]) -> TrainConfig
     What is there and is no config of a run is passed over: `claim` looks at who it belongs to.
     """
     try:
-        raw = RunDirectory(run).config.read_bytes()
-        stored = _stored_config(checkpoint.parse(raw, "config.json"), run)
-    except (OSError, CheckpointError):
+        raw = files.read_regular(RunDirectory(run).config, LARGEST, CheckpointError)
+        stored = _stored_config(files.parse_json(raw, "config.json", CheckpointError, most=4 * LARGEST), run)
+    except CheckpointError:
         return config
     budgets = ("minutes", "epochs", "steps")
     asked_for: dict[str, Any] = {n: getattr(config, n) for n in asked if n not in OWN and hasattr(config, n)}

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from unrolled import checkpoint
+from unrolled import checkpoint, files
 from unrolled.errors import RunError, expected
 from unrolled.spec import RunDirectory
 
@@ -103,4 +103,4 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: the disk is full or the place unwritable.
     """
-    checkpoint.replace_text(path, text)
+    files.replace(path, text)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.checkpoint import replace_text
 from unrolled.errors import RunError, expected
 from unrolled.figures import require
+from unrolled.files import replace
 from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
 from unrolled.probe.gates import STILL
 from unrolled.probe.gradient import EXPLODING, VANISHING
@@ -125,7 +125,7 @@ def write(report: Measurements, path: Path) -> None:
             break
         del pictures[name]
         text = _page(report, sections, pictures)
-    replace_text(path, text)
+    replace(path, text)
 
 
 def check_place(path: Path) -> None:
