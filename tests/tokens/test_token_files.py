@@ -105,7 +105,10 @@ def test_a_file_that_is_no_vocabulary_is_refused_in_one_line(obj, message):
     ("data", "message"),
     [
         (b"", "a JSON object, got Expecting value: line 1 column 1 (char 0)"),
-        (b"\x80\x04.", "a JSON object, got 'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte"),
+        (
+            b"\x80\x04.",
+            "a JSON object, got 'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte",
+        ),
         (b"[" * 100_000, "a JSON object, got one that is nested too deeply"),
         (b'{"kind": 1, "kind": 2}', "a JSON object, got duplicate key 'kind'"),
     ],
@@ -140,7 +143,10 @@ def test_a_file_that_grows_when_it_is_parsed_is_refused_before(item, tmp_path, m
     monkeypatch.setattr(json, "loads", None)
     path = tmp_path / "tokens.json"
     path.write_text('{"symbols": [' + ",".join([item] * 2**20) + "]}")
-    with pytest.raises(TokenError, match=r"^.*: expected a document of at most 37748736 bytes once parsed, got one of up to \d+$"):
+    with pytest.raises(
+        TokenError,
+        match=r"^.*: expected a document of at most 37748736 bytes once parsed, got one of up to \d+$",
+    ):
         load(path)
 
 
