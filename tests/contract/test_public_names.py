@@ -27,9 +27,9 @@ PINNED = {
         main
     """,
     "unrolled.data": """
-        Batch Batches Corpus Document LineBatches Reading SENTENCES Split StreamBatches
-        carried_windows cold_windows encode_source encode_text fingerprint identity name_of prepare read
-        reopen
+        Batch Batches Corpus Document IGNORED LineBatches Reading SENTENCES Split StreamBatches
+        carried_windows cold_windows encode_source encode_text fingerprint gather identity name_of prepare read
+        reopen to_tensor
     """,
     "unrolled.doctor": """
         Backend Report report

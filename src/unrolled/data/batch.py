@@ -11,31 +11,67 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError, expected
+from unrolled.errors import ConfigError, DtypeError, ShapeError, expected
 
-__all__ = ["Batch", "Batches", "check_place", "to_tensor", "whole_number"]
+__all__ = ["IGNORED", "Batch", "Batches", "check_place", "to_tensor", "whole_number"]
+
+IGNORED = -100  # a target that is not scored; torch's
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """T steps of B rows: predict `targets` from `inputs`."""
+    """T steps of B rows: predict `targets` from `inputs`, a target for each step or one for each row.
 
-    inputs: Tensor  # [T, B] int64
-    targets: Tensor  # [T, B] int64
+    Raises ShapeError: the axes disagree. DtypeError: an element type that none of them has.
+    """
+
+    inputs: Tensor  # [T, B] int64 ids, or [T, B, I] floating point
+    targets: Tensor  # [T, B] or [T, B, …]: of each step; [B]: of each row. int64 or floating point
     lengths: Tensor | None = None  # [B] int64, valid steps of each row; None: all T
     resets: Tensor | None = None  # [T, B] bool, the state is zero before this step; None: nowhere
 
+    def __post_init__(self) -> None:
+        ids = not self.inputs.is_floating_point()
+        if self.inputs.ndim != (2 if ids else 3):
+            want = "[T, B] of ids" if ids else "[T, B, I] of numbers"
+            raise ShapeError(expected("inputs", want, list(self.inputs.shape)))
+        steps, rows = self.inputs.shape[:2]
+        if list(self.targets.shape[:2]) != [steps, rows] and list(self.targets.shape) != [rows]:
+            want = f"[{steps}, {rows}, …] or [{rows}]"
+            raise ShapeError(expected("targets", want, list(self.targets.shape)))
+        for name, given in (("inputs", self.inputs), ("targets", self.targets), ("lengths", self.lengths)):
+            whole = given is None or given.dtype == torch.int64
+            if not whole and (name == "lengths" or not given.is_floating_point()):  # type: ignore[union-attr]
+                want = "int64" if name == "lengths" else "int64 or floating point"
+                raise DtypeError(expected(name, want, given.dtype))  # type: ignore[union-attr]
+        if self.lengths is not None and list(self.lengths.shape) != [rows]:
+            raise ShapeError(expected("lengths", [rows], list(self.lengths.shape)))
+        if self.resets is not None and list(self.resets.shape) != [steps, rows]:
+            raise ShapeError(expected("resets", [steps, rows], list(self.resets.shape)))
+        if self.resets is not None and self.resets.dtype != torch.bool:
+            raise DtypeError(expected("resets", "bool", self.resets.dtype))
+
+    @property
+    def per_row(self) -> bool:
+        """Whether there is one target for each row, and not one for each step."""
+        return self.targets.ndim == 1
+
     def valid(self) -> Tensor:
-        """Return a mask [T, B] bool: true where a step is not padding, and may be scored."""
-        steps, rows = self.inputs.shape
-        if self.lengths is None:
-            return torch.ones(steps, rows, dtype=torch.bool)
-        return torch.arange(steps).unsqueeze(1) < self.lengths
+        """Return which predictions are scored: [T, B] bool, or [B] where targets are of rows.
+
+        Padding is not, nor is an id that is `IGNORED`, as in torch's cross entropy.
+        """
+        scored = torch.ones(self.targets.shape[: 1 if self.per_row else 2], dtype=torch.bool)
+        if self.lengths is not None and not self.per_row:
+            scored = torch.arange(len(self.inputs)).unsqueeze(1) < self.lengths
+        if not self.targets.is_floating_point() and self.targets.ndim == scored.ndim:
+            scored = scored & (self.targets != IGNORED)
+        return scored
 
     @property
     def count(self) -> int:
-        """The number of predictions to be scored."""
-        return self.inputs.numel() if self.lengths is None else int(self.lengths.sum())
+        """The number of predictions to be scored; one of several values (a vector) is one."""
+        return int(self.valid().sum())
 
 
 class Batches(Protocol):
@@ -55,8 +91,8 @@ class Batches(Protocol):
 
 
 def to_tensor(array: npt.NDArray[Any]) -> Tensor:
-    """Return a copy of an array as a contiguous tensor: int64 of whole numbers, bool of truth values."""
-    dtype = np.bool_ if array.dtype == np.bool_ else np.int64
+    """Return a copy of an array as a contiguous tensor: int64, float32, or bool of truth values."""
+    dtype = {"b": np.bool_, "f": np.float32}.get(array.dtype.kind, np.int64)
     return torch.from_numpy(np.array(array, dtype, order="C", copy=True))
 
 
