@@ -42,7 +42,7 @@ PINNED = {
         MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
     """,
     "unrolled.figures": """
-        families lags loss matrix points require series signs strips units visible
+        dark families lags loss matrix points require series signs strips units visible
     """,
     "unrolled.files": """
         cpu_limit create memory_limit open_regular parse_json parsed_bytes printable quoted read_regular

@@ -222,6 +222,36 @@ def test_strips_of_a_wrong_shape_are_refused(tmp_path, strips, match):
         draw_strips(tmp_path / "a.png", strips=strips)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ends": {"forget gate f": ("closed", "open")}},
+        {"predicted": ["", "o", " ", "b", "x", "\n"]},
+        {"named": 2},
+        {"reading": "A column is a token."},
+    ],
+)
+def test_a_key_predictions_named_units_and_a_caption_are_drawn(tmp_path, changes):
+    draw_strips(tmp_path / "a.png")
+    draw_strips(tmp_path / "b.png", **changes)
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+def test_predictions_of_another_number_than_the_tokens_are_refused(tmp_path):
+    with pytest.raises(ShapeError, match=r"predicted: expected 6, one per token, got 2"):
+        draw_strips(tmp_path / "a.png", predicted=["a", "b"])
+
+
+def test_the_units_that_are_named_are_those_whose_state_changes_most():
+    from unrolled.figures.heat import _moving
+
+    state = np.array([[0.0, 5.0, -1.0, 0.0], [0.1, 5.0, 1.0, 3.0]])
+    gate = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    values, limits = {"f": gate, "c": state}, {"f": (0.0, 1.0), "c": (-5.0, 5.0)}
+    assert list(_moving(values, limits, 4, 2)) == [3, 2]
+    assert list(_moving(values, limits, 4, 4)) == []  # all of them: the strip itself shows them
+
+
 def test_a_caption_stands_beside_the_name(tmp_path):
     draw_strips(tmp_path / "a.png")
     draw_strips(tmp_path / "b.png", captions={"forget gate f": "1 keeps"})
@@ -274,3 +304,53 @@ def test_names_of_points_stand_apart_in_their_order():
         assert heights[-1] <= 1
     assert _apart(np.array([0.2, 0.8])).tolist() == [0.2, 0.8]
     assert _apart(np.array([0.5, 0.5])).mean() == pytest.approx(0.5)
+
+
+def test_a_curve_that_names_a_cell_has_its_colour_in_every_picture():
+    from unrolled.figures.canvas import looks
+
+    first, second = looks(["a CNN", "LSTM, clipped", "gru"]), looks(["RNN", "an LSTM of 64", "LSTM"])
+    assert first["LSTM, clipped"].colour == second["an LSTM of 64"].colour == second["LSTM"].colour
+    assert len({look.colour for look in (*first.values(), second["RNN"])}) == 4
+    assert len(set(second.values())) == 3
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_every_colour_of_a_curve_stands_out_from_a_light_and_a_dark_ground():
+    from unrolled.figures.canvas import DARK, LIGHT, OF_CELLS, OTHERS
+
+    for colour in (*OF_CELLS.values(), *OTHERS):
+        for ground in (LIGHT.ground, DARK.ground):
+            dark, light = sorted((luminance(colour), luminance(ground)))
+            assert (light + 0.05) / (dark + 0.05) >= 3, (colour, ground)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_picture_for_a_dark_page_has_a_dark_ground(tmp_path, name):
+    DRAWINGS[name](tmp_path / "light.png")
+    with figures.dark():
+        DRAWINGS[name](tmp_path / "dark.png")
+    light, dark = (pixels(tmp_path / f"{ground}.png")[2, -2, :3].mean() for ground in ("light", "dark"))
+    assert light > 0.95
+    assert dark < 0.15
+
+
+def test_a_trial_that_was_not_solved_is_one_hollow_marker_to_which_no_line_leads():
+    from matplotlib.figure import Figure
+
+    from unrolled.figures.curves import _alike, _one, looks
+
+    axes = Figure().add_subplot()
+    curve = _alike("a", {"x": [1, 2, 3, 4], "middle": [1, 9, 2, 9], "unsolved": [0, 1, 0, 1]})
+    _one(axes, "LSTM", curve, looks(["LSTM"])["LSTM"], hollow=9)
+    joined, hollow = axes.lines
+    np.testing.assert_array_equal(joined.get_ydata(), [1, np.nan, 2, np.nan])
+    np.testing.assert_array_equal(hollow.get_xydata(), [[2, 9], [4, 9]])
+    assert hollow.get_fillstyle() == "none"
+    assert hollow.get_linestyle() == "None"
+    assert joined.get_color() == hollow.get_color()

@@ -1,27 +1,16 @@
 """Arrays in, picture out. Matplotlib loads when a picture is drawn, without pyplot and without a display.
 
-curves.py    the loss over steps          canvas.py    a figure, and its file written in one piece
-heat.py      gates and states as strips   symbols.py   texts that the font can show
-lags.py      curves over lags, with bands
-matrix.py    a matrix with texts on both axes
-units.py     a point a unit
-families.py  families of curves over steps
-points.py    named points with their spread
-series.py    several curves on one pair of axes
+curves.py   over steps and over lags         heat.py     gates and states as strips, matrices
+points.py   named points, a point per unit   canvas.py   a figure and its file, colours, texts
 """
 
-from unrolled.figures.canvas import require
-from unrolled.figures.curves import loss
-from unrolled.figures.families import families
-from unrolled.figures.heat import strips
-from unrolled.figures.lags import lags
-from unrolled.figures.matrix import matrix
-from unrolled.figures.points import points
-from unrolled.figures.series import series
-from unrolled.figures.symbols import signs, visible
-from unrolled.figures.units import units
+from unrolled.figures.canvas import dark, require, signs, visible
+from unrolled.figures.curves import families, lags, loss, series
+from unrolled.figures.heat import matrix, strips
+from unrolled.figures.points import points, units
 
 __all__ = [
+    "dark",
     "families",
     "lags",
     "loss",

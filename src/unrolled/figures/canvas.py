@@ -1,43 +1,106 @@
-"""A figure outside of pyplot, and its file: written beside, then put in place."""
+"""What all pictures share: a figure outside of pyplot and its file, colours, texts that the font can show."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unrolled.errors import MissingExtraError
-from unrolled.figures.symbols import FONT
 from unrolled.files import replace
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "MUTED", "drawing", "require"]
+__all__ = [
+    "BLUE",
+    "LINES",
+    "RED",
+    "Look",
+    "dark",
+    "drawing",
+    "frame",
+    "logarithmic",
+    "looks",
+    "plain",
+    "require",
+    "signs",
+    "theme",
+    "visible",
+    "wrapped",
+]
 
 DPI = 150
-INK, MUTED = "#222222", "#666666"
-LOOK: Any = {
-    "font.family": FONT,
-    "font.size": 9,
-    "text.usetex": False,
-    "text.parse_math": False,  # a "$" in a text is a dollar
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 9,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.bbox": None,
-}
+FONT = "DejaVu Sans"  # comes with matplotlib
+SIZE = 10.5  # points: 14 pixels of a page
+
+
+class Theme(NamedTuple):
+    """The colours of a picture's ground, of its words, of its axes and of its grid."""
+
+    ground: str
+    ink: str
+    muted: str
+    grid: str
+
+
+LIGHT = Theme("#ffffff", "#222222", "#666666", "#e4e4e4")
+DARK = Theme("#15181c", "#e6e8eb", "#a9b1ba", "#33393f")
+_THEME: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
+
+
+class Look(NamedTuple):
+    """How a curve is drawn: each differs from every other in more than its colour."""
+
+    colour: str
+    line: str
+    mark: str
+
+
+# Of Okabe and Ito 2008, and others that keep a contrast of 3 to both grounds: colour-blind safe, the same in
+# light and dark. A cell has one everywhere.
+BLUE, RED = "#0072B2", "#D55E00"
+OF_CELLS = {"lstm": BLUE, "rnn": RED, "gru": "#009E73"}
+OTHERS = ("#CC79A7", "#888888", "#B8860B", "#8A6FC8", "#CC3311", "#3F8FD2", "#228833")
+LINES, MARKS = ("-", "--", "-.", ":"), ("o", "^", "s", "D", "v", "P", "X")
+
+
+def theme() -> Theme:
+    """Return the colours that pictures are drawn in."""
+    return _THEME.get()
+
+
+@contextlib.contextmanager
+def dark() -> Iterator[None]:
+    """Within, pictures are drawn for a dark page."""
+    before = _THEME.set(DARK)
+    try:
+        yield
+    finally:
+        _THEME.reset(before)
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each curve: one that names a cell ("LSTM, clipped") has the colour of that cell.
+
+    All differ in line or mark, further curves of one cell in nothing else.
+    """
+    found: dict[str, Look] = {}
+    others = 0
+    for place, name in enumerate(names):
+        words = re.findall(r"[a-z0-9]+", name.lower())
+        colour = next((OF_CELLS[word] for word in words if word in OF_CELLS), None)
+        if colour is None:
+            colour, others = OTHERS[others % len(OTHERS)], others + 1
+        found[name] = Look(colour, LINES[place % len(LINES)], MARKS[place % len(MARKS)])
+    return found
 
 
 def require() -> None:
@@ -51,7 +114,7 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def drawing(path: str | Path, width: float, height: float) -> Iterator[Figure]:
+def drawing(path: str | Path, width: float, height: float, title: str = "") -> Iterator[Figure]:
     """Give a figure of that size in inches to draw on; it becomes a PNG file when the block ends well.
 
     Raises:
@@ -62,11 +125,100 @@ def drawing(path: str | Path, width: float, height: float) -> Iterator[Figure]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(LOOK):
+    with matplotlib.rc_context(_settings(theme())):
         figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
+        if title:
+            figure.suptitle(wrapped(plain(title), width), x=0.01, ha="left", fontsize=SIZE + 1)
         yield figure
         picture = io.BytesIO()
         # no date, no version: equal arrays give equal bytes
         figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
     replace(path, picture.getvalue())
+
+
+def _settings(colours: Theme) -> Any:
+    return {
+        "font.family": FONT,
+        "font.size": SIZE,
+        "text.usetex": False,
+        "text.parse_math": False,  # a "$" in a text is a dollar
+        "text.color": colours.ink,
+        "axes.edgecolor": colours.muted,
+        "axes.facecolor": colours.ground,
+        "axes.labelcolor": colours.ink,
+        "axes.linewidth": 0.6,
+        "axes.titlesize": SIZE,
+        "grid.color": colours.grid,
+        "legend.fontsize": SIZE,
+        "xtick.color": colours.muted,
+        "ytick.color": colours.muted,
+        "xtick.labelcolor": colours.ink,
+        "ytick.labelcolor": colours.ink,
+        "figure.facecolor": colours.ground,
+        "savefig.facecolor": colours.ground,
+        "savefig.bbox": None,
+    }
+
+
+def frame(axes: Axes, *, grid: bool = True) -> None:
+    """Leave two sides of a panel open, and draw level lines behind its curves."""
+    if grid:
+        axes.grid(axis="y", linewidth=0.6)
+        axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def logarithmic(axis: Any, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Label a logarithmic axis with plain numbers at these parts of each decade."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_major_locator(LogLocator(subs=subs, numticks=99))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
+def wrapped(text: str, width: float) -> str:
+    """Return a text in lines that fit into a width in inches."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, int(width * 12.5), break_long_words=True))
+
+
+SIGNS = {"\n": "⏎", " ": "␣", "\t": "⇥", "\r": "↵", "": "∅"}
+LONGEST = 12  # signs of a label
+
+
+def visible(token: str) -> str:
+    """Return a label for a token: white space as a sign, what the font lacks as its code point.
+
+    >>> [visible(token) for token in ("a", " ", " the", "字")]
+    ['a', '␣', '␣the', 'U+5B57']
+    """
+    return plain(signs(token))
+
+
+def signs(token: str) -> str:
+    """Return a token with its white space as signs, cut to `LONGEST` of them."""
+    if token in SIGNS:
+        return SIGNS[token]
+    label = "".join(SIGNS.get(sign, sign) for sign in token)
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+
+
+def plain(text: str) -> str:
+    """Return a text without signs that the font cannot draw."""
+    known = _known_signs()
+    return "".join(_shown(sign, known) for sign in text)
+
+
+def _shown(sign: str, known: frozenset[int]) -> str:
+    return sign if ord(sign) in known and sign.isprintable() else f"U+{ord(sign):04X}"
+
+
+@functools.cache
+def _known_signs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(findfont(FONT)).get_charmap())

@@ -1,4 +1,4 @@
-"""gates.png: what gates and states do over one sentence."""
+"""Colours for numbers: gates and states as strips over the steps of a text, and matrices."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected
-from unrolled.figures.canvas import MUTED, drawing
-from unrolled.figures.symbols import plain, visible
+from unrolled.figures.canvas import RED, drawing, frame, plain, theme, visible, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["strips"]
+__all__ = ["matrix", "strips"]
 
 OPEN, SIGNED = "cividis", "RdBu_r"  # both readable with any colour vision
-COLUMN, STRIP = 0.155, 1.05  # inches a token, and a strip
+COLUMN, STRIP, ROW = 0.17, 1.05, 0.21  # inches: a token, a strip, a row of a named unit
 NARROWEST, WIDEST = 7.5, 24.0  # inches of the picture
-ROWS = 64  # of a strip: more units than that are thinned out evenly, so that each row can be seen
+UNITS = 64  # of a strip: more units than that are thinned out evenly, so that each row can be seen
 CLIPPED = 99.0  # percentile of the magnitudes that a diverging map reaches to
+SMALL = 9.0  # points
+
+CELL = 0.12  # inches, of a matrix
+SMALLEST, LARGEST = 4.0, 24.0  # inches a side
+LETTERS = 0.75  # of a cell: the height of the texts
+TINIEST, TALLEST = 4.0, 8.0  # points, of the texts
+DECADES = 4.0  # below the largest value, that the colours reach down to
+
+Array = npt.NDArray[np.float64]
+Order = npt.NDArray[np.intp]
 
 
 def strips(
@@ -33,8 +42,12 @@ def strips(
     title: str = "",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     captions: Mapping[str, str] | None = None,
+    ends: Mapping[str, tuple[str, str]] | None = None,
+    predicted: Sequence[str] | None = None,
+    named: int = 0,
+    reading: str = "",
 ) -> None:
-    """Draw one heat strip a gate or state: a row a unit, a column a token.
+    """Draw one heat strip per gate or state: one row per unit, one column per token.
 
     A row is the same unit in every strip. Units are in the order of their mean in the last strip that has
     both signs (the state), so that units which keep to one sign gather at the top and the bottom.
@@ -47,40 +60,75 @@ def strips(
         ranges: name → (low, high) of the colours; a range from 0 up (a gate's) has a sequential map. A strip
             without one has a diverging map, centred on 0, to the 99th percentile of its magnitudes.
         captions: name → a few words beside the strip's name.
+        ends: name → words at the low and the high end of its colour bar: ("closed", "open").
+        predicted: [T] texts below the tokens: what was predicted before each was read, "" for nothing. Those
+            that were wrong are red.
+        named: how many units are drawn again below each strip, by their number: those that change most in
+            the strip that gives the order.
+        reading: how to read the picture, below it.
     Raises:
-        ShapeError: no strips, or one that is not [T, units]. MissingExtraError: matplotlib is not installed.
-        RunError: the file cannot be written.
+        ShapeError: no strips, or one that is not [T, units]; predictions of another number than the tokens.
+        MissingExtraError: matplotlib is not installed. RunError: the file cannot be written.
     """
     values = {name: _checked(name, array, len(tokens)) for name, array in strips.items()}
     if not values:
         raise ShapeError(expected("strips", "at least one", "none"))
+    if predicted is not None and len(predicted) != len(tokens):
+        raise ShapeError(expected("predicted", f"{len(tokens)}, one per token", len(predicted)))
     limits = {name: (ranges or {}).get(name) or _symmetric(array) for name, array in values.items()}
     order = _order(values, limits)
-    labels = [visible(token) for token in tokens]
-    longest = max(len(label) for label in labels)
-    width = min(max(COLUMN * len(tokens) + 1.7, NARROWEST), WIDEST)
-    height = STRIP * len(values) + 0.9 + 2 * 0.06 * (longest if longest > 2 else 1)
-    with drawing(path, width, height) as figure:
-        figure.suptitle(plain(title), x=0.01, ha="left", fontsize=10)
+    few = {units: _moving(values, limits, units, named) for units in order}
+    texts = [("", [visible(token) for token in tokens])]
+    if predicted is not None:
+        texts = [("text", texts[0][1]), ("predicted", [visible(p) if p else "" for p in predicted])]
+    longest = max(len(label) for _, labels in texts for label in labels)
+    line = 0.24 if longest <= 2 else 0.1 * longest + 0.1  # inches
+    heights = [
+        height for array in values.values() for height in (STRIP, ROW * len(few[array.shape[1]])) if height
+    ]
+    heights += [line] * len(texts)
+    width = min(max(COLUMN * len(tokens) + 2.6, NARROWEST), WIDEST)
+    words = wrapped(plain(reading), width)
+    height = sum(heights) + 0.34 * len(values) + 0.5 + 0.2 * (words.count("\n") + 1 if words else 0)
+    with drawing(path, width, height, title) as figure:
         figure.get_layout_engine().set(h_pad=0.02, w_pad=0.04, hspace=0.02)  # type: ignore[union-attr,call-arg]
-        rows = list(figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0])
-        for axes, (name, array) in zip(rows, values.items(), strict=True):
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        rows = iter([figure.add_subplot(grid[n, 0]) for n in range(len(heights))])
+        for name, array in values.items():
+            axes, units = next(rows), few[array.shape[1]]
             picture = _strip(axes, array, order[array.shape[1]], limits[name])
-            axes.set_title(plain(_heading(name, captions)), loc="left", pad=3)
+            caption = (captions or {}).get(name)
+            axes.set_title(plain(f"{name}: {caption}" if caption else name), loc="left", pad=3)
             extend = "neither" if name in (ranges or {}) else "both"
             bar = figure.colorbar(picture, ax=axes, pad=0.008, fraction=0.05, aspect=9, extend=extend)
-            _trim(bar, limits[name])
-        _label(rows, labels, longest)
+            _key(bar, limits[name], (ends or {}).get(name))
+            if len(units):
+                _few(next(rows), array[:, units], units, limits[name])
+        for (label, labels), axes in zip(texts, rows, strict=True):
+            _text(axes, label, labels, texts[0][1], rotation=0 if longest <= 2 else 90)
+        if words:
+            figure.supxlabel(words, x=0.01, ha="left", fontsize=SMALL + 1, color=theme().muted)
 
 
-def _strip(
-    axes: Axes, array: npt.NDArray[np.float64], order: npt.NDArray[np.intp], limits: tuple[float, float]
-) -> Any:
-    low, high = limits
+def _strip(axes: Axes, array: Array, order: Order, limits: tuple[float, float]) -> Any:
     units = len(order)
-    shown = order[np.linspace(0, units - 1, min(units, ROWS)).round().astype(int)]
+    shown = order[np.linspace(0, units - 1, min(units, UNITS)).round().astype(int)]
+    words = f"{units} units" if len(shown) == units else f"{len(shown)} of\n{units} units"
+    if units > 1:
+        axes.set_ylabel(words, color=theme().muted, fontsize=SMALL, rotation=0, ha="right", va="center")
+    return _image(axes, array[:, shown], limits)
+
+
+def _few(axes: Axes, array: Array, units: Order, limits: tuple[float, float]) -> None:
+    """Draw a few units by their number."""
+    _image(axes, array, limits)
+    axes.set_yticks(range(len(units)), labels=[f"unit {unit}" for unit in units], fontsize=SMALL)
+
+
+def _image(axes: Axes, array: Array, limits: tuple[float, float]) -> Any:
+    low, high = limits
     picture = axes.imshow(
-        array[:, shown].T,
+        array.T,
         aspect="auto",
         interpolation="nearest",
         cmap=OPEN if low >= 0 else SIGNED,
@@ -88,53 +136,128 @@ def _strip(
         vmax=high,
     )
     axes.set_yticks([])
-    words = f"{units} units" if len(shown) == units else f"{len(shown)} of {units} units"
-    axes.set_ylabel(words if units > 1 else "", color=MUTED, fontsize=7)
+    axes.tick_params(length=0, labelbottom=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
     return picture
 
 
-def _trim(bar: Any, limits: tuple[float, float]) -> None:
+def _key(bar: Any, limits: tuple[float, float], words: tuple[str, str] | None) -> None:
+    """Write numbers, and words where there are some, beside a colour bar."""
     low, high = limits
     middle = 0.0 if low < 0 < high else (low + high) / 2
-    bar.set_ticks([low, middle, high], labels=[f"{value:.2g}" for value in (low, middle, high)])
-    bar.ax.tick_params(labelsize=7, length=2)
+    labels = [f"{value:.2g}".replace("-", "−") for value in (low, middle, high)]
+    if words is not None:
+        labels[0], labels[2] = f"{labels[0]} {plain(words[0])}", f"{labels[2]} {plain(words[1])}"
+    bar.set_ticks([low, middle, high], labels=labels)
+    bar.ax.tick_params(labelsize=SMALL, length=2)
     bar.outline.set_visible(False)
 
 
-def _label(rows: Sequence[Axes], labels: list[str], longest: int) -> None:
-    """Write the tokens below the last strip, upright where they are short."""
-    for axes in rows:
-        axes.tick_params(axis="x", bottom=False, top=False, labelbottom=False, labeltop=False)
-    last = rows[-1]
-    last.tick_params(axis="x", labelbottom=True, pad=2)
-    last.set_xticks(range(len(labels)), labels=labels, fontsize=8, rotation=90 if longest > 2 else 0)
+def _text(axes: Axes, name: str, labels: list[str], true: list[str], rotation: int) -> None:
+    """Write one text per column; those that differ from the true ones are red."""
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.set_ylim(0, 1)
+    axes.set_xticks([])
+    axes.set_yticks([0.5] if name else [], labels=[name] if name else [], fontsize=SMALL)
+    axes.tick_params(length=0)
+    axes.set_facecolor("none")
+    for side in axes.spines.values():
+        side.set_visible(False)
+    for t, (label, right) in enumerate(zip(labels, true, strict=True)):
+        ink = theme().ink if label == right else RED
+        axes.text(t, 0.5, label, ha="center", va="center", rotation=rotation, color=ink, fontsize=SMALL)
 
 
-def _heading(name: str, captions: Mapping[str, str] | None) -> str:
-    words = (captions or {}).get(name)
-    return f"{name}: {words}" if words else name
-
-
-def _order(
-    values: Mapping[str, npt.NDArray[np.float64]], limits: Mapping[str, tuple[float, float]]
-) -> dict[int, npt.NDArray[np.intp]]:
+def _order(values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]]) -> dict[int, Order]:
     """Return {number of units: order of the rows, largest mean first}."""
-    found: dict[int, npt.NDArray[np.intp]] = {}
+    return {
+        units: np.argsort(-array.mean(axis=0), kind="stable")
+        for units, array in _deciding(values, limits).items()
+    }
+
+
+def _moving(
+    values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]], units: int, count: int
+) -> Order:
+    """Return the numbers of the units that change most, where there are more than so many."""
+    deviations = np.nan_to_num(_deciding(values, limits)[units].std(axis=0))
+    order: Order = np.argsort(-deviations, kind="stable")[: count if units > count else 0]
+    return order
+
+
+def _deciding(values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]]) -> dict[int, Array]:
+    """Return {number of units: the last strip of so many that has both signs, else the first}."""
+    found: dict[int, Array] = {}
     signed = [name for name in values if limits[name][0] < 0]
     for name in [*reversed(signed), *values]:
-        array = values[name]
-        found.setdefault(array.shape[1], np.argsort(-array.mean(axis=0), kind="stable"))
+        found.setdefault(values[name].shape[1], values[name])
     return found
 
 
-def _symmetric(array: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _symmetric(array: Array) -> tuple[float, float]:
     finite = array[np.isfinite(array)]
     largest = float(np.percentile(np.abs(finite), CLIPPED)) if finite.size else 0.0
     return -(largest or 1.0), largest or 1.0
 
 
-def _checked(name: str, values: npt.ArrayLike, steps: int) -> npt.NDArray[np.float64]:
+def _checked(name: str, values: npt.ArrayLike, steps: int) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or array.shape[0] != steps or 0 in array.shape:
         raise ShapeError(expected(f"strips {name!r}", f"[{steps}, units], none of them 0", list(array.shape)))
     return array
+
+
+def matrix(
+    path: str | Path,
+    *,
+    values: npt.ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    unit: str,
+    title: str = "",
+) -> None:
+    """Draw a matrix in logarithmic colours, four decades of them; what is not above 0 stays empty.
+
+    Args:
+        path: the PNG file; replaced atomically.
+        values: [R, C]. rows: [R] texts, from top to bottom. columns: [C] texts.
+        xlabel, ylabel: what columns and rows are. unit: of the values. title: above the picture.
+    Raises:
+        ShapeError: values are not [R, C]. MissingExtraError: matplotlib is not installed.
+        RunError: the file cannot be written.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (len(rows), len(columns)) or not array.size:
+        raise ShapeError(expected("values", f"[{len(rows)}, {len(columns)}], above 0", list(array.shape)))
+    shown = np.ma.masked_where(~np.isfinite(array) | (array <= 0), array)
+    width, height = (min(max(CELL * n, SMALLEST), LARGEST) for n in (len(columns), len(rows)))
+    with drawing(path, width + 2.2, height + 1.1, title) as figure:
+        from matplotlib.colors import LogNorm
+
+        axes = figure.add_subplot()
+        high = float(shown.max()) if shown.count() else 1.0
+        picture = axes.imshow(
+            shown, cmap=OPEN, norm=LogNorm(high / 10**DECADES, high), interpolation="nearest", aspect="equal"
+        )
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        _label(axes, rows, columns, 72 * min(width / len(columns), height / len(rows)))
+        bar = figure.colorbar(picture, ax=axes, pad=0.02, fraction=0.04, shrink=0.6, aspect=30, extend="min")
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter("")
+        bar.set_label(plain(unit))
+        bar.outline.set_visible(False)
+
+
+def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], cell: float) -> None:
+    """Write the texts on both axes, so small that none runs into the next; `cell` is a cell in points."""
+    size = min(max(LETTERS * cell, TINIEST), TALLEST)
+    across, down = [visible(text) for text in columns], [visible(text) for text in rows]
+    upright = 90 if max(map(len, across)) > 1 else 0
+    axes.set_xticks(range(len(across)), labels=across, fontsize=size, rotation=upright)
+    axes.set_yticks(range(len(down)), labels=down, fontsize=size)
+    axes.tick_params(length=0, pad=2)
+    frame(axes, grid=False)

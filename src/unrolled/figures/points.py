@@ -1,8 +1,8 @@
-"""Named points with their spread, a panel a family."""
+"""Points: named ones with their spread, and one per unit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,24 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected
-from unrolled.figures.canvas import INK, MUTED, drawing
-from unrolled.figures.symbols import plain
+from unrolled.figures.canvas import BLUE, RED, drawing, frame, logarithmic, plain, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["points"]
+__all__ = ["points", "units"]
 
-FIRST, OTHERS = "#CC3311", "#4477AA"  # Paul Tol; the first also has another mark
 GAP = 0.075  # between two labels, in heights of a panel
 WIDE, NARROW = (
     (1.0, 2.0, 5.0),
     (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
 )  # of a decade
 
-# from the left end of a name to its point
-LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "alpha": 0.7, "relpos": (0, 0.5), "shrinkA": 2}
+LOOKS = ((BLUE, "o"), (RED, "^"), ("#B8860B", "s"), ("#8A6FC8", "D"))  # of clouds: shapes differ too
+PANEL = 3.6  # inches
+COLUMNS = 3
 
+Points = tuple[npt.ArrayLike, npt.ArrayLike]
 Named = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 Array = npt.NDArray[np.float64]
 
@@ -56,8 +56,7 @@ def points(
     checked = {head: _checked(head, named, log_x) for head, named in panels.items()}
     if not checked:
         raise ShapeError(expected("panels", "at least one", "none"))
-    with drawing(path, 9, 3.4 * len(checked) + 0.4) as figure:
-        figure.suptitle(plain(title), x=0.01, ha="left", fontsize=10)
+    with drawing(path, 9.5, 3.6 * len(checked) + 0.4, title) as figure:
         every = figure.subplots(len(checked), 1, squeeze=False)[:, 0]
         for axes, (head, named) in zip(every, checked.items(), strict=True):
             if log_x:
@@ -68,28 +67,24 @@ def points(
             axes.margins(0.06, 0.1)
             axes.set_title(plain(head), loc="left")
             axes.set_ylabel(ylabel)
-            axes.spines[["top", "right"]].set_visible(False)
+            frame(axes, grid=False)
             _name(axes, named)
         every[-1].set_xlabel(xlabel)
 
 
 def _logarithmic(axes: Axes, ratio: float) -> None:
     """Make the horizontal axis logarithmic, with plain numbers as close as its range asks for."""
-    from matplotlib.ticker import LogLocator
-
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=WIDE if ratio > 3 else NARROW, numticks=99))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
+    logarithmic(axes.xaxis, WIDE if ratio > 3 else NARROW)
 
 
 def _mark(axes: Axes, x: Array, y: Array, *, first: bool) -> None:
-    color, mark = (FIRST, "D") if first else (OTHERS, "o")
+    color, mark = (RED, "D") if first else (BLUE, "o")
     spans: dict[str, Any] = {"xerr": [[x[1] - x[0]], [x[2] - x[1]]], "yerr": [[y[1] - y[0]], [y[2] - y[1]]]}
     axes.errorbar([x[1]], [y[1]], **spans, fmt=mark, color=color, markersize=5, elinewidth=1, alpha=0.9)
     if first:
-        axes.axvline(x[1], color=MUTED, linewidth=0.8, linestyle=":")
-        axes.axhline(y[1], color=MUTED, linewidth=0.8, linestyle=":")
+        axes.axvline(x[1], color=theme().muted, linewidth=0.8, linestyle=":")
+        axes.axhline(y[1], color=theme().muted, linewidth=0.8, linestyle=":")
 
 
 def _name(axes: Axes, named: Mapping[str, tuple[Array, Array]]) -> None:
@@ -105,9 +100,15 @@ def _name(axes: Axes, named: Mapping[str, tuple[Array, Array]]) -> None:
             xytext=(1.04, float(height)),
             textcoords="axes fraction",
             va="center",
-            fontsize=8,
-            color=INK,
-            arrowprops=LEADER,
+            color=theme().ink,
+            arrowprops={  # from the left end of a name to its point
+                "arrowstyle": "-",
+                "color": theme().muted,
+                "linewidth": 0.5,
+                "alpha": 0.7,
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+            },
         )
 
 
@@ -140,3 +141,71 @@ def _checked(head: str, named: Named, log_x: bool) -> dict[str, tuple[Array, Arr
         if log_x and x[0] <= 0:
             raise ShapeError(expected(f"panels {head!r} {name!r} x", "above 0", x.tolist()))
     return found
+
+
+def units(
+    path: str | Path,
+    *,
+    panels: Mapping[str, Mapping[str, Points]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    circles: Collection[str] = (),
+    circle_labels: tuple[str, str] = ("real part", "imaginary part"),
+) -> None:
+    """Draw clouds of points, a panel for each layer.
+
+    Args:
+        path: the PNG file; replaced atomically.
+        panels: layer → name → (x [N], y [N]), shares from 0 to 1.
+        xlabel, ylabel: with their units. title: above the picture.
+        circles: panels in the complex plane instead, around the unit circle, with `circle_labels`.
+    Raises:
+        ShapeError: no panels, or x and y of other lengths. MissingExtraError: matplotlib is not installed.
+        RunError: the file cannot be written.
+    """
+    if not panels:
+        raise ShapeError(expected("panels", "at least one", "none"))
+    across = min(COLUMNS, len(panels))
+    down = -(-len(panels) // across)
+    with drawing(path, max(PANEL * across, 4.6), PANEL * down + 0.5, title) as figure:
+        every = list(figure.subplots(down, across, squeeze=False).flat)
+        for axes, (name, clouds) in zip(every, panels.items(), strict=False):
+            axes.set_title(plain(name), loc="left")
+            for (label, points), (colour, marker) in zip(clouds.items(), LOOKS * len(clouds), strict=False):
+                x, y = _cloud(f"{name} {label}", points)
+                axes.scatter(
+                    x, y, s=14, color=colour, marker=marker, alpha=0.55, linewidths=0, label=plain(label)
+                )
+            _axes_of_units(axes, name in circles)
+            axes.set_xlabel(circle_labels[0] if name in circles else xlabel)
+            axes.set_ylabel(circle_labels[1] if name in circles else ylabel)
+        for axes in every[len(panels) :]:
+            axes.set_visible(False)
+
+
+def _axes_of_units(axes: Axes, circle: bool) -> None:
+    if circle:
+        around = np.linspace(0, 2 * np.pi, 200)
+        axes.plot(
+            np.cos(around),
+            np.sin(around),
+            color=theme().muted,
+            linewidth=0.8,
+            linestyle=":",
+            label="unit circle",
+        )
+        axes.set_aspect("equal", adjustable="datalim")
+    else:
+        axes.plot([0, 1], [1, 0], color=theme().muted, linewidth=0.8, linestyle=":", label="always saturated")
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+    axes.legend(loc="upper right", frameon=False)
+    frame(axes, grid=False)
+
+
+def _cloud(name: str, points: Points) -> tuple[Array, Array]:
+    x, y = (np.asarray(values, dtype=np.float64) for values in points)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ShapeError(expected(f"panels {name!r}", f"x and y [N], x has {list(x.shape)}", list(y.shape)))
+    return x, y
