@@ -5,6 +5,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.nn         layers and cells: torch.nn's constructors, ragged lengths, resets
     unrolled.ops        rnn(), lstm(), gru() as functions
     unrolled.accelerate swap the torch.nn recurrent layers of any model, in place
+    unrolled.to_torch   and back, for ONNX, quantisation and other tools
     unrolled.explain    which path a call takes, and why
     unrolled.train      train.run(TrainConfig(...)): a text in, a run directory out
     unrolled.load       a trained network from its files
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         tokens,
         train,
     )
-    from unrolled.nn import accelerate, explain
+    from unrolled.nn import accelerate, explain, to_torch
     from unrolled.tasks import evaluate_text, load
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "probe",
     "sample",
     "tasks",
+    "to_torch",
     "tokens",
     "train",
 ]
@@ -90,6 +92,7 @@ _NAMES = {
     "evaluate_text": ("unrolled.tasks", "evaluate_text"),
     "explain": ("unrolled.nn", "explain"),
     "load": ("unrolled.tasks", "load"),
+    "to_torch": ("unrolled.nn", "to_torch"),
 }
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
         DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
-        doctor draw evaluate_text explain figures lab load models nn ops probe sample tasks tokens train
+        doctor draw evaluate_text explain figures lab load models nn ops probe sample tasks to_torch tokens train
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark prune read rewind
@@ -56,7 +56,8 @@ PINNED = {
     """,
     "unrolled.models": "",
     "unrolled.nn": """
-        GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell accelerate explain init_recurrent
+        AccelerationReport GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell Recurrent accelerate accelerated
+        explain init_recurrent layer to_torch
     """,
     "unrolled.ops": """
         Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle  # noqa: TID251  # users pickle modules, whatever we do
 import warnings
 
 import pytest
 import torch
 
+import unrolled
 from unrolled import nn
-from unrolled.errors import DtypeError
+from unrolled.errors import ConfigError, DtypeError
 
 
 class Tagger(torch.nn.Module):
@@ -177,3 +179,68 @@ def test_what_is_no_module_is_refused(value, got):
     with pytest.raises(DtypeError) as caught:
         nn.accelerate(value)
     assert str(caught.value) == f"module: expected a torch.nn.Module, got {got}"
+
+
+def mixed():
+    model, _ = tagger()
+    model.peephole = Peephole(3, 4)
+    model.other = torch.nn.RNNBase("LSTM", 3, 4)
+    return model
+
+
+def test_what_was_replaced_is_logged_and_what_was_left_too_comes_as_data(caplog):
+    model = mixed()
+    assert nn.accelerated(model).left["encoders.b.0"] == "not accelerated yet"
+    with caplog.at_level(logging.INFO, logger="unrolled"), pytest.warns(UserWarning, match="left 2"):
+        nn.accelerate(model)
+    assert [record.getMessage() for record in caplog.records] == [
+        "accelerate replaced 2 recurrent layers: encoders.a (LSTM), encoders.b.0 (GRU)"
+    ]
+    report = nn.accelerated(model)
+    assert report.replaced == {"encoders.a": "LSTM", "encoders.b.0": "GRU"}
+    assert report.left == {
+        "peephole": f"a subclass, {__name__}.Peephole",
+        "other": "unrolled.nn has no twin, torch.nn.modules.rnn.RNNBase",
+    }
+    assert (
+        str(report).splitlines()[-1] == "other: left, unrolled.nn has no twin, torch.nn.modules.rnn.RNNBase"
+    )
+
+
+def test_to_torch_undoes_accelerate_in_place():
+    model, ids = tagger()
+    types = {name: type(inner) for name, inner in model.named_modules()}
+    dicts = {name: set(vars(inner)) for name, inner in model.named_modules()}
+    want, parameters, seen = model(ids), list(model.parameters()), []
+    nn.accelerate(model)
+    model.again.register_forward_hook(lambda *_: seen.append("hook"))
+    assert unrolled.to_torch(model) is model
+    assert {name: type(inner) for name, inner in model.named_modules()} == types
+    assert {name: set(vars(inner)) for name, inner in model.named_modules()} == dicts
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
+    assert torch.equal(model(ids), want)
+    assert seen == ["hook"]
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
+def test_to_torch_turns_what_was_built_as_ours(kind):
+    options = {"backend": "reference"} if "Cell" not in kind else {}
+    ours = getattr(nn, kind)(3, 4, **options)
+    x = torch.randn(5, 3)
+    want = ours(x)
+    nn.to_torch(ours)
+    assert type(ours) is getattr(torch.nn, kind)
+    torch.testing.assert_close(ours(x), want)
+    assert set(vars(ours)) == set(vars(getattr(torch.nn, kind)(3, 4)))
+
+
+def test_to_torch_refuses_what_torch_has_no_twin_of_and_changes_nothing():
+    class Mine(nn.LSTM):
+        pass
+
+    model = torch.nn.Sequential(nn.GRU(3, 4), Mine(4, 4))
+    with pytest.raises(ConfigError, match=r"^module: expected layers that torch.nn has, got 1 \(.*Mine\)$"):
+        nn.to_torch(model)
+    assert type(model[0]) is nn.GRU
+    with pytest.raises(DtypeError, match=r"^module: expected a torch.nn.Module, got list$"):
+        nn.to_torch([])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unrolled import nn
+from unrolled.errors import ConfigError
 
 CELLS = [
     ("RNNCell", {}),
@@ -77,3 +78,31 @@ def test_a_cell_runs_within_autocast_and_takes_its_state_back(kind, options):
         x = torch.randn(4, 3)
         reset = ours(x, hx, resets=torch.ones(4, dtype=torch.bool))
         torch.testing.assert_close(reset, ours(x))
+
+
+@pytest.mark.parametrize(("cell", "layer"), [("RNNCell", "RNN"), ("LSTMCell", "LSTM"), ("GRUCell", "GRU")])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_cell_loads_the_state_dict_of_a_layer(cell, layer, bias):
+    trained = torch.nn.ModuleDict({"net": getattr(torch.nn, layer)(3, 4, bias=bias)})
+    one = torch.nn.ModuleDict({"net": getattr(nn, cell)(3, 4, bias=bias)})
+    assert str(one.load_state_dict(trained.state_dict())) == "<All keys matched successfully>"
+    x = torch.randn(1, 2, 3)
+    y, _ = trained["net"](x)
+    h = one["net"](x[0])
+    torch.testing.assert_close(h[0] if layer == "LSTM" else h, y[0])
+    assert list(one.state_dict()) == [f"net.{name}" for name in dict(one["net"].named_parameters())]
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        ({"num_layers": 2}, "weight_ih_l1"),
+        ({"bidirectional": True}, "weight_ih_l0_reverse"),
+        ({"proj_size": 2}, "weight_hr_l0"),
+    ],
+)
+def test_a_cell_refuses_the_state_dict_of_a_larger_layer(options, other):
+    want = "state_dict: expected the weights of one layer in one direction (weight_ih_l0, …)"
+    with pytest.raises(ConfigError) as caught:
+        nn.LSTMCell(3, 4).load_state_dict(torch.nn.LSTM(3, 4, **options).state_dict())
+    assert str(caught.value) == f"{want}, got {other} beside them"

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import pickle  # noqa: TID251  # users pickle modules, whatever we do
+import typing
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from nn_cases import BACKENDS, KINDS, assert_same, flat, pair, state_for
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from unrolled import nn, ops
-from unrolled.errors import BackendError, DtypeError, ShapeError
+from unrolled.errors import BackendError, ConfigError, DtypeError, ShapeError
 
 OPTIONS = [
     {"num_layers": layers, "bias": bias, "batch_first": first, "bidirectional": both}
@@ -299,3 +301,35 @@ def test_a_state_can_be_detached_in_place():
     _, state = nn.LSTM(3, 4)(torch.randn(5, 2, 3))
     for part in state:
         assert part.detach_() is part
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layers_signature_is_torchs_in_torchs_order(kind):
+    ours = list(inspect.signature(getattr(nn, kind)).parameters)
+    theirs, *_ = typing.get_overloads(getattr(torch.nn, kind).__init__)
+    names = [name for name in inspect.signature(theirs).parameters if name != "self"]
+    assert ours[: len(names)] == names
+    assert "backend" in ours[len(names) :]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "options"),
+    [("lstm", nn.LSTM, {"proj_size": 2}), ("gru", nn.GRU, {}), ("rnn", nn.RNN, {"nonlinearity": "relu"})],
+)
+def test_a_layer_is_built_by_the_name_of_its_cell(cell, kind, options):
+    built = nn.layer(cell, 3, 4, 2, batch_first=True, backend="reference", **options)
+    assert type(built) is kind
+    assert repr(built) == repr(kind(3, 4, 2, batch_first=True, backend="reference", **options))
+    assert built.cell.name == cell
+    assert vars(built).keys() == vars(kind(3, 4)).keys()
+
+
+def test_a_layer_of_no_cell_or_of_a_nonlinearity_that_it_has_not_is_refused():
+    with pytest.raises(ConfigError, match=r"^cell: expected one of gru, lstm, rnn, got 'tcn'$"):
+        nn.layer("tcn", 3, 4)
+    with pytest.raises(ConfigError, match=r"^nonlinearity: expected 'tanh' or 'relu', got 'gelu'$"):
+        nn.layer("rnn", 3, 4, nonlinearity="gelu")
+    with pytest.raises(
+        ConfigError, match=r"^nonlinearity: expected None, as the gru has no choice, got 'tanh'$"
+    ):
+        nn.layer("gru", 3, 4, nonlinearity="tanh")

@@ -69,7 +69,7 @@ class Network(torch.nn.Module):
         )
         init_recurrent(
             self.stack,
-            start=settings.start,
+            init=settings.start,
             gain=settings.gain,
             forget_bias=settings.forget_bias,
             chrono_steps=settings.chrono_steps,

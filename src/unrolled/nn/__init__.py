@@ -1,22 +1,20 @@
 """Recurrent layers with torch.nn's constructors, `state_dict`s and results, and more.
 
-layers.py      RNN, LSTM, GRU           validate.py    a layer's or cell's arguments, checked once
-cells.py       RNNCell, LSTMCell, …     swap.py        `accelerate`, in place
-stack.py       layers × directions      explaining.py  which path a layer's call takes, and why
-packing.py     PackedSequence, both ways  init.py      starting values
+layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   arguments, checked once
+cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
+convert.py  accelerate and to_torch, in place              init.py       starting values
+packing.py  PackedSequence, both ways
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.
 """
 
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
-from unrolled.nn.explaining import LayerExplanation, explain
+from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, to_torch
 from unrolled.nn.init import init_recurrent
-from unrolled.nn.layers import GRU, LSTM, RNN
-from unrolled.nn.layers import Recurrent as Recurrent
+from unrolled.nn.layers import GRU, LSTM, RNN, LayerExplanation, Recurrent, explain, layer
 from unrolled.nn.stack import LayerRun as LayerRun
 from unrolled.nn.stack import StackRun as StackRun
 from unrolled.nn.stack import run_stack as run_stack
-from unrolled.nn.swap import accelerate
 from unrolled.nn.validate import Arguments as Arguments
 from unrolled.nn.validate import validate_layer as validate_layer
 
@@ -24,11 +22,16 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AccelerationReport",
     "GRUCell",
     "LSTMCell",
     "LayerExplanation",
     "RNNCell",
+    "Recurrent",
     "accelerate",
+    "accelerated",
     "explain",
     "init_recurrent",
+    "layer",
+    "to_torch",
 ]

@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from unrolled.errors import ConfigError, expected
 from unrolled.nn.validate import validate_cell
 
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
-class RNNCell(torch.nn.RNNCell):
-    """One step of a plain RNN: torch.nn.RNNCell's arguments, weights and results."""
+
+class _Cell(torch.nn.RNNCellBase):
+    """What the cells share: they load the state_dict of a layer of one level and one direction."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}weight_ih_l0" in state_dict:
+            own = {f"{prefix}{name}_l0": f"{prefix}{name}" for name in _WEIGHTS}
+            others = [name for name in state_dict if name.startswith(prefix) and name not in own]
+            if others:
+                want = "the weights of one layer in one direction (weight_ih_l0, …)"
+                raise ConfigError(expected("state_dict", want, f"{others[0]} beside them"))
+            for layer_name, name in own.items():
+                if layer_name in state_dict:
+                    state_dict[name] = state_dict.pop(layer_name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class RNNCell(_Cell, torch.nn.RNNCell):
+    """One step of a plain RNN: torch.nn.RNNCell's arguments, weights and results.
+
+    Args:
+        input_size, hidden_size: I and H.
+        bias: whether there are bias_ih and bias_hh.
+        nonlinearity: "tanh" or "relu".
+        device, dtype: of the parameters.
+
+    It loads its own state_dict, and that of an RNN of one layer.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        torch.nn.RNNCell.__init__(self, input_size, hidden_size, bias, nonlinearity, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None, *, resets: Tensor | None = None) -> Tensor:
         """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
@@ -21,11 +62,29 @@ class RNNCell(torch.nn.RNNCell):
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
         (h,) = validate_cell(self, input, hx, resets, ("hx",))
-        return super().forward(input, h)
+        return torch.nn.RNNCell.forward(self, input, h)
 
 
-class GRUCell(torch.nn.GRUCell):
-    """One step of a GRU: torch.nn.GRUCell's arguments, weights and results."""
+class GRUCell(_Cell, torch.nn.GRUCell):
+    """One step of a GRU: torch.nn.GRUCell's arguments, weights and results.
+
+    Args:
+        input_size, hidden_size: I and H.
+        bias: whether there are bias_ih and bias_hh.
+        device, dtype: of the parameters.
+
+    It loads its own state_dict, and that of a GRU of one layer.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        torch.nn.GRUCell.__init__(self, input_size, hidden_size, bias, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None, *, resets: Tensor | None = None) -> Tensor:
         """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
@@ -37,11 +96,29 @@ class GRUCell(torch.nn.GRUCell):
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
         (h,) = validate_cell(self, input, hx, resets, ("hx",))
-        return super().forward(input, h)
+        return torch.nn.GRUCell.forward(self, input, h)
 
 
-class LSTMCell(torch.nn.LSTMCell):
-    """One step of an LSTM: torch.nn.LSTMCell's arguments, weights and results."""
+class LSTMCell(_Cell, torch.nn.LSTMCell):
+    """One step of an LSTM: torch.nn.LSTMCell's arguments, weights and results.
+
+    Args:
+        input_size, hidden_size: I and H.
+        bias: whether there are bias_ih and bias_hh.
+        device, dtype: of the parameters.
+
+    It loads its own state_dict, and that of an LSTM of one layer.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        torch.nn.LSTMCell.__init__(self, input_size, hidden_size, bias, device, dtype)
 
     def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, resets: Tensor | None = None
@@ -55,4 +132,4 @@ class LSTMCell(torch.nn.LSTMCell):
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
         h, c = validate_cell(self, input, hx, resets, ("h_0", "c_0"))
-        return super().forward(input, (h, c))
+        return torch.nn.LSTMCell.forward(self, input, (h, c))

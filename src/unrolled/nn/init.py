@@ -14,55 +14,65 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Generator, Tensor, nn
 
 from unrolled.errors import ConfigError, expected
+from unrolled.spec import CELLS, Cell, cell_of_mode
 from unrolled.spec.model import STARTS
 
 __all__ = ["init_recurrent"]
 
 
 def init_recurrent(
-    stack: nn.RNNBase,
+    layer: nn.RNNBase,
     *,
-    start: str = "orthogonal",
+    init: str = "orthogonal",
     gain: float = 1.0,
-    forget_bias: float = 1.0,
+    forget_bias: float | None = None,
     chrono_steps: int | None = None,
     generator: Generator | None = None,
+    start: str | None = None,
 ) -> None:
-    """Fill every tensor of an RNN, LSTM or GRU in place, ours or torch.nn's, by the table above.
+    """Fill every tensor of a recurrent layer in place, ours or torch.nn's, by the table above.
 
     Args:
-        stack: the layers. A weight_hr (projection) is filled as weight_ih.
-        start: of weight_hh: "orthogonal" or "uniform".
+        layer: of any cell. A weight_hr (projection) is filled as weight_ih.
+        init: of weight_hh: "orthogonal" or "uniform".
         gain: that weight_hh is multiplied by.
-        forget_bias: of an LSTM without `chrono_steps`.
+        forget_bias: of an LSTM without `chrono_steps`; default 1.
         chrono_steps: at least 2: the longest lag that gates start for; not for an RNN, which has none.
         generator: of the draws; default torch's own.
+        start: deprecated, `init`.
     Raises:
-        ConfigError: a value is out of range, or chrono_steps of an RNN.
+        ConfigError: a value is out of range, or cannot act: chrono_steps of an RNN, a forget_bias other than
+            1 of a cell without one or beside chrono_steps, either of a layer without biases.
     """
-    _check(stack, start, chrono_steps)
-    for name, tensor in stack.named_parameters():
+    if start is not None:
+        warnings.warn("init_recurrent: start is now init", DeprecationWarning, stacklevel=2)
+        init = start
+    cell, nonlinearity = cell_of_mode(layer.mode)
+    _check(layer, cell, init, forget_bias, chrono_steps)
+    for name, tensor in layer.named_parameters():
         if name.startswith("bias"):
             nn.init.zeros_(tensor)
             continue
-        for gate in torch.split(tensor.data, stack.hidden_size):  # each [H, I] or [H, H]
+        for gate in torch.split(tensor.data, layer.hidden_size):  # each [H, I] or [H, H]
             if not name.startswith("weight_hh"):
                 nn.init.xavier_uniform_(gate, generator=generator)
             else:
-                _fill_recurrent(gate, start, stack.mode == "RNN_RELU", generator)
+                _fill_recurrent(gate, init, nonlinearity == "relu", generator)
                 gate.mul_(gain)
-    for name, bias in stack.named_parameters():
-        if name.startswith("bias_ih"):
-            _start_gates(stack, bias.data, forget_bias, chrono_steps, generator)
+    for name, bias in layer.named_parameters():
+        if name.startswith("bias_ih") and cell.keep is not None:
+            gates = dict(zip(cell.gates, torch.split(bias.data, layer.hidden_size), strict=True))
+            _start_gates(cell, gates, 1.0 if forget_bias is None else forget_bias, chrono_steps, generator)
 
 
-def _fill_recurrent(gate: Tensor, start: str, identity: bool, generator: Generator | None) -> None:
-    if start == "uniform":
+def _fill_recurrent(gate: Tensor, init: str, identity: bool, generator: Generator | None) -> None:
+    if init == "uniform":
         reach = 1 / math.sqrt(len(gate))
         nn.init.uniform_(gate, -reach, reach, generator=generator)
     elif identity:
@@ -72,26 +82,39 @@ def _fill_recurrent(gate: Tensor, start: str, identity: bool, generator: Generat
 
 
 def _start_gates(
-    stack: nn.RNNBase, bias: Tensor, forget_bias: float, chrono_steps: int | None, generator: Generator | None
+    cell: Cell,
+    gates: dict[str, Tensor],
+    forget_bias: float,
+    chrono_steps: int | None,
+    generator: Generator | None,
 ) -> None:
-    """Set the gate biases of one layer, `bias` [G·H] in torch's order: i f g o, or r z n."""
-    hidden = stack.hidden_size
+    """Set the biases [H] of the gates that keep and admit, in one layer."""
+    assert cell.keep is not None
     if chrono_steps is None:
-        if stack.mode == "LSTM":
-            bias[hidden : 2 * hidden] = forget_bias
+        if cell.forget_bias:
+            gates[cell.keep].fill_(forget_bias)
         return
+    hidden = len(gates[cell.keep])
     keep = torch.empty(hidden).uniform_(1.0, max(chrono_steps - 1.0, 1.0), generator=generator).log()
-    if stack.mode == "LSTM":
-        bias[:hidden] = -keep
-        bias[hidden : 2 * hidden] = keep
-    elif stack.mode == "GRU":
-        bias[hidden : 2 * hidden] = keep  # torch's z keeps the old state where it is 1
+    gates[cell.keep].copy_(keep)
+    if cell.admit is not None:
+        gates[cell.admit].copy_(-keep)
 
 
-def _check(stack: nn.RNNBase, start: str, chrono_steps: int | None) -> None:
-    if start not in STARTS:
-        raise ConfigError(expected("start", "one of " + ", ".join(STARTS), repr(start)))
+def _check(
+    layer: nn.RNNBase, cell: Cell, init: str, forget_bias: float | None, chrono_steps: int | None
+) -> None:
+    if init not in STARTS:
+        raise ConfigError(expected("init", "one of " + ", ".join(STARTS), repr(init)))
     if chrono_steps is not None and (isinstance(chrono_steps, bool) or chrono_steps < 2):
         raise ConfigError(expected("chrono_steps", "at least 2", chrono_steps))
-    if chrono_steps is not None and stack.mode.startswith("RNN"):
-        raise ConfigError(expected("chrono_steps", "a gated cell (lstm, gru)", "an RNN"))
+    if chrono_steps is not None and cell.keep is None:
+        gated = ", ".join(each.name for each in CELLS.values() if each.keep)
+        raise ConfigError(expected("chrono_steps", f"a gated cell ({gated})", f"an {cell.label}"))
+    for name, given in (("chrono_steps", chrono_steps), ("forget_bias", forget_bias)):
+        if given is not None and not layer.bias:
+            raise ConfigError(expected(name, "a layer with biases", "one with bias=False"))
+    if forget_bias not in (None, 1) and (not cell.forget_bias or chrono_steps is not None):
+        with_one = ", ".join(each.name for each in CELLS.values() if each.forget_bias)
+        got = f"an {cell.label}" if chrono_steps is None else "chrono_steps beside it"
+        raise ConfigError(expected("forget_bias", f"a cell that has one ({with_one}), without chrono", got))

@@ -1,7 +1,9 @@
-"""RNN, LSTM and GRU: torch.nn's layers, run by `unrolled.ops`."""
+"""RNN, LSTM and GRU: torch.nn's layers, run by `unrolled.ops`; and the layer of any other registered cell."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,32 +11,75 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
-from unrolled.nn.stack import run_stack
-from unrolled.nn.validate import validate_layer
+from unrolled.errors import ConfigError, DtypeError, expected
+from unrolled.nn.stack import layer_calls, run_stack
+from unrolled.nn.validate import Lengths, validate_layer
+from unrolled.spec import Cell, cell_of_mode
 
 
 class Recurrent(torch.nn.RNNBase):
-    """What the three layers share: torch's own base class, so that weights and names are torch's.
+    """What the layers share: torch's own base class, so that weights and names are torch's.
 
     Not a subclass of torch.nn.RNN, LSTM or GRU as well: torch.compile refuses every instance of those.
-    What the constructors refuse, they refuse in torch's words.
+    What the constructors refuse, they refuse in torch's words. `layer` builds one for any registered cell.
     """
 
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
 
-    def __init__(self, mode: str, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
+    ) -> None:
         ops.check_backend(backend)
-        if "proj_size" in kwargs and mode != "LSTM":
+        cell, _ = cell_of_mode(mode)
+        if proj_size and not cell.projects:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
-        super().__init__(mode, *args, **kwargs)
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        known = mode in TORCH_MODES
+        super().__init__(mode if known else "RNN_TANH", *sizes, device, dtype)
         self.backend = backend
+        if not known:
+            self._become(mode, len(cell.gates))
+
+    def _become(self, mode: str, gates: int) -> None:
+        """Give a layer of one gate the mode and the parameters of a cell that torch does not know."""
+        self.mode = mode
+        for name in self._flat_weights_names:
+            one = getattr(self, name)
+            if not name.startswith("weight_hr"):
+                shape = (gates * one.shape[0], *one.shape[1:])
+                setattr(self, name, torch.nn.Parameter(one.new_empty(shape)))
+        self._init_flat_weights()
+        self.reset_parameters()
+
+    @property
+    def cell(self) -> Cell:
+        """What the layer consists of."""
+        return cell_of_mode(self.mode)[0]
+
+    def flatten_parameters(self) -> None:
+        """Do what torch's layers do for cuDNN, where it knows the cell."""
+        if self.mode in TORCH_MODES:
+            super().flatten_parameters()
 
     def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Any = None,
         *,
-        lengths: Tensor | list[int] | None = None,
+        lengths: Lengths | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Any, Any]:
         """Run the layer, as torch's twin does, on rows of unequal length and with resets inside.
@@ -43,8 +88,8 @@ class Recurrent(torch.nn.RNNBase):
             input: [T, B, I], or [B, T, I] with batch_first, or unbatched [T, I], or a PackedSequence.
             hx: h_0 [L·D, B, P], for the LSTM the pair (h_0, c_0 [L·D, B, H]); without B where the
                 input is unbatched; zeros where None. Rows in the order of the input before packing.
-            lengths: [B] int64 on the CPU, or a list of int: valid steps of each row, 0 to T. Not
-                with a PackedSequence, which has its own, nor with an unbatched input.
+            lengths: [B] whole numbers on the CPU (a tensor, a list, an array): valid steps of each row,
+                0 to T. Not with a PackedSequence, which has its own, nor with an unbatched input.
             resets: bool, true zeroes the row's state before that step (between that step and the one
                 before it in time, in the reverse direction), in every layer. [T, B], or [B, T] with
                 batch_first, or [T] where the input is unbatched; [T, B] for a PackedSequence, rows
@@ -65,7 +110,7 @@ class Recurrent(torch.nn.RNNBase):
         input: Tensor | PackedSequence,
         hx: Any = None,
         *,
-        lengths: Tensor | list[int] | None = None,
+        lengths: Lengths | None = None,
         resets: Tensor | None = None,
         backend: str | None = None,
     ) -> tuple[Any, Any, list[Any]]:
@@ -84,8 +129,9 @@ class Recurrent(torch.nn.RNNBase):
         return given.output_as_given(y), given.states_as_given(states), trajectories
 
     def extra_repr(self) -> str:
-        """Add the backend to torch's line where it is not the default."""
+        """Add to torch's line the cell that its class does not say, and a backend other than the default."""
         line = super().extra_repr()
+        line = line if self.mode in TORCH_MODES else f"{self.mode!r}, {line}"
         return line if self.backend == "auto" else f"{line}, backend={self.backend!r}"
 
 
@@ -93,17 +139,38 @@ class RNN(Recurrent):
     """A plain recurrent layer: torch.nn.RNN's arguments, weights and results.
 
     Args:
-        args, kwargs: as torch.nn.RNN: input_size, hidden_size, num_layers=1, nonlinearity="tanh",
-            bias=True, batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None.
+        input_size, hidden_size: I and H.
+        num_layers: L, each running on the output of the one below.
+        nonlinearity: "tanh" or "relu".
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether inputs and outputs are [B, T, ·]; states never are.
+        dropout: of every layer's output but the last one's, while training.
+        bidirectional: run a second set of weights from each row's last step to its first (D = 2).
+        device, dtype: of the parameters.
+        proj_size: 0, as only an LSTM projects.
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        first, fourth, rest = args[:3], args[3:4], args[4:]
-        nonlinearity = fourth[0] if fourth else kwargs.pop("nonlinearity", "tanh")
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+        backend: str = "auto",
+    ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        super().__init__(f"RNN_{nonlinearity.upper()}", *first, *rest, **kwargs)
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__(f"RNN_{nonlinearity.upper()}", *sizes, device, dtype, backend=backend)
         self.nonlinearity = nonlinearity
 
 
@@ -111,23 +178,158 @@ class LSTM(Recurrent):
     """An LSTM layer: torch.nn.LSTM's arguments, weights and results.
 
     Args:
-        args, kwargs: as torch.nn.LSTM: input_size, hidden_size, num_layers=1, bias=True,
-            batch_first=False, dropout=0.0, bidirectional=False, proj_size=0, device=None, dtype=None.
+        input_size, hidden_size: I and H.
+        num_layers: L, each running on the output of the one below.
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether inputs and outputs are [B, T, ·]; states never are.
+        dropout: of every layer's output but the last one's, while training.
+        bidirectional: run a second set of weights from each row's last step to its first (D = 2).
+        proj_size: P, the width that h is projected to; 0 for none.
+        device, dtype: of the parameters.
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__("LSTM", *args, **kwargs)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
+    ) -> None:
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("LSTM", *sizes, device, dtype, backend=backend)
 
 
 class GRU(Recurrent):
     """A GRU layer: torch.nn.GRU's arguments, weights and results.
 
     Args:
-        args, kwargs: as torch.nn.GRU: input_size, hidden_size, num_layers=1, bias=True,
-            batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None.
+        input_size, hidden_size: I and H.
+        num_layers: L, each running on the output of the one below.
+        bias: whether there are bias_ih and bias_hh.
+        batch_first: whether inputs and outputs are [B, T, ·]; states never are.
+        dropout: of every layer's output but the last one's, while training.
+        bidirectional: run a second set of weights from each row's last step to its first (D = 2).
+        device, dtype: of the parameters.
+        proj_size: 0, as only an LSTM projects.
         backend: "auto", or a backend's name; see `unrolled.explain`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__("GRU", *args, **kwargs)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        proj_size: int = 0,
+        backend: str = "auto",
+    ) -> None:
+        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("GRU", *sizes, device, dtype, backend=backend)
+
+
+# What torch.nn has, and ours.
+TORCH_MODES = {"RNN_TANH": torch.nn.RNN, "RNN_RELU": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+TWINS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
+    torch.nn.RNN: RNN,
+    torch.nn.LSTM: LSTM,
+    torch.nn.GRU: GRU,
+}
+
+
+def layer(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    *,
+    nonlinearity: str | None = None,
+    **options: Any,
+) -> Recurrent:
+    """Build the layer of any registered cell by its name.
+
+    Args:
+        cell: "lstm", "gru", "rnn", or the name of a cell that `unrolled.ops.register` has added.
+        input_size, hidden_size, num_layers, options: as `LSTM` takes them; proj_size where the cell projects.
+        nonlinearity: of a cell that has a choice; default its first.
+    Returns:
+        An `LSTM`, `GRU` or `RNN`; a plain `Recurrent` for any other cell.
+    Raises:
+        ConfigError: no such cell, or no such nonlinearity of it.
+    """
+    known = ops.op_of(cell).cell
+    modes = known.modes or {known.label: None}
+    if nonlinearity is not None and nonlinearity not in known.nonlinearities:
+        wanted = " or ".join(map(repr, known.nonlinearities)) or f"None, as the {cell} has no choice"
+        raise ConfigError(expected("nonlinearity", wanted, repr(nonlinearity)))
+    mode = next(mode for mode, each in modes.items() if nonlinearity in (None, each))
+    if mode not in TORCH_MODES:
+        return Recurrent(mode, input_size, hidden_size, num_layers, **options)
+    kind: Any = TWINS[TORCH_MODES[mode]]
+    choice = {"nonlinearity": modes[mode]} if modes[mode] else {}
+    built: Recurrent = kind(input_size, hidden_size, num_layers, **choice, **options)
+    return built
+
+
+@dataclass(frozen=True)
+class LayerExplanation:
+    """Which backend each layer and direction takes, and why.
+
+    Attributes:
+        layer: the layer's type and sizes, as printed.
+        calls: name of the layer and direction ("l0", "l0_reverse", "l1", …) → its `ops.Explanation`.
+    """
+
+    layer: str
+    calls: Mapping[str, ops.Explanation]
+
+    def __str__(self) -> str:
+        return "\n".join([self.layer, *(f"  {name}: {why}" for name, why in self.calls.items())])
+
+
+def explain(
+    layer: torch.nn.Module,
+    x: Tensor | PackedSequence,
+    hx: Any = None,
+    *,
+    lengths: Lengths | None = None,
+    resets: Tensor | None = None,
+) -> LayerExplanation:
+    """Say which path `layer(x, hx, lengths=…, resets=…)` takes and why, without taking it.
+
+    Args:
+        layer: an `unrolled.nn` RNN, LSTM or GRU; torch.nn's become such by `unrolled.accelerate`.
+        x, hx, lengths, resets: what the layer takes, checked as the layer checks it.
+    Returns:
+        A `LayerExplanation`; printed, it is one line per layer and direction.
+    Raises:
+        DtypeError: not such a layer. And whatever the call itself would raise.
+    """
+    if not isinstance(layer, Recurrent):
+        kind = f"{type(layer).__module__}.{type(layer).__name__}"
+        raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", kind))
+    given = validate_layer(layer, x, hx, lengths, resets)
+    inner = given.x
+    explanations: dict[str, ops.Explanation] = {}
+    for level in range(layer.num_layers):
+        width = 0
+        for name, call in layer_calls(layer, level, inner, given):
+            explanations[name] = ops.explain_call(call, layer.backend)
+            width += layer.proj_size or layer.hidden_size
+        # The sizes of what the next layer gets, without computing it.
+        inner = given.x.new_zeros(()).expand(*given.x.shape[:2], width)
+    return LayerExplanation(layer=f"{type(layer).__name__}({layer.extra_repr()})", calls=explanations)

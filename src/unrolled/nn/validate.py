@@ -7,7 +7,7 @@ stack take it from here and check nothing again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from unrolled.ops import (
     check_tensor,
 )
 from unrolled.spec import cell_of_mode
+
+Lengths = Tensor | Sequence[int] | np.ndarray[Any, Any]  # [B]
 
 
 class Weights(NamedTuple):

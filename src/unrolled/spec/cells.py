@@ -81,13 +81,15 @@ def register_cell(cell: Cell) -> Cell:
 
 
 def cell_of_mode(mode: str) -> tuple[Cell, str | None]:
-    """Return the cell of a torch layer's `mode` ("LSTM", "RNN_RELU"), and its nonlinearity or None."""
+    """Return the cell of a layer's `mode` ("LSTM", "RNN_RELU"), and its nonlinearity or None.
+
+    Where torch has no such layer, the mode is the cell's label.
+    """
     for cell in CELLS.values():
-        if mode in cell.modes:
-            return cell, cell.modes[mode]
-    raise ConfigError(
-        expected("mode", f"one of {', '.join(m for c in CELLS.values() for m in c.modes)}", mode)
-    )
+        if mode in cell.modes or (mode == cell.label and not cell.modes):
+            return cell, cell.modes.get(mode)
+    known = [mode for cell in CELLS.values() for mode in cell.modes or (cell.label,)]
+    raise ConfigError(expected("mode", f"one of {', '.join(known)}", mode))
 
 
 register_cell(

@@ -69,7 +69,7 @@ class LanguageModel(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
         init_recurrent(
             self.recurrent,
-            start=self.config.start,
+            init=self.config.start,
             forget_bias=self.config.forget_bias,
             chrono_steps=self.config.chrono_steps,
             generator=generator,

@@ -92,7 +92,7 @@ def build(settings: Mapping[str, Any], vocab_size: int) -> LanguageModel:
         return model
     init_recurrent(
         model.recurrent,
-        start=settings["start"],
+        init=settings["start"],
         gain=settings["gain"],
         forget_bias=settings["forget_bias"],
         chrono_steps=settings["chrono_steps"],

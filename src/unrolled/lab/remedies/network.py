@@ -49,7 +49,7 @@ def build(settings: Mapping[str, Any], input_size: int, classes: int, *, seed: i
     if settings["start"] != "torch":
         init_recurrent(
             network.recurrent,
-            start=settings["start"],
+            init=settings["start"],
             gain=settings.get("gain", 1.0),
             forget_bias=settings.get("forget_bias", 1.0),
             chrono_steps=settings.get("chrono_steps"),

@@ -53,7 +53,7 @@ class FrameModel(nn.Module):
     def _start(self, generator: torch.Generator) -> None:
         """Start as `LanguageModel` does."""
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
-        init_recurrent(self.recurrent, start=self.config.start, generator=generator)
+        init_recurrent(self.recurrent, init=self.config.start, generator=generator)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1, generator=generator)
         nn.init.zeros_(self.readout.bias)
 

@@ -28,7 +28,7 @@ def test_each_gate_of_an_orthogonal_start_keeps_norms_times_the_gain(kind: type[
 
 def test_a_uniform_start_is_torchs_own():
     layer = nn.LSTM(5, 400)
-    nn.init_recurrent(layer, start="uniform", generator=generator())
+    nn.init_recurrent(layer, init="uniform", generator=generator())
     weight = layer.weight_hh_l0.detach()
     assert float(weight.abs().max()) <= 1 / 20
     assert float(weight.std()) == pytest.approx(1 / 20 / 3**0.5, rel=0.01)
@@ -59,7 +59,7 @@ def test_the_same_generator_gives_the_same_start():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"start": "ones"}, "start: expected one of orthogonal, uniform, got 'ones'"),
+        ({"init": "ones"}, "init: expected one of orthogonal, uniform, got 'ones'"),
         ({"chrono_steps": 1}, "chrono_steps: expected at least 2, got 1"),
         ({"chrono_steps": 9}, "chrono_steps: expected a gated cell (lstm, gru), got an RNN"),
     ],
@@ -68,3 +68,51 @@ def test_bad_settings_are_refused_by_name(wrong: dict[str, object], message: str
     with pytest.raises(ConfigError) as caught:
         nn.init_recurrent(nn.RNN(5, 8), **wrong)  # type: ignore[arg-type]
     assert str(caught.value) == message
+
+
+def test_the_old_word_for_init_works_and_says_so():
+    new, old = nn.GRU(5, 8), nn.GRU(5, 8)
+    nn.init_recurrent(new, init="uniform", generator=generator())
+    with pytest.warns(DeprecationWarning, match="start is now init") as caught:
+        nn.init_recurrent(old, start="uniform", generator=generator())
+    assert caught[0].filename == __file__
+    assert torch.equal(old.weight_hh_l0, new.weight_hh_l0)
+
+
+def test_chrono_starts_the_gate_that_keeps_and_its_negative_the_one_that_admits():
+    lstm, gru = nn.LSTM(5, 8), nn.GRU(5, 8)
+    for layer in (lstm, gru):
+        nn.init_recurrent(layer, chrono_steps=50, generator=generator())
+    i, f, g, o = gates(lstm, "bias_ih_l0")
+    assert torch.equal(i, -f)
+    assert not torch.cat((g, o)).any()
+    assert bool((f >= 0).all())
+    assert bool((f <= 3.9).all())
+    r, z, n = gates(gru, "bias_ih_l0")
+    assert bool((z > 0).any())
+    assert not torch.cat((r, n)).any()
+
+
+@pytest.mark.parametrize(
+    ("layer", "wrong", "message"),
+    [
+        (nn.LSTM(5, 8, bias=False), {"chrono_steps": 9}, "chrono_steps: expected a layer with biases"),
+        (nn.LSTM(5, 8, bias=False), {"forget_bias": 1.0}, "forget_bias: expected a layer with biases"),
+        (nn.GRU(5, 8, bias=False), {"chrono_steps": 9}, "chrono_steps: expected a layer with biases"),
+        (nn.GRU(5, 8), {"forget_bias": 2.0}, r"forget_bias: expected a cell that has one \(lstm\)"),
+        (
+            nn.LSTM(5, 8),
+            {"forget_bias": 2.0, "chrono_steps": 9},
+            "forget_bias: .* got chrono_steps beside it",
+        ),
+    ],
+)
+def test_a_setting_that_could_not_act_is_refused(layer, wrong, message):
+    before = [parameter.clone() for parameter in layer.parameters()]
+    with pytest.raises(ConfigError, match=message):
+        nn.init_recurrent(layer, **wrong)
+    assert all(map(torch.equal, layer.parameters(), before))
+
+
+def test_without_biases_only_the_weights_are_filled():
+    nn.init_recurrent(nn.LSTM(5, 8, bias=False), generator=generator())
