@@ -34,7 +34,7 @@ HEADS = (
     "asked for",
     "reached, median",
     "each seed",
-    "first there on held-out, steps",
+    "first reached on held-out, steps",
     "s",
     "steps",
     "whole run, s",
@@ -115,9 +115,9 @@ def _row(goal: Goal, task: Task, runs: Sequence[Run]) -> list[str]:
 
 def _network(recipe: Recipe, parameters: int) -> str:
     net: NetworkSettings = recipe.network
-    ways = "two ways" if net.bidirectional else "one way"
+    directions = "both directions" if net.bidirectional else "one direction"
     start = ", chrono" if recipe.chrono else ""
-    return f"{net.cell} {net.hidden_size} x {net.num_layers}, {ways}{start}; {parameters:,} parameters"
+    return f"{net.cell} {net.hidden_size} x {net.num_layers}, {directions}{start}; {parameters:,} parameters"
 
 
 def _number(task: Task, value: float) -> str:
@@ -130,11 +130,11 @@ def _section(
     parts = (
         "## How far the lab's recipes reach",
         f"`python bench/lab_reach.py {args.mnist1d.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
-        f"{args.seeds} seeds each, from scratch, one after another. The score is that of examples on which "
-        "nothing was decided: 2,048 fresh sequences, or the 1,000 curves of the test part, read once a run. "
-        "A whole run includes data, training and all scores. The machine's load over the last quarter of an "
-        f"hour was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores: above {args.threads}, other work ran "
-        "beside.",
+        f"{args.seeds} seeds each, from scratch, one after another. The score is that of examples that "
+        "influenced no decision: 2,048 fresh sequences, or the 1,000 curves of the test part, read once per "
+        "run. A whole run includes data, training and all scores. The machine's load over the last quarter of an "
+        f"hour was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores; above {args.threads} means that "
+        "other work ran as well.",
         machine.line(machine.facts(args.threads, limit=True)),
         "\n".join(table(HEADS, rows)),
         "\n".join(table(CONTROLS, controls)),

@@ -3,7 +3,7 @@
     python bench/large_text.py                           # 1 GiB of characters
     python bench/large_text.py --mib 64 --tokens bpe:1000
 
-Writes a pseudo-text from a fixed list of syllables (the same for the same size), trains on it in a process of
+Generates a text from a fixed list of syllables (the same for the same size), trains on it in a process of
 its own, and reads that process's anonymous resident memory (RssAnon of /proc, so Linux alone) every 50 ms.
 Prints Markdown; with --write it also goes into bench/RESULTS.md. Nothing else should run meanwhile.
 """
@@ -195,7 +195,7 @@ def _section(args: argparse.Namespace, found: Run) -> str:
     parts = (
         "## A text larger than memory",
         f"`python bench/large_text.py {words}`, {time.strftime('%Y-%m-%d')}, commit {commit()}. "
-        f"A pseudo-text of {mib:,.0f} MiB,\none process, default sizes.",
+        f"A generated text of {mib:,.0f} MiB,\none process, default sizes.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(("what", "reached", "asked for"), facts)),
         "\n".join(table(("phase", "seconds", "peak MiB"), phases)),

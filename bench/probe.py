@@ -1,4 +1,4 @@
-"""Measure what looking costs: gradient flow, memory map, a whole report, and telemetry beside training.
+"""Measure what measuring costs: gradient flow, memory map, a whole report, and telemetry beside training.
 
     python bench/probe.py TEXT              # some minutes
     python bench/probe.py TEXT --write
@@ -44,11 +44,11 @@ def main() -> None:
         rows += [_telemetry(DataConfig(str(args.text)), f"{folder}/a", "2 x 256, 16 x 64", args.steps)]
         rows += [_telemetry(DataConfig("sentences"), f"{folder}/b", "the demo, ten lines", args.steps)]
     parts = (
-        "## What looking costs",
+        "## What measuring costs",
         f"`python bench/probe.py {args.text.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
-        f"Medians of {REPEATS}; the reports once. Models of `unrolled train`: ten sentences (LSTM 1 x 128), "
-        f"and {args.text.name} (LSTM 2 x 256, {args.steps} steps).",
-        f"Telemetry: what a step with it takes longer, over {EVERY} steps without it.",
+        f"Medians of {REPEATS}; the reports were made once. Models of `unrolled train`: ten sentences "
+        f"(LSTM 1 x 128), and {args.text.name} (LSTM 2 x 256, {args.steps} steps).",
+        f"Telemetry: the extra time of a step with it, divided by {EVERY} steps without it.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(("what", "on", "took", "asked for"), rows)),
     )
@@ -96,7 +96,7 @@ def _telemetry(source: DataConfig, run: str, name: str, steps: int) -> Row:
     train.run(config, observers=[Watch()])
     step = statistics.median(plain)
     one = statistics.median(watched) - step
-    words = f"{1e3 * one:.1f} ms, a step {1e3 * step:.1f}: {one / (EVERY * step):.2%}"
+    words = f"{1e3 * one:.1f} ms, one step {1e3 * step:.1f} ms: {one / (EVERY * step):.2%}"
     return "telemetry", name, words, f"under {ASKED['telemetry']:.0%}"
 
 

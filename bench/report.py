@@ -14,10 +14,10 @@ from targets import cost, excess, growth, loop, memory_ratio, verdicts
 Table = Callable[[Record], list[str]]
 
 METHOD = """\
-A row's contestants take turns within each round, warm. A time is the median over rounds, a ratio the median
-of the ratios within a round. "Limit": the share of what a loop of register-only fused multiply-adds reaches
-in the same rounds on as many threads. Spread: the distance of the quartiles of our time. Operations:
-2·G·H·(I + H) per valid row and step, three times that with the backward pass."""
+What a row compares runs alternately within each round, after a warm-up. A time is the median over rounds, a
+ratio the median of the ratios within a round. "Limit" is the share of what a loop of fused multiply-adds on
+registers only reaches in the same rounds on as many threads. "Spread" is the distance between the quartiles
+of our time. Operations: 2·G·H·(I + H) per valid row and step, three times that with the backward pass."""
 
 
 def section(record: Record) -> str:
@@ -126,7 +126,15 @@ def _resets(record: Record) -> list[str]:
 
 
 def _length(record: Record) -> list[str]:
-    heads = ("cell", "T, B, I, H", "unrolled µs a step", "growth", "torch.nn µs a step", "growth", "ratio")
+    heads = (
+        "cell",
+        "T, B, I, H",
+        "unrolled µs per step",
+        "growth",
+        "torch.nn µs per step",
+        "growth",
+        "ratio",
+    )
     rows = record.of("length")
     lines = []
     for row in rows:
@@ -169,7 +177,7 @@ TABLES: dict[str, Table] = {
     "Resets, forward and backward": _resets,
     "One thread, forward and backward": _compared("threads", "forward + backward"),
     "One thread, forward": _compared("threads", "forward"),
-    "AVX2, forward and backward (two processes in turns, torch, oneDNN and MKL held to it)": _compared(
+    "AVX2, forward and backward (two processes alternating; torch, oneDNN and MKL limited to it)": _compared(
         "avx2"
     ),
     f"Length, forward and backward (growth over T = {LONG_STEPS[0]})": _length,

@@ -1,4 +1,4 @@
-"""Measure what a checkpoint costs: seconds a save, a step's beside it, and the share of a default run.
+"""Measure what a checkpoint costs: the seconds of a save and of a step, and the share of a default run.
 
     python bench/saving.py TEXT              # a run of 200 steps with ten saves, default sizes
     python bench/saving.py TEXT --write
@@ -35,7 +35,14 @@ def main() -> None:
         saves, steps, size = _measure(args, Path(folder) / "run")
     save, step = statistics.median(saves), statistics.median(steps)
     share = DEFAULT_SAVES * save / DEFAULT_SECONDS
-    heads = ("checkpoint, MB", "a save, ms", "slowest", "a step, ms", "share of a default run", "asked for")
+    heads = (
+        "checkpoint, MB",
+        "one save, ms",
+        "slowest",
+        "one step, ms",
+        "share of a default run",
+        "asked for",
+    )
     row = [
         f"{size / 1e6:.1f}",
         f"{1e3 * save:.0f}",

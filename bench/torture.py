@@ -71,15 +71,16 @@ def _points(torture: Any) -> int:
 
 
 def _section(args: argparse.Namespace, lines: list[list[str]]) -> str:
-    heads = ("backend", "rounds", "kills", "points of a save", "seconds", "seconds a round")
+    heads = ("backend", "rounds", "kills", "disk operations of a save", "seconds", "seconds per round")
     parts = (
         "## Kills",
         f"`python bench/torture.py --kills {args.kills} --seed {args.seed}`, {time.strftime('%Y-%m-%d')}, "
         f"commit {commit()}.",
         f"A run of {killing.STEPS} steps with a checkpoint every {killing.EVERY} is killed (SIGKILL) at a "
-        "random moment, often its\nresumed run too, then resumed to its end. Every time a marked checkpoint "
-        "loads, and the end has the weights,\nlosses, samples and scores of the run that nobody killed, bit "
-        "for bit. Then the same before every\ncall on the disk of a save that prunes.",
+        "random moment, often its\nresumed run too, then resumed to its end. Every time the checkpoint that "
+        "LATEST names loads, and the run ends with\nthe weights, losses, samples and scores of a run that was "
+        "not killed, bit for bit. Then the same with a kill before\nevery single disk operation of a save "
+        "that removes old checkpoints.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, lines)),
     )

@@ -1,4 +1,4 @@
-"""Measure `unrolled train` on the native backend and on torch's, float32, in short runs that take turns.
+"""Measure `unrolled train` on the native backend and on torch's, float32, in short runs that alternate.
 
     python bench/train_backends.py TEXT                  # tokens per second, the default sizes
     python bench/train_backends.py TEXT --minutes 3      # and what three minutes on native come to
@@ -33,7 +33,7 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for cell in args.cell:
-            rates = _take_turns(args, cell, Path(folder) / "run")
+            rates = _alternate(args, cell, Path(folder) / "run")
             ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
             medians = [f"{statistics.median(rates[backend]):,.0f}" for backend in BACKENDS]
             lines.append([cell, *medians, f"{ratio:.2f}", f"{REACH}" if cell == "lstm" else ""])
@@ -45,7 +45,7 @@ def main() -> None:
         replace_section(ROOT / "bench" / "RESULTS.md", "train_backends", text)
 
 
-def _take_turns(args: argparse.Namespace, cell: str, run: Path) -> dict[str, list[float]]:
+def _alternate(args: argparse.Namespace, cell: str, run: Path) -> dict[str, list[float]]:
     """Return tokens per second, backend → one figure a round."""
     rates: dict[str, list[float]] = {backend: [] for backend in BACKENDS}
     for turn in range(args.rounds):
@@ -89,7 +89,7 @@ def _section(args: argparse.Namespace, lines: list[list[str]]) -> str:
         "## Training on the native backend",
         f"`python bench/train_backends.py {args.text.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
         f"`unrolled train`, default sizes, float32: {args.rounds} runs of {args.steps} steps on each "
-        "backend\nin turns, each a process of its own; medians of the runs' median rates.",
+        "backend,\nalternating, each in its own process; medians of the runs' median rates.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, lines)),
     )
