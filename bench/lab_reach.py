@@ -132,8 +132,8 @@ def _section(
         f"`python bench/lab_reach.py {args.mnist1d.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
         f"{args.seeds} seeds each, from scratch, one after another. The score is that of examples that "
         "influenced no decision: 2,048 fresh sequences, or the 1,000 curves of the test part, read once per "
-        "run. A whole run includes data, training and all scores. The machine's load over the last quarter of an "
-        f"hour was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores; above {args.threads} means that "
+        "run. A whole run includes data, training and all scores. The machine's load over the last quarter "
+        f"of an hour was {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores; above {args.threads} means that "
         "other work ran as well.",
         machine.line(machine.facts(args.threads, limit=True)),
         "\n".join(table(HEADS, rows)),
