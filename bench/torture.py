@@ -79,8 +79,8 @@ def _section(args: argparse.Namespace, lines: list[list[str]]) -> str:
         f"A run of {killing.STEPS} steps with a checkpoint every {killing.EVERY} is killed (SIGKILL) at a "
         "random moment, often its\nresumed run too, then resumed to its end. Every time the checkpoint that "
         "LATEST names loads, and the run ends with\nthe weights, losses, samples and scores of a run that "
-        "was not killed, bit for bit. Then the same with a kill before\nevery single disk operation of a save "
-        "that removes old checkpoints.",
+        "was not killed, bit for bit. Then the same with a kill before\nevery single disk operation of a "
+        "save that removes old checkpoints.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, lines)),
     )
