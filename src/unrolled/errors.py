@@ -13,6 +13,7 @@
     ├── NonFiniteError            a loss, gradient or tensor became NaN or infinite
     └── MissingExtraError         an optional dependency is not installed; the message names the extra
 
+What torch.nn raises for the same mistake is a base class too: `except RuntimeError` catches a ShapeError.
 A message names the argument, what was expected and what came, in one line:
 `h_0: expected [2, 8, 64], got [2, 8, 32]`. The command line prints that line and exits with 2.
 """
@@ -44,15 +45,15 @@ class ConfigError(UnrolledError, ValueError):
     """A setting is out of range, unknown, or contradicts another one."""
 
 
-class ShapeError(UnrolledError, ValueError):
+class ShapeError(UnrolledError, ValueError, RuntimeError):  # torch.nn raises the last two as well
     """An argument has the wrong number of axes or the wrong sizes."""
 
 
-class DtypeError(UnrolledError, TypeError):
+class DtypeError(UnrolledError, TypeError, ValueError, RuntimeError):  # as torch.nn, by case
     """An argument has the wrong element type."""
 
 
-class DeviceError(UnrolledError, ValueError):
+class DeviceError(UnrolledError, ValueError, RuntimeError):
     """Arguments lie on different devices, or on one that cannot be used."""
 
 

@@ -9,7 +9,7 @@ from nn_cases import KINDS
 from torch.nn.utils.rnn import pack_sequence
 
 from unrolled import kernels, nn
-from unrolled.errors import BackendError, DeviceError, DtypeError, ShapeError
+from unrolled.errors import BackendError, DeviceError, DtypeError, ShapeError, UnrolledError
 
 CELLS = ("RNNCell", "LSTMCell", "GRUCell")
 X = torch.randn(5, 2, 3)
@@ -170,3 +170,31 @@ def test_a_cell_refuses_a_wrong_state(kind):
     bad(DeviceError, "device cpu, as weight_ih, got meta", good.to("meta"))
     if kind == "LSTMCell":
         refused(DtypeError, "hx: expected a pair (h_0, c_0), got Tensor", lambda: cell(X[0], good))
+
+
+def wrong_calls(kind):
+    """Yield (input, hx) that torch.nn's module of (10, 20) refuses too."""
+    cell = "Cell" in kind
+    rows, pair = (3,) if cell else (2, 3), kind.startswith("LSTM")
+
+    def state(*size):
+        one = torch.randn(*size)
+        return (one, torch.randn(3, 20) if cell else torch.randn(1, 3, 20)) if pair else one
+
+    yield torch.randn(*rows, 11), None
+    yield torch.randn(*rows, 10).double(), None
+    yield torch.randn(*rows, 10), state(*(() if cell else (1,)), 3, 21)
+    yield torch.randn(*rows, 10), state(*(() if cell else (1,)), 5, 20)
+    if not cell:
+        yield torch.randn(*rows, 10), state(2, 3, 20)
+        yield torch.randn(1, 1, *rows, 10), None
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *CELLS])
+def test_what_catches_torchs_refusal_catches_ours(kind):
+    for arguments in wrong_calls(kind):
+        with pytest.raises(Exception) as theirs:  # torch's choice
+            getattr(torch.nn, kind)(10, 20)(*arguments)
+        with pytest.raises(UnrolledError) as ours:
+            getattr(nn, kind)(10, 20)(*arguments)
+        assert isinstance(ours.value, theirs.type), arguments[0].shape
