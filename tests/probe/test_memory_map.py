@@ -111,7 +111,7 @@ def test_the_result_is_json_and_a_picture_with_the_models_own_texts(tmp_path):
     ("options", "error", "match"),
     [
         ({"row": 2}, ConfigError, r"row: expected 0 to 1, got 2"),
-        ({"tokens": "abc"}, ShapeError, r"tokens: expected 9, a text a step, got 3"),
+        ({"tokens": "abc"}, ShapeError, r"tokens: expected 9, a text per step, got 3"),
     ],
 )
 def test_bad_input_is_one_clear_line(options, error, match):

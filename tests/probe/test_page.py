@@ -21,13 +21,14 @@ from unrolled.probe.measurements import Finding
 from unrolled.probe.page import document, write
 from unrolled.probe.page.html import DARK, LIGHT, STYLE, safe, table, tag, token
 from unrolled.probe.page.sections import HEADINGS
+from unrolled.probe.result import Interval
 
 pytest.importorskip("matplotlib")
 
 EVIL = ("</td><script>", '" onload=', "\0", "\ud800", "\u202eabc\u200f", "\n", "&amp;", "a\x1b[0m", "שלום")
-VOID = {"img", "meta"}
+VOID = {"img", "meta", "source"}
 WORDS = """
-html head meta title style body a header h1 h2 h3 p dl dt dd nav ul li main section figure div img b
+html head meta title style body a header h1 h2 h3 p dl dt dd nav ul li main section figure div picture source img b
 figcaption details summary table caption thead tbody tr th td span bdi code
 """  # the tags of a page
 
@@ -68,7 +69,8 @@ class Page(HTMLParser):
 def measured() -> Report:
     """Every measurement of a tiny LSTM, with a finding."""
     found = report(language_model("lstm", num_layers=1), tokens(80, 3), lags=6, bptt_steps=16, title="tiny")
-    problem = Finding("clipping", "recurrent.l0", "too <large>", 12.0, "times", 10.0, "clip", "--clip 0.5")
+    fix = ("clip", "--clip 0.5", "clip_grad_norm_(weights, 0.5)")
+    problem = Finding("clipping", "recurrent.l0", "too <large>", 12.0, "times", 10.0, *fix)
     return dataclasses.replace(found, findings=(problem,))
 
 
@@ -160,7 +162,12 @@ def test_the_rows_of_a_table_are_as_wide_as_its_head(text):
 def test_the_page_opens_offline_without_a_script(text, page):
     assert not page.all("script")
     assert not page.all("link")
-    sources = [value for _, attributes, _ in page.tags for key, value in attributes.items() if key == "src"]
+    sources = [
+        value
+        for _, attributes, _ in page.tags
+        for key, value in attributes.items()
+        if key in ("src", "srcset")
+    ]
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "http://" not in text
     assert "https://" not in text
@@ -181,7 +188,16 @@ def test_findings_come_first_each_with_its_number_threshold_remedy_and_flag(page
         "A few gradients are far above the rest in recurrent.l0",
     ):
         assert part in words
+    assert ("code", "clip_grad_norm_(weights, 0.5)") in page.words
+    assert "--" not in words, "a flag on the page of a model that no command trained"
+
+
+def test_the_page_of_a_run_names_flags(measured, monkeypatch, tmp_path):
+    without_pictures(monkeypatch)
+    write(dataclasses.replace(measured, run="runs/tiny"), tmp_path / "a.html")
+    page = Page((tmp_path / "a.html").read_text())
     assert ("code", "--clip 0.5") in page.words
+    assert "clip_grad_norm_" not in page.text
 
 
 def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tmp_path):
@@ -225,7 +241,7 @@ def test_the_largest_map_and_strips_leave_room_for_the_other_pictures(measured, 
 
 
 def test_a_page_that_would_grow_too_large_leaves_out_pictures_and_says_so(measured, monkeypatch, tmp_path):
-    without_pictures(monkeypatch, size=300_000)
+    without_pictures(monkeypatch, size=300_000)  # 400,000 signs each
     write(measured, tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
     page = Page(text)
@@ -282,6 +298,46 @@ def test_a_model_that_is_no_language_model_has_a_page_that_says_what_is_missing(
     assert "What context is worth: targets: expected" in words
     assert "nan" not in words
     assert ("nothing to compare" in words) == (rows == 1)
+
+
+def test_a_picture_of_one_point_is_left_out(measured, tmp_path):
+    few = alone(measured, "update_norms", "context_curve", "lyapunov")
+    one = {
+        "update_norms": dataclasses.replace(measured.update_norms, norms=np.ones(1)),
+        "context_curve": dataclasses.replace(
+            measured.context_curve, **{k: np.ones(1) for k in ("loss", "low", "high")}
+        ),
+    }
+    write(dataclasses.replace(few, **one), tmp_path / "a.html")
+    page = Page((tmp_path / "a.html").read_text())
+    assert len(page.all("img")) == 1
+    assert len(page.all("details")) == 3
+    assert "The picture is left out" not in page.text
+    assert "over 1 window of 16 steps and 3 rows the median norm" in page.text
+
+
+def test_every_picture_is_there_for_a_light_and_a_dark_page(page):
+    assert len(page.all("picture")) == len(page.all("source")) == len(HEADINGS)
+    assert all(source["media"] == "(prefers-color-scheme: dark)" for source in page.all("source"))
+    pairs = zip(page.all("source"), page.all("img"), strict=True)
+    assert all(source["srcset"] != image["src"] for source, image in pairs)
+
+
+def test_a_horizon_at_the_end_of_what_was_measured_says_at_least(measured, monkeypatch, tmp_path):
+    without_pictures(monkeypatch)
+    held = dataclasses.replace(
+        measured.memory_horizon, horizon=5, horizon_interval=Interval(5, 6), bptt_steps=4, threshold=0.0
+    )
+    assert held.open_ended
+    found = dataclasses.replace(measured, memory_horizon=held)
+    write(found, tmp_path / "a.html")
+    words = Page((tmp_path / "a.html").read_text()).text
+    assert "at least 5 of 6 lags measured" in words
+    assert "inputs matter for at least 5 of the 6 lags measured" in str(found)
+    for horizon, end in ((0, 6), (4, 5)):
+        assert not dataclasses.replace(
+            held, horizon=horizon, horizon_interval=Interval(horizon, end)
+        ).open_ended
 
 
 def test_a_report_of_nothing_is_a_page(tmp_path):

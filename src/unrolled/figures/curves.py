@@ -232,7 +232,7 @@ def lags(
     panels = {name: _alike(f"curves {name!r}", curve) for name, curve in curves.items()}
     if not panels:
         raise ShapeError(expected("curves", "at least one", "none"))
-    with drawing(path, 7.0, PANEL * len(panels) + 1.2, title) as figure:
+    with drawing(path, 5.8, PANEL * len(panels) + 1.2, title) as figure:
         rows = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
         for axes, (name, curve) in zip(rows, panels.items(), strict=True):
             _over_lags(axes, curve, first, log)

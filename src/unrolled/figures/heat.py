@@ -24,10 +24,10 @@ UNITS = 64  # of a strip: more units than that are thinned out evenly, so that e
 CLIPPED = 99.0  # percentile of the magnitudes that a diverging map reaches to
 SMALL = 9.0  # points
 
-CELL = 0.12  # inches, of a matrix
-SMALLEST, LARGEST = 4.0, 24.0  # inches a side
+CELL, LEAST_CELL = 0.18, 0.11  # inches, of a matrix: of a small and of a large one
+SMALLEST, WHOLE, LARGEST = 4.0, 8.0, 24.0  # inches a side: up to `WHOLE` cells are as large as they may be
 LETTERS = 0.75  # of a cell: the height of the texts
-TINIEST, TALLEST = 4.0, 8.0  # points, of the texts
+TINIEST, TALLEST = 4.0, 10.0  # points, of the texts
 DECADES = 4.0  # below the largest value, that the colours reach down to
 
 Array = npt.NDArray[np.float64]
@@ -233,7 +233,7 @@ def matrix(
     if array.shape != (len(rows), len(columns)) or not array.size:
         raise ShapeError(expected("values", f"[{len(rows)}, {len(columns)}], above 0", list(array.shape)))
     shown = np.ma.masked_where(~np.isfinite(array) | (array <= 0), array)
-    width, height = (min(max(CELL * n, SMALLEST), LARGEST) for n in (len(columns), len(rows)))
+    width, height = (_side(n) for n in (len(columns), len(rows)))
     with drawing(path, width + 2.2, height + 1.1, title) as figure:
         from matplotlib.colors import LogNorm
 
@@ -250,6 +250,11 @@ def matrix(
         bar.ax.yaxis.set_minor_formatter("")
         bar.set_label(plain(unit))
         bar.outline.set_visible(False)
+
+
+def _side(cells: int) -> float:
+    """Return the inches of a side of a matrix."""
+    return min(max(LEAST_CELL * cells, min(CELL * cells, WHOLE), SMALLEST), LARGEST)
 
 
 def _label(axes: Axes, rows: Sequence[str], columns: Sequence[str], cell: float) -> None:

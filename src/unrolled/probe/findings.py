@@ -153,8 +153,10 @@ def _window(report: Measurements) -> Iterator[Finding]:
     limit = TOUCHES * horizon.bptt_steps
     if horizon.horizon < limit:
         return
+    most = "at least " if horizon.open_ended else ""
     problem = (
-        f"inputs matter for {steps(horizon.horizon)}, and training looks {steps(horizon.bptt_steps)} back"
+        f"inputs matter for {most}{steps(horizon.horizon)}, and training back-propagates through "
+        f"{steps(horizon.bptt_steps)}"
     )
     twice = 2 * horizon.bptt_steps
     remedy = Remedy(

@@ -19,9 +19,10 @@ from unrolled.probe.result import Floats, Mask, Result
 from unrolled.probe.subject import untouched
 from unrolled.spec import CLOSED, OPEN, Cell, cell_of_mode
 
-__all__ = ["STILL", "GateUse", "Gates", "LayerGates", "Trajectories", "gates", "trajectories"]
+__all__ = ["NAMED", "STILL", "GateUse", "Gates", "LayerGates", "Trajectories", "gates", "trajectories"]
 
 STILL = 1e-3  # a state whose standard deviation is below this, in parts of its scale, never changes
+NAMED = 3  # units that a picture of trajectories shows by their number
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ class Trajectories(Result):
             strips={cell.title(key): values[:steps, row] for key, values in self.layers[name].items()},
             title=f"{name}, row {row}",
             ranges={cell.title(key): (0.0, 1.0) for key in cell.sigmoid},
+            ends={cell.title(key): ("closed", "open") for key in cell.sigmoid},
+            named=NAMED,
         )
 
 

@@ -29,6 +29,7 @@ from unrolled.probe.losses import (
 from unrolled.probe.recording import Recording, nodes, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
+from unrolled.probe.words import number, steps
 from unrolled.tasks import LanguageModel, detach
 
 __all__ = [
@@ -41,8 +42,8 @@ __all__ = [
     "update_norms",
 ]
 
-VANISHING = -math.log(2) / 2  # nats a step: a gradient that halves within two, a thousandth after twenty
-EXPLODING = 0.01  # nats a step: one that doubles within seventy
+VANISHING = -math.log(2) / 2  # nats per step: a gradient that halves within two, a thousandth after twenty
+EXPLODING = 0.01  # nats per step: one that doubles within seventy
 SAMPLES_AT_FLOOR = (
     0.1  # the fit ends before the lag at which more than this share of the samples has no gradient
 )
@@ -50,14 +51,14 @@ SAMPLES_AT_FLOOR = (
 
 @dataclass(frozen=True)
 class Flow(Result):
-    """The gradient of a loss by one state of one layer, over lags.
+    """The gradient of a loss with respect to one state of one layer, by lag.
 
     Attributes:
         layer, state: recurrent.l0 and h (or c).
         nats: [lags + 1] mean over samples of ln ‖∂L_t/∂state_{t−k}‖; -inf where no sample has any left.
         low, high: [lags + 1] the 10th and 90th percentile of the samples.
         fitted: the first and last lag that the rate is fitted on; None where there are fewer than two.
-        rate: nats a step, the slope of `nats` over those lags; NaN without them.
+        rate: nats per step, the slope of `nats` over those lags; NaN without them.
         rate_interval: its 95 % interval; NaN with one row only.
         half_life: steps, ln 2 / −rate; infinite where the gradient does not fall.
         half_life_interval: of the same 95 %.
@@ -106,7 +107,7 @@ class GradientFlow(Result):
     verdict: str
 
     def plot(self, path: str | Path) -> None:
-        """Draw the norms over lags into a PNG file, a panel a state."""
+        """Draw the norms over lags into a PNG file, one panel per state."""
         curves = {
             f"{flow.layer} {flow.state}": {"middle": flow.nats, "low": flow.low, "high": flow.high}
             for flow in self.flows
@@ -116,9 +117,9 @@ class GradientFlow(Result):
             path,
             curves=curves,
             captions=captions,
-            xlabel="lag k in steps",
+            xlabel="lag k, in steps",
             ylabel="ln of the gradient's norm, nats",
-            title=f"gradient of the loss at t by the state at t − k: {self.verdict}",
+            title=f"gradient of the loss at t with respect to the state at t − k: {self.verdict}",
         )
 
 
@@ -146,7 +147,7 @@ def gradient_flow(
         model: any module that holds RNN, LSTM or GRU of unrolled.nn or torch.nn, running forward.
         batch: a `Batch`, or the tensor that the model takes, or a tuple of its arguments.
         lags: how far back; below the number of steps.
-        steps: how many t a row, spread evenly over those with `lags` steps before them. A t whose window
+        steps: how many t per row, spread evenly over those with `lags` steps before them. A t whose window
             holds a reset, or lies beyond its row's length, is left out.
         loss: output → [T, B]; default see `losses.step_losses`.
         progress: called with (done, of how many).
@@ -261,9 +262,10 @@ def _overall(verdicts: set[str]) -> str:
 def _words(flow: Flow) -> str:
     if flow.fitted is None:
         return "no gradient is carried"
+    rate = f"{number(flow.rate)} nats per step"
     if math.isinf(flow.half_life):
-        return f"{flow.rate:+.4f} nats a step, {flow.verdict}"
-    return f"{flow.rate:+.4f} nats a step, half-life {flow.half_life:.3g} steps, {flow.verdict}"
+        return f"{rate}, {flow.verdict}"
+    return f"{rate}, half-life {steps(flow.half_life)}, {flow.verdict}"
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,8 @@ class UpdateNorms(Result):
     """What `update_norms` measured.
 
     Attributes:
-        norms: [windows] global norm of the gradient of the mean loss by all parameters, before clipping.
+        norms: [windows] global norm of the gradient of the mean loss with respect to all parameters, before
+            clipping.
         median, ninetieth, largest: of them. The ninetieth percentile is where clipping leaves nine of ten
             steps alone.
         window: steps. rows: of the batch.
@@ -286,7 +289,7 @@ class UpdateNorms(Result):
 
     @property
     def spread(self) -> float:
-        """The largest in parts of the median; 1 where all are 0."""
+        """The largest over the median; 1 where all are 0."""
         if self.median:
             return self.largest / self.median
         return np.inf if self.largest else 1.0
@@ -299,7 +302,7 @@ class UpdateNorms(Result):
             captions={"norm": f"median {self.median:.3g}, largest {self.largest:.3g}"},
             xlabel=f"window of {self.window} steps",
             ylabel="norm of the gradient, nats",
-            title="what a training step would clip",
+            title="the norms that a training step would clip",
             first=1,
             level=(f"90th percentile {self.ninetieth:.3g}", self.ninetieth),
         )

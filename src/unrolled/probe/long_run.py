@@ -22,7 +22,7 @@ __all__ = ["LongRun", "long_run"]
 
 WINDOW = 64  # steps
 WORSE = 0.1  # of the loss
-LEAST = 0.01  # nats a token: a smaller difference is none
+LEAST = 0.01  # nats per token: a smaller difference is none
 SHORTEST = 32  # steps of the first part: fewer, and one sentence decides
 
 
@@ -33,7 +33,7 @@ class LongRun(Result):
     Attributes:
         ends: [parts] the step before which each part ends, each twice the one before; the first part begins
             at the zero state.
-        loss: [parts] mean loss in nats a token over each part.
+        loss: [parts] mean loss in nats per token over each part.
         low, high: [parts] its 95 % interval over rows; NaN with one row.
         carried, fresh: [B] the loss of each row's last part with the state that was carried there, and of
             the same targets in windows of 64 steps from the zero state. Carried state knows more: a row

@@ -16,6 +16,7 @@ from unrolled.probe.losses import Progress
 from unrolled.probe.recording import record
 from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import untouched
+from unrolled.probe.words import number
 
 __all__ = ["Exponents", "Lyapunov", "lyapunov"]
 
@@ -24,7 +25,7 @@ REPEATS = 8  # rows, or blocks of rows where there are fewer, that an interval c
 
 @dataclass(frozen=True)
 class Exponents(Result):
-    """The leading Lyapunov exponents of one layer, [n] each, in nats a step, the largest first.
+    """The leading Lyapunov exponents of one layer, [n] each, in nats per step, the largest first.
 
     Attributes:
         layer: recurrent.l0.
@@ -58,14 +59,14 @@ class Lyapunov(Result):
     rows: int
 
     def plot(self, path: str | Path) -> None:
-        """Draw the exponents with their intervals into a PNG file, a panel a layer."""
+        """Draw the exponents with their intervals into a PNG file, one panel per layer."""
         figures.lags(
             path,
             curves={
                 each.layer: {"middle": each.exponents, "low": each.low, "high": each.high}
                 for each in self.layers
             },
-            captions={each.layer: f"leading {each.exponents[0]:+.4f}" for each in self.layers},
+            captions={each.layer: f"leading {number(each.exponents[0])}" for each in self.layers},
             xlabel="number of the exponent",
             ylabel="exponent, nats per step",
             title=f"Lyapunov exponents of the driven network: {self.verdict}",

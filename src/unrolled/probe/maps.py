@@ -1,4 +1,4 @@
-"""Memory map: which input each prediction hangs on."""
+"""Memory map: which inputs each prediction depends on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MemoryMap(Result):
             ylabel="prediction after t",
             xlabel="input at s",
             unit=self.unit,
-            title="how much the prediction after t hangs on the input at s",
+            title="how much the prediction after t depends on the input at s",
         )
 
 
@@ -74,8 +74,8 @@ def memory_map(
     """Measure ‖∂L_t/∂x_s‖ for every pair s ≤ t of one row.
 
     x is the input of the first recurrent layer. For a language model L_t is −ln p of the token that follows:
-    one number a step, and so one backward pass, where the Jacobian of all logits would take one a symbol; and
-    unlike a single logit it does not count a shift of all logits, which changes no prediction. For other
+    one number per step, and so one backward pass, where the Jacobian of all logits would take one per symbol;
+    and unlike a single logit it does not count a shift of all logits, which changes no prediction. For other
     models L_t is as in `gradient_flow`.
 
     Args:
@@ -94,7 +94,7 @@ def memory_map(
         norms = _norms(recording, row, loss, progress)
     texts = _texts(model, inputs, row, len(norms)) if tokens is None else tuple(tokens)
     if texts is not None and len(texts) < len(norms):
-        raise ShapeError(expected("tokens", f"{len(norms)}, a text a step", len(texts)))
+        raise ShapeError(expected("tokens", f"{len(norms)}, a text per step", len(texts)))
     language = inputs.targets is not None and loss is None
     unit = "nats per unit of the embedding" if language else "change of the loss per unit of the input"
     return MemoryMap(norms, None if texts is None else tuple(texts[: len(norms)]), unit)

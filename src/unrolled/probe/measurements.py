@@ -46,14 +46,17 @@ class Finding(Result):
     flag: str
     python: str = ""
 
+    def fix(self, *, flags: bool) -> str:
+        """Return the flag that fixes it, or the line of Python."""
+        return self.flag if flags or not self.python else self.python
+
     def text(self, *, flags: bool) -> str:
-        """Return the finding as a sentence, with the flag that fixes it, or with the line of Python."""
+        """Return the finding as a sentence, with what fixes it."""
         where = f" in {self.layer}" if self.layer else ""
-        fix = self.flag if flags else self.python or self.flag
-        return f"{self.name}{where}: {self.problem}; {self.remedy}: {fix}"
+        return f"{self.name}{where}: {self.problem}; {self.remedy}: {self.fix(flags=flags)}"
 
     def __str__(self) -> str:
-        return self.text(flags=not self.python)
+        return self.text(flags=False)
 
 
 @dataclass(frozen=True)

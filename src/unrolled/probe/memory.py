@@ -28,6 +28,7 @@ from unrolled.probe.losses import Progress, by_step
 from unrolled.probe.recording import Recording, output, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
+from unrolled.probe.words import steps
 from unrolled.tasks import LanguageModel
 
 __all__ = [
@@ -78,8 +79,13 @@ class MemoryHorizon(Result):
 
     @property
     def share_of_window(self) -> float | None:
-        """The horizon in parts of the window; near 1 or beyond it the window may be what limits it."""
+        """The horizon as a share of the window; near 1 or above, the window may be what limits it."""
         return None if self.bptt_steps is None else self.horizon / self.bptt_steps
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether memory may reach further than was measured."""
+        return self.horizon > 0 and self.lags in (self.horizon, self.horizon_interval.high)
 
     @property
     def summary(self) -> str:
@@ -88,9 +94,10 @@ class MemoryHorizon(Result):
             return "the prediction hardly depends on the inputs: horizon 0"
         if self.horizon == 0:
             return "no memory: the prediction depends on the present input alone: horizon 0"
-        beyond = " or more, as far as was looked" if self.horizon == self.lags else ""
-        window = "" if self.bptt_steps is None else f"; the training window is {self.bptt_steps} steps"
-        return f"inputs matter for {self.horizon} step{'s' * (self.horizon > 1)}{beyond}{window}"
+        window = "" if self.bptt_steps is None else f"; the training window is {steps(self.bptt_steps)}"
+        if self.open_ended:
+            return f"inputs matter for at least {self.horizon} of the {self.lags} lags measured{window}"
+        return f"inputs matter for {steps(self.horizon)}{window}"
 
     def plot(self, path: str | Path) -> None:
         """Draw the effect over lags, with the horizon, into a PNG file."""
@@ -101,7 +108,7 @@ class MemoryHorizon(Result):
             path,
             curves={"effect": {"middle": self.effect, "low": self.low, "high": self.high}},
             captions={"effect": self.summary},
-            xlabel="lag k in steps",
+            xlabel="lag k, in steps",
             ylabel=f"effect on the prediction, {self.unit}",
             title="replacing the input at t − k",
             marks=marks,
@@ -257,7 +264,7 @@ class ContextCurve(Result):
             path,
             curves={"loss": {"middle": self.loss, "low": self.low, "high": self.high}},
             captions={"loss": f"context is worth {self.gain:.3g}; within 1 % from {self.needed} steps on"},
-            xlabel="context in steps, from the zero state",
+            xlabel="steps of context, from the zero state",
             ylabel="loss, nats per step",
             title="the same targets, predicted with more and more context",
             first=1,

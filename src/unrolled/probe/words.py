@@ -9,7 +9,7 @@ import numpy as np
 
 from unrolled.probe.result import Floats
 
-__all__ = ["between", "listed", "number", "numbers", "percent", "steps", "thinned"]
+__all__ = ["between", "counted", "listed", "number", "numbers", "percent", "steps", "thinned"]
 
 SMALL, LARGE = 1e-3, 1e6  # magnitudes outside are written with a power of ten
 MOST = 100  # rows of a table over lags or windows: more are thinned out
@@ -51,9 +51,18 @@ def between(low: float, high: float) -> str:
     return f"{number(low)} to {number(high)}"
 
 
+def counted(count: float, one: str, many: str | None = None) -> str:
+    """Return a number of things.
+
+    >>> [counted(n, "row") for n in (1, 2)]
+    ['1 row', '2 rows']
+    """
+    return f"1 {one}" if count == 1 else f"{number(count)} {many or one + 's'}"
+
+
 def steps(count: float) -> str:
     """Return a number of steps."""
-    return "1 step" if count == 1 else f"{number(count)} steps"
+    return counted(count, "step")
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import RunError, expected
-from unrolled.figures import require
+from unrolled.figures import dark, require
 from unrolled.files import replace
 from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
 from unrolled.probe.gates import STILL
@@ -32,7 +32,7 @@ from unrolled.probe.page.sections import (
     updates,
 )  # fmt: skip
 from unrolled.probe.page.units import record, use
-from unrolled.probe.words import between, listed, number, percent, steps
+from unrolled.probe.words import between, counted, listed, number, percent, steps
 from unrolled.spec import CLOSED, OPEN
 
 __all__ = ["check_place", "key_rows", "write"]
@@ -54,16 +54,16 @@ UNDEFINED = {
     "update_norms": "needs a language model and its batch",
 }
 THRESHOLDS = (
-    ("Vanishing", f"{number(VANISHING)} nats a step", "a rate below: the gradient halves within two steps"),
-    ("Exploding", f"{number(EXPLODING)} nats a step", "a rate above: the gradient doubles within 70 steps"),
+    ("Vanishing", f"{number(VANISHING)} nats per step", "a rate below: the gradient halves within two steps"),
+    ("Exploding", f"{number(EXPLODING)} nats per step", "a rate above: the gradient doubles within 70 steps"),
     ("Horizon", f"{percent(SHARE)} of the largest effect", "an effect of at least this counts"),
     ("Horizon, floor", f"{number(FLOOR_NATS)} nats", "a smaller effect on a distribution never counts"),
-    ("Horizon, floor of other outputs", f"{number(FLOOR_SQUARED)} of the variance", "as the floor in nats"),
+    ("Horizon, other outputs", f"{number(FLOOR_SQUARED)} of the variance", "a smaller effect never counts"),
     ("Context", f"{percent(CLOSE)} of the last loss", "from so near on, more context does not help"),
     ("Closed gate", f"below {CLOSED}", "of a gate between 0 and 1"),
-    ("Open gate", f"above {OPEN}", "of a gate between 0 and 1; a tanh is saturated beyond plus or minus it"),
+    ("Open gate", f"above {OPEN}", "of a gate between 0 and 1; a tanh is saturated beyond ± this"),
     ("Unit that never changes", number(STILL),
-     "a standard deviation below, in parts of 1 or of the mean's size where that is more"),
+     "a standard deviation below; where the mean is above 1, below this times the mean"),
 )  # fmt: skip
 
 
@@ -82,13 +82,13 @@ RULES = (
          f"at the end of a row the loss with the carried state is more than {percent(WORSE)}, and "
          f"{number(LEAST)} nats, above that with a fresh one"),
     Rule("exploding", "Gradients explode, or states are chaotic", "gradient_flow",
-         f"the low end of a gradient's rate over at least {ENOUGH} lags is above {number(EXPLODING)} nats a "
-         "step and disturbances do not fade, or the low end of the leading exponent is above 0"),
+         f"the low end of a gradient's rate over at least {ENOUGH} lags is above {number(EXPLODING)} nats "
+         "per step and disturbances do not fade, or the low end of the leading exponent is above 0"),
     Rule("lag", "The known lag is out of reach", "known_lag",
          f"less than {number(LEFT)} of the gradient is left at the lag that the task has, or inputs matter "
          "for fewer steps"),
     Rule("vanishing", "Gradients vanish", "gradient_flow",
-         f"the rate of every state is below {number(VANISHING)} nats a step, and a longer memory is of use"),
+         f"the rate of every state is below {number(VANISHING)} nats per step, and more memory is of use"),
     Rule("forgets", "Gates forget at once", "gates",
          f"gradients vanish, and half of a layer's units have a time constant below {number(SHORT)} step"),
     Rule("window", "The training window cuts memory short", "memory_horizon",
@@ -97,7 +97,7 @@ RULES = (
          f"the largest norm is more than {number(TAIL)} times the median"),
     Rule("saturated", "Units are saturated", "gates",
          f"more than {percent(MANY)} of a layer's units take nothing in, give nothing out or stand at an end "
-         f"of tanh at {percent(STUCK)} of the steps"),
+         f"of tanh, at {percent(STUCK)} of the steps or more"),
     Rule("idle", "Units never change", "gates", f"more than {percent(IDLE)} of a layer's units never change"),
 )  # fmt: skip
 RULE_HEADINGS = {rule.name: rule.heading for rule in RULES}
@@ -106,8 +106,9 @@ RULE_HEADINGS = {rule.name: rule.heading for rule in RULES}
 def write(report: Measurements, path: Path) -> None:
     """Write a report as one HTML file that needs nothing else: no network, no script.
 
-    Equal reports give equal bytes. A page that would be larger than 2 MB does without its largest pictures,
-    and says so; the numbers stay.
+    Equal reports give equal bytes. Every picture is there twice, for a light and a dark page. A page that
+    would be larger than 2 MB does without its largest pictures, the dark ones first, and says so; the numbers
+    stay.
 
     Args:
         report: of `probe.report`.
@@ -118,12 +119,15 @@ def write(report: Measurements, path: Path) -> None:
     check_place(path)
     sections = list(_sections(report))
     with tempfile.TemporaryDirectory() as folder:
-        pictures = {section.name: _drawn(section, Path(folder)) for section in sections}
+        drawn = [section for section in sections if section.draw is not None]
+        pictures = {(section.name, "light"): _drawn(section, Path(folder)) for section in drawn}
+        with dark():
+            pictures |= {(section.name, "dark"): _drawn(section, Path(folder)) for section in drawn}
     text = _page(report, sections, pictures)
-    for name in sorted(pictures, key=lambda name: -len(pictures[name])):
+    for key in sorted(pictures, key=lambda key: (key[1], -len(pictures[key]))):  # the dark ones first
         if len(text.encode()) <= LARGEST:
             break
-        del pictures[name]
+        del pictures[key]
         text = _page(report, sections, pictures)
     replace(path, text)
 
@@ -148,6 +152,7 @@ def check_place(path: Path) -> None:
 
 
 def _drawn(section: Section, folder: Path) -> bytes:
+    assert section.draw is not None
     path = folder / f"{section.id}.png"
     section.draw(path)
     return path.read_bytes()
@@ -164,18 +169,25 @@ def _sections(report: Measurements) -> Iterator[Section]:
             yield SECTIONS[name](measured)
 
 
-def _page(report: Measurements, sections: list[Section], pictures: Mapping[str, bytes]) -> str:
+def _page(report: Measurements, sections: list[Section], pictures: Mapping[tuple[str, str], bytes]) -> str:
     title = report.title or "A recurrent network"
     parts = [
         ("findings", "Findings", _findings(report)),
         ("key-numbers", "Key numbers", _key_numbers(report)),
-        *((each.id, each.heading, joined(lay_out(each, pictures.get(each.name)))) for each in sections),
+        *(
+            (
+                each.id,
+                each.heading,
+                joined(lay_out(each, *(pictures.get((each.name, ground)) for ground in ("light", "dark")))),
+            )
+            for each in sections
+        ),
         ("missing", "What was not measured", _missing(report)),
         ("method", "How it was measured", joined((_method(), _looked_for(report)))),
     ]
     body = joined((_part(*part) for part in parts), LINE)
     links = tag("ul", *(tag("li", tag("a", heading, href=f"#{id}")) for id, heading, _ in parts))
-    about = paragraph("What a recurrent network remembers, and how its gradient fares.")
+    about = paragraph("What a recurrent network remembers, and what becomes of its gradient.")
     return joined(
         (
             Markup("<!DOCTYPE html>\n"),
@@ -251,7 +263,7 @@ def _gradients(report: Measurements) -> Iterator[Row]:
     for each in report.gradient_flow.flows if report.gradient_flow else ():
         where = f"{each.layer} {each.state}"
         words = "nothing is carried" if each.verdict == "none" else each.verdict
-        yield (f"Gradient rate, {where}", f"{number(each.rate)} nats a step",
+        yield (f"Gradient rate, {where}", f"{number(each.rate)} nats per step",
                between(*each.rate_interval), words)  # fmt: skip
         value = "does not halve" if math.isinf(each.half_life) else steps(each.half_life)
         yield f"Gradient half-life, {where}", value, between(*each.half_life_interval), words
@@ -260,8 +272,10 @@ def _gradients(report: Measurements) -> Iterator[Row]:
 def _memory(report: Measurements) -> Iterator[Row]:
     horizon, curve = report.memory_horizon, report.context_curve
     if horizon is not None:
-        yield ("Memory horizon", steps(horizon.horizon), between(*horizon.horizon_interval),
-               horizon.summary)  # fmt: skip
+        value = steps(horizon.horizon)
+        if horizon.open_ended:
+            value = f"at least {horizon.horizon} of {counted(horizon.lags, 'lag')} measured"
+        yield "Memory horizon", value, between(*horizon.horizon_interval), horizon.summary
     if curve is not None:
         words = f"within {percent(CLOSE)} of the loss with {len(curve.loss)}"
         yield "Context needed", steps(curve.needed), "not defined", words
@@ -277,7 +291,7 @@ def _dynamics(report: Measurements) -> Iterator[Row]:
                    f"saturated at {percent(float(layer.saturated.mean()))} of the steps")  # fmt: skip
     if exponents is not None:
         top = max(exponents.layers, key=lambda each: float(each.exponents[0]))
-        yield (f"Leading exponent, {top.layer}", f"{number(exponents.leading)} nats a step",
+        yield (f"Leading exponent, {top.layer}", f"{number(exponents.leading)} nats per step",
                between(float(top.low[0]), float(top.high[0])), exponents.verdict)  # fmt: skip
     if run is not None:
         words = f"after {steps(run.ends[-1])}, against a fresh state"
@@ -305,7 +319,7 @@ def _method() -> Markup:
         "The model was held still while it was measured: in evaluation mode, its weights, gradients and "
         "random state untouched. ",
         "Intervals are 95 %, by Student's t over the rows of the batch, which are independent of each other; "
-        "one row gives none. Rates and exponents are in nats a step: −0.69 halves, +0.69 doubles.",
+        "one row gives none. Rates and exponents are in nats per step: −0.69 halves, +0.69 doubles.",
     )
     head = ("Threshold", "Value", "Meaning")
     return joined((paragraph(*words), table("Thresholds", head, THRESHOLDS)))
@@ -314,8 +328,9 @@ def _method() -> Markup:
 def _findings(report: Measurements) -> Markup:
     """Return the findings, worst first; or what was looked for, where there are none."""
     if report.findings:
-        count = "1 finding" if len(report.findings) == 1 else f"{len(report.findings)} findings, worst first"
-        return joined([paragraph(f"{count}."), *map(_one, report.findings)])
+        order = ", worst first" if len(report.findings) > 1 else ""
+        count = paragraph(f"{counted(len(report.findings), 'finding')}{order}.")
+        return joined([count, *(_one(finding, report.by_flags) for finding in report.findings)])
     headings = [rule.heading for rule in RULES if getattr(report, rule.needs) is not None]
     if not headings:
         return paragraph("No findings: nothing that could be looked for was measured.")
@@ -323,7 +338,7 @@ def _findings(report: Measurements) -> Markup:
                      f"{'; '.join(heading[0].lower() + heading[1:] for heading in headings)}.")  # fmt: skip
 
 
-def _one(finding: Finding) -> Markup:
+def _one(finding: Finding, by_flags: bool) -> Markup:
     heading = RULE_HEADINGS.get(finding.name, finding.name)
     where = f" in {finding.layer}" if finding.layer else ""
     lines = (
@@ -331,7 +346,7 @@ def _one(finding: Finding) -> Markup:
         ("Measured", f"{number(finding.value)} {finding.unit}"),
         ("Threshold", f"{number(finding.limit)} {finding.unit}"),
         ("Remedy", tag("bdi", finding.remedy)),
-        ("Flag", tag("code", finding.flag)),
+        ("Flag" if by_flags else "In Python", tag("code", finding.fix(flags=by_flags))),
     )
     listing = tag("dl", *(joined((tag("dt", name), tag("dd", text), LINE)) for name, text in lines))
     return Markup(tag("div", tag("h3", f"{heading}{where}"), listing, class_="finding") + "\n")
@@ -345,4 +360,4 @@ def _looked_for(report: Measurements) -> Markup:
         checked = getattr(report, rule.needs) is not None
         outcome = "found" if rule.name in names else "not found" if checked else "not looked for"
         rows.append((rule.heading, rule.when, outcome))
-    return table("What a report looks for", ("Finding", "It is one when", "Here"), rows)
+    return table("What a report looks for", ("Finding", "It is one where", "Here"), rows)

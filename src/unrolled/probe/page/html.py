@@ -94,8 +94,22 @@ def token(text: str) -> Markup:
     return tag("bdi", signs(text))
 
 
-LIGHT = {"ground": "#ffffff", "ink": "#1f2328", "soft": "#57606a", "link": "#0b57a4", "panel": "#f3f5f7"}
-DARK = {"ground": "#15181c", "ink": "#e6e8eb", "soft": "#a9b1ba", "link": "#8fc1ff", "panel": "#20252b"}
+LIGHT = {
+    "ground": "#ffffff",
+    "ink": "#1f2328",
+    "soft": "#57606a",
+    "link": "#0b57a4",
+    "panel": "#f3f5f7",
+    "rule": "#d9dee3",
+}
+DARK = {
+    "ground": "#15181c",
+    "ink": "#e6e8eb",
+    "soft": "#a9b1ba",
+    "link": "#8fc1ff",
+    "panel": "#20252b",
+    "rule": "#3a4149",
+}
 
 
 def _variables(colours: Mapping[str, str]) -> str:
@@ -132,20 +146,21 @@ dd { margin: 0; }
 code { font: .95em ui-monospace, monospace; background: var(--panel); border: 1px solid var(--soft);
   border-radius: .2rem; padding: .05em .3em; }
 figure { margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: .75rem 0; position: relative; max-width: 100%; }
 figcaption { color: var(--soft); margin-top: .5rem; }
-.scroll { overflow-x: auto; margin: .75rem 0; position: relative; }
-img { display: block; max-width: 100%; height: auto; background: #ffffff; border: .4rem solid #ffffff; }
+img { display: block; max-width: none; border: 1px solid var(--rule); }
 details { margin: .75rem 0; }
 summary { cursor: pointer; padding: .25rem 0; color: var(--link); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem;
   overflow-wrap: normal; }
 caption { text-align: left; font-weight: 600; padding: .25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;
-  border-bottom: 1px solid var(--soft); }
+  border-bottom: 1px solid var(--rule); }
+td, tbody th { min-width: 6rem; }
 thead th { white-space: nowrap; }
 tbody th { font-weight: 400; }
 @media (max-width: 30rem) { dl { display: block; } dd { margin-bottom: .4rem; } }
 @media print { nav, .skip { display: none; } body { max-width: none; } .scroll { overflow: visible; }
-  img { min-width: 0 !important; } figure, .finding, tr { break-inside: avoid; } }
+  img { max-width: 100%; height: auto; } figure, .finding, tr { break-inside: avoid; } }
 """
 )

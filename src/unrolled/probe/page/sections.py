@@ -17,15 +17,15 @@ from unrolled.probe.lyapunov import Lyapunov
 from unrolled.probe.maps import MemoryMap
 from unrolled.probe.memory import CLOSE, ContextCurve, MemoryHorizon
 from unrolled.probe.page.html import Markup, joined, paragraph, region, table, tag, token
-from unrolled.probe.words import between, number, numbers, percent, steps, thinned
+from unrolled.probe.words import between, counted, number, numbers, percent, steps, thinned
 
 __all__ = [
     "HEADINGS", "Section", "context", "exponents", "flow", "horizon", "lay_out", "long_text", "pairs",
     "updates",
 ]  # fmt: skip
 
+Draw = Callable[[Path], None]
 INCH, DOTS = 96, 150  # pixels of the page, and of a picture, in an inch
-NARROWEST = 0.75  # of its size: below that a picture scrolls, so that its words stay readable
 INPUTS = 3  # of a prediction, that the table of the map names
 HEADINGS = {
     "gradient_flow": "Gradient flow",
@@ -48,8 +48,7 @@ class Section:
         name: of the report's field.
         kind: of picture, the beginning of its alternative text.
         reading: how to read the picture, in a sentence. shows: what it shows here, in a sentence.
-        tables: the numbers behind it. draw: the picture into a file.
-        wide: whether the picture has texts so small that it must not shrink.
+        tables: the numbers behind it. draw: the picture into a file; None where there is nothing to see.
     """
 
     name: str
@@ -57,8 +56,7 @@ class Section:
     reading: str
     shows: str
     tables: Sequence[Markup]
-    draw: Callable[[Path], None]
-    wide: bool = False
+    draw: Draw | None
 
     @property
     def heading(self) -> str:
@@ -71,39 +69,54 @@ class Section:
         return self.name.replace("_", "-")
 
 
-def lay_out(section: Section, picture: bytes | None) -> list[Markup]:
-    """Return what stands below a section's heading, with the PNG file, or without one for want of room."""
-    if picture is None:
-        drawn = paragraph("The picture is left out, as the page would grow too large; the numbers follow.")
-    else:
-        caption = tag("figcaption", tag("b", "How to read it: "), section.reading)
-        drawn = tag("figure", region(f"Picture: {section.heading}", _image(section, picture)), caption)
+def lay_out(section: Section, light: bytes | None, dark: bytes | None) -> list[Markup]:
+    """Return what stands below a section's heading: what it shows, its picture, its numbers.
+
+    Args:
+        light, dark: its picture as PNG files, for a light and a dark page; None where there was no room.
+    """
     numbers = tag("details", tag("summary", f"{section.heading}: the numbers"), *section.tables)
-    return [paragraph(tag("b", "Here: "), section.shows), drawn, numbers]
+    shows = paragraph(tag("b", "Here: "), section.shows)
+    if section.draw is None:
+        return [shows, numbers]
+    if light is None:
+        left_out = paragraph("The picture is left out, as the page would grow too large; the numbers follow.")
+        return [shows, left_out, numbers]
+    caption = tag("figcaption", tag("b", "How to read it: "), section.reading)
+    seen = region(f"Picture: {section.heading}", _picture(section, light, dark))
+    return [shows, tag("figure", seen, caption), numbers]
 
 
-def _image(section: Section, picture: bytes) -> Markup:
-    width, height = (size * INCH // DOTS for size in struct.unpack(">II", picture[16:24]))
-    least = width if section.wide else int(NARROWEST * width)
-    return tag(
-        "img",
-        src=Markup("data:image/png;base64," + base64.b64encode(picture).decode("ascii")),
-        alt=f"{section.kind} {section.shows[:1].upper()}{section.shows[1:]}",
-        width=width,
-        height=height,
-        style=f"min-width:{least}px",
-    )
+def _picture(section: Section, light: bytes, dark: bytes | None) -> Markup:
+    """Return a picture in its own size, so that its words stay readable: it scrolls on narrow screens."""
+    width, height = (size * INCH // DOTS for size in struct.unpack(">II", light[16:24]))
+    alt = f"{section.kind} {section.shows[:1].upper()}{section.shows[1:]}"
+    image = tag("img", src=_address(light), alt=alt, width=width, height=height)
+    if dark is None:
+        return image
+    other = tag("source", srcset=_address(dark), media="(prefers-color-scheme: dark)")
+    return tag("picture", other, image)
+
+
+def _address(picture: bytes) -> Markup:
+    return Markup("data:image/png;base64," + base64.b64encode(picture).decode("ascii"))
+
+
+def _of_several(draw: Draw, points: int) -> Draw | None:
+    """Return how a picture is drawn; one of a single point shows nothing that its sentence does not."""
+    return draw if points > 1 else None
 
 
 def flow(result: GradientFlow) -> Section:
-    """Return the section on the gradient by lag."""
+    """Return the section on the gradient with respect to each state by lag."""
     return Section(
         name="gradient_flow",
         kind="A curve over lags for each state of each layer, with a band.",
-        reading="each curve is the logarithm of the part of the loss's gradient that reaches a state k steps "
-        "earlier, with a band that holds 80 % of the samples: one that falls by 0.69 has halved, a level one "
-        "loses nothing, a rising one explodes.",
-        shows=f"over {result.lags} lags and {result.samples} losses the gradient is {result.verdict}: "
+        reading="each curve is the logarithm of the norm of the gradient of the loss with respect to a state "
+        "k steps earlier; the band holds 80 % of the samples. A curve that falls by 0.69 has halved, a level "
+        "one loses nothing, and one that keeps rising explodes.",
+        shows=f"over {counted(result.lags, 'lag')} and {counted(result.samples, 'loss', 'losses')} the "
+        f"gradient is {result.verdict}: "
         f"{'; '.join(map(_words, result.flows))}."
         if result.verdict != "none"
         else "no state carries any gradient back in time.",
@@ -113,10 +126,10 @@ def flow(result: GradientFlow) -> Section:
 
 
 def _words(each: Flow) -> str:
-    where = f"by {each.layer} {each.state}"
+    where = f"with respect to {each.layer} {each.state}"
     if each.fitted is None:
-        return f"{where} nothing is carried"
-    change = f"{where} it changes by {number(each.rate)} nats a step"
+        return f"{where} nothing is carried back"
+    change = f"{where} it changes by {number(each.rate)} nats per step"
     if math.isinf(each.half_life):
         return f"{change} and does not halve"
     return f"{change} and halves every {steps(each.half_life)}"
@@ -133,14 +146,16 @@ def _split(result: GradientFlow) -> Markup:
         )
         for each in result.flows
     )
-    return table("Gradient of the summed loss: mean norms, and the lags of the fit", head, rows)
+    return table(
+        "Gradient of the summed loss: mean norms, and the lags that the rate is fitted on", head, rows
+    )
 
 
 def _curve(each: Flow) -> Markup:
-    head = ("Lag", "Mean ln norm, nats", "In parts of lag 0", "10th percentile", "90th percentile")
+    head = ("Lag", "Mean ln norm, nats", "Share of lag 0", "10th percentile", "90th percentile")
     rows = ((k, number(each.nats[k]), _left(each, k), *numbers(each.low[k], each.high[k]))
             for k in thinned(each.nats))  # fmt: skip
-    return table(f"Gradient by {each.layer} {each.state} over lags", head, rows)
+    return table(f"Gradient with respect to {each.layer} {each.state} by lag", head, rows)
 
 
 def _left(each: Flow, k: int) -> str:
@@ -160,14 +175,15 @@ def exponents(result: Lyapunov) -> Section:
         pace = f": a small disturbance {verb} every {steps(math.log(2) / abs(result.leading))}"
     return Section(
         name="lyapunov",
-        kind="The leading exponents of each layer, a panel a layer, with a band.",
-        reading="each point is how fast a small disturbance of the layer's state grows (above 0) or fades "
-        "(below 0) in one more direction, the fastest first; the band is the 95 % interval.",
+        kind="The leading exponents of each layer, one panel per layer, with a band.",
+        reading="each point says how fast a small disturbance of the layer's state grows (above 0) or fades "
+        "(below 0) in one direction, the fastest first; the band is the 95 % interval.",
         shows=f"driven by this text the network is {_place(result.verdict)}{pace}; the leading exponent is "
-        f"{number(result.leading)} nats a step, in {top.layer} (95 % interval: {reach}).",
+        f"{number(result.leading)} nats per step, in {top.layer} (95 % interval: {reach}).",
         tables=[
             table(
-                f"Exponents of {each.layer}, nats a step, over {result.steps:,} steps of {result.rows} rows",
+                f"Exponents of {each.layer}, nats per step, over {counted(result.steps, 'step')} of "
+                f"{counted(result.rows, 'row')}",
                 ("Number", "Exponent", "Low end of 95 %", "High end of 95 %"),
                 (
                     (n + 1, *numbers(each.exponents[n], each.low[n], each.high[n]))
@@ -176,7 +192,7 @@ def exponents(result: Lyapunov) -> Section:
             )
             for each in result.layers
         ],
-        draw=result.plot,
+        draw=_of_several(result.plot, max(len(each.exponents) for each in result.layers)),
     )
 
 
@@ -187,15 +203,15 @@ def _place(verdict: str) -> str:
 def updates(result: UpdateNorms) -> Section:
     """Return the section on the gradients of training steps."""
     spread = "" if not math.isfinite(result.spread) else f", {number(result.spread)} times the median"
-    windows = "1 window" if len(result.norms) == 1 else f"{len(result.norms)} windows"
+    windows = counted(len(result.norms), "window")
     return Section(
         name="update_norms",
         kind="A curve over training windows, with a level line at the 90th percentile.",
-        reading="each point is the norm of the gradient of one window as training would see it, before "
-        "clipping; a few that are far above the rest are what clipping is for.",
-        shows=f"over {windows} of {result.window} steps and {result.rows} rows the median norm is "
-        f"{number(result.median)}, the 90th percentile {number(result.ninetieth)} and the largest "
-        f"{number(result.largest)}{spread}.",
+        reading="each point is the norm of the gradient of one window, as training would see it before "
+        "clipping; clipping is for a few that are far above the rest.",
+        shows=f"over {windows} of {counted(result.window, 'step')} and {counted(result.rows, 'row')} the "
+        f"median norm is {number(result.median)}, the 90th percentile {number(result.ninetieth)} and the "
+        f"largest {number(result.largest)}{spread}.",
         tables=[
             table(
                 "Norm of the gradient, window after window, nats",
@@ -203,7 +219,7 @@ def updates(result: UpdateNorms) -> Section:
                 ((n + 1, number(result.norms[n])) for n in thinned(result.norms)),
             )
         ],
-        draw=result.plot,
+        draw=_of_several(result.plot, len(result.norms)),
     )
 
 
@@ -214,7 +230,7 @@ def horizon(result: MemoryHorizon) -> Section:
         name="memory_horizon",
         kind="A curve over lags on a logarithmic scale, with a band, the threshold and the horizon.",
         reading="each point is how much the prediction at t changes when the input k steps before it is "
-        "replaced, with the 95 % interval as a band; the horizon is the last lag whose band lies above the "
+        "replaced; the band is the 95 % interval. The horizon is the last lag whose band lies above the "
         "threshold.",
         shows=f"{result.summary}; the largest effect is {number(result.effect[largest])} {result.unit}, at "
         f"lag {largest}, and an effect of {number(result.threshold)} counts.",
@@ -260,42 +276,41 @@ def context(result: ContextCurve) -> Section:
                 ),
             )
         ],
-        draw=result.plot,
+        draw=_of_several(result.plot, most),
     )
 
 
 def pairs(result: MemoryMap) -> Section:
-    """Return the section on which prediction hangs on which input."""
+    """Return the section on which prediction depends on which input."""
     return Section(
         name="memory_map",
         kind="A triangle of cells, predictions from top to bottom and inputs from left to right.",
         reading="a row is a prediction and a column an input: the brighter a cell, the more the prediction "
-        "after t hangs on the input at s, on a scale of powers of ten; the diagonal is the latest input.",
+        "after t depends on the input at s, on a scale of powers of ten; the diagonal is the latest input.",
         shows=_looks_back(result),
-        tables=[_hangs_on(result)],
-        draw=result.plot,
-        wide=True,
+        tables=[_depends_on(result)],
+        draw=_of_several(result.plot, len(result.norms)),
     )
 
 
 def _looks_back(result: MemoryMap) -> str:
     reach, whole = result.reach, float(result.norms.sum())
     if not whole:
-        return f"none of the {len(reach)} predictions hangs on any input."
+        return f"none of the {len(reach)} predictions depends on any input."
     far = int(reach.argmax())
     return (
-        f"over {len(reach)} predictions the mean lag is {steps(float(reach.mean()))} and at most "
+        f"over {counted(len(reach), 'prediction')} the mean lag is {steps(float(reach.mean()))} and at most "
         f"{number(float(reach[far]))}, after step {far}; the latest input has "
         f"{percent(float(np.trace(result.norms)) / whole)} of the weight."
     )
 
 
-def _hangs_on(result: MemoryMap) -> Markup:
-    head: tuple[str, ...] = ("After step", "Token", "Hangs most on", "then on", "then on", "Mean lag")
+def _depends_on(result: MemoryMap) -> Markup:
+    head: tuple[str, ...] = ("After step", "Token", "Depends most on", "then on", "then on", "Mean lag")
     if result.tokens is None:
         head = ("After step", *head[2:])
     rows = (_prediction(result, t, float(result.reach[t])) for t in thinned(result.reach))
-    return table("Each prediction: the inputs it hangs on most, with their share of the weight", head, rows)
+    return table("Each prediction: the inputs it depends on most, with their share of the weight", head, rows)
 
 
 def _prediction(result: MemoryMap, t: int, reach: float) -> list[object]:
@@ -319,16 +334,17 @@ def long_text(result: LongRun) -> Section:
     return Section(
         name="long_run",
         kind="A curve over the parts of a text, with a band.",
-        reading="each point is the mean loss over one part of the text, each part about as long as what "
-        "comes before it, with the 95 % interval as a band; the curve of a network that runs away from what "
-        "it was trained on rises.",
+        reading="each point is the mean loss over one part of the text, each about as long as all before it; "
+        "the band is the 95 % interval. The curve rises where the network runs away from what it was trained "
+        "on.",
         shows=f"from the zero state to step {result.ends[-1]:,} the loss goes from {number(result.loss[0])} "
-        f"to {number(result.loss[-1])} nats a token; {result.lost} of {result.rows} rows have run away at "
-        f"the end: there the carried state predicts worse, by more than {percent(WORSE)}, than one that "
-        f"starts from zero every {WINDOW} steps.",
+        f"to {number(result.loss[-1])} nats per token; at the end {result.lost} of "
+        f"{counted(result.rows, 'row')} {'has' if result.lost == 1 else 'have'} run away: there the carried "
+        f"state predicts worse, by more than {percent(WORSE)}, than one that starts from zero every {WINDOW} "
+        f"steps.",
         tables=[
             table(
-                "Loss at the end of each row, nats a token",
+                "Loss at the end of each row, nats per token",
                 ("Row", "State carried", "Fresh state"),
                 (
                     (n + 1, *numbers(*each))
@@ -336,7 +352,7 @@ def long_text(result: LongRun) -> Section:
                 ),
             ),
             table(
-                f"Loss by part of the text, nats a token, {result.rows} rows",
+                f"Loss by part of the text, nats per token, {counted(result.rows, 'row')}",
                 ("Part", "Steps", "Loss", "Low end of 95 %", "High end of 95 %"),
                 (
                     (
@@ -348,5 +364,5 @@ def long_text(result: LongRun) -> Section:
                 ),
             ),
         ],
-        draw=result.plot,
+        draw=_of_several(result.plot, len(result.ends)),
     )

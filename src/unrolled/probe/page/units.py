@@ -8,19 +8,17 @@ from functools import partial
 import numpy as np
 
 from unrolled.probe.findings import STUCK
-from unrolled.probe.gates import Gates, LayerGates, Trajectories
+from unrolled.probe.gates import NAMED, Gates, LayerGates, Trajectories
 from unrolled.probe.page.html import Markup, table, token
 from unrolled.probe.page.sections import Section
 from unrolled.probe.result import Floats
-from unrolled.probe.words import listed, number, numbers, percent, steps, thinned
-from unrolled.spec import CLOSED, OPEN
+from unrolled.probe.words import counted, listed, number, numbers, percent, steps, thinned
+from unrolled.spec import CLOSED, OPEN, Cell
 
 __all__ = ["record", "use"]
 
 SHARES = (0, 10, 50, 90, 100)  # percentiles over units, that tables list
 LARGEST = 8  # eigenvalues that are listed
-KEEPS = {"LSTM": "f", "GRU": "z"}  # the gate that keeps the state
-BETWEEN_0_AND_1 = {"i", "f", "o", "r", "z"}
 
 
 def use(result: Gates) -> Section:
@@ -28,9 +26,9 @@ def use(result: Gates) -> Section:
     gated = [layer for layer in result.layers if layer.gates]
     plain = [layer for layer in result.layers if layer.spectrum is not None]
     cloud = (
-        "each point is a gate of a unit: to the right it is closed at more steps "
-        f"(below {CLOSED}), upwards open at more steps (above {OPEN}), and on the slanted line always one of "
-        "both"
+        "each point is a gate of one unit: to the right it is closed at more steps "
+        f"(below {CLOSED}), upwards it is open at more steps (above {OPEN}), and on the slanted line it is "
+        "always one of the two"
     )
     ring = (
         "each point is an eigenvalue of W_hh: without inputs and saturation, directions inside the dotted "
@@ -40,7 +38,7 @@ def use(result: Gates) -> Section:
         name="gates",
         kind="A cloud of points for each layer.",
         reading="; ".join([cloud] * bool(gated) + [ring] * bool(plain)) + ".",
-        shows=f"over {result.samples:,} steps, {'; '.join(map(_words, result.layers))}.",
+        shows=f"over {counted(result.samples, 'step')}, {'; '.join(map(_words, result.layers))}.",
         tables=[
             _layers(result.layers),
             *map(_spread, result.layers),
@@ -54,9 +52,10 @@ def _words(layer: LayerGates) -> str:
     units = len(layer.saturated)
     parts = []
     if layer.time_constant is not None:
-        gate = KEEPS[layer.cell]
+        gate = layer.kind.keep or ""
         kept = steps(_median(layer.time_constant))
-        parts += [f"gate {gate} has the mean {number(float(layer.gates[gate].mean.mean()))}",
+        mean = number(float(layer.gates[gate].mean.mean()))
+        parts += [f"the {layer.kind.title(gate)} has the mean {mean}",
                   f"half of the units keep their state for {kept} or more"]  # fmt: skip
     if layer.spectral_radius is not None:
         parts.append(f"the spectral radius is {number(layer.spectral_radius)}")
@@ -68,9 +67,9 @@ def _words(layer: LayerGates) -> str:
 
 
 def _saturation(layer: LayerGates) -> str:
-    if layer.cell == "RNN_RELU":
+    if layer.relu:
         return "a unit is 0"
-    what = {"LSTM": "candidate", "GRU": "candidate"}.get(layer.cell, "tanh")
+    what = "candidate" if layer.kind.sigmoid else "tanh"
     return f"the {what} is beyond ±{OPEN}"
 
 
@@ -102,14 +101,15 @@ def _spread(layer: LayerGates) -> Markup:
     head = ("Quantity", "Least", "10th percentile", "Median", "90th percentile", "Largest")
     rows = ((name, *numbers(*np.percentile(values, SHARES, method="nearest")))
             for name, values in _quantities(layer))  # fmt: skip
-    return table(f"Spread over the {len(layer.saturated)} units of {layer.layer}", head, rows)
+    return table(f"Spread over the {counted(len(layer.saturated), 'unit')} of {layer.layer}", head, rows)
 
 
 def _quantities(layer: LayerGates) -> Iterator[tuple[str, Floats]]:
     for name, gate in layer.gates.items():
-        yield f"Gate {name}, mean", gate.mean
-        yield f"Gate {name}, share of steps closed", gate.closed
-        yield f"Gate {name}, share of steps open", gate.open
+        title = layer.kind.title(name).capitalize()
+        yield f"{title}, mean", gate.mean
+        yield f"{title}, share of steps closed", gate.closed
+        yield f"{title}, share of steps open", gate.open
     if layer.time_constant is not None:
         yield "Time constant, steps", layer.time_constant
     yield "Saturated, share of steps", layer.saturated
@@ -124,7 +124,7 @@ def _spectrum(layer: LayerGates) -> Markup:
     beyond = int((abs(layer.spectrum) > 1).sum())
     return table(
         f"Eigenvalues of W_hh of {layer.layer}: the largest; {beyond} of {len(layer.spectrum)} lie outside "
-        "of the unit circle",
+        "the unit circle",
         ("Number", "Real part", "Imaginary part", "Modulus"),
         (
             (n + 1, *numbers(value.real, value.imag, abs(value)))
@@ -140,34 +140,41 @@ def _median(values: Floats) -> float:
 def record(result: Trajectories, tokens: Sequence[str] | None) -> Section:
     """Return the section on the last layer over one text; `tokens` are its texts, where it has them."""
     name, values = list(result.layers.items())[-1]
-    count = result.lengths[0]
+    count, cell = result.lengths[0], result.cell(name)
     tokens = tokens if tokens is not None and len(tokens) >= count else None
     strips = {key: array[:count, 0] for key, array in values.items()}
     units = next(iter(strips.values())).shape[1]
+    gates = "A gate is dark where it is closed (0) and bright where it is open (1); a state is"
+    colours = f"{gates if cell.sigmoid else 'It is'} blue below 0, white at 0 and red above."
+    few = f" Below each strip are the {NAMED} units whose state changes most." if units > NAMED else ""
     return Section(
         name="trajectories",
-        kind="Strips, one above the other, a column a step and a row a unit.",
-        reading="each strip is a gate or a state of the last layer, a column is a step and a row a unit: a "
-        "gate's strip goes from dark (closed, 0) to bright (open, 1), a state's from blue (below 0) over "
-        "white (0) to red (above 0), and the bars beside give the numbers.",
-        shows=f"{name} over {steps(count)}, {units} units: "
-        f"{listed(_average(key, array) for key, array in strips.items())}.",
-        tables=[_by_step(name, strips, tokens)],
+        kind="Strips, one above the other: one column per step, one row per unit.",
+        reading=f"one strip per gate or state of the last layer, one column per step, one row per unit, the "
+        f"same in every strip. {colours} The bars give the numbers.{few}",
+        shows=f"{name} over {steps(count)}, {counted(units, 'unit')}: "
+        f"{listed(_average(cell, key, array) for key, array in strips.items())}.",
+        tables=[_by_step(name, cell, strips, tokens)],
         draw=partial(result.plot, tokens=tokens),
-        wide=True,
     )
 
 
-def _average(name: str, values: Floats) -> str:
-    if name in BETWEEN_0_AND_1:
-        return f"gate {name} has the mean {number(float(values.mean()))}"
-    return f"{name} has the mean size {number(float(np.abs(values).mean()))}"
+def _average(cell: Cell, name: str, values: Floats) -> str:
+    size = "" if name in cell.sigmoid else " size"
+    return f"the {cell.title(name)} has the mean{size} {number(float(_mean(cell, name, values).mean()))}"
 
 
-def _by_step(layer: str, strips: dict[str, Floats], tokens: Sequence[str] | None) -> Markup:
-    names = [f"Gate {key}, mean" if key in BETWEEN_0_AND_1 else f"{key}, mean size" for key in strips]
-    columns = [values.mean(1) if key in BETWEEN_0_AND_1 else np.abs(values).mean(1)
-               for key, values in strips.items()]  # fmt: skip
+def _mean(cell: Cell, name: str, values: Floats) -> Floats:
+    """Return [T] the mean over units: of a gate as it is, of a state the size of it."""
+    found: Floats = (values if name in cell.sigmoid else np.abs(values)).mean(1)
+    return found
+
+
+def _by_step(layer: str, cell: Cell, strips: dict[str, Floats], tokens: Sequence[str] | None) -> Markup:
+    names = [
+        f"{cell.title(key).capitalize()}, mean{'' if key in cell.sigmoid else ' size'}" for key in strips
+    ]
+    columns = [_mean(cell, key, values) for key, values in strips.items()]
     rows: list[list[object]] = []
     for t in thinned(columns[0]):
         named = [] if tokens is None else [token(tokens[t])]
