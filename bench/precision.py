@@ -7,16 +7,15 @@ Prints tokens per second, medians of 15 steps after 3 warm ones. It is what `--d
 
 from __future__ import annotations
 
+import itertools
 import statistics
-import time
 
 import torch
 
-from unrolled import DataConfig, ModelConfig, TrainConfig
+from unrolled import ModelConfig
 from unrolled.data import Batch
 from unrolled.tasks import LanguageModel
-from unrolled.train.loop import take_step
-from unrolled.train.optim import make_optimizer
+from unrolled.train import fit
 
 ROWS, STEPS, VOCABULARY = 16, 64, 66
 WARM, COUNTED = 3, 15
@@ -30,13 +29,12 @@ def main() -> None:
     for cell in ("lstm", "gru", "rnn"):
         seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
         model = LanguageModel(ModelConfig(VOCABULARY, 256, 256, 2, cell))
-        optimizer = make_optimizer(model, lr=1e-4, weight_decay=0.0)
-        for step in range(WARM + COUNTED):
+        fits = {
+            dtype: fit(model, itertools.repeat(batch), learning_rate=1e-4, dtype=dtype) for dtype in seconds
+        }
+        for _ in range(WARM + COUNTED):
             for dtype, taken in seconds.items():
-                config = TrainConfig(DataConfig("-"), cell=cell, dtype=dtype)
-                begin = time.perf_counter()
-                take_step(model, optimizer, batch, model.initial_state(ROWS), config=config, step=step)
-                taken.append(time.perf_counter() - begin)
+                taken.append(next(fits[dtype]).seconds)
         rates = {d: STEPS * ROWS / statistics.median(taken[WARM:]) for d, taken in seconds.items()}
         ratio = rates["bfloat16"] / rates["float32"]
         print(f"| {cell} | {rates['float32']:,.0f} | {rates['bfloat16']:,.0f} | {ratio:.2f} |")

@@ -23,7 +23,7 @@ from record import ROOT, commit
 from report import replace_section, table
 from unrolled import DataConfig, TrainConfig, data, load, probe, spec, train
 from unrolled.data import Batch, StreamBatches
-from unrolled.train.observer import StepRecord
+from unrolled.train import StepRecord
 
 REPEATS = 5
 BLOCK = 10  # steps between two telemetries here

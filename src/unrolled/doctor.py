@@ -196,7 +196,7 @@ def _backend(torch: Any, name: str) -> Backend:
 
 def _dtypes() -> dict[str, str]:
     try:
-        from unrolled.train.precision import choose_dtype
+        from unrolled.train import choose_dtype
     except ImportError:  # an optional dependency of the trainer; named among the problems
         return {}
     return dict.fromkeys(CELLS, choose_dtype("auto"))

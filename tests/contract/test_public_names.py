@@ -28,8 +28,8 @@ PINNED = {
     """,
     "unrolled.data": """
         Batch Batches Corpus Document IGNORED LineBatches Reading SENTENCES Split StreamBatches
-        carried_windows cold_windows encode_source encode_text fingerprint gather identity name_of prepare read
-        reopen to_tensor
+        carried_windows cold_windows encode_source encode_text fingerprint gather identity name_of
+        prepare read reopen to_tensor
     """,
     "unrolled.doctor": """
         Backend Report report
@@ -72,19 +72,21 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN RunDirectory Setting TrainConfig cell_of_mode from_json register_cell
-        register_picture setting_of settings
-        tensors to_json
+        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN RunDirectory Setting TASKS TaskKind
+        TrainConfig cell_of_mode from_json kind_named kind_of kind_of_stored register_cell
+        register_picture register_task setting_of settings tensors to_json
     """,
     "unrolled.tasks": """
-        COLD_STEPS continuation         Evaluation LanguageModel Loaded Score SequenceModel State Telemetry detach evaluate_split
-        evaluate_text generate load
+        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceModel State
+        Task Telemetry continuation detach evaluate_split evaluate_text generate load named of
+        register take_telemetry
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
     """,
     "unrolled.train": """
-        Observer Result Row Schedule StepRecord Stopped resolve run
+        Finished Fresh Observer Result ResumePoint Resumed Row Schedule StepRecord Stopped fit plan
+        resolve run
     """,
 }
 ROOMS = sorted(PINNED)

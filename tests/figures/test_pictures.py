@@ -14,9 +14,9 @@ pytest.importorskip("matplotlib")
 
 CURVES = {
     "step": np.arange(1, 101),
-    "train_nats_per_token": 2 + np.exp(-np.arange(100) / 20),
+    "train": 2 + np.exp(-np.arange(100) / 20),
     "val_step": [0, 50, 100],
-    "val_nats_per_token": [3.0, 2.1, 2.2],
+    "validation": [3.0, 2.1, 2.2],
 }
 HEAT = {
     "tokens": list("to be\n"),
@@ -126,7 +126,7 @@ def test_pyplot_stays_out_of_it(tmp_path):
 
     code = (
         "import sys; from unrolled import figures; assert 'matplotlib' not in sys.modules; "
-        "figures.loss(sys.argv[1], step=[1], train_nats_per_token=[1], val_step=[], val_nats_per_token=[]); "
+        "figures.loss(sys.argv[1], step=[1], train=[1], val_step=[], validation=[]); "
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)
@@ -143,12 +143,12 @@ def test_the_settings_of_the_caller_come_back(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"step": [], "train_nats_per_token": []},
-        {"val_step": [], "val_nats_per_token": []},
-        {"step": [], "train_nats_per_token": [], "val_step": [], "val_nats_per_token": []},
-        {"step": [1], "train_nats_per_token": [2.0], "val_step": [0], "val_nats_per_token": [4.0]},
-        {"train_nats_per_token": np.full(100, np.nan)},
-        {"val_nats_per_token": [3.0, np.inf, 2.0]},
+        {"step": [], "train": []},
+        {"val_step": [], "validation": []},
+        {"step": [], "train": [], "val_step": [], "validation": []},
+        {"step": [1], "train": [2.0], "val_step": [0], "validation": [4.0]},
+        {"train": np.full(100, np.nan)},
+        {"validation": [3.0, np.inf, 2.0]},
         {"best": (50, 2.1), "title": "cost in $ and $ of 字"},
     ],
 )
@@ -158,8 +158,8 @@ def test_short_empty_and_broken_curves_are_drawn(tmp_path, changes):
 
 
 def test_curves_of_unequal_length_are_refused(tmp_path):
-    with pytest.raises(ShapeError, match=r"val_nats_per_token: expected \[N\] as its steps \[3\], got \[2\]"):
-        draw_loss(tmp_path / "a.png", val_nats_per_token=[1.0, 2.0])
+    with pytest.raises(ShapeError, match=r"validation: expected \[N\] as its steps \[3\], got \[2\]"):
+        draw_loss(tmp_path / "a.png", validation=[1.0, 2.0])
 
 
 def test_the_smoothed_curve_keeps_a_straight_line_and_the_first_value():

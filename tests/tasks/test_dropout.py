@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unrolled.tasks.dropout import LEVELS, Dropout
+from unrolled.tasks.language.dropout import LEVELS, Dropout
 
 
 def dropped(p, shape=(64, 16, 256), seed=0):

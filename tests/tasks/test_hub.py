@@ -518,5 +518,5 @@ def test_a_hub_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch):
 def test_a_config_written_by_hand_loads_with_the_data_section_it_has(tmp_path: Path):
     network().save_pretrained(tmp_path / "m")
     stored = json.loads((tmp_path / "m" / "config.json").read_text())
-    assert sorted(stored) == ["model"]
+    assert sorted(stored) == ["model", "task"]
     assert LanguageModel.from_pretrained(tmp_path / "m").data_config is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 from typing import Any
 
@@ -14,12 +15,10 @@ from unrolled.data import Split, StreamBatches
 from unrolled.errors import NonFiniteError
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
 from unrolled.tasks import LanguageModel
-from unrolled.train import Schedule, calibrate, precision, resolve
+from unrolled.tasks.language.sizing import bytes_needed, sizes
+from unrolled.train import Schedule, calibrate, choose_dtype, resolve
 from unrolled.train.finite import check_gradient
-from unrolled.train.loop import Feed
-from unrolled.train.memory import bytes_needed
-from unrolled.train.optim import make_optimizer
-from unrolled.train.sizing import sizes
+from unrolled.train.fit import Feed, make_optimizer
 
 
 def corpus(tokens: int, shape: str = "stream") -> Any:
@@ -75,12 +74,13 @@ def test_more_time_and_more_text_never_choose_a_smaller_network():
 def test_automatic_bfloat16_is_for_processors_that_have_it(
     native: bool, taken: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(precision, "native_bfloat16", lambda: native)
-    assert precision.choose_dtype("auto") == taken
-    assert precision.choose_dtype("float32") == "float32"
-    assert precision.choose_dtype("bfloat16") == "bfloat16"
-    assert precision.choose_dtype("auto", backend="torch") == taken
-    assert precision.choose_dtype("auto", backend="native") == "float32"
+    module = sys.modules["unrolled.train.fit"]
+    monkeypatch.setattr(module, "native_bfloat16", lambda: native)
+    assert choose_dtype("auto") == taken
+    assert choose_dtype("float32") == "float32"
+    assert choose_dtype("bfloat16") == "bfloat16"
+    assert choose_dtype("auto", backend="torch") == taken
+    assert choose_dtype("auto", backend="native") == "float32"
 
 
 def test_a_feed_goes_on_into_the_next_epoch_and_says_when_a_state_starts():
@@ -103,7 +103,7 @@ def test_a_broken_gradient_is_named():
     model.embedding.weight.grad[0, 0] = math.nan  # what came of it, further from the loss
     model.readout.weight.grad[0, 0] = math.inf
     with pytest.raises(NonFiniteError, match=r"first in the gradient of readout\.weight;"):
-        check_gradient(model, math.inf, step=3, config=TrainConfig(DataConfig("x")))
+        check_gradient(model, math.inf, where="step 3", advice="; x")
 
 
 def test_the_estimate_of_memory_grows_with_weights_and_with_batches():
@@ -145,6 +145,5 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
         clock[0] += 1.0
         return 0.0
 
-    config = TrainConfig(DataConfig("x"), save_every=save_every)
-    nothing: Any = None
-    assert calibrate.steps_within(seconds, nothing, nothing, validate, config=config, checks=10) == found
+    stepper: Any = None
+    assert calibrate.steps_within(seconds, stepper, validate, save_every=save_every, checks=10) == found

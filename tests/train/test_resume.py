@@ -26,7 +26,7 @@ from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
 from unrolled.spec import DataConfig, RunDirectory, TrainConfig, setting_of
 from unrolled.tasks import load
 from unrolled.train import Observer, Result, Stopped, report, run
-from unrolled.train.resume import FREE
+from unrolled.train.plan import FREE
 
 Make = Callable[..., TrainConfig]
 BACKENDS = ["torch", *(["native"] if kernels.available() else [])]

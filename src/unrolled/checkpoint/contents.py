@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS
+from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS, TOKENS
 from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
 from unrolled.files import quoted
-from unrolled.spec import CELLS, ModelConfig, from_json, tensors
+from unrolled.spec import TaskKind, from_json, kind_of, kind_of_stored, tensors
 
 __all__ = [
     "Contents",
     "check_contents",
     "check_state",
     "check_step",
+    "check_vocabulary",
     "declared_model",
     "declared_optimizer",
     "model_config",
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, in torch's words
+CARRIED = ("float32", "bfloat16")  # of a state
 
 
 @dataclass(frozen=True)
@@ -34,48 +36,48 @@ class Contents:
     Dictionaries cross as JSON: keys are texts, and values hold no NaN, infinity or bytes.
     """
 
-    config: dict[str, Any]  # {"model": {...}, "data"?: {...}, "training"?: {...}}
+    config: dict[str, Any]  # {"task"?: "language", "model": {...}, "data"?: {...}, "training"?: {...}}
     model: dict[str, Tensor]  # exactly `spec.tensors` of config["model"]
-    tokens: dict[str, Any]  # what the tokens room wrote; not interpreted here
+    tokens: dict[str, Any] | None  # what the tokens room wrote, not interpreted here; None: no vocabulary
     optimizer: dict[str, Tensor] | None = None  # see `declared_optimizer`
     progress: dict[str, Any] | None = None  # where the run stands; its "step", if any, is the checkpoint's
     path: Path | None = None  # the directory that was read
     step: int | None = None  # optimizer steps behind the weights
 
 
-def model_config(config: Mapping[str, Any], where: object = CONFIG) -> ModelConfig:
-    """Return the architecture that a config.json describes, strictly.
+def model_config(config: Mapping[str, Any], where: object = CONFIG) -> Any:
+    """Return the architecture that a config.json describes, strictly: a model config of its task's kind.
 
     Raises:
-        CheckpointError: a section is unknown, or "model" is missing or no legal ModelConfig.
+        CheckpointError: the task is not registered, a section is unknown, or "model" is missing or not legal.
     """
     for name, section in config.items():
-        if name not in SECTIONS or not isinstance(section, dict):
+        if name != "task" and (name not in SECTIONS or not isinstance(section, dict)):
             raise refusal(where, "objects named " + ", ".join(SECTIONS), quoted(name))
     if "model" not in config:
         raise refusal(where, 'an object named "model"', "none")
     try:
-        return from_json(ModelConfig, config["model"], where="model")
+        return from_json(kind_of_stored(config).model, config["model"], where="model")
     except ConfigError as error:
         raise refusal(where, "a legal model", error) from error
 
 
-def declared_model(config: ModelConfig) -> Declared:
+def declared_model(config: object) -> Declared:
     """Return what model.safetensors holds: all of it, always."""
     return {name: Form((dtype,), shape) for name, (dtype, shape) in tensors(config).items()}
 
 
-def declared_optimizer(config: ModelConfig) -> Declared:
+def declared_optimizer(config: object) -> Declared:
     """Return what optimizer.safetensors may hold.
 
     AdamW's moments of each tensor ("exp_avg.<name>" and "exp_avg_sq.<name>" in its shape, "step.<name>" a
-    scalar float32), and of a streamed run the carried state "state.h" (and "state.c") [L, B, H].
+    scalar float32), and where the state is carried "state.<name>" of each, by `TaskKind.states`.
     """
     weights = declared_model(config)
     declared = {f"{moment}.{name}": form for moment in MOMENTS for name, form in weights.items()}
     declared |= {f"step.{name}": Form(("float32",), ()) for name in weights}
-    carried = Form(("float32", "bfloat16"), (config.num_layers, None, config.hidden_size))
-    return declared | {f"state.{part}": carried for part in CELLS[config.cell].states}
+    carried = kind_of(config).states(config)
+    return declared | {f"state.{name}": Form(CARRIED, shape) for name, shape in carried.items()}
 
 
 def check_contents(contents: Contents) -> None:
@@ -85,17 +87,31 @@ def check_contents(contents: Contents) -> None:
         CheckpointError: the config is not legal, or a tensor is missing, unknown, or of another form.
     """
     config = model_config(contents.config)
+    check_vocabulary(kind_of(config), present=contents.tokens is not None)
     _check_tensors(contents.model, declared_model(config), MODEL, complete=True)
     _check_tensors(contents.optimizer or {}, declared_optimizer(config), OPTIMIZER, complete=False)
     check_state(contents.optimizer or {}, config)
 
 
-def check_state(optimizer: Mapping[str, Tensor], config: ModelConfig, where: object = OPTIMIZER) -> None:
-    """Refuse half a carried state, or one whose parts disagree."""
-    parts = [optimizer.get(f"state.{part}") for part in CELLS[config.cell].states]
-    forms = {part and (part.dtype, tuple(part.shape)) for part in parts}
+def check_vocabulary(kind: TaskKind, *, present: bool, where: object = TOKENS) -> None:
+    """Refuse a missing vocabulary, and one of a task that has none."""
+    if present != kind.vocabulary:
+        want, got = ("a vocabulary", "none") if kind.vocabulary else ("none", "a vocabulary")
+        raise refusal(where, f"{want}, as the task {kind.name} has", got)
+
+
+def check_state(optimizer: Mapping[str, Tensor], config: object, where: object = OPTIMIZER) -> None:
+    """Refuse part of a carried state, or parts that disagree in dtype or rows."""
+    states = kind_of(config).states(config)
+    parts = [(optimizer.get(f"state.{name}"), shape) for name, shape in states.items()]
+    forms = {part and (part.dtype, _rows(part, shape)) for part, shape in parts}
     if len(forms) > 1:
-        raise refusal(where, "state.h and state.c of one dtype and shape, or neither", forms)
+        names = " and ".join(f"state.{name}" for name in states)
+        raise refusal(where, f"{names} of one dtype and number of rows, or none of them", forms)
+
+
+def _rows(tensor: Tensor, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    return tuple(size for size, declared in zip(tensor.shape, shape, strict=True) if declared is None)
 
 
 def check_step(progress: Mapping[str, Any], step: int | None, where: object = PROGRESS) -> None:

@@ -34,7 +34,8 @@ FORMAT_VERSION = 1
 CONFIG, MODEL, TOKENS = "config.json", "model.safetensors", "tokens.json"
 OPTIMIZER, PROGRESS, MANIFEST = "optimizer.safetensors", "progress.json", "manifest.json"
 
-# What each kind of directory holds beside its manifest: all of it, and a step nothing else.
+# What each kind of directory holds beside its manifest: all of it, and a step nothing else. A task without a
+# vocabulary has no tokens.json.
 FILES = {"step": (CONFIG, MODEL, TOKENS, OPTIMIZER, PROGRESS), "model": (CONFIG, MODEL, TOKENS)}
 MODEL_FILES = (*FILES["model"], MANIFEST)
 DOCUMENT_BYTES = {CONFIG: 2**20, TOKENS: 2**24, PROGRESS: 2**20, MANIFEST: 2**16}  # largest legal sizes
@@ -42,6 +43,6 @@ DOCUMENT_BYTES = {CONFIG: 2**20, TOKENS: 2**24, PROGRESS: 2**20, MANIFEST: 2**16
 # the tokens, and a header of tensors, it stays below 64 MiB. The 267,735 words of WikiText-103 fit.
 PARSED_BYTES = {CONFIG: 4 * 2**20, TOKENS: 36 * 2**20, PROGRESS: 4 * 2**20, MANIFEST: 2**20}
 LAST_STEP = 10**18 - 1
-SECTIONS = ("model", "data", "training")  # of config.json; only "model" is required
+SECTIONS = ("model", "data", "training")  # of config.json, beside "task"; only "model" is required
 
 REMOVING = ".removing-"

@@ -17,6 +17,7 @@ from unrolled.checkpoint.layout import (
     LAST_STEP,
     MANIFEST,
     PARSED_BYTES,
+    TOKENS,
 )
 from unrolled.checkpoint.refusal import refusal
 
@@ -38,7 +39,7 @@ class Manifest:
 
     kind: str  # "step" or "model"
     step: int | None  # optimizer steps behind the weights; None: unknown, in a model only
-    files: Mapping[str, Entry]  # exactly FILES[kind]
+    files: Mapping[str, Entry]  # FILES[kind]; without tokens.json where the task has no vocabulary
 
     def to_bytes(self) -> bytes:
         """Return the file; its own `sha256` is over the same file without that line."""
@@ -74,10 +75,10 @@ class Manifest:
 
 
 def _entries(stored: object, names: tuple[str, ...], where: object) -> dict[str, Entry]:
-    if not isinstance(stored, dict) or set(stored) != set(names):
+    if not isinstance(stored, dict) or not set(names) - {TOKENS} <= set(stored) <= set(names):
         got = ", ".join(map(repr, stored)) if isinstance(stored, dict) else stored
         raise refusal(where, "files " + ", ".join(names), got)
-    return {name: _entry(name, stored[name], where) for name in names}
+    return {name: _entry(name, stored[name], where) for name in names if name in stored}
 
 
 def _entry(name: str, stored: object, where: object) -> Entry:

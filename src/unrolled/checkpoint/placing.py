@@ -43,7 +43,8 @@ def write_into(directory: str | Path, contents: Contents) -> Path:
             new = write_model(beside, contents)
             if exists:
                 for name in MODEL_FILES:  # the manifest last
-                    os.replace(new / name, directory / name)
+                    if os.path.lexists(new / name):
+                        os.replace(new / name, directory / name)
             else:
                 os.rename(new, directory)
             sync_directory(home)

@@ -13,6 +13,7 @@ from unrolled.checkpoint.contents import (
     Contents,
     check_state,
     check_step,
+    check_vocabulary,
     declared_model,
     declared_optimizer,
     model_config,
@@ -34,7 +35,7 @@ from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import RunError, UnrolledError, expected
 from unrolled.files import memory_limit, printable, quoted
-from unrolled.spec import RunDirectory
+from unrolled.spec import RunDirectory, kind_of
 
 __all__ = ["locate", "pointed", "read"]
 
@@ -149,19 +150,23 @@ def _read(place: Place) -> Contents:
     files = manifest.files
     config = _document(place, CONFIG, files[CONFIG])
     architecture = model_config(config, path / CONFIG)
+    kind = kind_of(architecture)
+    check_vocabulary(kind, present=TOKENS in files, where=path / TOKENS)
     declared = declared_model(architecture)
     _check_size(path / MODEL, files[MODEL], declared)
     _check_memory(path, manifest)
     model = _tensors(place, MODEL, files[MODEL], declared, complete=True)
     if manifest.kind == "model":
-        tokens = _document(place, TOKENS, files[TOKENS])
+        tokens = _document(place, TOKENS, files[TOKENS]) if kind.vocabulary else None
         return Contents(config, model, tokens, path=path, step=manifest.step)
     may_hold = declared_optimizer(architecture)
     optimizer = _tensors(place, OPTIMIZER, files[OPTIMIZER], may_hold, complete=False)
     check_state(optimizer, architecture, path / OPTIMIZER)
     progress = _document(place, PROGRESS, files[PROGRESS])
     check_step(progress, manifest.step, path / PROGRESS)
-    tokens = _document(place, TOKENS, files[TOKENS])  # last: the largest, when the headers are gone
+    tokens = (
+        _document(place, TOKENS, files[TOKENS]) if kind.vocabulary else None
+    )  # last: the largest, when the headers are gone
     return Contents(config, model, tokens, optimizer, progress, path, manifest.step)
 
 

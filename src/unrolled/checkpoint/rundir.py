@@ -101,7 +101,7 @@ def _is_config(path: Path) -> bool:
     """Whether a config.json has the sections of ours."""
     try:
         with opened(path, limit=DOCUMENT_BYTES[CONFIG]) as source:
-            return set(SECTIONS) >= set(parse(source.take(source.size), path)) >= {"model"}
+            return {"task", *SECTIONS} >= set(parse(source.take(source.size), path)) >= {"model"}
     except (CheckpointError, OSError):
         return False
 

@@ -217,11 +217,13 @@ def ours(path: Path) -> bool:
 def _files(contents: Contents) -> dict[str, Iterable[Buffer]]:
     """Return what the four files of a model hold, having checked that `read` would take it."""
     check_contents(contents)
-    return {
+    files: dict[str, Iterable[Buffer]] = {
         CONFIG: _document(contents.config, CONFIG, indent=2),
         MODEL: tensor_chunks(contents.model, MODEL),
-        TOKENS: _document(contents.tokens, TOKENS),
     }
+    if contents.tokens is not None:
+        files[TOKENS] = _document(contents.tokens, TOKENS)
+    return files
 
 
 def _document(document: object, name: str, indent: int | None = None) -> list[bytes]:

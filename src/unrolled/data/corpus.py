@@ -46,6 +46,13 @@ class Corpus:
     characters: int  # of the whole corpus
     documents: int
     left_out: int  # entries of a folder: hidden, links, runs, binary, not UTF-8 or empty
+    identity: str  # of the ids: see `identity_of`
+
+
+def identity_of(shape: str, entries: Mapping[str, Entry]) -> str:
+    """Return the sha256 of a corpus's shape and its files' digests; not of its name, which a move changes."""
+    files = {name: {"size": each.size, "sha256": each.sha256} for name, each in entries.items()}
+    return hashlib.sha256(json.dumps([shape, files], sort_keys=True).encode("ascii")).hexdigest()
 
 
 def write(corpus: Corpus, entries: Mapping[str, Entry], path: Path) -> None:
@@ -105,6 +112,7 @@ def reopen(directory: Path, tokens: Tokens) -> Corpus:
         characters=fields.count("characters", 1),
         documents=fields.count("documents", 1),
         left_out=fields.count("left_out"),
+        identity=identity_of(shape, entries),
     )
 
 

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from unrolled.data.blocks import block_end
-from unrolled.data.corpus import CORPUS_FILE, Corpus, write
+from unrolled.data.corpus import CORPUS_FILE, Corpus, identity_of, write
 from unrolled.data.encoding import Split
 from unrolled.data.filling import Part, fill_lines, fill_stream
 from unrolled.data.origins import Scratch
@@ -74,6 +74,7 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
             characters=found.characters,
             documents=len(found.documents),
             left_out=found.left_out,
+            identity=identity_of(found.shape, entries),
         )
         _give_back()
         sync_directory(directory)

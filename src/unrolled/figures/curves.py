@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,10 @@ def loss(
     path: str | Path,
     *,
     step: npt.ArrayLike,
-    train_nats_per_token: npt.ArrayLike,
+    train: npt.ArrayLike,
     val_step: npt.ArrayLike,
-    val_nats_per_token: npt.ArrayLike,
+    validation: npt.ArrayLike,
+    units: Sequence[tuple[str, float]] = (("nats per token", 1.0), ("bits per token", 1 / math.log(2))),
     best: tuple[int, float] | None = None,
     title: str = "",
 ) -> None:
@@ -43,25 +44,26 @@ def loss(
 
     Args:
         path: the PNG file; replaced atomically.
-        step: [N] optimizer steps, rising. train_nats_per_token: [N]; what is not finite is left out.
-        val_step: [M]. val_nats_per_token: [M].
-        best: (step, nats per token) of the validation to mark; default the lowest one.
+        step: [N] optimizer steps, rising. train: [N] losses; what is not finite is left out.
+        val_step: [M]. validation: [M] losses.
+        units: (unit, factor) of the left axis, and of a right one where there are two.
+        best: (step, loss) of the validation to mark; default the lowest one.
         title: above the picture.
     Raises:
         ShapeError: steps and losses differ in number. MissingExtraError: matplotlib is not installed.
         RunError: the file cannot be written.
     """
-    train = _points("train_nats_per_token", step, train_nats_per_token)
-    validation = _points("val_nats_per_token", val_step, val_nats_per_token)
-    if best is None and len(validation[1]):
-        lowest = int(np.argmin(validation[1]))
-        best = int(validation[0][lowest]), float(validation[1][lowest])
+    trained = _points("train", step, train)
+    checked = _points("validation", val_step, validation)
+    if best is None and len(checked[1]):
+        lowest = int(np.argmin(checked[1]))
+        best = int(checked[0][lowest]), float(checked[1][lowest])
     with drawing(path, 8, 4.5) as figure:
         axes = figure.add_subplot()
-        _draw(axes, train, validation)
+        _draw(axes, trained, checked)
         if best is not None:
-            _mark(axes, best)
-        _frame(axes, title)
+            _mark(axes, best, units)
+        _frame(axes, title, units)
 
 
 def _draw(axes: Axes, train: Points, validation: Points) -> None:
@@ -77,7 +79,7 @@ def _draw(axes: Axes, train: Points, validation: Points) -> None:
         axes.text(0.5, 0.5, "no step was taken", transform=axes.transAxes, ha="center", color=theme().muted)
 
 
-def _frame(axes: Axes, title: str) -> None:
+def _frame(axes: Axes, title: str, units: Sequence[tuple[str, float]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(plain(title), loc="left")
@@ -86,21 +88,25 @@ def _frame(axes: Axes, title: str) -> None:
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylabel("loss in nats per token")
+    axes.set_ylabel(f"loss in {units[0][0]}")
     frame(axes)
     axes.margins(x=0.02, y=0.12)
-    bits = axes.secondary_yaxis("right", functions=(_bits, _nats))
-    bits.set_ylabel("bits per token")
-    bits.spines["right"].set_visible(False)
+    if len(units) > 1:
+        unit, factor = units[1]
+        convert: Any = (lambda loss: loss * factor, lambda shown: shown / factor)
+        other = axes.secondary_yaxis("right", functions=convert)
+        other.set_ylabel(unit)
+        other.spines["right"].set_visible(False)
 
 
-def _mark(axes: Axes, best: tuple[int, float]) -> None:
+def _mark(axes: Axes, best: tuple[int, float], units: Sequence[tuple[str, float]]) -> None:
     """Ring the best validation; its value goes into the legend, where no curve runs through it."""
-    step, nats = best
-    words = f"best: {nats:.3f} nats, {_bits(nats):.3f} bits, at step {step:,}"
+    step, value = best
+    words = ", ".join(f"{value * factor:.3f} {unit.partition(' per ')[0]}" for unit, factor in units)
+    words = f"best: {words}, at step {step:,}"
     axes.plot(
         [step],
-        [nats],
+        [value],
         marker="o",
         markersize=9,
         fillstyle="none",
@@ -127,14 +133,6 @@ def _points(name: str, steps: npt.ArrayLike, values: npt.ArrayLike) -> Points:
         raise ShapeError(expected(name, f"[N] as its steps {list(x.shape)}", list(y.shape)))
     finite = np.isfinite(y)
     return x[finite], y[finite]
-
-
-def _bits(nats: Any) -> Any:
-    return nats / math.log(2)
-
-
-def _nats(bits: Any) -> Any:
-    return bits * math.log(2)
 
 
 def families(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unrolled.errors import MissingExtraError, expected
-from unrolled.train.progress import unless_lost
+from unrolled.train import unless_lost
 
 __all__ = ["Bar", "shown"]
 

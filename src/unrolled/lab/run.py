@@ -20,8 +20,7 @@ from unrolled.lab.registry import chosen
 from unrolled.lab.report import write_report
 from unrolled.lab.store import REPORT, RESULTS, Store, check_place, clear_leftovers, opened
 from unrolled.spec import LabConfig
-from unrolled.train.lock import held
-from unrolled.train.signals import Stopped, Stopper, listening
+from unrolled.train import Stopped, Stopper, held, listening
 
 __all__ = ["Lab", "run"]
 

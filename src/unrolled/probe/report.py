@@ -160,7 +160,7 @@ def _context_steps(model: torch.nn.Module, batch: object, context: int) -> int:
     if not isinstance(model, LanguageModel) or not isinstance(batch, Batch):
         return CONTEXT_STEPS
     logits = context * batch.inputs.shape[1] * model.config.vocab_size  # of a step
-    return max(2 * context, min(CONTEXT_STEPS, CONTEXT_LOGITS // max(logits, 1)))
+    return int(max(2 * context, min(CONTEXT_STEPS, CONTEXT_LOGITS // max(logits, 1))))
 
 
 def _nobody(name: str, done: int, total: int) -> None:

@@ -1,15 +1,18 @@
-"""The architecture of a trained network, and the tensors it consists of."""
+"""The architecture of a language model, and the tensors it consists of."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 
 from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS, Cell
+from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting
+from unrolled.spec.tasks import TaskKind, register_task
 
-__all__ = ["STARTS", "ModelConfig", "check_cell", "tensors"]
+__all__ = ["LANGUAGE", "STARTS", "ModelConfig", "check_cell"]
 
 STARTS = ("orthogonal", "uniform")
 LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
@@ -62,11 +65,8 @@ def _those(fitting: Callable[[Cell], object], between: str = " or ") -> str:
     return between.join(name for name, cell in CELLS.items() if fitting(cell))
 
 
-def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return {name: (dtype, shape)} of every tensor that `model.safetensors` holds, in a fixed order.
-
-    A tied read-out weight is stored once, under the embedding's name.
-    """
+def _tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """A tied read-out weight is stored once, under the embedding's name."""
     width, hidden, gates = config.embedding_size, config.hidden_size, len(CELLS[config.cell].gates)
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, width)}
     for layer in range(config.num_layers):
@@ -79,3 +79,21 @@ def tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
         shapes["readout.weight"] = (config.vocab_size, hidden)
     shapes["readout.bias"] = (config.vocab_size,)
     return {name: ("float32", shape) for name, shape in shapes.items()}
+
+
+def _states(config: ModelConfig) -> dict[str, tuple[int | None, ...]]:
+    return dict.fromkeys(CELLS[config.cell].states, (config.num_layers, None, config.hidden_size))
+
+
+LANGUAGE = register_task(
+    TaskKind(
+        name="language",
+        data=DataConfig,
+        model=ModelConfig,
+        tensors=_tensors,
+        states=_states,
+        loss="nats_per_token",
+        units=(("nats per token", 1.0), ("bits per token", 1 / math.log(2))),
+        vocabulary=True,
+    )
+)

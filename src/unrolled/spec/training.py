@@ -1,14 +1,15 @@
-"""How a model is trained. `None` means: by the sizing rule (`unrolled.train.sizing`)."""
+"""How a model is trained. `None` means: by the sizing rule (of the task)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
-from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import STARTS, check_cell
+from unrolled.spec.tasks import kind_of
 
 __all__ = ["TrainConfig"]
 
@@ -17,7 +18,7 @@ __all__ = ["TrainConfig"]
 class TrainConfig:
     """What `unrolled train` does; `train.run(TrainConfig(DataConfig("book.txt"), minutes=3))`."""
 
-    data: DataConfig
+    data: Any  # the data config of a registered task: a DataConfig for a language model
     run: str | None = setting(None, "run directory; default runs/<name of the source>", flag="--run")
     overwrite: bool = setting(False, "replace the run that the directory holds", flag="--overwrite")
     resume: bool = setting(
@@ -113,8 +114,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, DataConfig):
-            raise ConfigError(expected("data", "a DataConfig", repr(self.data)))
+        kind_of(self.data)
         check(self)
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if self.resume and self.overwrite:

@@ -1,20 +1,52 @@
-"""Networks for a task. Each keeps one protocol: `initial_state`, `loss`, `evaluate`."""
+"""Networks for a task, and what a task is: one protocol, `Task`; the language model is the first one.
 
-from unrolled.tasks.evaluation import COLD_STEPS, Evaluation, Score, evaluate_split, evaluate_text
-from unrolled.tasks.generation import continuation, generate
-from unrolled.tasks.language import LanguageModel
+protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
+loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
+"""
+
+from unrolled.tasks.language import (
+    COLD_STEPS,
+    Evaluation,
+    LanguageModel,
+    Score,
+    continuation,
+    evaluate_split,
+    evaluate_text,
+    generate,
+)
 from unrolled.tasks.loading import Loaded, load
-from unrolled.tasks.protocol import SequenceModel, State, detach
-from unrolled.tasks.telemetry import Telemetry
+from unrolled.tasks.loading import (
+    from_stored as from_stored,  # this line and the next: for rooms of this package
+)
+from unrolled.tasks.loading import model_tensors as model_tensors
+from unrolled.tasks.loading import to_stored as to_stored
+from unrolled.tasks.protocol import (
+    Dataset,
+    Examined,
+    Means,
+    SequenceModel,
+    State,
+    Task,
+    detach,
+    named,
+    of,
+    register,
+)
+from unrolled.tasks.telemetry import Telemetry, take_telemetry
+from unrolled.tasks.telemetry import recurrent_stack as recurrent_stack
 
 __all__ = [
     "COLD_STEPS",
+    "Dataset",
     "Evaluation",
+    "Examined",
     "LanguageModel",
     "Loaded",
+    "Means",
     "Score",
     "SequenceModel",
     "State",
+    "Task",
     "Telemetry",
     "continuation",
     "detach",
@@ -22,4 +54,8 @@ __all__ = [
     "evaluate_text",
     "generate",
     "load",
+    "named",
+    "of",
+    "register",
+    "take_telemetry",
 ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled import checkpoint, tokens
+from unrolled import checkpoint
 from unrolled.errors import CheckpointError, expected
-from unrolled.spec import ModelConfig, from_json, tensors
-from unrolled.tasks.language import LanguageModel
+from unrolled.spec import kind_of_stored, tensors
+from unrolled.tasks.protocol import named
 
 __all__ = ["Loaded", "assemble", "check_finite", "from_stored", "load", "model_tensors", "to_stored"]
 
@@ -27,9 +28,9 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 class Loaded:
     """A trained network with what belongs to it."""
 
-    model: LanguageModel  # in evaluation mode
-    tokens: tokens.Tokens
-    config: Mapping[str, object]  # the stored config.json: model, data, training
+    model: Any  # in evaluation mode: a LanguageModel, or another task's network
+    tokens: Any  # its vocabulary, an unrolled.tokens.Tokens; None where the task has none
+    config: Mapping[str, Any]  # the stored config.json: task, model, data, training
     path: Path  # the directory that was read
     step: int | None  # optimizer steps behind the weights, where known
 
@@ -56,22 +57,18 @@ def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:
     """Build the network that was read, around the very memory that its weights were read into.
 
     Raises:
-        CheckpointError, TokenError: as `load`.
+        CheckpointError, TokenError: as `load`. ConfigError: its task is not registered.
     """
-    config = from_json(ModelConfig, contents.config["model"], where="config.json model")
-    vocabulary = tokens.from_json(contents.tokens, where="tokens.json")
-    if vocabulary.size != config.vocab_size:
-        raise CheckpointError(expected("tokens.json", f"{config.vocab_size} symbols", vocabulary.size))
+    task = named(kind_of_stored(contents.config).name)
     stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
     check_finite(stored)
-    model = LanguageModel.around(config, stored, backend=backend)
-    model.tokens, model.data_config = vocabulary, contents.config.get("data")
+    model, vocabulary = task.around(contents, stored, backend=backend)
     model.eval()
     assert contents.path is not None  # by `checkpoint.read`
     return Loaded(model, vocabulary, contents.config, contents.path, contents.step)
 
 
-def model_tensors(model: LanguageModel) -> dict[str, checkpoint.Tensor]:
+def model_tensors(model: Any) -> dict[str, checkpoint.Tensor]:
     """Return the tensors that `model.safetensors` holds, by `spec.tensors`. Raises as `to_stored`."""
     state = model.state_dict()
     return {name: to_stored(state[name], f"{WEIGHTS} {name}") for name in tensors(model.config)}

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unrolled.data import Batch
-from unrolled.nn import run_stack, validate_layer
+from unrolled.errors import ConfigError, expected
+from unrolled.nn import Recurrent, run_stack, validate_layer
 from unrolled.ops import StepJacobian, gradients_by_lag, linearise
-from unrolled.spec import CELLS, CLOSED, OPEN
+from unrolled.spec import CLOSED, OPEN, Cell, cell_of_mode
 
-if TYPE_CHECKING:
-    from unrolled.tasks.language import LanguageModel
-    from unrolled.tasks.protocol import State
-
-__all__ = ["Telemetry", "take_telemetry"]
+__all__ = ["Telemetry", "recurrent_stack", "take_telemetry"]
 
 ROWS = 8  # of the batch, the longest ones: enough for a mean
-GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": ()}  # between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class Telemetry:
 
     Attributes:
         lags: 0, 1, 2, 4, 8, … steps back.
-        grad_norm: "recurrent.l0 h" → at each lag the mean over rows of ‖∂L_t/∂h_{t−lag}‖, in nats per unit
-            of the state, where L_t is the loss at the last step that every one of its rows reaches.
+        grad_norm: "recurrent.l0 h" → at each lag the mean over rows of ‖∂L_t/∂h_{t−lag}‖, in units of the
+            loss per unit of the state, where L_t is the loss at the last step that all of its rows reach.
         closed, open: "recurrent.l0 f" → share of units and steps at which the gate is below 0.1, above 0.9;
             for an RNN "recurrent.l0 h" → share at which h is below −0.9, above 0.9.
     """
@@ -42,63 +39,121 @@ class Telemetry:
     open: dict[str, float]
 
 
-def take_telemetry(model: LanguageModel, batch: Batch, state: State) -> Telemetry:
-    """Run a few rows of a batch once more, and pull the gradient of their last loss back; see `Telemetry`."""
+def take_telemetry(network: Any, batch: Batch, state: Any) -> Telemetry:
+    """Run a few rows of a batch once more, and carry the gradient of their last loss back; see `Telemetry`.
+
+    In evaluation mode, so without dropout; parameters, gradients, mode and random state stay as they are.
+
+    Args:
+        network: a `SequenceModel` with one recurrent stack of `unrolled.nn`.
+        batch, state: as its `loss` takes them.
+    Raises:
+        ConfigError: it has no such stack, or several.
+    """
+    name, layer = recurrent_stack(network)
     rows, steps = _longest(batch)
     if steps == 0:
         return Telemetry((), {}, {}, {})
-    resets = None if batch.resets is None else batch.resets[:steps, rows]
-    states = tuple(part[:, rows].contiguous() for part in ((state,) if isinstance(state, Tensor) else state))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    states = _rows_of(state, rows)
+    cell, _ = cell_of_mode(layer.mode)
+    with _evaluating(network):
+        y, layers, traces = _run(network, layer, _part(batch, rows, 0, steps), states)
+        seed = _seed(network, layer, y[-1:], _part(batch, rows, steps - 1, steps), states)
+        with torch.no_grad():
+            lags, norms = _norms(name, cell, layers, seed, steps)
+            closed, opened = _gates(name, cell, traces)
+    return Telemetry(lags, norms, closed, opened)
+
+
+def recurrent_stack(network: Any) -> tuple[str, Any]:
+    """Return the name and module of a network's one recurrent stack. Raises ConfigError: none, or several."""
+    found = [(name, module) for name, module in network.named_modules() if isinstance(module, Recurrent)]
+    if len(found) != 1:
+        want = "a network with one recurrent stack of unrolled.nn"
+        raise ConfigError(expected("telemetry", want, f"{len(found)} of them in {type(network).__name__}"))
+    return found[0]
+
+
+@contextmanager
+def _evaluating(network: Any) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
     try:
-        with torch.no_grad():
-            y, layers, traces = _run(model, batch.inputs[:steps, rows], states, resets)
-        seed = _seed(model, y[-1], batch.targets[steps - 1, rows])
-        with torch.no_grad():
-            lags, norms = _norms(model, layers, seed, steps)
-            closed, opened = _gates(model, traces)
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
-    return Telemetry(lags, norms, closed, opened)
 
 
 def _longest(batch: Batch) -> tuple[Tensor, int]:
     """Return the numbers of the longest rows, the first of equally long ones, and the steps that all have."""
-    steps, count = batch.inputs.shape
+    steps, count = batch.inputs.shape[:2]
     lengths = torch.full((count,), steps) if batch.lengths is None else batch.lengths
     rows = lengths.argsort(descending=True, stable=True)[:ROWS].sort().values
     return rows, int(lengths[rows].min()) if count else 0
 
 
-def _run(
-    model: LanguageModel, ids: Tensor, states: tuple[Tensor, ...], resets: Tensor | None
-) -> tuple[Tensor, list[StepJacobian], list[Any]]:
+def _part(batch: Batch, rows: Tensor, first: int, last: int) -> Batch:
+    """Return some steps of some rows; every row has all of them."""
+    by_step = batch.targets.shape[:2] == batch.inputs.shape[:2]
+    targets = batch.targets[first:last, rows] if by_step else batch.targets[rows]
+    resets = None if batch.resets is None else batch.resets[first:last, rows]
+    return Batch(batch.inputs[first:last, rows], targets, resets=resets)
+
+
+def _rows_of(state: Any, rows: Tensor) -> Any:
+    if isinstance(state, Tensor):
+        return state[:, rows].contiguous()
+    return tuple(part[:, rows].contiguous() for part in state)
+
+
+class _Reached(Exception):  # noqa: N818 (no error)
+    """The network has called its stack."""
+
+
+@torch.no_grad()
+def _run(network: Any, layer: Any, batch: Batch, state: Any) -> tuple[Tensor, list[StepJacobian], list[Any]]:
     """Return the stack's output [T, B, H], its layers' Jacobians and trajectories."""
-    hx = states[0] if len(states) == 1 else states
-    given = validate_layer(model.recurrent, model.embedding(ids), hx, None, resets)
-    run = run_stack(model.recurrent, given, trajectories=True)
+    calls: list[tuple[Any, Any]] = []
+
+    def reached(_: Any, args: Any, kwargs: Any) -> None:
+        calls.append((args, kwargs))
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(reached, with_kwargs=True)
+    try:
+        network.loss(batch, state)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    (args, kwargs), *_ = calls
+    input, hx = (*args, kwargs.get("hx"))[:2]
+    given = validate_layer(layer, input, hx, kwargs.get("lengths"), kwargs.get("resets"))
+    run = run_stack(layer, given, trajectories=True)
     layers = [linearise(each.call, each.output.trajectory) for each in run.layers]
     return run.y, layers, [each.output.trajectory for each in run.layers]
 
 
-def _seed(model: LanguageModel, y: Tensor, targets: Tensor) -> Tensor:
-    """Return the gradient [1, B, H] of each row's loss by the stack's output."""
+def _seed(network: Any, layer: Any, y: Tensor, batch: Batch, state: Any) -> Tensor:
+    """Return the gradient [1, B, H] of each row's loss at the last step by the stack's output."""
     with torch.enable_grad():
-        y = y.detach().requires_grad_()
-        nats = F.cross_entropy(model.readout(y).float(), targets, reduction="sum")
-        (seed,) = torch.autograd.grad(nats, y)
-    return seed[None]
+        leaf = y.detach().requires_grad_()
+        output = leaf.transpose(0, 1) if layer.batch_first else leaf
+        handle = layer.register_forward_hook(lambda _, __, given: (output, given[1]))
+        try:
+            total, _, _ = network.loss(batch, state)
+        finally:
+            handle.remove()
+        (seed,) = torch.autograd.grad(total, leaf)
+    return seed
 
 
 def _norms(
-    model: LanguageModel, layers: list[StepJacobian], seed: Tensor, steps: int
+    stack_name: str, cell: Cell, layers: list[StepJacobian], seed: Tensor, steps: int
 ) -> tuple[tuple[int, ...], dict[str, tuple[float, ...]]]:
     wanted = (0, *(2**n for n in range(steps.bit_length()) if 2**n < steps))
-    names = [
-        [f"recurrent.l{n} {part}" for part in CELLS[model.config.cell].states] for n in range(len(layers))
-    ]
+    names = [[f"{stack_name}.l{n} {part}" for part in cell.states] for n in range(len(layers))]
     found: dict[str, list[Tensor]] = {name: [] for level in names for name in level}
     for lag in gradients_by_lag(layers, seed, torch.tensor([steps - 1]), wanted[-1]):
         if lag.k in wanted:
@@ -108,12 +163,12 @@ def _norms(
     return wanted, {name: tuple(torch.stack(values).tolist()) for name, values in found.items()}
 
 
-def _gates(model: LanguageModel, traces: list[Any]) -> tuple[dict[str, float], dict[str, float]]:
+def _gates(stack_name: str, cell: Cell, traces: list[Any]) -> tuple[dict[str, float], dict[str, float]]:
     closed, opened = {}, {}
     for level, trace in enumerate(traces):
-        for gate in GATES[model.config.cell] or ("h",):
-            value, name = getattr(trace, gate), f"recurrent.l{level} {gate}"
-            low = -OPEN if gate == "h" else CLOSED
+        for gate in cell.sigmoid or ("h",):
+            value, name = getattr(trace, gate), f"{stack_name}.l{level} {gate}"
+            low = CLOSED if cell.sigmoid else -OPEN
             closed[name] = float((value < low).float().mean())
             opened[name] = float((value > OPEN).float().mean())
     return closed, opened

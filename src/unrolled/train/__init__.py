@@ -1,9 +1,32 @@
-"""Training: from a `TrainConfig` to a run directory."""
+"""Training: from a `TrainConfig` to a run directory; and the optimisation loop alone, `fit`."""
 
-from unrolled.train.observer import Observer, Row, StepRecord
-from unrolled.train.run import Result, run
-from unrolled.train.schedule import Schedule
+from unrolled.train.finite import autocast as autocast  # lines with `as`: for rooms of this package
+from unrolled.train.fit import Schedule, StepRecord, fit
+from unrolled.train.fit import choose_dtype as choose_dtype
+from unrolled.train.fit import make_optimizer as make_optimizer
+from unrolled.train.fit import native_bfloat16 as native_bfloat16
+from unrolled.train.lock import held as held
+from unrolled.train.observer import Observer, Row
+from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
+from unrolled.train.progress import unless_lost as unless_lost
+from unrolled.train.run import Result, resolve, run
 from unrolled.train.signals import Stopped
-from unrolled.train.sizing import resolve
+from unrolled.train.signals import Stopper as Stopper
+from unrolled.train.signals import listening as listening
 
-__all__ = ["Observer", "Result", "Row", "Schedule", "StepRecord", "Stopped", "resolve", "run"]
+__all__ = [
+    "Finished",
+    "Fresh",
+    "Observer",
+    "Result",
+    "ResumePoint",
+    "Resumed",
+    "Row",
+    "Schedule",
+    "StepRecord",
+    "Stopped",
+    "fit",
+    "plan",
+    "resolve",
+    "run",
+]

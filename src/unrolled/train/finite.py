@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,24 +15,27 @@ from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
 from unrolled.spec import TrainConfig
 from unrolled.tasks import SequenceModel, State
-from unrolled.train.precision import autocast
 
-__all__ = ["check_gradient", "check_loss", "check_validation", "check_weights"]
+__all__ = ["advice_for", "autocast", "check_gradient", "check_loss", "check_validation", "check_weights"]
 
 LAYER = re.compile(r"_l(\d+)(_reverse)?$")  # at the end of a recurrent parameter's name
 
 
 def check_loss(
-    model: SequenceModel, batch: Batch, state: State, loss: float, *, step: int, config: TrainConfig
+    model: SequenceModel, batch: Batch, state: State, loss: float, *, where: str, dtype: str, advice: str
 ) -> None:
-    """Raise NonFiniteError when `loss` is NaN or infinite, naming the first such tensor on its way."""
+    """Raise NonFiniteError when `loss` is NaN or infinite, naming the first such tensor on its way.
+
+    Args:
+        where: "step 7". dtype: that the step runs in. advice: what may help, "" for nothing.
+    """
     if math.isfinite(loss):
         return
-    culprit = _first_parameter(model) or _first_output(model, batch, state, config.dtype) or "the loss itself"
-    raise _error("loss", step, loss, culprit, config)
+    culprit = _first_parameter(model) or _first_output(model, batch, state, dtype) or "the loss itself"
+    raise _error(f"loss at {where}", loss, culprit, advice)
 
 
-def check_gradient(model: SequenceModel, norm: float, *, step: int, config: TrainConfig) -> None:
+def check_gradient(model: SequenceModel, norm: float, *, where: str, advice: str) -> None:
     """Raise NonFiniteError when a gradient's norm is not finite, naming the tensor nearest the loss."""
     if math.isfinite(norm):
         return
@@ -40,39 +45,37 @@ def check_gradient(model: SequenceModel, norm: float, *, step: int, config: Trai
         if broken
         else "the norm: every gradient is finite, their sum is not"
     )
-    raise _error("gradient norm", step, norm, culprit, config)
+    raise _error(f"gradient norm at {where}", norm, culprit, advice)
 
 
-def check_validation(model: SequenceModel, value: float, *, step: int, config: TrainConfig) -> None:
+def check_validation(model: SequenceModel, value: float, *, where: str, advice: str) -> None:
     """Raise NonFiniteError when a validation is not finite: such weights are not worth a checkpoint."""
     if math.isfinite(value):
         return
-    culprit = _first_parameter(model) or "the logits: every parameter is finite"
-    raise _error("validation", step, value, culprit, config)
+    culprit = _first_parameter(model) or "the network's outputs: every parameter is finite"
+    raise _error(f"validation at {where}", value, culprit, advice)
 
 
-def check_weights(model: SequenceModel, *, step: int, config: TrainConfig) -> None:
+def check_weights(model: SequenceModel, *, where: str, advice: str) -> None:
     """Raise NonFiniteError when a parameter is not finite: such weights are not worth a checkpoint."""
     culprit = _first_parameter(model)
     if culprit is not None:
-        raise _error("weights", step, math.nan, culprit, config)
+        raise _error(f"weights at {where}", math.nan, culprit, advice)
 
 
-def _error(what: str, step: int, got: float, culprit: str, config: TrainConfig) -> NonFiniteError:
-    return NonFiniteError(
-        f"{what} at step {step}: expected a finite number, got {got}; first in {culprit}; "
-        f"the last checkpoint is kept; what may help in a new run: {_advice(config)}"
-    )
-
-
-def _advice(config: TrainConfig) -> str:
-    """Return flags that make a step tamer, the likeliest first."""
+def advice_for(config: TrainConfig) -> str:
+    """Return the end of a run's messages: the last checkpoint, and flags that make a step tamer."""
     flags = ["--dtype float32"] if config.dtype == "bfloat16" else []
-    if config.cell == "rnn" and config.nonlinearity == "relu":
+    if config.nonlinearity == "relu":
         flags.append("--nonlinearity tanh")
     if config.learning_rate is not None:
         flags.append(f"--lr {config.learning_rate / 3:.1g}")
-    return ", ".join([*flags, f"--clip {config.clip_norm / 4:.1g}"])
+    flags.append(f"--clip {config.clip_norm / 4:.1g}")
+    return f"; the last checkpoint is kept; what may help in a new run: {', '.join(flags)}"
+
+
+def _error(what: str, got: float, culprit: str, advice: str) -> NonFiniteError:
+    return NonFiniteError(f"{what}: expected a finite number, got {got}; first in {culprit}{advice}")
 
 
 def _with_layer(name: str) -> str:
@@ -123,3 +126,10 @@ def _layer_of(module: Any, inputs: Any, named: Any) -> str:
 
 def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor).all())
+
+
+def autocast(dtype: str) -> AbstractContextManager[Any]:
+    """Return the context in which a training step of that dtype runs; weights stay float32."""
+    if dtype == "bfloat16":
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+    return contextlib.nullcontext()

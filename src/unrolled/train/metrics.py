@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,30 @@ __all__ = ["MetricsFile"]
 Line = Row | tuple[int, Telemetry]
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A line of another version, kept as it is."""
+
+    step: int
+
+
 class MetricsFile(Observer):
     """Appends every row and telemetry to a file, and keeps them for the pictures at the end."""
 
-    def __init__(self, path: Path, *, until: int = -1) -> None:
+    def __init__(self, path: Path, *, until: int = -1, unit: str = "nats_per_token") -> None:
         """Start a file, or cut one back to the lines of steps 0 … `until`; what follows a torn line goes too.
+
+        Keys that this version does not know are kept. `unit`: of the loss, which names its figures.
 
         Raises:
             RunError: the place cannot be read or written.
         """
-        self._path = path
-        lines = _lines(path, until) if until >= 0 else []
+        self._path, self._unit = path, unit
+        kept = list(self._kept(until)) if until >= 0 else []
+        lines = [line for _, line in kept]
         self.rows = [line for line in lines if isinstance(line, Row)]
-        self.telemetries = [line for line in lines if not isinstance(line, Row)]
-        files.replace(path, "".join(map(_text, lines)))
+        self.telemetries = [line for line in lines if isinstance(line, tuple)]
+        files.replace(path, "".join(f"{text}\n" for text, _ in kept))
 
     def row(self, row: Row) -> None:
         self.rows.append(row)
@@ -51,9 +62,26 @@ class MetricsFile(Observer):
         except OSError as error:
             raise RunError(expected(str(self._path), "a file that can be written", error.strerror)) from error
 
+    def _kept(self, until: int) -> Iterator[tuple[str, Line | Foreign]]:
+        """Yield the lines of a file up to a step, or to the first one that is torn or steps back."""
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        except OSError as error:
+            raise RunError(expected(str(self._path), "a file that can be read", error.strerror)) from error
+        last = {Row: -1, tuple: -1, Foreign: -1}  # steps rise among rows, and among telemetries
+        for each in text.splitlines():
+            line = _line(each, self._unit)
+            if line is None:
+                return
+            step = line[0] if isinstance(line, tuple) else line.step
+            if step > until or step <= last[type(line)]:
+                return
+            last[type(line)] = step
+            yield each, line
+
 
 def _text(line: Line) -> str:
-    stored = asdict(line) if isinstance(line, Row) else {"step": line[0], "telemetry": asdict(line[1])}
+    stored = line.to_dict() if isinstance(line, Row) else {"step": line[0], "telemetry": asdict(line[1])}
     return json.dumps(_finite(stored)) + "\n"
 
 
@@ -66,43 +94,28 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _lines(path: Path, until: int) -> list[Line]:
-    """Return the lines of a file up to a step, or to the first one that is torn or steps back."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    except OSError as error:
-        raise RunError(expected(str(path), "a file that can be read", error.strerror)) from error
-    found: list[Line] = []
-    last = {Row: -1, tuple: -1}  # steps rise among rows, and among telemetries
-    for each in text.splitlines():
-        line = _line(each)
-        if line is None:
-            break
-        step = line.step if isinstance(line, Row) else line[0]
-        if step > until or step <= last[type(line)]:
-            break
-        last[type(line)] = step
-        found.append(line)
-    return found
-
-
-def _line(text: str) -> Line | None:
+def _line(text: str, unit: str) -> Line | Foreign | None:
+    """Return what a line says, None where it is torn."""
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(stored, dict) or type(stored.get("step")) is not int:
         return None
-    if set(stored) == {"step", "telemetry"}:
+    if "telemetry" in stored:
         found = _telemetry(stored["telemetry"])
         return None if found is None else (stored["step"], found)
-    if set(stored) != {field.name for field in fields(Row)}:
-        return None
-    return Row(**stored) if all(map(_is_number, stored.values())) else None
+    losses = {f"{part}_{unit}": f"{part}_loss" for part in ("train", "val")}
+    names = list(Row(0, 0, None, None, None, None, 0, unit).to_dict())
+    values = {losses.get(name, name): stored[name] for name in names if name in stored}
+    if set(values) == {"step"}:
+        return Foreign(stored["step"])
+    whole = len(values) == len(names) and all(map(_is_number, values.values()))
+    return Row(**values, unit=unit) if whole else None
 
 
 def _telemetry(stored: Any) -> Telemetry | None:
-    if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(Telemetry)}:
+    if not isinstance(stored, dict) or not {field.name for field in fields(Telemetry)} <= set(stored):
         return None
     lags, norms, *shares = (stored[field.name] for field in fields(Telemetry))
     whole = isinstance(lags, list) and all(type(lag) is int for lag in lags)

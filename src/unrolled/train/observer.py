@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from unrolled.spec import TrainConfig
 from unrolled.tasks import SequenceModel, Telemetry
-from unrolled.train.schedule import Schedule
+from unrolled.train.fit import Schedule, StepRecord
 
-__all__ = ["Observer", "Row", "StepRecord"]
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One optimizer step."""
-
-    step: int  # 1 for the first
-    epoch: float  # passes over the training part so far
-    nats_per_token: float
-    tokens: int
-    seconds: float  # of forward, backward and update
-    grad_norm: float  # global, before clipping
-    lr: float
+__all__ = ["Observer", "Row"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of `metrics.jsonl`; the training figures are means since the row before."""
+    """One line of `metrics.jsonl`; the training figures are means since the row before.
+
+    In the file the losses are `train_<unit>` and `val_<unit>`, and these are attributes too:
+    `row.val_nats_per_token` is `row.val_loss` where the unit is "nats_per_token".
+    """
 
     step: int
     epoch: float
-    train_nats_per_token: float | None  # None in the row of step 0
-    val_nats_per_token: float | None  # None where no validation was due
-    tokens_per_s: float | None
+    train_loss: float | None  # None in the row of step 0
+    val_loss: float | None  # None where no validation was due
+    tokens_per_s: float | None  # targets a second of forward, backward and update
     grad_norm: float | None
     lr: float
+    unit: str = "nats_per_token"  # `spec.TaskKind.loss` of the task
+
+    def __getattr__(self, name: str) -> float | None:
+        part, _, unit = name.partition("_")
+        if part not in ("train", "val") or unit != self.__dict__.get("unit"):
+            raise AttributeError(f"a row of {self.__dict__.get('unit')} has no attribute {name!r}")
+        return self.train_loss if part == "train" else self.val_loss
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            f"train_{self.unit}": self.train_loss,
+            f"val_{self.unit}": self.val_loss,
+            "tokens_per_s": self.tokens_per_s,
+            "grad_norm": self.grad_norm,
+            "lr": self.lr,
+        }
 
 
 class Observer:

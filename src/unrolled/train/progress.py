@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from unrolled.errors import MissingExtraError, expected
-from unrolled.spec import TrainConfig
+from unrolled.spec import TaskKind, TrainConfig, kind_of
 from unrolled.tasks import SequenceModel
-from unrolled.train.observer import Observer, Row, StepRecord
-from unrolled.train.schedule import Schedule
+from unrolled.train.fit import Schedule, StepRecord
+from unrolled.train.observer import Observer, Row
 
 __all__ = ["ProgressBar", "unless_lost"]
 
@@ -35,9 +35,11 @@ class ProgressBar(Observer):
         self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._bar: Any = None
         self._task: Any = None
+        self._kind: TaskKind | None = None
         self._loss = self._rate = self._norm = math.nan
 
     def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
+        self._kind = kind_of(config.data)
         if not self._console.is_terminal:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -56,27 +58,29 @@ class ProgressBar(Observer):
             self._bar.start()
 
     def step(self, record: StepRecord) -> None:
-        self._loss = _smooth(self._loss, record.nats_per_token)
+        self._loss = _smooth(self._loss, record.loss)
         self._rate = _smooth(self._rate, record.tokens / max(record.seconds, 1e-9))
         self._norm = _smooth(self._norm, record.grad_norm)
         if self._bar is not None:
             figures = (
-                f"epoch {record.epoch:.2f}  {self._loss:.3f} nats {self._loss / math.log(2):.3f} bits  "
+                f"epoch {record.epoch:.2f}  {self._shown(self._loss, 3)}  "
                 f"{self._rate:,.0f} tok/s  |g| {self._norm:.2f}"
             )
             with unless_lost():
                 self._bar.update(self._task, completed=record.step, figures=figures)
 
     def row(self, row: Row) -> None:
-        if row.val_nats_per_token is None:
+        if row.val_loss is None:
             return
-        trained = "" if row.train_nats_per_token is None else f"train {row.train_nats_per_token:.4f}  "
+        trained = "" if row.train_loss is None else f"train {row.train_loss:.4f}  "
         rate = "" if row.tokens_per_s is None else f"  {row.tokens_per_s:,.0f} tok/s"
         self.note(
             f"step {row.step:>6}  epoch {row.epoch:6.2f}  {trained}"
-            f"validation {row.val_nats_per_token:.4f} nats "
-            f"{row.val_nats_per_token / math.log(2):.4f} bits{rate}"
+            f"validation {self._shown(row.val_loss)}{rate}"
         )
+
+    def _shown(self, loss: float, digits: int = 4) -> str:
+        return f"{loss:.{digits}f}" if self._kind is None else self._kind.shown(loss, digits)
 
     def note(self, text: str) -> None:
         with unless_lost():

@@ -1,54 +1,41 @@
-"""`unrolled train`: corpus → sizes → model → loop → report, into one run directory."""
+"""`unrolled train`: data → sizes → network → loop → report, into one run directory."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from unrolled import checkpoint, data, figures, kernels
-from unrolled.data import Batches, Corpus, LineBatches, StreamBatches
-from unrolled.errors import BackendError, ConfigError, expected
-from unrolled.spec import ModelConfig, RunDirectory, TrainConfig, from_json, to_json
-from unrolled.tasks import Evaluation, LanguageModel, load
+from unrolled import checkpoint, figures, kernels, tasks
+from unrolled.errors import BackendError, CheckpointError, ConfigError, DataError, expected
+from unrolled.spec import RunDirectory, TrainConfig, from_json, to_json
+from unrolled.tasks import Dataset, Task, from_stored, load
 from unrolled.train import report, tensorboard
-from unrolled.train.calibrate import steps_within
+from unrolled.train.calibrate import CHECKS, steps_within
+from unrolled.train.finite import advice_for
+from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
 from unrolled.train.lock import held
-from unrolled.train.loop import Feed, Loop
+from unrolled.train.loop import Loop
 from unrolled.train.memory import check_memory
 from unrolled.train.metrics import MetricsFile
-from unrolled.train.notes import describe, notes
+from unrolled.train.notes import notes
 from unrolled.train.observer import Observer
-from unrolled.train.optim import make_optimizer
+from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
 from unrolled.train.progress import ProgressBar
-from unrolled.train.resume import (
-    Stand,
-    asked_of,
-    begun,
-    check_source,
-    corpus_of,
-    find,
-    follow,
-    schedule_of,
-    take_up,
-)
-from unrolled.train.rundir import check_apart, claim, settle, staging, write_text
+from unrolled.train.rundir import replace_data, settle, staging, write_text
 from unrolled.train.saving import Saver
-from unrolled.train.schedule import Schedule
 from unrolled.train.signals import HowToGoOn, Stopper, listening
-from unrolled.train.sizing import CHECKS, resolve
+from unrolled.train.state import restore_moments, restore_random, state_of
 
-__all__ = ["Result", "run"]
+__all__ = ["Result", "resolve", "run"]
 
-VALIDATION_ROWS = 16  # parallel streams of a validation while training
 IN_REPORT = "stopped in the report, which a resume writes again"
-VALIDATION_TOKENS = 131_072  # of it at most; the report at the end scores all
 
 
 @dataclass(frozen=True)
@@ -57,29 +44,29 @@ class Result:
 
     run: Path
     config: TrainConfig  # every size resolved
-    model: LanguageModel  # the best one, in evaluation mode
-    evaluation: Evaluation  # on the whole validation part
+    model: Any  # the best network, in evaluation mode: a LanguageModel, or another task's
+    evaluation: Any  # of the held-out part: `unrolled.tasks.Evaluation`, or another task's
     validation_is_train: bool  # nothing was held out
     best_step: int
     schedule: Schedule
     seconds: float  # of everything: reading, calibration, training, report
-    sample: str
+    sample: str  # of what the network writes; empty where its task writes nothing
 
 
 def run(
     config: TrainConfig, observers: Sequence[Observer] | None = None, *, asked: Collection[str] | None = None
 ) -> Result:
-    """Train a language model as `config` says into a run directory; or go on with one (`resume=True`).
+    """Train a network as `config` says into a run directory; or go on with one (`resume=True`).
 
-    Ctrl-C and SIGTERM end a run after the step that they come in, which is saved; a second one at once.
+    The task follows from the class of `config.data`: a `DataConfig` trains a language model. Ctrl-C and
+    SIGTERM end a run after the step that they come in, which is saved; a second one at once.
 
     Args:
-        config: see `unrolled.spec.TrainConfig`; what is None is chosen by `unrolled.train.sizing`.
+        config: see `unrolled.spec.TrainConfig`; what is None is chosen by the task.
         observers: who watches; default a progress bar on standard error.
-        asked: names of the settings that a resumed run is held to; default those that `config` changes from
-            their defaults. The others follow the run.
+        asked: names of the settings that a resumed run is held to; see `plan`.
     Returns:
-        The best model by validation, its evaluation, and where everything lies.
+        The best network by validation, its evaluation, and where everything lies.
     Raises:
         DataError, ConfigError, RunError, BackendError, CheckpointError: before anything is changed.
         NonFiniteError: training diverged; the last checkpoint is kept.
@@ -87,91 +74,104 @@ def run(
     """
     begin = time.perf_counter()
     watchers: list[Observer] = [ProgressBar()] if observers is None else list(observers)
-    path = (
-        Path(os.path.normpath(config.run)) if config.run else Path("runs") / data.name_of(config.data.source)
-    )
-    config = replace(config, run=str(path))
     _check_install(config)
-    asked = asked_of(config) if asked is None else asked
-    if config.resume and os.path.lexists(RunDirectory(path).evaluation):  # finished? nothing is written then
-        stand = find(path)
-        if stand is not None and stand.finished:
-            config = follow(stand, config, asked)
-            check_source(config, stand)
-            return _finished(path, config, stand, watchers, begin)
-    check_apart(path, config.data.source)
-    claim(path, overwrite=config.overwrite or config.resume)
-    with listening() as stopper, HowToGoOn(path, config.data.source) as how, held(path):
-        stand = find(path) if config.resume else None
-        if stand is None:
-            over = config.overwrite or config.resume
-            config = begun(path, config, asked) if config.resume else config
-            _check_install(config)
-            config = replace(config, overwrite=False, resume=False)
-            return _start(path, config, watchers, stopper, how, begin, over=over)
-        how.owns = True
-        config = follow(stand, config, asked)
-        _check_install(config)
-        return _go_on(path, config, stand, watchers, stopper, begin)
+    found = plan(config, asked=asked)
+    if isinstance(found, Finished):  # nothing is written, not even a lock
+        return _finished(found, watchers, begin)
+    source = tasks.of(config.data).source(config.data)
+    with listening() as stopper, HowToGoOn(found.path, source) as how, held(found.path):
+        found = plan(config, asked=asked)  # anew: now nobody else is at work there
+        _check_install(found.config)
+        if isinstance(found, Finished):
+            return _finished(found, watchers, begin)
+        threads = found.config.threads
+        if isinstance(found, Resumed) and threads is None:
+            threads = found.point.progress.threads
+        with _own_random_state(found.config.seed, threads):
+            how.owns = isinstance(found, Resumed)
+            config, dataset = _resume(found) if isinstance(found, Resumed) else _start(found)
+            how.owns = True
+            return _Run(replace(found, config=config), dataset, watchers, stopper, begin).go()
 
 
-def _start(
-    path: Path,
-    config: TrainConfig,
-    watchers: list[Observer],
-    stopper: Stopper,
-    how: HowToGoOn,
-    begin: float,
-    *,
-    over: bool,
-) -> Result:
-    """Make the corpus, then run from step 0. `over`: what an older run left may go, if it may at all."""
-    with _own_random_state(config.seed, config.threads):
+def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
+    """Return the config with every size known; what the user set stays.
+
+    Args:
+        dataset: as the task of `config.data` prepares it: a `unrolled.data.Corpus` of a `DataConfig`.
+    """
+    config = tasks.of(config.data).resolve(config, dataset)
+    return replace(config, dtype=choose_dtype(config.dtype, config.backend))
+
+
+def _start(found: Fresh) -> tuple[TrainConfig, Dataset]:
+    """Make the data and settle every size."""
+    config, task = found.config, tasks.of(found.config.data)
+    with staging(found.path) as temporary:
+        dataset = task.prepare(config.data, temporary, seed=config.seed)
+        config = resolve(config, dataset)
+        check_memory(task, config, dataset)
+        settle(temporary, found.path, overwrite=found.overwrite)  # nothing can be refused any more
+    return config, dataset
+
+
+def _resume(found: Resumed) -> tuple[TrainConfig, Dataset]:
+    """Bring the run directory back to its resume point."""
+    path, config, point = found.path, found.config, found.point
+    dataset = _dataset_of(path, config, point)
+    checkpoint.rewind(path, point.progress.step)
+    checkpoint.mark(path, "BEST", point.progress.best_step)  # a kill may have come before it
+    return config, dataset
+
+
+def _dataset_of(path: Path, config: TrainConfig, point: ResumePoint) -> Dataset:
+    """Return the run's data from its own files, made anew where they are gone, damaged or another run's.
+
+    Raises:
+        DataError: the source is not the one that the run was started with.
+    """
+    task, wanted = tasks.of(config.data), point.progress.corpus_sha256
+    directory = RunDirectory(path).data
+    try:
+        dataset = task.reopen(config.data, directory, seed=config.seed, tokens=point.contents.tokens)
+        _check_identity(dataset, point, directory)
+    except DataError as error:
+        if task.source(config.data) == "-":  # it can be read once: not to be compared and then made anew
+            raise
+        source = task.check_source(config.data, wanted)
         with staging(path) as temporary:
-            corpus = data.prepare(config.data, temporary, seed=config.seed)
-            config = resolve(config, corpus)
-            model_config = _model_config(config, corpus)
-            check_memory(model_config, config, corpus)
-            settle(temporary, path, overwrite=over)  # nothing can be refused any more
-        how.owns = True
-        return _Run(path, config, model_config, corpus, watchers, stopper, begin).go()
+            dataset = task.prepare(source, temporary, seed=config.seed)
+            with contextlib.suppress(DataError):
+                _check_identity(dataset, point, temporary)
+                replace_data(temporary, path)
+                return dataset
+            raise error from None
+    task.check_source(config.data, wanted)
+    return dataset
 
 
-def _go_on(
-    path: Path,
-    config: TrainConfig,
-    stand: Stand,
-    watchers: list[Observer],
-    stopper: Stopper,
-    begin: float,
-) -> Result:
-    """Run on from a checkpoint."""
-    threads = config.threads if config.threads is not None else stand.progress.threads
-    with _own_random_state(config.seed, threads):
-        model_config = from_json(ModelConfig, stand.contents.config["model"], where="config.json model")
-        corpus = corpus_of(path, config, stand)
-        checkpoint.rewind(path, stand.progress.step)
-        checkpoint.mark(path, "BEST", stand.progress.best_step)  # a kill may have come before it
-        return _Run(path, config, model_config, corpus, watchers, stopper, begin, stand).go()
+def _check_identity(dataset: Dataset, point: ResumePoint, directory: Path) -> None:
+    """Refuse samples other than the checkpoint's: of another seed, share, shape, vocabulary or source."""
+    if dataset.identity != point.progress.ids_sha256:
+        raise DataError(expected(str(directory), "the corpus of its checkpoints", "another one"))
 
 
-def _finished(
-    path: Path, config: TrainConfig, stand: Stand, watchers: list[Observer], begin: float
-) -> Result:
+def _finished(found: Finished, watchers: list[Observer], begin: float) -> Result:
     """Return what a finished run came to, from its files."""
+    progress, task = found.point.progress, tasks.of(found.config.data)
     for watcher in watchers:
-        watcher.note(f"finished  {path}: all {stand.progress.steps} steps are taken, nothing is left to do")
-    stored = report.read_evaluation(RunDirectory(path).evaluation)
+        watcher.note(f"finished  {found.path}: all {progress.steps} steps are taken, nothing is left to do")
+    stored = report.read_evaluation(RunDirectory(found.path).evaluation)
     return Result(
-        run=path,
-        config=config,
-        model=load(path, backend=config.backend).model,
-        evaluation=Evaluation.from_dict(stored),
+        run=found.path,
+        config=found.config,
+        model=load(found.path, backend=found.config.backend).model,
+        evaluation=task.evaluation_of(stored),
         validation_is_train=stored.get("validation_is_train") is True,
-        best_step=stand.progress.best_step,
-        schedule=schedule_of(stand.progress, config),
+        best_step=progress.best_step,
+        schedule=_saving_as_asked(found.point.schedule, found.config),
         seconds=time.perf_counter() - begin,
-        sample=report.first_sample(RunDirectory(path).samples),
+        sample=task.sample(found.path),
     )
 
 
@@ -180,32 +180,43 @@ class _Run:
 
     def __init__(
         self,
-        path: Path,
-        config: TrainConfig,
-        model_config: ModelConfig,
-        corpus: Corpus,
+        found: Fresh | Resumed,
+        dataset: Dataset,
         observers: list[Observer],
         stopper: Stopper,
         begin: float,
-        stand: Stand | None = None,
     ) -> None:
-        self.path, self.config, self.model_config = path, config, model_config
-        self.place = RunDirectory(path)
-        self.corpus, self.stopper, self.begin, self.stand = corpus, stopper, begin, stand
-        self.model = LanguageModel(
-            model_config, seed=config.seed, backend=config.backend, tokens=corpus.tokens
+        self.place, self.config, self.dataset = RunDirectory(found.path), found.config, dataset
+        self.stopper, self.begin = stopper, begin
+        self.point = found.point if isinstance(found, Resumed) else None
+        self.lengthened = isinstance(found, Resumed) and found.lengthened
+        self.task: Task = tasks.of(self.config.data)
+        if self.point is None:
+            sizes = self.task.model_config(self.config, dataset)
+        else:
+            sizes = from_json(
+                self.task.kind.model, self.point.contents.config["model"], where="config.json model"
+            )
+        self.model = self.task.network(
+            sizes, seed=self.config.seed, backend=self.config.backend, dataset=dataset
+        )
+        self.title = f"{dataset.name}: {self.task.describe(sizes)}" + (
+            ", nothing held out: validation is the training data" if dataset.validation_is_train else ""
         )
         self.stored = self._write_config()  # first: it marks the directory as a run's
-        start = -1 if stand is None else stand.progress.step
-        self.metrics = MetricsFile(self.place.metrics, until=start)
+        until = -1 if self.point is None else self.point.progress.step
+        self.metrics = MetricsFile(self.place.metrics, until=until, unit=self.task.kind.loss)
         self.observers = [self.metrics, *observers]
-        if config.tensorboard:
+        if self.config.tensorboard:
             self.observers.append(tensorboard.TensorBoardLog(self.place.tensorboard))
 
     def go(self) -> Result:
         """Calibrate, train, report."""
-        for note in notes(self.config, self.corpus, self.model, self.stand.progress if self.stand else None):
-            self._note(note)
+        if self.config.telemetry_every:
+            tasks.recurrent_stack(self.model)  # is refused before a step is taken
+        lines = [*self.task.notes(self.config, self.dataset, self.model), *notes(self.config, self.point)]
+        for line in lines:
+            self._note(line)
         loop = self._loop()
         with contextlib.ExitStack() as ends:
             for observer in self.observers:
@@ -213,86 +224,150 @@ class _Run:
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
         best = load(self.saver.finish(), backend=self.config.backend).model
-        return self._report(best, self.saver.best_step, loop.schedule)
+        return self._report(best, loop.schedule)
 
     def validate(self) -> float:
-        """Return nats per token of the validation part, or of its beginning when it is long."""
-        nats, count = self.model.evaluate(_validation(self.corpus), carry=self.corpus.shape == "stream")
-        return nats / count
+        """Return the mean loss of the validation part, or of its beginning when it is long."""
+        batches = self.task.validation(self.dataset)
+        total, count = self.model.evaluate(batches.epoch(0), carry=batches.carries_state)
+        return float(total / count)
 
     def _loop(self) -> Loop:
         """Put the loop together: new, or as its checkpoint left it."""
-        feed = Feed(_batches(self.config, self.corpus))
+        config = self.config
+        feed = Feed(self.task.batches(config, self.dataset))
         optimizer = make_optimizer(
-            self.model, lr=_known(self.config.learning_rate), weight_decay=self.config.weight_decay
+            self.model, lr=_known(config.learning_rate), weight_decay=config.weight_decay
         )
-        if self.stand is None:
-            schedule = _schedule(self.config, self.begin, self.model, feed, self.validate)
-        else:
-            schedule = schedule_of(self.stand.progress, self.config)
+        stepper = Stepper(
+            self.model,
+            optimizer,
+            feed,
+            lambda _: 0.0,
+            clip_norm=config.clip_norm,
+            dtype=config.dtype,
+            advice=advice_for(config),
+        )
+        schedule = self._schedule(stepper)
+        stepper.learning_rate = schedule.learning_rate
         self.saver = Saver(
-            run=self.path,
+            run=self.place.path,
             config=self.stored,
             model=self.model,
             optimizer=optimizer,
-            corpus=self.corpus,
+            dataset=self.dataset,
             schedule=schedule,
-            ids_sha256=data.identity(self.place.data),
-            keep=self.config.keep,
+            keep=config.keep,
         )
         loop = Loop(
-            model=self.model,
-            optimizer=optimizer,
-            feed=feed,
-            config=self.config,
+            stepper=stepper,
+            config=config,
             schedule=schedule,
             observers=self.observers,
             validate=self.validate,
             save=self.saver.save,
+            unit=self.task.kind.loss,
             stopper=self.stopper,
         )
-        if self.stand is not None:
-            self.saver.best_step = self.stand.progress.best_step
-            take_up(self.stand, loop, self.model, optimizer)
+        if self.point is not None:
+            self.saver.best_step = self.point.progress.best_step
+            _restore(self.point, loop, optimizer)
         return loop
 
-    def _report(self, best: LanguageModel, best_step: int, schedule: Schedule) -> Result:
-        held = (
-            ", nothing held out: validation is the training text" if self.corpus.validation_is_train else ""
-        )
-        name = f"{self.corpus.name}: {describe(self.model_config)}{held}"
+    def _schedule(self, stepper: Stepper) -> Schedule:
+        """Fix the number of steps and of those between checkpoints."""
+        config, point = self.config, self.point
+        if point is not None and not self.lengthened:
+            return _saving_as_asked(point.schedule, config)
+        batches, checks = stepper.feed.batches, CHECKS
+        if config.epochs is not None:
+            steps = sum(batches.len_of(epoch) for epoch in range(config.epochs))
+        elif config.steps is not None:
+            steps = config.steps
+        else:
+            left = 60 * _known(config.minutes) - (time.perf_counter() - self.begin)
+            steps, checks = steps_within(
+                left, stepper, self.validate, save_every=config.save_every, checks=CHECKS
+            )
+        if point is not None and steps <= point.progress.step:
+            want = f"more than the {point.progress.step} steps that the run has taken"
+            raise ConfigError(expected("steps", want, steps))
+        every = config.save_every if config.save_every is not None else max(1, -(-steps // checks))
+        start = None if point is None else point.progress.step
+        return Schedule(steps, every, _known(config.learning_rate), start=start)
+
+    def _report(self, best: Any, schedule: Schedule) -> Result:
+        kind, place, best_step = self.task.kind, self.place, self.saver.best_step
         with self.stopper.deferring():  # a signal in the middle of a drawing would be lost in its callbacks
-            found = report.evaluate(best, self.corpus)
+            found = self.task.evaluate(best, self.dataset)
             self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_loss(self.metrics.rows, self.place.loss_picture, best_step=best_step, title=name)
+            report.draw_loss(
+                self.metrics.rows, place.loss_picture, kind=kind, best_step=best_step, title=self.title
+            )
             self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_gates(best, self.corpus, self.place.gates_picture)
-            report.draw_telemetry(self.metrics.telemetries, self.place.telemetry_picture, title=name)
-            self.stopper.stop_if_asked(IN_REPORT)
-            sample = report.write_samples(best, self.corpus, self.place.samples, seed=self.config.seed)
-            self.stopper.stop_if_asked(IN_REPORT)
-        report.write_evaluation(found, self.corpus, self.place.evaluation)  # last: now the run is finished
+            report.draw_telemetry(
+                self.metrics.telemetries, place.telemetry_picture, kind=kind, title=self.title
+            )
+            for _ in self.task.report(best, self.dataset, place.path, seed=self.config.seed):
+                self.stopper.stop_if_asked(IN_REPORT)
+        none_held_out = self.dataset.validation_is_train
+        report.write_evaluation(
+            found, place.evaluation, validation_is_train=none_held_out
+        )  # last: it marks the end
         return Result(
-            run=self.path,
+            run=place.path,
             config=self.config,
             model=best,
             evaluation=found,
-            validation_is_train=self.corpus.validation_is_train,
+            validation_is_train=none_held_out,
             best_step=best_step,
             schedule=schedule,
             seconds=time.perf_counter() - self.begin,
-            sample=sample,
+            sample=self.task.sample(place.path),
         )
 
     def _write_config(self) -> dict[str, object]:
         training = to_json(replace(self.config, resume=False))
-        stored = {"model": to_json(self.model_config), "data": training.pop("data"), "training": training}
+        stored = {
+            "task": self.task.kind.name,
+            "model": to_json(self.model.config),
+            "data": training.pop("data"),
+            "training": training,
+        }
         write_text(self.place.config, json.dumps(stored, indent=2) + "\n")
         return stored
 
     def _note(self, text: str) -> None:
         for observer in self.observers:
             observer.note(text)
+
+
+def _restore(point: ResumePoint, loop: Loop, optimizer: torch.optim.Optimizer) -> None:
+    """Put everything that changes while a run goes on back to where a checkpoint says it was.
+
+    Raises:
+        CheckpointError: the checkpoint is not of this run's data, network or optimizer.
+    """
+    progress, stored, model = point.progress, point.contents.optimizer or {}, loop.model
+    weights = {name: from_stored(tensor) for name, tensor in point.contents.model.items()}
+    tied = set(model.state_dict()) - set(weights)  # stored once, under another name
+    model.load_state_dict(weights, strict=not tied)
+    restore_moments(model, optimizer, stored)
+    feed = loop.feed
+    if progress.batch > feed.batches.len_of(progress.epoch):
+        want = f"at most {feed.batches.len_of(progress.epoch)}, the batches of epoch {progress.epoch}"
+        raise CheckpointError(expected(f"{point.path / 'progress.json'} batch", want, progress.batch))
+    feed.epoch, feed.index = progress.epoch, progress.batch
+    names = tasks.of(point.config.data).kind.states(model.config)  # type: ignore[attr-defined]
+    loop.stepper.state = state_of(stored, names)
+    loop.best, loop.since = progress.best, progress.since
+    restore_random(progress.torch_random_state, point.path / "progress.json torch_random_state")
+
+
+def _saving_as_asked(schedule: Schedule, config: TrainConfig) -> Schedule:
+    """Return a resumed run's schedule, with the checkpoints as often as is asked for now."""
+    every = config.save_every if config.save_every is not None else schedule.save_every
+    return replace(schedule, save_every=every)
 
 
 def _check_install(config: TrainConfig) -> None:
@@ -326,56 +401,3 @@ def _own_random_state(seed: int, threads: int | None) -> Iterator[None]:
 def _known(value: float | None) -> float:
     assert value is not None  # by `resolve`
     return value
-
-
-def _batches(config: TrainConfig, corpus: Corpus) -> Batches:
-    rows = int(_known(config.batch_size))
-    if corpus.shape == "lines":
-        return LineBatches(corpus.train, batch_size=rows, seed=config.seed)
-    return StreamBatches(
-        corpus.train,
-        batch_size=rows,
-        bptt_steps=int(_known(config.bptt_steps)),
-        seed=config.seed,
-        restart_share=config.restart_share,
-    )
-
-
-def _validation(corpus: Corpus) -> Iterator[data.Batch]:
-    part = corpus.validation.head(VALIDATION_TOKENS)
-    if corpus.shape == "lines":
-        return LineBatches(part, batch_size=64, seed=0).epoch(0)
-    return StreamBatches(part, batch_size=VALIDATION_ROWS, bptt_steps=256, seed=0).epoch(0)
-
-
-def _schedule(
-    config: TrainConfig, begin: float, model: LanguageModel, feed: Feed, validate: Callable[[], float]
-) -> Schedule:
-    """Fix the number of steps and of those between checkpoints."""
-    checks = CHECKS
-    if config.epochs is not None:
-        steps = sum(feed.batches.len_of(epoch) for epoch in range(config.epochs))
-    elif config.steps is not None:
-        steps = config.steps
-    else:
-        left = 60 * _known(config.minutes) - (time.perf_counter() - begin)
-        steps, checks = steps_within(left, model, feed, validate, config=config, checks=CHECKS)
-    every = config.save_every if config.save_every is not None else max(1, -(-steps // checks))
-    return Schedule(steps, every, _known(config.learning_rate))
-
-
-def _model_config(config: TrainConfig, corpus: Corpus) -> ModelConfig:
-    hidden = int(_known(config.hidden_size))
-    return ModelConfig(
-        vocab_size=corpus.tokens.size,
-        embedding_size=config.embedding_size if config.embedding_size is not None else hidden,
-        hidden_size=hidden,
-        num_layers=int(_known(config.num_layers)),
-        cell=config.cell,
-        nonlinearity=config.nonlinearity,
-        dropout=_known(config.dropout),
-        tie_weights=config.tie_weights,
-        chrono_steps=config.chrono_steps,
-        start=config.start,
-        forget_bias=config.forget_bias,
-    )

@@ -37,13 +37,13 @@ def claim(path: Path, *, overwrite: bool) -> None:
         raise RunError(expected("run", "a writable directory", f"{existing}, which is not"))
 
 
-def check_apart(path: Path, source: str) -> None:
+def check_apart(path: Path, source: str | None) -> None:
     """Refuse to write a run into the folder that it reads: its own files would change the corpus.
 
     Raises:
         RunError: they are one directory.
     """
-    if path.is_dir() and os.path.realpath(path) == os.path.realpath(source):
+    if source is not None and path.is_dir() and os.path.realpath(path) == os.path.realpath(source):
         raise RunError(expected("run", "another directory than the source", path))
 
 

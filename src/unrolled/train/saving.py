@@ -10,12 +10,10 @@ from typing import Any
 import torch
 
 from unrolled import checkpoint
-from unrolled.data import Corpus
-from unrolled.spec import RunDirectory
-from unrolled.tasks import LanguageModel
-from unrolled.tasks.loading import model_tensors
+from unrolled.spec import RunDirectory, kind_of
+from unrolled.tasks import Dataset, model_tensors
+from unrolled.train.fit import Schedule
 from unrolled.train.loop import Snapshot
-from unrolled.train.schedule import Schedule
 from unrolled.train.state import Progress, moments_of, random_state
 
 __all__ = ["Saver"]
@@ -26,12 +24,11 @@ class Saver:
     """Writes step directories, LATEST and BEST, and at the end `model/` from BEST."""
 
     run: Path
-    config: Mapping[str, Any]  # {"model", "data", "training"}, as config.json
-    model: LanguageModel
+    config: Mapping[str, Any]  # {"task", "model", "data", "training"}, as config.json
+    model: Any  # the task's network
     optimizer: torch.optim.Optimizer
-    corpus: Corpus
+    dataset: Dataset
     schedule: Schedule
-    ids_sha256: str
     keep: int  # newest checkpoints that stay, beside LATEST and BEST
     best_step: int = 0
 
@@ -39,14 +36,14 @@ class Saver:
         """Write one step directory and move the marks."""
         if now.better:
             self.best_step = now.step
+        kind, tokens = kind_of(self.model.config), self.dataset.tokens
+        carried = now.state if now.feed.batches.carries_state else None
         contents = checkpoint.Contents(
             config=dict(self.config),
             model=model_tensors(self.model),
-            tokens=self.corpus.tokens.to_json(),
-            optimizer=moments_of(
-                self.model, self.optimizer, now.state if now.feed.batches.carries_state else None
-            ),
-            progress=self._progress(now).to_json(),
+            tokens=None if tokens is None else tokens.to_json(),
+            optimizer=moments_of(self.model, self.optimizer, carried, kind.states(self.model.config)),
+            progress=self._progress(now).to_json(kind.loss),
         )
         checkpoint.write_step(self.run, now.step, contents)
         checkpoint.mark(self.run, "LATEST", now.step)
@@ -66,12 +63,12 @@ class Saver:
             peak=self.schedule.peak,
             epoch=now.feed.epoch,
             batch=now.feed.index,
-            val_nats_per_token=now.validation,
+            validation=now.validation,
             best_step=self.best_step,
-            best_nats_per_token=now.best,
+            best=now.best,
             since=now.since,
             torch_random_state=random_state(),
             threads=torch.get_num_threads(),
-            corpus_sha256=self.corpus.sha256,
-            ids_sha256=self.ids_sha256,
+            corpus_sha256=self.dataset.sha256,
+            ids_sha256=self.dataset.identity,
         )

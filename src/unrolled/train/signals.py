@@ -91,7 +91,7 @@ def listening() -> Iterator[Stopper]:
 class HowToGoOn:
     """Adds to what a stopped run says the command that goes on with it."""
 
-    def __init__(self, run: Path, source: str) -> None:
+    def __init__(self, run: Path, source: str | None) -> None:
         self._run, self._source = run, source
         self.owns = False  # what the directory holds is this run's, no longer an older one's
 
@@ -103,6 +103,8 @@ class HowToGoOn:
             return
         if not (self.owns and RunDirectory(self._run).latest.exists()):
             raise Stopped(f"{error}; nothing was saved yet", error.signum) from None
+        if self._source is None:  # of a task in Python
+            raise Stopped(f"{error}; go on with the same config and resume=True", error.signum) from None
         words = " ".join(shlex.quote(word) for word in (self._source, "--run", str(self._run)))
         again = " with the same text on standard input" if self._source == "-" else ""
         text = f"{error}; go on with: unrolled train {words} --resume{again}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -13,12 +13,9 @@ import torch
 from unrolled.checkpoint import Tensor
 from unrolled.errors import CheckpointError, ConfigError, expected
 from unrolled.spec import from_json
-from unrolled.tasks import LanguageModel, State
-from unrolled.tasks.loading import from_stored, to_stored
+from unrolled.tasks import SequenceModel, State, from_stored, to_stored
 
 __all__ = ["Progress", "Since", "moments_of", "random_state", "restore_moments", "restore_random", "state_of"]
-
-PARTS = ("h", "c")
 
 
 @dataclass
@@ -27,7 +24,7 @@ class Since:
 
     steps: int = 0
     tokens: int = 0
-    nats: float = 0.0
+    loss: float = 0.0
     seconds: float = 0.0
     grad_norm: float = 0.0
 
@@ -42,27 +39,34 @@ class Progress:
     peak: float  # the largest learning rate
     epoch: int
     batch: int  # number of the next one in its epoch
-    val_nats_per_token: float | None  # None: saved where no validation was due
+    validation: float | None  # the mean loss; None: saved where no validation was due
     best_step: int
-    best_nats_per_token: float | None  # None: nothing was validated yet
+    best: float | None  # of all validations; None: nothing was validated yet
     since: Since
     torch_random_state: str  # hexadecimal
     threads: int
     corpus_sha256: str  # of the text
-    ids_sha256: str  # of what was made of it, see `data.identity`
+    ids_sha256: str  # of what was made of it: `tasks.Dataset.identity`
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
-        return asdict(self)
+    def to_json(self, unit: str) -> dict[str, Any]:
+        """Return what `from_json` takes. `unit`: of the loss, which names its figures as in metrics.jsonl."""
+        stored = _renamed(asdict(self), _names(unit))
+        return {**stored, "since": _renamed(stored["since"], _sum_name(unit))}
 
     @classmethod
-    def from_json(cls, stored: object, where: object) -> Progress:
+    def from_json(cls, stored: object, where: object, *, unit: str) -> Progress:
         """Read what a checkpoint holds; it may come from a stranger.
 
+        Args:
+            stored: the parsed file. where: what messages call it. unit: of the loss.
         Raises:
             CheckpointError: a field is missing, unknown, of another type, or out of range.
         """
         try:
+            stored = _renamed(stored, {new: old for old, new in _names(unit).items()})
+            if isinstance(stored, dict) and "since" in stored:
+                back = {new: old for old, new in _sum_name(unit).items()}
+                stored = {**stored, "since": _renamed(stored["since"], back)}
             found = from_json(cls, stored, where="progress")
         except ConfigError as error:
             raise CheckpointError(f"{where}: {error}") from error
@@ -73,6 +77,20 @@ class Progress:
             got = f"{found.step}, {found.steps}, {found.save_every}, {found.threads}"
             raise CheckpointError(expected(str(where), want, got))
         return found
+
+
+def _names(unit: str) -> dict[str, str]:
+    """Return attribute → name in the file: "val_nats_per_token"."""
+    return {"validation": f"val_{unit}", "best": f"best_{unit}"}
+
+
+def _sum_name(unit: str) -> dict[str, str]:
+    """Return the same for the sum of losses: "nats" of "nats_per_token"."""
+    return {"loss": unit.partition("_per_")[0]}
+
+
+def _renamed(stored: Any, names: Mapping[str, str]) -> Any:
+    return {names.get(k, k): v for k, v in stored.items()} if isinstance(stored, dict) else stored
 
 
 def _check_types(found: Progress | Since, where: object) -> None:
@@ -110,22 +128,26 @@ def restore_random(stored: str, where: object) -> None:
 
 
 def moments_of(
-    model: LanguageModel, optimizer: torch.optim.Optimizer, state: State | None
+    model: SequenceModel, optimizer: torch.optim.Optimizer, state: State | None, names: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Return what optimizer.safetensors holds: AdamW's moments, and the carried state where there is one."""
+    """Return what optimizer.safetensors holds: AdamW's moments, and the carried state where there is one.
+
+    Args:
+        state: as the network's `loss` returned it. names: of its parts, `spec.TaskKind.states`.
+    """
     stored: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         for moment, tensor in optimizer.state.get(parameter, {}).items():
             stored[f"{moment}.{name}"] = to_stored(tensor)
     if state is not None:
         parts = state if isinstance(state, tuple) else (state,)
-        for name, part in zip(PARTS, parts, strict=False):
+        for name, part in zip(names, parts, strict=True):
             stored[f"state.{name}"] = to_stored(part)
     return stored
 
 
 def restore_moments(
-    model: LanguageModel, optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]
+    model: SequenceModel, optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]
 ) -> None:
     """Give an optimizer the moments of `moments_of`. Raises CheckpointError: they are not complete."""
     for name, parameter in model.named_parameters():
@@ -138,9 +160,7 @@ def restore_moments(
         optimizer.state[parameter] = {m: from_stored(t).clone() for m, t in found.items() if t is not None}
 
 
-def state_of(stored: Mapping[str, Tensor]) -> State | None:
-    """Return the carried state of `moments_of`, or None where there was none."""
-    parts = [from_stored(stored[f"state.{name}"]).clone() for name in PARTS if f"state.{name}" in stored]
-    if not parts:
-        return None
-    return (parts[0], parts[1]) if len(parts) == 2 else parts[0]
+def state_of(stored: Mapping[str, Tensor], names: Iterable[str]) -> State | None:
+    """Return the carried state of `moments_of`: a tensor, a tuple of several, or None where there is none."""
+    parts = tuple(from_stored(stored[f"state.{n}"]).clone() for n in names if f"state.{n}" in stored)
+    return parts if len(parts) > 1 else parts[0] if parts else None

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import MissingExtraError, RunError, expected
 from unrolled.spec import RunDirectory, TrainConfig
 from unrolled.tasks import SequenceModel, Telemetry
+from unrolled.train.fit import Schedule
 from unrolled.train.observer import Observer, Row
-from unrolled.train.schedule import Schedule
 
 __all__ = ["TensorBoardLog", "require"]
 
@@ -51,7 +50,7 @@ class TensorBoardLog(Observer):
             self._write(step=schedule.start + 1, session_log=SessionLog(status=SessionLog.START))
 
     def row(self, row: Row) -> None:
-        values = asdict(row)
+        values = row.to_dict()
         self._scalars(values.pop("step"), values)
 
     def telemetry(self, step: int, found: Telemetry) -> None:
@@ -64,10 +63,12 @@ class TensorBoardLog(Observer):
         values |= {f"open/{name}": share for name, share in found.open.items()}
         self._scalars(step, values)
 
-    def _scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+    def _scalars(self, step: int, values: Mapping[str, Any]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        known = {name.replace(" ", "."): value for name, value in values.items() if value is not None}
+        known = {
+            name.replace(" ", "."): value for name, value in values.items() if isinstance(value, int | float)
+        }
         summary = Summary(value=[Summary.Value(tag=n, simple_value=v) for n, v in known.items()])
         self._write(step=step, summary=summary)
 

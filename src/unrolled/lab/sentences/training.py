@@ -17,8 +17,7 @@ from unrolled.lab.sentences.unit import one_unit
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel, continuation
 from unrolled.tokens import CharTokens
-from unrolled.train import Schedule
-from unrolled.train.optim import make_optimizer, set_learning_rate
+from unrolled.train import Schedule, make_optimizer
 
 __all__ = ["TEMPERATURE", "TEXT", "completed", "first_words", "floor_nats", "unigram_nats", "work"]
 
@@ -119,7 +118,8 @@ def _train(
         optimizer.zero_grad()
         (nats / count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        set_learning_rate(optimizer, schedule.learning_rate(step))
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate(step)
         optimizer.step()
         if schedule.saves_at(step + 1):
             curve["step"].append(step + 1)

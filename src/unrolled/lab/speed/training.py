@@ -19,8 +19,7 @@ from unrolled.lab.speed.text import Texts, texts
 from unrolled.lab.speed.variants import Variant
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel
-from unrolled.train.optim import make_optimizer
-from unrolled.train.precision import autocast
+from unrolled.train import autocast, make_optimizer
 
 __all__ = ["HELD_SIGNALS", "Runner", "held_out", "make_model", "work"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unrolled import kernels
-from unrolled.train.precision import native_bfloat16
+from unrolled.train import native_bfloat16
 
 __all__ = ["FAMILIES", "WHOLE", "Family", "Variant", "available"]
 

@@ -1,19 +1,20 @@
-"""Which sizes a run takes when nobody says, from the corpus's size and the time budget."""
+"""Which sizes a language model takes when nobody says, from the corpus's size and the time budget."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from unrolled.data import Corpus
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import TrainConfig
-from unrolled.train.precision import choose_dtype
+from unrolled.spec import ModelConfig, TrainConfig, tensors
 
-__all__ = ["CHECKS", "Sizes", "resolve", "sizes"]
+__all__ = ["Sizes", "bytes_needed", "resolve", "rows_and_steps", "sizes"]
 
-CHECKS = 10  # validations and checkpoints a run
 DEFAULT_MINUTES = 3.0
+COPIES = 8  # of the weights: themselves, gradients, two moments; and the same again while calibrating
+FLOATS_A_UNIT = 12  # of a step of a layer: gates, states and their gradients
 BY_HEART = 3_000  # tokens; a smaller corpus is learnt by heart
 
 
@@ -71,9 +72,8 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
         fallback["bptt_steps"] = None  # a line is one window
     if config.tie_weights and config.hidden_size is None and config.embedding_size is not None:
         fallback["hidden_size"] = config.embedding_size
-    dtype = choose_dtype(config.dtype, config.backend)
     data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens_setting)
-    return replace(config, data=data, dtype=dtype, **budget, **fallback)
+    return replace(config, data=data, **budget, **fallback)
 
 
 def _default_budget(tokens: int) -> dict[str, Any]:
@@ -90,3 +90,19 @@ def _check_shape(config: TrainConfig, corpus: Corpus) -> None:
         raise ConfigError(
             expected("validation_share", "a corpus that a part can be held out of", corpus.name)
         )
+
+
+def bytes_needed(model: ModelConfig, *, rows: int, steps: int) -> int:
+    """Return about how many bytes a run holds at its peak: `rows` rows of `steps` steps at a time."""
+    weights = sum(math.prod(shape) for _, shape in tensors(model).values())
+    a_step = FLOATS_A_UNIT * model.num_layers * model.hidden_size + 3 * model.vocab_size
+    return 4 * (COPIES * weights + rows * steps * a_step)
+
+
+def rows_and_steps(config: TrainConfig, corpus: Corpus) -> tuple[int, int]:
+    """Return rows and steps of the largest batch: a stream's window, or a batch of the longest lines."""
+    split, asked = corpus.train, config.batch_size or 1
+    if corpus.shape == "lines":
+        return min(asked, len(split.starts)), split.longest
+    rows = max(1, min(asked, split.num_targets // 2))
+    return rows, min(config.bptt_steps or 1, split.num_targets // rows)

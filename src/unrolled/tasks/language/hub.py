@@ -9,39 +9,148 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from unrolled import checkpoint, spec
-from unrolled.errors import ConfigError, MissingExtraError, RunError, expected
-from unrolled.tasks.card import card
-from unrolled.tasks.language import LanguageModel
+from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError, expected
 from unrolled.tasks.loading import assemble, check_finite, model_tensors
 from unrolled.tasks.loading import load as load_directory
 from unrolled.tokens import Tokens
 
-__all__ = ["load", "push", "save"]
+__all__ = ["Pretrained"]
 
 CARD = "README.md"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB_NAME = re.compile(f"{_PART}/{_PART}")
+PAGE = """---
+license: unknown
+library_name: unrolled
+pipeline_tag: text-generation
+tags:
+- {cell}
+- recurrent-neural-network
+---
+
+# {title}
+
+A recurrent language model, trained with `unrolled`: {layers} of {hidden:,} {CELL} units,
+{vocabulary:,} symbols ({kind}), {parameters:,} parameters.
+
+```python
+from unrolled.tasks import LanguageModel
+
+model = LanguageModel.from_pretrained("{name}")
+ids = model.tokens.encode("some text")
+```
+
+`unrolled sample DIRECTORY --prompt TEXT` writes text with it, once it lies in a directory. Loading it
+executes nothing, and `manifest.json` holds the sha256 of every file.
+"""
 
 
-def save(model: LanguageModel, directory: Path, *, tokens: Tokens | None) -> Path:
+class Pretrained:
+    """Saved and found again under the names that people know from transformers."""
+
+    if TYPE_CHECKING:  # of the network that derives from this
+        config: Any
+        tokens: Tokens | None
+        data_config: Mapping[str, Any] | None
+
+    def save_pretrained(self, directory: str | os.PathLike[str], *, tokens: Tokens | None = None) -> Path:
+        """Write the model and its vocabulary into a directory, for `from_pretrained` and `unrolled.load`.
+
+        Four files (config.json, model.safetensors, tokens.json, manifest.json) replace those of an earlier
+        save; other files stay. A README.md is written where there is none.
+
+        Args:
+            directory: made where it is missing.
+            tokens: the vocabulary; default the model's own.
+        Returns:
+            The directory.
+        Raises:
+            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32,
+                or not finite. RunError: the directory is a run or inside one, holds another program's model,
+                or cannot be written.
+        """
+        return _save(self, Path(directory), tokens=tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_directory: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        backend: str = "auto",
+    ) -> Self:
+        """Load a model from a directory, or from the Hugging Face Hub, verifying every file.
+
+        Args:
+            name_or_directory: what `unrolled.load` takes, or a Hub name "user/model".
+            revision, cache_dir, token, local_files_only: for the Hub, as huggingface_hub takes them: a
+                branch, tag or commit; where downloads are kept; who asks; whether only the cache is used.
+            backend: of the recurrent layers; see `unrolled.explain`.
+        Returns:
+            The model in evaluation mode, its vocabulary in `model.tokens`.
+        Raises:
+            RunError: there is nothing of that name. CheckpointError, TokenError: a file is torn, altered or
+                does not fit. ConfigError: a revision of a directory. MissingExtraError: a Hub name, and the
+                extra `hub` is not installed.
+        """
+        asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
+        found = _load(name_or_directory, backend=backend, local_files_only=local_files_only, **asked)
+        if not isinstance(found, cls):
+            want = f"a model of {cls.__name__}"
+            raise CheckpointError(expected(str(name_or_directory), want, type(found).__name__))
+        return found
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        tokens: Tokens | None = None,
+        commit_message: str = "Upload a model of unrolled",
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Save the model into a repository of the Hugging Face Hub, made where it is missing.
+
+        Args:
+            repo_id: "user/model".
+            tokens: the vocabulary; default the model's own.
+            commit_message, private, revision, token, create_pr: as huggingface_hub takes them.
+        Returns:
+            The commit's address.
+        Raises:
+            ConfigError, CheckpointError: as `save_pretrained`. RunError: the Hub refused or could not be
+                reached, or the repository holds another program's model. MissingExtraError: the extra
+                `hub` is not installed.
+        """
+        asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
+        return _push(self, repo_id, tokens=tokens, private=private, token=token, **asked)
+
+
+def _save(model: Any, directory: Path, *, tokens: Tokens | None) -> Path:
     """See `LanguageModel.save_pretrained`."""
     vocabulary = _write(model, directory, tokens)
     _write_card(model, vocabulary, directory, name=directory.resolve().name)
     return directory
 
 
-def load(
+def _load(
     name_or_directory: str | os.PathLike[str],
     *,
     backend: str,
     local_files_only: bool,
     **asked: Any,
-) -> LanguageModel:
+) -> Any:
     """See `LanguageModel.from_pretrained`."""
     if not _is_hub_name(name_or_directory):
         _check_no_revision(name_or_directory, asked.get("revision"))
@@ -61,8 +170,8 @@ def load(
     return assemble(contents, backend=backend).model
 
 
-def push(
-    model: LanguageModel,
+def _push(
+    model: Any,
     repo_id: str,
     *,
     tokens: Tokens | None,
@@ -88,7 +197,7 @@ def push(
             raise _refused(repo_id, "a repository of the Hub to write to", _first_line(error)) from error
 
 
-def _write(model: LanguageModel, directory: Path, tokens: Tokens | None) -> Tokens:
+def _write(model: Any, directory: Path, tokens: Tokens | None) -> Tokens:
     """Write the four files, and return the vocabulary among them."""
     vocabulary = model.tokens if tokens is None else tokens
     if vocabulary is None:
@@ -98,7 +207,7 @@ def _write(model: LanguageModel, directory: Path, tokens: Tokens | None) -> Toke
         raise ConfigError(expected("tokens", "a vocabulary of unrolled.tokens", type(vocabulary).__name__))
     if vocabulary.size != model.config.vocab_size:
         raise ConfigError(expected("tokens", f"{model.config.vocab_size} symbols", vocabulary.size))
-    config: dict[str, Any] = {"model": spec.to_json(model.config)}
+    config: dict[str, Any] = {"task": "language", "model": spec.to_json(model.config)}
     if model.data_config is not None:
         config["data"] = _without_place(model.data_config)
     weights = model_tensors(model)
@@ -135,11 +244,11 @@ def _check_no_revision(directory: str | os.PathLike[str], revision: str | None) 
         raise ConfigError(expected("revision", want, repr(revision)))
 
 
-def _write_card(model: LanguageModel, vocabulary: Tokens, directory: Path, *, name: str) -> None:
+def _write_card(model: Any, vocabulary: Tokens, directory: Path, *, name: str) -> None:
     """Write README.md where there is none, not even a link that leads nowhere."""
     try:
         with open(directory / CARD, "x", encoding="utf-8") as file:
-            file.write(card(model, vocabulary, name))
+            file.write(_card(model, vocabulary, name))
     except FileExistsError:
         return
     except OSError as error:
@@ -167,3 +276,24 @@ def _refused(argument: str, want: str, got: object) -> RunError:
 def _first_line(error: Exception) -> str:
     lines = str(error).split("\n")
     return next((line.strip() for line in lines if line.strip()), type(error).__name__)
+
+
+def _card(model: Any, vocabulary: Tokens, name: str) -> str:
+    """Return the page.
+
+    Args:
+        name: what `from_pretrained` is asked for: a directory, or a repository of the Hub.
+    """
+    config = model.config
+    layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
+    return PAGE.format(
+        cell=config.cell,
+        CELL=config.cell.upper(),
+        title=name.rpartition("/")[2],
+        layers=layers,
+        hidden=config.hidden_size,
+        vocabulary=vocabulary.size,
+        kind=vocabulary.kind,
+        parameters=sum(p.numel() for p in model.parameters()),
+        name=name,
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,7 +15,8 @@ from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, ModelConfig
-from unrolled.tasks.dropout import Dropout
+from unrolled.tasks.language.dropout import Dropout
+from unrolled.tasks.language.hub import Pretrained
 from unrolled.tasks.protocol import State
 from unrolled.tasks.telemetry import Telemetry, take_telemetry
 from unrolled.tokens import Tokens
@@ -29,7 +28,7 @@ FILLING = {"normal_", "uniform_", "kaiming_uniform_", "zeros_", "zero_", "fill_"
 LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Pretrained, nn.Module):
     """Predicts the next symbol of a sequence from all that came before.
 
     Args:
@@ -92,85 +91,6 @@ class LanguageModel(nn.Module):
         if config.tie_weights:
             model.readout.weight = model.embedding.weight
         return model
-
-    def save_pretrained(self, directory: str | os.PathLike[str], *, tokens: Tokens | None = None) -> Path:
-        """Write the model and its vocabulary into a directory, for `from_pretrained` and `unrolled.load`.
-
-        Four files (config.json, model.safetensors, tokens.json, manifest.json) replace those of an earlier
-        save; other files stay. A README.md is written where there is none.
-
-        Args:
-            directory: made where it is missing.
-            tokens: the vocabulary; default the model's own.
-        Returns:
-            The directory.
-        Raises:
-            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32,
-                or not finite. RunError: the directory is a run or inside one, holds another program's model,
-                or cannot be written.
-        """
-        from unrolled.tasks import hub
-
-        return hub.save(self, Path(directory), tokens=tokens)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_directory: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-        local_files_only: bool = False,
-        backend: str = "auto",
-    ) -> LanguageModel:
-        """Load a model from a directory, or from the Hugging Face Hub, verifying every file.
-
-        Args:
-            name_or_directory: what `unrolled.load` takes, or a Hub name "user/model".
-            revision, cache_dir, token, local_files_only: for the Hub, as huggingface_hub takes them: a
-                branch, tag or commit; where downloads are kept; who asks; whether only the cache is used.
-            backend: of the recurrent layers; see `unrolled.explain`.
-        Returns:
-            The model in evaluation mode, its vocabulary in `model.tokens`.
-        Raises:
-            RunError: there is nothing of that name. CheckpointError, TokenError: a file is torn, altered or
-                does not fit. ConfigError: a revision of a directory. MissingExtraError: a Hub name, and the
-                extra `hub` is not installed.
-        """
-        from unrolled.tasks import hub
-
-        asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
-        return hub.load(name_or_directory, backend=backend, local_files_only=local_files_only, **asked)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        tokens: Tokens | None = None,
-        commit_message: str = "Upload a model of unrolled",
-        private: bool | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        create_pr: bool = False,
-    ) -> str:
-        """Save the model into a repository of the Hugging Face Hub, made where it is missing.
-
-        Args:
-            repo_id: "user/model".
-            tokens: the vocabulary; default the model's own.
-            commit_message, private, revision, token, create_pr: as huggingface_hub takes them.
-        Returns:
-            The commit's address.
-        Raises:
-            ConfigError, CheckpointError: as `save_pretrained`. RunError: the Hub refused or could not be
-                reached, or the repository holds another program's model. MissingExtraError: the extra
-                `hub` is not installed.
-        """
-        from unrolled.tasks import hub
-
-        asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
-        return hub.push(self, repo_id, tokens=tokens, private=private, token=token, **asked)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the zero state of `batch_size` rows: [L, B, H], or a pair of them for an LSTM."""

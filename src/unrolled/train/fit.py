@@ -1,0 +1,260 @@
+"""One optimizer step after another: the loop that the trainer and the lab share."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from unrolled.data import Batch, Batches
+from unrolled.tasks import SequenceModel, State, detach
+from unrolled.train.finite import autocast, check_gradient, check_loss
+
+__all__ = [
+    "Feed",
+    "Schedule",
+    "StepRecord",
+    "Stepper",
+    "choose_dtype",
+    "fit",
+    "make_optimizer",
+    "native_bfloat16",
+]
+
+BETAS = (0.9, 0.99)  # the second moment follows as fast as the loss falls
+WARMUP_SHARE = 0.03
+ROWS_A_RUN = 200  # lines of metrics.jsonl
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step."""
+
+    step: int  # 1 for the first
+    epoch: float  # passes over the training part so far
+    loss: float  # mean over its targets, in the unit of the task
+    tokens: int  # targets of its batch
+    seconds: float  # of forward, backward and update; not of reading data or of telemetry
+    grad_norm: float  # global, before clipping
+    lr: float
+
+    @property
+    def nats_per_token(self) -> float:
+        """The loss by its old name, of a language model; it goes in 0.3."""
+        warnings.warn("StepRecord.nats_per_token is now StepRecord.loss", DeprecationWarning, stacklevel=2)
+        return self.loss
+
+
+def fit(
+    network: SequenceModel,
+    batches: Batches | Iterable[Batch | tuple[Batch, bool]],
+    *,
+    steps: int | None = None,
+    learning_rate: float | Callable[[int], float] = 3e-3,
+    clip_norm: float | None = 1.0,
+    weight_decay: float = 0.0,
+    dtype: str = "float32",
+    optimizer: torch.optim.Optimizer | None = None,
+    before: Callable[[int, Batch, State], None] | None = None,
+) -> Iterator[StepRecord]:
+    """Train a network, yielding a record after each optimizer step: the caller decides what happens between.
+
+        rate = Schedule(1000, 100, 3e-3).learning_rate  # a warm-up, then a cosine to zero
+        for record in fit(network, batches, steps=1000, learning_rate=rate):
+            if record.step % 100 == 0 and solved(network):  # or a clock has run out, or anything else
+                break
+
+    The network may be scored between two steps, in evaluation mode too: each step trains in training mode.
+    Nothing is drawn here but what the network's dropout draws from torch's own generator.
+
+    Args:
+        network: with `initial_state(rows)`, `loss(batch, state) → (summed loss, targets, state after)` and
+            torch.nn.Module's methods; see `unrolled.tasks.SequenceModel`. A step minimises the mean.
+        batches: `Batches`, whose epochs follow one another without end; or any iterable of batches, each of
+            which starts from the zero state; or of pairs (batch, whether it does), where the state goes on.
+        steps: how many to take; None: until the batches or the caller ends it.
+        learning_rate: of every step, or a function of the step's number, 0 for the first.
+        clip_norm: largest global norm of a gradient; None: never clipped.
+        weight_decay: of AdamW, on matrices only.
+        dtype: "float32", or "bfloat16" for matrix products in it.
+        optimizer: that is to be used; default AdamW, which without decay is Adam.
+        before: called with (step, batch, state) before a step is taken.
+    Yields:
+        `StepRecord`: step (1 for the first), mean loss, targets, seconds, norm of the gradient, …
+    Raises:
+        NonFiniteError: a loss or a gradient became NaN or infinite; the weights are those before that step.
+    """
+    rate = learning_rate if callable(learning_rate) else (lambda _: learning_rate)
+    if optimizer is None:
+        optimizer = make_optimizer(network, lr=rate(0), weight_decay=weight_decay)
+    feed = Supply(batches) if isinstance(batches, Iterable) else Feed(batches)
+    stepper = Stepper(network, optimizer, feed, rate, clip_norm=clip_norm, dtype=dtype, before=before)
+    step = 0
+    with contextlib.suppress(StopIteration):
+        while steps is None or step < steps:
+            step += 1
+            if not getattr(network, "training", True):
+                network.train()
+            yield stepper.step(step)
+
+
+class Supply:
+    """Batches of an iterable, with what `Feed` says of its own."""
+
+    def __init__(self, batches: Iterable[Batch | tuple[Batch, bool]]) -> None:
+        self._iterator = iter(batches)
+        self.passes = 0.0
+
+    def next(self) -> tuple[Batch, bool]:
+        """Return the next batch, and whether it starts from the zero state. Raises StopIteration."""
+        given = next(self._iterator)
+        return given if isinstance(given, tuple) else (given, True)
+
+
+@dataclass
+class Feed:
+    """An endless supply of batches, with its place in the data."""
+
+    batches: Batches
+    epoch: int = 0
+    index: int = 0  # of the next batch in its epoch
+    _iterator: Iterator[Batch] | None = None
+    _batches_an_epoch: int = 1
+
+    def next(self) -> tuple[Batch, bool]:
+        """Return the next batch, and whether it starts from the zero state."""
+        if self._iterator is None:
+            self._iterator = self.batches.epoch(self.epoch, start=self.index)
+            self._batches_an_epoch = self.batches.len_of(self.epoch)
+        batch = next(self._iterator, None)
+        if batch is None:
+            self.epoch, self.index, self._iterator = self.epoch + 1, 0, None
+            return self.next()
+        self.index += 1
+        return batch, self.index == 1 or not self.batches.carries_state
+
+    @property
+    def passes(self) -> float:
+        """Passes over the training part so far."""
+        return self.epoch + self.index / self._batches_an_epoch
+
+
+@dataclass
+class Stepper:
+    """What one optimizer step needs, and the state that it hands to the next."""
+
+    network: SequenceModel
+    optimizer: torch.optim.Optimizer
+    feed: Any  # a Feed, or what has its `next` and `passes`
+    learning_rate: Callable[[int], float]  # of step 0, 1, …
+    clip_norm: float | None = 1.0
+    dtype: str = "float32"
+    before: Callable[[int, Batch, State], None] | None = None
+    advice: str = ""  # what may help where a loss or a gradient is not finite
+    state: State | None = None
+
+    def step(self, step: int) -> StepRecord:
+        """Take step 1, 2, …: forward, backward, clip, update.
+
+        Raises:
+            NonFiniteError: the loss or the gradient is not finite; the weights are as they were.
+        """
+        lr = self.learning_rate(step - 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        batch, fresh = self.feed.next()
+        if fresh or self.state is None:
+            self.state = self.network.initial_state(batch.inputs.shape[1])
+        if self.before is not None:
+            self.before(step, batch, self.state)
+        begin = time.perf_counter()  # not before: data and telemetry are no part of a step
+        mean, count, norm = self._update(batch, step)
+        seconds = time.perf_counter() - begin
+        return StepRecord(step, self.feed.passes, mean, count, seconds, norm, lr)
+
+    def _update(self, batch: Batch, step: int) -> tuple[float, int, float]:
+        """Return the mean loss, the targets, and the gradient's global norm before clipping."""
+        network, where = self.network, f"step {step}"
+        with autocast(self.dtype):
+            total, count, after = network.loss(batch, self.state)
+        mean = total / count
+        value = float(mean.detach())
+        check_loss(network, batch, self.state, value, where=where, dtype=self.dtype, advice=self.advice)
+        network.zero_grad(set_to_none=True)
+        mean.backward()  # type: ignore[no-untyped-call]
+        weights = list(network.parameters())
+        norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        # before clipping, which spreads a NaN to every gradient
+        check_gradient(network, float(norm), where=where, advice=self.advice)
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(weights, self.clip_norm, norm)
+        self.optimizer.step()
+        self.state = detach(after)
+        return value, count, float(norm)
+
+
+def make_optimizer(network: SequenceModel, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), only matrices decay, never biases.
+
+    In its fused form, which is three times as fast here as the others (bench/RESULTS.md).
+    """
+    matrices = [p for p in network.parameters() if p.dim() >= 2]
+    vectors = [p for p in network.parameters() if p.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, fused=True)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Fixed before the first step, by --steps, --epochs, or a calibration for --minutes."""
+
+    steps: int
+    save_every: int  # steps between validations, each with a checkpoint
+    peak: float  # the largest learning rate
+    start: int | None = None  # of a resumed run, the step after which this process took over
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of step 0 … steps − 1: a linear warm-up over 3 %, then a cosine to zero.
+
+        Source: Loshchilov & Hutter 2017 (the cosine); Goyal et al. 2017 (the warm-up).
+        """
+        warmup = max(1, round(WARMUP_SHARE * self.steps))
+        if step < warmup:
+            return self.peak * (step + 1) / warmup
+        share = (step - warmup) / max(1, self.steps - warmup)
+        return self.peak * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    def saves_at(self, step: int) -> bool:
+        """Say whether a validation and a checkpoint follow step 1 … steps; the last step always."""
+        return step % self.save_every == 0 or step == self.steps
+
+    def reports_at(self, step: int) -> bool:
+        """Say whether a row of figures follows a step that is not validated."""
+        return step % max(1, self.steps // ROWS_A_RUN) == 0
+
+
+def native_bfloat16() -> bool:
+    """Say whether this processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for these
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def choose_dtype(dtype: str, backend: str = "auto") -> str:
+    """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32.
+
+    With the native backend asked for by name it is float32, the one it trains in. Measured
+    (bench/RESULTS.md) on torch's kernels: training steps in bfloat16 are 1.2 to 1.5 times as fast, and
+    after equal time the loss is lower, for every cell.
+    """
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if native_bfloat16() and backend != "native" else "float32"
