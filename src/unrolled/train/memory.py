@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from unrolled.errors import ConfigError, expected
 from unrolled.files import memory_limit
 from unrolled.spec import TrainConfig
@@ -20,4 +19,3 @@ def check_memory(task: Task, config: TrainConfig, dataset: Dataset) -> None:
     if have is not None and need is not None and need > have:
         got = f"about {need / GIB:,.0f} GiB for {task.describe(model)}, batch {config.batch_size}"
         raise ConfigError(expected("sizes", f"a run within {have / GIB:.0f} GiB of memory", got))
-
