@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import examples
 import pages
 
 LOADING = {  # a tag, the attribute that makes a browser load something
@@ -73,7 +74,7 @@ def problems(site: Path) -> list[str]:
 
 
 def main() -> None:
-    wrong = problems(Path(sys.argv[1]))
+    wrong = problems(Path(sys.argv[1])) + examples.missing()
     print("\n".join(wrong) if wrong else f"{sys.argv[1]}: complete, and loads nothing from another host")
     sys.exit(bool(wrong))
 

@@ -1,4 +1,4 @@
-"""Shows an example with each public name: the section `## name` of docs/examples/ROOM.md."""
+"""Shows an example with each public name: the section `## name, name` of docs/examples/ROOM.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import griffe
 
+INSIDE = {"files", "kernels"}  # rooms for the rooms above; an example is welcome, not required
 FOLDER = Path(__file__).parents[1] / "examples"
 HEADER = re.compile(r"(?<!\n)\n((?:Args|Attributes|Returns|Yields|Raises|Source|Examples):(?= |\n))")
 ENTRY = re.compile(
@@ -19,11 +20,10 @@ BARE = re.compile(r"(?:^|\n\n)(>>> .*(?:\n.+)*)")
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the examples of a file by name."""
-    parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {
-        name: textwrap.dedent(text.strip("\n")) for name, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    """Return the examples of a file by name; one section may serve several names."""
+    parts = re.split(r"^## (.+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = zip(parts[1::2], parts[2::2], strict=True)
+    return {name: textwrap.dedent(text.strip("\n")) for names, text in sections for name in names.split(", ")}
 
 
 def missing() -> list[str]:
@@ -31,6 +31,8 @@ def missing() -> list[str]:
     package = griffe.load("unrolled", search_paths=["src"], allow_inspection=False)
     found = []
     for room in package.modules.values():
+        if room.name in INSIDE:
+            continue
         path = FOLDER / f"{room.name}.md"
         shown = read(path) if path.exists() else {}
         public = [str(n) for n in room.exports or []]

@@ -29,7 +29,7 @@ class Fields(griffe.Extension):
             pkg=pkg, loader=loader
         )  # signatures, before fields are moved
         for cls in _classes(pkg):
-            fields = {n: a for n, a in cls.attributes.items() if _is_field(n, a)}
+            fields = {n: a for n, a in cls.members.items() if a.is_attribute and _is_field(n, a)}
             if fields:
                 _describe(cls, fields)
         for module in _modules(pkg):

@@ -1,0 +1,44 @@
+"""Every example of docs/examples/ runs and gives what it says."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from unrolled import DataConfig, TrainConfig, train
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
+
+
+def sections() -> list[tuple[str, str, str]]:
+    """Return (room, names, code) of every example."""
+    found = []
+    for path in sorted(FOLDER.glob("*.md")):
+        parts = SECTION.split(path.read_text(encoding="utf-8"))
+        found += [(path.stem, *pair) for pair in zip(parts[1::2], parts[2::2], strict=True)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a trained run, as `make demo` leaves it."""
+    folder = tmp_path_factory.mktemp("examples")
+    config = TrainConfig(DataConfig("sentences"), run=str(folder / "runs" / "sentences"), steps=40)
+    train.run(config, observers=[])
+    return folder
+
+
+@pytest.mark.parametrize(("room", "names", "code"), sections(), ids=lambda text: text[:40])
+def test_an_example_gives_what_it_says(
+    room: str, names: str, code: str, place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(place)
+    parsed = doctest.DocTestParser().get_doctest(textwrap.dedent(code), {}, names, f"{room}.md", 0)
+    said: list[str] = []
+    failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(parsed, out=said.append)
+    assert not failed, "".join(said)
