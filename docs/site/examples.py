@@ -84,7 +84,7 @@ def _append(thing: Any, example: str) -> None:
         target = target.members[target.name]
     if target.docstring is None:
         target.docstring = griffe.Docstring("", parent=target)
-    target.docstring.value += f"\n\n```pycon\n{example.rstrip()}\n```"
+    target.docstring.value += f"\n\n**Example:**\n\n```pycon\n{example.rstrip()}\n```"
 
 
 def _documented(thing: Any) -> list[Any]:

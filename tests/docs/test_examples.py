@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled import DataConfig, TrainConfig, train
+from unrolled import DataConfig, TrainConfig, spec, tasks, train
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
@@ -38,7 +38,11 @@ def test_an_example_gives_what_it_says(
     room: str, names: str, code: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(place)
+    monkeypatch.setattr(tasks.protocol, "_TASKS", dict(tasks.protocol._TASKS))  # an example registers one
+    registered = dict(spec.TASKS)
     parsed = doctest.DocTestParser().get_doctest(textwrap.dedent(code), {}, names, f"{room}.md", 0)
     said: list[str] = []
     failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(parsed, out=said.append)
+    spec.TASKS.clear()
+    spec.TASKS.update(registered)
     assert not failed, "".join(said)
