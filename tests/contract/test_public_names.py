@@ -49,7 +49,7 @@ PINNED = {
         refusal replace replacing sync_directory temporary write writing
     """,
     "unrolled.kernels": """
-        CELLS DTYPES ISAS available backward borrow_team forward gates_width isa isas padded why_not
+        CELLS DTYPES Handle ISAS available backward forward isa isas pack why_not
     """,
     "unrolled.lab": """
         Cell Done Experiment Lab number pick run spread spread_text within_cap within_text

@@ -18,7 +18,7 @@ const char* name(Cell cell) {
     return "?";
 }
 
-const char* name(Dtype dtype) { return dtype == Dtype::f32 ? "f32" : "f64"; }
+const char* name(Type dtype) { return dtype == Type::f32 ? "f32" : "f64"; }
 
 const char* name(Isa isa) {
     switch (isa) {
@@ -71,7 +71,7 @@ Case draw(uint64_t seed) {
     Case one;
     one.seed = seed;
     one.cell = random.pick({Cell::rnn_tanh, Cell::rnn_relu, Cell::gru, Cell::lstm, Cell::gru, Cell::lstm});
-    one.dtype = random.chance(0.7) ? Dtype::f32 : Dtype::f64;
+    one.dtype = random.chance(0.7) ? Type::f32 : Type::f64;
     one.T = random.pick<int64_t>({0, 1, 2, 3, 5, 17, 63});
     one.B = random.pick<int64_t>({0, 1, 2, 5, 6, 7, 13, 17, 33});
     one.I = random.pick<int64_t>({1, 3, 16, 31, 70});

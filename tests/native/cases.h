@@ -8,13 +8,13 @@
 namespace driver {
 
 using unrolled::Cell;
-using unrolled::Dtype;
+using unrolled::Type;
 using unrolled::Isa;
 
 struct Case {
     uint64_t seed = 0;
     Cell cell = Cell::lstm;
-    Dtype dtype = Dtype::f32;
+    Type dtype = Type::f32;
     int64_t T = 0, B = 0, I = 0, H = 0;
     bool reverse = false, ragged = false;
     double reset_density = -1;  // below 0: null
@@ -50,7 +50,7 @@ int64_t valid_steps(const naive::Input<S>& in) {
 }
 
 const char* name(Cell cell);
-const char* name(Dtype dtype);
+const char* name(Type dtype);
 const char* name(Isa isa);
 
 }  // namespace driver

@@ -11,6 +11,7 @@ struct Setting {
     int threads = 1;
     bool keep = true;     // ask for what backward needs
     bool traces = false;  // ask for the trajectory
+    bool packed = false;  // forward, by a handle that has packed its weights
     uint64_t layout = 0;  // seed of where things lie in memory
 };
 
@@ -21,7 +22,7 @@ enum : unsigned { want_dx = 1, want_dh_0 = 2, want_dc_0 = 4, want_dweight_ih = 8
 template <class S>
 struct Forwarded {
     naive::Output<S> out;
-    Tensor<S> gates, cells;
+    Tensor<S> kept;
 };
 
 template <class S>

@@ -68,18 +68,20 @@ class Tensor {
     std::vector<V> take(const char* name) {
         if (!memory_.data()) return {};
         const std::vector<V> out = values();
-        each_row([&](V* row, int64_t) { clear(row); });
+        each_row([&](V* row, int64_t) { clear(row, N_); });
         check(memory_.all_canary(), std::string(name) + ": written to outside of its elements");
         put(out);
         return out;
     }
 
-    int64_t rows_touched() const {
+    int64_t elements_touched() const {
         int64_t touched = 0;
-        std::vector<V> untouched(static_cast<size_t>(N_));
-        clear(untouched.data());
         each_row([&](V* row, int64_t) {
-            touched += std::memcmp(row, untouched.data(), static_cast<size_t>(N_) * sizeof(V)) != 0;
+            for (int64_t n = 0; n < N_; ++n) {
+                V untouched;
+                clear(&untouched, 1);
+                touched += std::memcmp(row + n, &untouched, sizeof(V)) != 0;
+            }
         });
         return touched;
     }
@@ -102,8 +104,8 @@ class Tensor {
             for (int64_t b = 0; b < B_; ++b) f(data_ + t * t_stride_ + b * b_stride_, (t * B_ + b) * N_);
     }
     void copy(V* to, const V* from) const { std::memcpy(to, from, static_cast<size_t>(N_) * sizeof(V)); }
-    void clear(V* row) const {
-        for (size_t k = 0; k < static_cast<size_t>(N_) * sizeof(V) / sizeof(kCanary); ++k)
+    static void clear(V* row, int64_t count) {
+        for (size_t k = 0; k < static_cast<size_t>(count) * sizeof(V) / sizeof(kCanary); ++k)
             std::memcpy(reinterpret_cast<char*>(row) + k * sizeof(kCanary), &kCanary, sizeof(kCanary));
     }
     bool same_along(const std::vector<V>& values, bool time) const {

@@ -49,7 +49,7 @@ double ulps(S got, typename Wider<S>::type want) {
 // One function of one instruction set, and the largest error found so far.
 template <class S>
 struct Function {
-    static constexpr Dtype dtype = sizeof(S) == 4 ? Dtype::f32 : Dtype::f64;
+    static constexpr Type dtype = sizeof(S) == 4 ? Type::f32 : Type::f64;
     Isa isa;
     int which;
     double worst = 0, worst_absolute = 0;

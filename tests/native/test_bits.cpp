@@ -74,8 +74,9 @@ void threads_and_requests(const Problem<S>& problem, Setting setting, const naiv
     for (int threads : {1, 2, 3}) {
         setting.threads = threads, setting.layout = random.next();
         setting.keep = random.chance(0.5), setting.traces = random.chance(0.3);
+        setting.packed = random.chance(0.5);
         const auto got = forward(problem, setting).out;
-        same_rows(std::to_string(threads) + " threads", problem.in, got, want, all_rows(problem.in.B));
+        same_rows(std::to_string(threads) + (setting.packed ? " threads, packed" : " threads"), problem.in, got, want, all_rows(problem.in.B));
     }
 }
 
@@ -286,7 +287,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
 }  // namespace
 
 void test_bits(const Case& one, const std::vector<Isa>& isas) {
-    one.dtype == Dtype::f32 ? test<float>(one, isas) : test<double>(one, isas);
+    one.dtype == Type::f32 ? test<float>(one, isas) : test<double>(one, isas);
 }
 
 }  // namespace driver

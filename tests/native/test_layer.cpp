@@ -93,9 +93,10 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         setting.isa = isa;
         setting.threads = random.pick({1, 2, 3});
         setting.traces = random.chance(0.5);
+        setting.packed = random.chance(0.3);
         setting.layout = random.next();
         now_testing(one.line() + ", isa=" + name(isa) + " threads=" + std::to_string(setting.threads) +
-                    (setting.traces ? " traces" : ""));
+                    (setting.traces ? " traces" : "") + (setting.packed ? " packed" : ""));
         const auto forwarded = forward(problem, setting);
         compare_outputs(problem, forwarded.out, want);
         if (relu) {
@@ -114,7 +115,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
 }  // namespace
 
 void test_layer(const Case& one, const std::vector<Isa>& isas) {
-    one.dtype == Dtype::f32 ? test<float>(one, isas) : test<double>(one, isas);
+    one.dtype == Type::f32 ? test<float>(one, isas) : test<double>(one, isas);
 }
 
 }  // namespace driver

@@ -12,7 +12,7 @@ namespace {
 Case tiny(uint64_t seed) {
     Case one = draw(seed);
     Random random(seed + 1);
-    one.dtype = Dtype::f64;
+    one.dtype = Type::f64;
     one.T = random.below(5), one.B = 1 + random.below(3);
     one.I = 1 + random.below(3), one.H = 1 + random.below(3);
     if (one.reset_density == 1.0) one.reset_density = 0.5;

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -29,8 +30,8 @@ constexpr bool kSanitized = false, kForks = true;
 using unrolled::Lease;
 
 template <class Job>
-void run(Lease& lease, Job job) {
-    lease.run([](void* context, int thread) { (*static_cast<Job*>(context))(thread); }, &job);
+bool run(Lease& lease, Job job) {
+    return lease.run([](void* context, int thread) { (*static_cast<Job*>(context))(thread); }, &job);
 }
 
 // Every thread writes its own number, plainly, and reads all others' after a barrier.
@@ -198,6 +199,51 @@ void too_few_threads_is_no_error() {
     check(status_of(child) == 0, "no memory for threads: expected fewer to do the job");
 }
 
+// An OpenMP runtime that gives teams of at most `most` threads, whatever is asked for.
+namespace runtime {
+int most = 1;
+thread_local int team_size = 1;
+
+void parallel(void (*job)(void*), void* data, unsigned asked, unsigned) {
+    const int size = std::min(most, static_cast<int>(asked));
+    const auto member = [=] {
+        team_size = size;
+        job(data);
+        team_size = 1;
+    };
+    std::vector<std::thread> others;
+    for (int n = 1; n < size; ++n) others.emplace_back(member);
+    member();
+    for (std::thread& other : others) other.join();
+}
+int size() { return team_size; }
+int in_parallel() { return team_size > 1; }
+}  // namespace runtime
+
+void a_team_may_have_any_size() {
+    unrolled::borrow({runtime::parallel, runtime::size, runtime::in_parallel});
+    for (int most : {4, 2, 4, 1, 3, 9}) {
+        runtime::most = 4;
+        Lease lease(4);
+        check(lease.threads() == 4, "a borrowed team: expected the threads asked for");
+        runtime::most = most;  // it shrinks before the job begins
+        int tries = 0;
+        std::vector<int> ran;
+        const auto job = [&](int thread) {
+            lease.barrier();
+            ++ran[static_cast<size_t>(thread)];
+        };
+        do {
+            ran.assign(static_cast<size_t>(lease.threads()), 0);
+        } while (!run(lease, job) && ++tries < 9);
+        check(lease.threads() == std::min(most, 4), "a borrowed team: expected " + std::to_string(most) +
+                                                        " threads, got " + std::to_string(lease.threads()));
+        check(ran == std::vector<int>(ran.size(), 1), "a borrowed team: a thread did not run, or ran twice");
+    }
+    unrolled::borrow({});
+    check(barriers_hold(3, 50), "after a borrowed team: the pool's own threads could not work");
+}
+
 }  // namespace
 
 void test_pool() {
@@ -215,6 +261,7 @@ void test_pool() {
     test("several callers", callers_do_not_wait_for_each_other);
     test("signals", workers_leave_signals_to_the_program);
     test("idle", idle_threads_sleep);
+    test("borrowed team", a_team_may_have_any_size);
     test("fork", children_start_anew);
     test("exit", processes_end_cleanly);
     test("no room", too_few_threads_is_no_error);

@@ -20,8 +20,8 @@ void test_bits(const Case& one, const std::vector<Isa>& isas);
 // exp, sigmoid and tanh against the C library. `sweep`: over every float there is.
 std::string test_activations(const std::vector<Isa>& isas, bool sweep);
 
-// What the door must refuse before it forms a pointer.
-void test_door(const std::vector<Isa>& isas);
+// What the entry must refuse before it forms a pointer.
+void test_validate(const std::vector<Isa>& isas);
 
 void test_pool();
 

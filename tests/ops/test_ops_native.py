@@ -12,7 +12,6 @@ from ops_cases import assert_equal, call, evaluate, make, needs_kernels, ragged
 
 from unrolled import kernels
 from unrolled.errors import BackendError, DtypeError, ShapeError
-from unrolled.ops.native.buffers import widths
 
 pytestmark = needs_kernels
 
@@ -137,13 +136,21 @@ def test_native_equals_reference_on_thousands_of_drawn_calls(drawn):
     return assert_as_exact(got, want, evaluate(variant, doubled, backend="reference", **options))
 
 
+SEQUENCES = "handle threads reverse T B lengths resets x h_0 c_0 "
+GRADIENTS = ("dx", "dh_0", "dc_0", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
+ARGUMENTS = {
+    "forward": (SEQUENCES + "y h_n c_n kept traces").split(),
+    "backward": [*(SEQUENCES + "y kept dy dh_n dc_n").split(), *GRADIENTS],
+}
+
+
 def spy(monkeypatch, name):
     """Record the arguments of every call of the engine."""
     seen, engine = [], getattr(kernels, name)
 
-    def recorded(**arguments):
-        seen.append(arguments)
-        engine(**arguments)
+    def recorded(*arguments):
+        seen.append(dict(zip(ARGUMENTS[name], arguments, strict=True)))
+        engine(*arguments)
 
     monkeypatch.setattr(kernels, name, recorded)
     return seen
@@ -157,11 +164,11 @@ def test_x_and_dy_are_read_where_they_lie_whatever_their_strides_over_time_and_r
     one_row_for_all = torch.zeros(6, 1, 3, dtype=torch.float64).expand(6, 4, 3)
     for x in (rows_first.transpose(0, 1), every_second, one_row_for_all):
         y, _ = call("gru", case | {"x": x}, backend="native")
-        assert (forward[-1]["x"], forward[-1]["x_t"], forward[-1]["x_b"]) == (x.data_ptr(), *x.stride()[:2])
+        assert forward[-1]["x"] == (x.data_ptr(), *x.stride()[:2])
         pull = torch.ones(4, 6, 5, dtype=torch.float64).transpose(0, 1)
         y.backward(pull)
-        assert (backward[-1]["dy_t"], backward[-1]["dy_b"]) == (5, 30)
-        assert backward[-1]["x"] == x.data_ptr()
+        assert backward[-1]["dy"] == (pull.data_ptr(), 5, 30)
+        assert backward[-1]["x"] == forward[-1]["x"]
 
 
 def test_what_the_engine_cannot_read_in_place_is_copied():
@@ -181,24 +188,15 @@ def test_without_gradients_nothing_is_kept_and_only_wanted_gradients_are_compute
     for context in (torch.no_grad(), torch.inference_mode()):
         with context:
             call("lstm", case, backend="native")
-        assert (forward[-1]["gates"], forward[-1]["cells"]) == (0, 0)
+        assert forward[-1]["kept"] == 0
     call("lstm", frozen, backend="native")
-    assert forward[-1]["gates"] == 0
+    assert forward[-1]["kept"] == 0
     y, *_ = call("lstm", frozen | {"weight_hh": case["weight_hh"]}, backend="native")
-    assert forward[-1]["gates"] != 0
+    assert forward[-1]["kept"] != 0
     y.sum().backward()
-    outputs = ("dx", "dh_0", "dc_0", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh")
-    assert [name for name in outputs if backward[-1].get(name)] == ["dweight_hh"]
+    assert backward[-1]["dx"] == (0, 0, 0)
+    assert [name for name in GRADIENTS[1:] if backward[-1][name]] == ["dweight_hh"]
     assert (backward[-1]["dh_n"], backward[-1]["dc_n"]) == (0, 0)  # no gradient came that way
-
-
-@pytest.mark.parametrize("cell", kernels.CELLS)
-def test_the_widths_of_what_is_kept_are_the_engines(cell):
-    from unrolled.kernels import _engine
-
-    for hidden in (1, 15, 16, 17, 67, 512):
-        kept = _engine.padded(hidden) if cell == "lstm" else 0
-        assert widths(cell, hidden) == (_engine.gates_width(kernels.CELLS[cell], hidden), kept)
 
 
 def test_the_registered_ops_check_sizes_and_dtypes_themselves():
@@ -219,11 +217,28 @@ def test_the_registered_ops_check_sizes_and_dtypes_themselves():
     refused(ShapeError, "lengths: expected 0 to 4, got 5", x, h, None, w_ih, w_hh, lengths=far)
     flags = torch.zeros(4, 2, dtype=torch.uint8)
     refused(DtypeError, "resets: expected bool, got uint8", x, h, None, w_ih, w_hh, resets=flags)
-    with pytest.raises(ShapeError, match=r"^gates: expected \[8, 64\], got \[8, 63\]$"):
-        torch.ops.unrolled.layer_backward(
-            "gru", x, h, None, w_ih, w_hh, None, None, None, None, False,
-            torch.zeros(4, 2, 5), torch.zeros(8, 63), torch.zeros(0), None, None, None, [True] * 7,
-        )  # fmt: skip
+    refused(ShapeError, "x: expected 3 dimensions, got [4, 2]", x[..., 0], h, None, w_ih, w_hh)
+    halves = [value.half() for value in (x, h, w_ih, w_hh)]
+    message = "x: expected float32 or float64, got float16"
+    refused(DtypeError, message, *halves[:2], None, *halves[2:])
+
+
+def test_what_no_forward_pass_kept_is_refused():
+    x, h, y = torch.zeros(4, 2, 3), torch.zeros(2, 5), torch.zeros(4, 2, 5)
+    weights, size = (torch.zeros(15, 3), torch.zeros(15, 5)), kernels.kept_size("gru", 4, 2, 5)
+
+    def refused(error, message, kept):
+        with pytest.raises(error) as caught:
+            torch.ops.unrolled.layer_backward(
+                "gru", x, h, None, *weights, None, None, None, None, False,
+                y, kept, None, None, None, [True] * 7,
+            )  # fmt: skip
+        assert str(caught.value) == message
+
+    refused(ShapeError, f"kept: expected [{size}], got [{size - 1}]", torch.zeros(size - 1))
+    message = "kept: expected what a forward pass kept in float32, got other numbers"
+    for value in (0.0, 1.0, float("nan")):
+        refused(DtypeError, message, torch.full((size,), value))
 
 
 def test_an_instruction_set_that_cannot_run_is_refused(monkeypatch):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 
 import pytest
 import torch
-from ops_cases import assert_equal, call, evaluate, make, needs_kernels, ragged
+from ops_cases import assert_equal, call, evaluate, make, needs_kernels, outputs_and_gradients, ragged
 from torch.autograd import forward_ad
 
 from unrolled import kernels, ops
@@ -28,7 +29,7 @@ each_cell = pytest.mark.parametrize("variant", VARIANTS)
 @pytest.fixture
 def no_native_backward(monkeypatch):
     """Fail where the engine's backward pass is called."""
-    monkeypatch.setattr(kernels, "backward", lambda **_: pytest.fail("the engine's backward pass ran"))
+    monkeypatch.setattr(kernels, "backward", lambda *_: pytest.fail("the engine's backward pass ran"))
 
 
 def gradients(variant, case, wanted, backend, **options):
@@ -126,6 +127,21 @@ def test_a_retained_graph_gives_the_same_bits_twice(variant):
     assert all(map(torch.equal, first, second))
 
 
+@pytest.mark.skipif(len(kernels.isas()) < 2, reason="this machine runs one instruction set")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@each_cell
+def test_an_instruction_set_changed_between_the_passes_changes_no_gradient(variant, dtype, monkeypatch):
+    case, rows = make(variant, T=9, B=5, H=19, dtype=dtype), ragged(9, 5)
+    for first, second in itertools.permutations(kernels.isas(), 2):
+        found = []
+        for later in (first, second):
+            monkeypatch.setenv("UNROLLED_ISA", first)
+            outputs = call(variant, case, backend="native", **rows)
+            monkeypatch.setenv("UNROLLED_ISA", later)
+            found.append(outputs_and_gradients(outputs, case))
+        assert all(torch.equal(found[0][name], found[1][name]) for name in found[0]), (first, second)
+
+
 @each_cell
 def test_every_single_wanted_gradient_is_the_one_of_all(variant):
     case, rows = make(variant, T=6, B=4, H=5), ragged(6, 4)
@@ -157,7 +173,7 @@ def test_a_trajectorys_gradient_is_the_references():
 
 def test_a_trajectory_that_is_only_looked_at_leaves_the_backward_pass_to_the_engine(monkeypatch):
     ran, engine = [], kernels.backward
-    monkeypatch.setattr(kernels, "backward", lambda **arguments: ran.append(engine(**arguments)))
+    monkeypatch.setattr(kernels, "backward", lambda *arguments: ran.append(engine(*arguments)))
     case = make("lstm", T=4, B=3, H=2)
     y, *_, trace = call("lstm", case, backend="native", trajectories=True)
     assert not trace.f.detach().isnan().any()

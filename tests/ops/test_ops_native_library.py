@@ -55,7 +55,7 @@ def arguments(variant, *, T=4, B=3, H=5, dtype=torch.float64, biases="both", fro
 
 @pytest.fixture
 def zeros_for_empties(monkeypatch):
-    """Let memory that the engine has no need to write, in gates and cells, not differ between two runs."""
+    """Let memory that the engine has no need to write, in kept, not differ between two runs."""
     monkeypatch.setattr(torch.Tensor, "new_empty", torch.Tensor.new_zeros)
 
 
@@ -69,11 +69,11 @@ def test_opcheck_finds_nothing_wrong_with_the_layer(variant, case):
 def test_opcheck_finds_nothing_wrong_with_the_backward_pass(variant, case):
     given = arguments(variant, **CASES[case])
     given = [value.detach() if isinstance(value, torch.Tensor) else value for value in given]
-    y, h_n, c_n, gates, cells, _ = torch.ops.unrolled.layer(*given)
+    y, h_n, c_n, kept, _ = torch.ops.unrolled.layer(*given)
     dc_n = torch.ones_like(c_n) if variant == "lstm" else None
     pulls = (torch.ones_like(y), torch.ones_like(h_n), dc_n)
     for wanted in ([True] * 7, [False, True] * 3 + [False]):
-        operands = (*given[:11], y, gates, cells, *pulls, wanted)
+        operands = (*given[:11], y, kept, *pulls, wanted)
         torch.library.opcheck(torch.ops.unrolled.layer_backward, operands)
 
 

@@ -12,7 +12,7 @@ import torch
 from ops_cases import call, evaluate, make, needs_kernels, ragged
 
 from unrolled import kernels
-from unrolled.ops.native import team
+from unrolled.ops.native import backend
 
 pytestmark = needs_kernels
 
@@ -43,7 +43,7 @@ def test_the_engines_own_threads_give_the_bits_of_torchs():
     try:
         own = evaluate("lstm", case, backend="native")
     finally:
-        team.lend()
+        backend.lend_team()
     assert all(torch.equal(lent[name], own[name]) for name in lent)
 
 
@@ -51,10 +51,10 @@ def test_the_engines_own_threads_give_the_bits_of_torchs():
 def test_torchs_threads_are_found_and_work_for_the_engine():
     script = """
         import os, torch, unrolled
-        from unrolled.ops.native import team
+        from unrolled.ops.native import backend
         threads = lambda: len(os.listdir("/proc/self/task"))
         torch.set_num_threads(2)
-        assert team._runtime() is not None
+        assert backend._runtime() is not None
         torch.ones(10**6).sum()  # torch's threads are there from here on
         before = threads()
         with torch.no_grad():

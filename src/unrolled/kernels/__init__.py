@@ -1,7 +1,10 @@
 """The native engine: whole sequences of a recurrent layer in one call; addresses and sizes in, no torch.
 
-`csrc/engine.h` describes every argument of `forward` and `backward`. Where this install was built
-without a C++ compiler everything here still imports, and `why_not()` says what is missing.
+`pack` makes a handle of a layer's weights; `forward` and `backward` run sequences through it. Every argument
+is described in `csrc/engine.h`. Where this install was built without a C++ compiler everything here still
+imports, and `why_not()` says what is missing.
+
+Internal, for `ops`: `borrow_team`, `kept_size`, `kept_isa`.
 """
 
 from __future__ import annotations
@@ -10,20 +13,19 @@ import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import BackendError, expected
+from unrolled.errors import BackendError, ConfigError, DtypeError, expected
 
 __all__ = [
     "CELLS",
     "DTYPES",
     "ISAS",
+    "Handle",
     "available",
     "backward",
-    "borrow_team",
     "forward",
-    "gates_width",
     "isa",
     "isas",
-    "padded",
+    "pack",
     "why_not",
 ]
 
@@ -66,39 +68,88 @@ def isa() -> str:
 
     The environment is read on every call. A name that cannot run here is a BackendError.
     """
-    _need_engine()
-    asked = os.environ.get("UNROLLED_ISA") or _runs[-1]
-    if asked not in _runs:
-        raise BackendError(expected("UNROLLED_ISA", f"one that runs here: {', '.join(_runs)}", repr(asked)))
-    return asked
+    return _default_isa()
 
 
-def padded(hidden: int) -> int:
-    """Return the width of a row of `cells`: hidden, rounded up to a multiple of 16."""
-    return (hidden + 15) // 16 * 16
+def kept_size(cell: str, steps: int, rows: int, hidden: int) -> int:
+    """Return how many numbers `forward` writes into `kept`; also of symbolic sizes."""
+    padded = (hidden + 15) // 16 * 16
+    return 16 + steps * rows * padded * {"lstm": 5, "gru": 4}.get(cell, 0)
 
 
-def gates_width(cell: str, hidden: int) -> int:
-    """Return the width of a row of `gates`: 4 padded(hidden) for LSTM and GRU, else 0."""
-    return 4 * padded(hidden) if cell in ("lstm", "gru") else 0
+def kept_isa(kept: int, dtype: str) -> str | None:
+    """Return the instruction set in which a forward pass wrote `kept`, [kept_size] at an address."""
+    number = _need_engine().kept_isa(kept, DTYPES[dtype])
+    return None if number < 0 else ISAS[number]
+
+
+def pack(
+    cell: str,
+    weights: tuple[int, int, int, int],
+    *,
+    input_size: int,
+    hidden_size: int,
+    storage: str = "float32",
+    operand: str | None = None,
+    accumulator: str | None = None,
+    isa: str | None = None,
+    copy: bool = True,
+) -> Handle:
+    """Make a handle of a layer's weights, which remembers how it computes.
+
+    Args:
+        cell: one of CELLS.
+        weights: addresses of weight_ih [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H]; a bias may
+            be 0 for none.
+        input_size, hidden_size: I and H.
+        storage: type of the weights, one of DTYPES.
+        operand, accumulator: types in which numbers are multiplied and added up; default `storage`, and
+            today nothing else.
+        isa: instruction set; default `isa()`.
+        copy: pack the weights now, once: they may change or go afterwards, and the handle serves `forward`
+            alone. False: the handle refers to them, they must outlive it, and every call packs them for
+            itself; for training, where they change with every step.
+    Returns:
+        A handle; any number of threads may use it at once.
+    Raises:
+        ConfigError: no such cell. DtypeError: no such type, or types that do not go together. BackendError:
+        the instruction set does not run here, or there are no kernels. ValueError: a size or an address
+        cannot be. MemoryError.
+    """
+    operand, accumulator = operand or storage, accumulator or storage
+    for name, dtype in (("storage", storage), ("operand", operand), ("accumulator", accumulator)):
+        if dtype not in DTYPES or dtype != storage:
+            want = storage if name != "storage" else " or ".join(DTYPES)
+            raise DtypeError(expected(name, want, dtype))
+    if cell not in CELLS:
+        raise ConfigError(expected("cell", f"one of {', '.join(CELLS)}", repr(cell)))
+    number = DTYPES[storage]
+    place = ISAS.index(_that_runs("isa", isa) if isa else _default_isa())
+    made: Handle = _need_engine().pack(
+        CELLS[cell], place, number, number, number, input_size, hidden_size, *weights, copy
+    )
+    return made
 
 
 if TYPE_CHECKING:
-    from unrolled.kernels._engine import backward, borrow_team, forward
+    from unrolled.kernels._engine import Handle, backward, forward
+    from unrolled.kernels._engine import borrow_team as borrow_team
 else:
+    Handle = getattr(_engine, "Handle", None)
 
-    def forward(**arguments: Any) -> None:
-        """Run one layer over a whole batch of sequences; see engine.h.
+    def forward(handle: Handle, *arguments: Any) -> None:
+        """Run a handle's layer over a whole batch of sequences.
 
-        Every argument is an int and given by name: cell, dtype, isa and sizes as numbers, tensors as
-        addresses (0: none), strides in elements; `traces` is a sequence of addresses.
+        Arguments in the order of `Sequences` and `ForwardOut` in engine.h: sizes as numbers, tensors as
+        addresses (0: none), those that may have strides as (address, stride over T, stride over B);
+        `traces` is a sequence of addresses.
         Raises: ValueError, naming argument, expected, got; MemoryError; BackendError without kernels.
         """
-        _need_engine().forward(**arguments)
+        _need_engine().forward(handle, *arguments)
 
-    def backward(**arguments: Any) -> None:
-        """Run the backward pass of `forward`; see engine.h, and `forward` for how arguments are given."""
-        _need_engine().backward(**arguments)
+    def backward(handle: Handle, *arguments: Any) -> None:
+        """Run the backward pass of `forward`: `Sequences`, `BackwardIn` and `BackwardOut` in engine.h."""
+        _need_engine().backward(handle, *arguments)
 
     def borrow_team(**addresses: int) -> None:
         """Run from now on on the threads of an OpenMP runtime; all 0: on the engine's own.
@@ -107,6 +158,17 @@ else:
         omp_in_parallel (`in_parallel`); see csrc/pool.h.
         """
         _need_engine().borrow_team(**addresses)
+
+
+def _default_isa() -> str:
+    _need_engine()
+    return _that_runs("UNROLLED_ISA", os.environ.get("UNROLLED_ISA") or _runs[-1])
+
+
+def _that_runs(name: str, asked: str) -> str:
+    if asked not in _runs:
+        raise BackendError(expected(name, f"one that runs here: {', '.join(_runs)}", repr(asked)))
+    return asked
 
 
 def _need_engine() -> Any:

@@ -1,86 +1,78 @@
 """The compiled module, for type checkers; every argument is described in csrc/engine.h."""
 
+# ruff: noqa: N803  # T, B, I and H are the axes' names in the design
+
 from collections.abc import Sequence
 
-def forward(
-    *,
+_Strided = tuple[int, int, int]  # address, strides over T and B; an address of 0 is none
+
+class Handle:
+    cell: int
+    input_size: int
+    hidden_size: int
+    isa: int
+    storage: int
+    operand: int
+    accumulator: int
+    packed: bool
+
+def pack(
     cell: int,
-    dtype: int,
     isa: int,
-    threads: int = 1,
-    reverse: bool = False,
-    T: int,  # noqa: N803
-    B: int,  # noqa: N803
-    I: int,  # noqa: N803
-    H: int,  # noqa: N803
-    lengths: int = 0,
-    resets: int = 0,
-    resets_t: int = 0,
-    resets_b: int = 0,
-    x: int = 0,
-    x_t: int = 0,
-    x_b: int = 0,
-    h_0: int = 0,
-    c_0: int = 0,
-    weight_ih: int = 0,
-    weight_hh: int = 0,
-    bias_ih: int = 0,
-    bias_hh: int = 0,
-    y: int = 0,
-    y_t: int = 0,
-    y_b: int = 0,
-    h_n: int = 0,
-    c_n: int = 0,
-    gates: int = 0,
-    cells: int = 0,
-    traces: Sequence[int] = (),
+    storage: int,
+    operand: int,
+    accumulator: int,
+    I: int,
+    H: int,
+    weight_ih: int,
+    weight_hh: int,
+    bias_ih: int,
+    bias_hh: int,
+    copy: bool,
+) -> Handle: ...
+def forward(
+    handle: Handle,
+    threads: int,
+    reverse: bool,
+    T: int,
+    B: int,
+    lengths: int,
+    resets: _Strided,
+    x: _Strided,
+    h_0: int,
+    c_0: int,
+    y: _Strided,
+    h_n: int,
+    c_n: int,
+    kept: int,
+    traces: Sequence[int],
 ) -> None: ...
 def backward(
-    *,
-    cell: int,
-    dtype: int,
-    isa: int,
-    threads: int = 1,
-    reverse: bool = False,
-    T: int,  # noqa: N803
-    B: int,  # noqa: N803
-    I: int,  # noqa: N803
-    H: int,  # noqa: N803
-    lengths: int = 0,
-    resets: int = 0,
-    resets_t: int = 0,
-    resets_b: int = 0,
-    x: int = 0,
-    x_t: int = 0,
-    x_b: int = 0,
-    h_0: int = 0,
-    c_0: int = 0,
-    weight_ih: int = 0,
-    weight_hh: int = 0,
-    bias_ih: int = 0,
-    bias_hh: int = 0,
-    y: int = 0,
-    y_t: int = 0,
-    y_b: int = 0,
-    gates: int = 0,
-    cells: int = 0,
-    dy: int = 0,
-    dy_t: int = 0,
-    dy_b: int = 0,
-    dh_n: int = 0,
-    dc_n: int = 0,
-    dx: int = 0,
-    dx_t: int = 0,
-    dx_b: int = 0,
-    dh_0: int = 0,
-    dc_0: int = 0,
-    dweight_ih: int = 0,
-    dweight_hh: int = 0,
-    dbias_ih: int = 0,
-    dbias_hh: int = 0,
+    handle: Handle,
+    threads: int,
+    reverse: bool,
+    T: int,
+    B: int,
+    lengths: int,
+    resets: _Strided,
+    x: _Strided,
+    h_0: int,
+    c_0: int,
+    y: _Strided,
+    kept: int,
+    dy: _Strided,
+    dh_n: int,
+    dc_n: int,
+    dx: _Strided,
+    dh_0: int,
+    dc_0: int,
+    dweight_ih: int,
+    dweight_hh: int,
+    dbias_ih: int,
+    dbias_hh: int,
 ) -> None: ...
 def borrow_team(*, parallel: int, size: int, in_parallel: int) -> None: ...
 def runs(isa: int) -> bool: ...
-def padded(hidden: int) -> int: ...
-def gates_width(cell: int, hidden: int) -> int: ...
-def activate(*, dtype: int, isa: int, which: int, x: int, y: int, n: int) -> None: ...
+def kept_size(cell: int, T: int, B: int, hidden: int) -> int: ...
+def kept_isa(kept: int, type: int) -> int: ...
+def activate(*, type: int, isa: int, which: int, x: int, y: int, n: int) -> None: ...

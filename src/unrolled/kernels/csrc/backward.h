@@ -6,10 +6,7 @@
 #pragma once
 
 #include "activation.h"
-#include "flush.h"
-#include "pack.h"
-#include "plan.h"
-#include "pool.h"
+#include "pass.h"
 #include "tile.h"
 
 namespace unrolled {
@@ -84,51 +81,42 @@ inline void differentiate(RnnShape<relu>, const BackwardRow<typename V::Scalar>&
 }
 
 template <class V, class C>
-class Backward {
+class Backward : Pass<V, C> {
+    using Base = Pass<V, C>;
+    friend Base;
     using S = typename V::Scalar;
-    static constexpr int L = V::lanes;
+    using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
+        Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at;
     static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
     static constexpr int kBlock = 256;   // rows of a block at least, where one step has fewer
     static constexpr int kCacheLine = 64;
 
   public:
-    Backward(const Layer& layer, const BackwardIn& given, const BackwardOut& out)
-        : l(layer), in(given), o(out), plan(plan_rows(layer, memory)), nb(ceil_div(l.H, L)) {
+    Backward(const Handle& handle, const Sequences& sequences, const BackwardIn& given,
+             const BackwardOut& out)
+        : Base(handle, sequences), in(given), o(out) {
         part = C::gates * nb * L;
         x_part = C::cell == Cell::gru ? part : 0;
         stride = part + x_part + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
         const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
         block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
-        const int split = width_by_units(l.threads);
+        const int split = width_by_units(q.threads);
         const Shape shape{part,      ceil_div(nb, 4), 4,
                           ceil_div(nb, split), split, L,
-                          sizeof(S), tile_rows<V>(4), (2 * l.I + l.H) * C::gates * nb};
-        way = choose_way(plan, shape, l.threads);
+                          sizeof(S), tile_rows<V>(4), (2 * w.I + w.H) * C::gates * nb};
+        way = choose_way(plan, shape, q.threads);
     }
 
-    void run() {
-        Lease lease(way == Way::alone ? 1 : l.threads);
-        team = &lease;
-        threads = lease.threads();
-        if (threads == 1) way = Way::alone;
-        take_memory();
-        lease.run([](void* self, int thread) { static_cast<Backward*>(self)->work(thread); }, this);
-    }
+    void run() { Base::run(this); }
 
   private:
-    const Layer& l;
+    Scratch& memory = Base::scratch;
     const BackwardIn& in;
     const BackwardOut& o;
-    Scratch memory;
-    Plan plan;
-    int64_t nb, part, x_part, stride, block_rows;
-    Way way;
-    Lease* team = nullptr;
-    int threads = 1;
+    int64_t part, x_part, stride, block_rows;
     int wide = 4;  // vectors in a panel of dh·W_hh
-    S *w_hh, *w_ih, *zeros, *d[2];
+    S *w_hh, *w_ih, *d[2];
     S *dh_n, *dc_n, *c_0;  // [B, P] by rank, padded
-    Share* shares;
     struct Desk {
         const S** d_after;
         S** dh_now;
@@ -141,16 +129,16 @@ class Backward {
     };
     Desk* desks;
 
-    bool has_state() const { return C::cell == Cell::lstm || C::cell == Cell::gru; }
+    bool has_gates() const { return gates_width(C::cell, w.H) > 0; }
     int width_by_units(int split) const {  // of a panel of dh·W_hh, so that every thread has one
         const int64_t even = ceil_div(nb, split);
         return static_cast<int>(even < 4 ? even : 4);
     }
     int64_t dh_panels() const { return ceil_div(nb, wide); }
-    int64_t dx_panels() const { return ceil_div(ceil_div(l.I, L), 4); }
+    int64_t dx_panels() const { return ceil_div(ceil_div(w.I, L), 4); }
     int dh_vectors(int64_t p) const { return static_cast<int>(nb - p * wide < wide ? nb - p * wide : wide); }
     int dx_vectors(int64_t p) const {
-        const int64_t left = ceil_div(l.I, L) - p * 4;
+        const int64_t left = ceil_div(w.I, L) - p * 4;
         return static_cast<int>(left < 4 ? left : 4);
     }
     Range my_panels(int thread) const {
@@ -164,12 +152,10 @@ class Backward {
     }
 
     void take_memory() {
-        const int64_t P = padded(l.H), B = l.B;
-        if (way == Way::by_units) wide = width_by_units(threads);
+        const int64_t B = q.B;
+        wide = way == Way::by_units ? width_by_units(threads) : 4;
         w_hh = memory.take<S>(dh_panels() * part * wide * L);
-        w_ih = memory.take<S>(o.dx != nullptr ? dx_panels() * part * 4 * L : 0);
-        zeros = memory.take<S>(P);
-        for (int64_t i = 0; i < P; ++i) zeros[i] = 0;
+        w_ih = memory.take<S>(o.dx.data != nullptr ? dx_panels() * part * 4 * L : 0);
         const int64_t most_at_once = B > block_rows ? B : block_rows;
         const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
         d[0] = memory.take<S>(block * stride);
@@ -177,17 +163,7 @@ class Backward {
         dh_n = memory.take<S>(in.dh_n != nullptr ? B * P : 0);
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
-        shares = memory.take<Share>(threads);
-        int64_t most = B;
-        if (way == Way::by_rows) {
-            share_rows(plan, threads, memory, shares);
-            most = 0;
-            for (int t = 0; t < threads; ++t) most = shares[t].count > most ? shares[t].count : most;
-        } else {
-            int64_t* all = memory.take<int64_t>(B);
-            for (int64_t i = 0; i < B; ++i) all[i] = i;
-            for (int t = 0; t < threads; ++t) shares[t] = {all, B};
-        }
+        Base::share_all_rows();
         desks = memory.take<Desk>(threads);
         for (int t = 0; t < threads; ++t) desks[t] = {};
         const int64_t n = threads;
@@ -213,16 +189,6 @@ class Backward {
         }
     }
 
-    void pad(S* to, const void* from, int thread) const {
-        if (from == nullptr) return;
-        const int64_t P = padded(l.H);
-        const Range rows = share(l.B, thread, threads);
-        for (int64_t rank = rows.begin; rank < rows.end; ++rank) {
-            const S* row = static_cast<const S*>(from) + plan.row[rank] * l.H;
-            for (int64_t u = 0; u < P; ++u) to[rank * P + u] = u < l.H ? row[u] : S(0);
-        }
-    }
-
     static void clear(void* p, int64_t count) {
         if (p != nullptr) std::memset(p, 0, static_cast<size_t>(count) * sizeof(S));
     }
@@ -230,49 +196,29 @@ class Backward {
     void prepare(int thread) {
         const Range hh = share(dh_panels(), thread, threads);
         for (int64_t p = hh.begin; p < hh.end; ++p)
-            pack_backward<V, C>(static_cast<const S*>(l.weight_hh), l.H, l.H, p * wide * L, dh_vectors(p) * L,
+            pack_backward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, p * wide * L, dh_vectors(p) * L,
                                 w_hh + p * part * wide * L);
-        const Range ih = o.dx != nullptr ? share(dx_panels(), thread, threads) : Range{0, 0};
+        const Range ih = o.dx.data != nullptr ? share(dx_panels(), thread, threads) : Range{0, 0};
         for (int64_t p = ih.begin; p < ih.end; ++p)
-            pack_backward<V, C>(static_cast<const S*>(l.weight_ih), l.I, l.H, p * 4 * L, dx_vectors(p) * L,
+            pack_backward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.H, p * 4 * L, dx_vectors(p) * L,
                                 w_ih + p * part * 4 * L);
-        pad(dh_n, in.dh_n, thread);
-        pad(dc_n, in.dc_n, thread);
-        if (C::cell == Cell::lstm) pad(c_0, l.c_0, thread);
+        Base::pad(dh_n, in.dh_n, thread);
+        Base::pad(dc_n, in.dc_n, thread);
+        if (C::cell == Cell::lstm) Base::pad(c_0, q.c_0, thread);
         if (thread > 0) return;
-        clear(o.dweight_ih, C::gates * l.H * l.I);
-        clear(o.dweight_hh, C::gates * l.H * l.H);
-        clear(o.dbias_ih, C::gates * l.H);
-        clear(o.dbias_hh, C::gates * l.H);
-    }
-
-    int64_t time(int64_t rank, int64_t s) const { return l.reverse ? plan.length[rank] - 1 - s : s; }
-
-    bool cut(int64_t rank, int64_t t) const {
-        if (l.resets == nullptr) return false;
-        if (l.reverse && ++t >= plan.length[rank]) return false;
-        return l.resets[t * l.resets_t + plan.row[rank] * l.resets_b] != 0;
-    }
-
-    const S* y_at(int64_t rank, int64_t t) const {
-        return static_cast<const S*>(in.y) + t * in.y_t + plan.row[rank] * in.y_b;
+        clear(o.dweight_ih, C::gates * w.H * w.I);
+        clear(o.dweight_hh, C::gates * w.H * w.H);
+        clear(o.dbias_ih, C::gates * w.H);
+        clear(o.dbias_hh, C::gates * w.H);
     }
 
     const S* h_before(int64_t rank, int64_t s) const {
         const int64_t t = time(rank, s);
         if (cut(rank, t)) return zeros;
-        if (s == 0) return static_cast<const S*>(l.h_0) + plan.row[rank] * l.H;
-        return y_at(rank, t + (l.reverse ? 1 : -1));
+        return s == 0 ? Base::h_0(rank) : at(in.y, rank, t + (q.reverse ? 1 : -1));
     }
 
-    const S* cells_at(int64_t rank, int64_t s) const {
-        return static_cast<const S*>(in.cells) + (plan.offset[s] + rank) * padded(l.H);
-    }
-
-    static int64_t running(const Plan& plan, const Share& mine, int64_t s, int64_t n) {
-        while (n < mine.count && mine.rank[n] < plan.active[s]) ++n;
-        return n;
-    }
+    const S* cells_at(int64_t rank, int64_t s) const { return Base::cells_in(in.kept, rank, s); }
 
     void work(int thread) {
         const Flush flush;
@@ -301,16 +247,14 @@ class Backward {
     // last step this is. Returns how many rows there are now.
     int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const S* after, S* now) {
         const Desk& desk = desks[thread];
-        const int64_t n = running(plan, mine, s, n_after), P = padded(l.H);
+        const int64_t n = running(mine, s, n_after);
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
             BackwardRow<S>& row = desk.rows[j];
             const bool last = s == plan.length[rank] - 1;
             const bool fresh = !last && cut(rank, time(rank, s + 1));
             row.d = now + rank * stride;
-            row.dy = in.dy == nullptr
-                         ? nullptr
-                         : static_cast<const S*>(in.dy) + t * in.dy_t + plan.row[rank] * in.dy_b;
+            row.dy = in.dy.data == nullptr ? nullptr : at(in.dy, rank, t);
             row.carry = desk.carry + j * P;
             row.dh = fresh ? zeros : desk.dh + j * P;
             row.carried = fresh ? zeros : row.carry;
@@ -318,15 +262,13 @@ class Backward {
                 row.dh = in.dh_n != nullptr ? dh_n + rank * P : zeros;
                 row.carried = C::cell == Cell::lstm && in.dc_n != nullptr ? dc_n + rank * P : zeros;
             }
-            if (has_state())
-                row.g = static_cast<const S*>(in.gates) +
-                        (plan.offset[s] + rank) * gates_width(C::cell, l.H);
+            if (has_gates()) row.g = Base::gates_in(in.kept, rank, s);
             if (C::cell == Cell::lstm) {
                 row.c = cells_at(rank, s);
                 row.c_before = cut(rank, t) ? zeros : s == 0 ? c_0 + rank * P : cells_at(rank, s - 1);
             } else {
                 row.h_before = h_before(rank, s);
-                row.y = y_at(rank, t);
+                row.y = at(in.y, rank, t);
             }
         }
         products(thread, mine, n_after, after, [&](int64_t begin, int64_t stop, int64_t u0, int64_t u1) {
@@ -341,7 +283,7 @@ class Backward {
     void pointwise(const Desk& desk, int64_t begin, int64_t end, int64_t first, int64_t past) const {
         for (int64_t j = begin; j < end; ++j)
             for (int64_t b = first; b < past; ++b)
-                differentiate<V>(C{}, desk.rows[j], b * L, l.H - b * L, x_part);
+                differentiate<V>(C{}, desk.rows[j], b * L, w.H - b * L, x_part);
     }
 
     // dh of rows 0 .. n from the gradients of the step after; then(rows, unit blocks) follows each tile.
@@ -350,7 +292,7 @@ class Backward {
         const Desk& desk = desks[thread];
         for (int64_t j = 0; j < n; ++j) {
             desk.d_after[j] = after + mine.rank[j] * stride;
-            desk.dh_now[j] = desk.dh + j * padded(l.H);
+            desk.dh_now[j] = desk.dh + j * P;
         }
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
@@ -370,27 +312,27 @@ class Backward {
         int64_t m = 0;
         for (; s < end; ++s) {
             for (int64_t rank = 0; rank < plan.active[s]; ++rank, ++m) {
-                const int64_t t = time(rank, s), row = plan.row[rank];
-                desk.x[m] = static_cast<const S*>(l.x) + t * l.x_t + row * l.x_b;
+                const int64_t t = time(rank, s);
+                desk.x[m] = at(q.x, rank, t);
                 desk.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
                 desk.d_now[m] = grads + m * stride + x_part;
-                desk.dx[m] = o.dx != nullptr ? static_cast<S*>(o.dx) + t * o.dx_t + row * o.dx_b : nullptr;
+                desk.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
             }
         }
         const Part mine = my_part(thread);
-        weights(desk.chunk, desk.x, l.I, mine.x, rows, grads + x_part, mine.gates,
+        weights(desk.chunk, desk.x, w.I, mine.x, rows, grads + x_part, mine.gates,
                 static_cast<S*>(o.dweight_ih));
-        weights(desk.chunk, desk.h, l.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
+        weights(desk.chunk, desk.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
         biases(thread, rows, grads + x_part, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
-        if (o.dx == nullptr) return;
+        if (o.dx.data == nullptr) return;
         const Range my_rows = share(rows, thread, threads);
         for (int64_t p = 0; p < dx_panels(); ++p) {
             const Panel<S> panel{w_ih + p * part * 4 * L, part, dx_vectors(p)};
-            const int64_t at = p * 4 * L, left = l.I - at;
+            const int64_t column = p * 4 * L, left = w.I - column;
             const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
             through_rows<V>(panel, desk.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
-                            nullptr, desk.dx + my_rows.begin, at, cols, [](int64_t, int64_t) {});
+                            nullptr, desk.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
         }
     }
 
@@ -401,7 +343,7 @@ class Backward {
     };
 
     Part my_part(int thread) const {
-        const int64_t gates = nb * C::gates, x = ceil_div(l.I, L), h = ceil_div(l.H, L);
+        const int64_t gates = nb * C::gates, x = ceil_div(w.I, L), h = ceil_div(w.H, L);
         if (gates > x + h) return {share(gates, thread, threads), {0, x}, {0, h}};
         const Range mine = share(x + h, thread, threads);
         const auto at_most = [](int64_t a, int64_t b) { return a < b ? a : b; };
@@ -434,12 +376,12 @@ class Backward {
     void weights_of_vector(const S* grads, int64_t g, int64_t M, const S* chunk, int vectors, S* to,
                            int64_t K, int64_t k, int cols) {
         const int64_t unit = g / C::gates * L, gate = g % C::gates;
-        const int units = static_cast<int>(l.H - unit < L ? l.H - unit : L);
+        const int units = static_cast<int>(w.H - unit < L ? w.H - unit : L);
         const int most = tile_rows<V>(vectors), tiles = (units + most - 1) / most;
         for (int i = 0; i < tiles; ++i) {
             const int begin = units * i / tiles, end = units * (i + 1) / tiles;
             S* rows[8];
-            for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * l.H + unit + r) * K;
+            for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * w.H + unit + r) * K;
             with_size<V, Outer>(end - begin, vectors, grads + g * L + begin, stride, M, chunk,
                                 static_cast<S* const*>(rows), k, cols);
         }
@@ -452,18 +394,17 @@ class Backward {
             const int64_t unit = g / C::gates * L;
             V sum = V::zero();
             for (int64_t m = 0; m < rows; ++m) sum = sum + V::load(grads + m * stride + g * L);
-            S* at = to + (g % C::gates) * l.H + unit;
-            store_some(sum + load_some<V>(at, l.H - unit), at, l.H - unit);
+            S* at = to + (g % C::gates) * w.H + unit;
+            store_some(sum + load_some<V>(at, w.H - unit), at, w.H - unit);
         }
     }
 
     // The gradients of the initial states, and zeros for x past a row's length.
     void finish(int thread, const Share& mine, int64_t n, const S* first) {
         const Desk& desk = desks[thread];
-        const int64_t P = padded(l.H);
         if (o.dh_0 != nullptr && n > 0) products(thread, mine, n, first, [](int64_t, int64_t, int64_t, int64_t) {});
         const Range panels = my_panels(thread);
-        const int64_t u0 = panels.begin * wide * L, u1 = panels.end * wide * L < l.H ? panels.end * wide * L : l.H;
+        const int64_t u0 = panels.begin * wide * L, u1 = panels.end * wide * L < w.H ? panels.end * wide * L : w.H;
         for (int64_t j = 0; j < mine.count && u0 < u1; ++j) {
             const int64_t rank = mine.rank[j], row = plan.row[rank];
             const bool none = plan.length[rank] == 0, zeroed = !none && cut(rank, time(rank, 0));
@@ -473,18 +414,17 @@ class Backward {
                 const S carry = none || zeroed ? S(0) : desk.carry[j * P + u];
                 const S passed = C::cell == Cell::gru ? carry : S(0);
                 if (o.dh_0 != nullptr)
-                    static_cast<S*>(o.dh_0)[row * l.H + u] =
+                    static_cast<S*>(o.dh_0)[row * w.H + u] =
                         none ? still_h : zeroed ? S(0) : desk.dh[j * P + u] + passed;
                 if (C::cell == Cell::lstm && o.dc_0 != nullptr)
-                    static_cast<S*>(o.dc_0)[row * l.H + u] = none ? still_c : carry;
+                    static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still_c : carry;
             }
         }
-        if (o.dx == nullptr) return;
-        const Range rows = share(l.B, thread, threads);
+        if (o.dx.data == nullptr) return;
+        const Range rows = share(q.B, thread, threads);
         for (int64_t rank = rows.begin; rank < rows.end; ++rank)
-            for (int64_t t = plan.length[rank]; t < l.T; ++t)
-                std::memset(static_cast<S*>(o.dx) + t * o.dx_t + plan.row[rank] * o.dx_b, 0,
-                            l.I * sizeof(S));
+            for (int64_t t = plan.length[rank]; t < q.T; ++t)
+                std::memset(at(o.dx, rank, t), 0, w.I * sizeof(S));
     }
 };
 

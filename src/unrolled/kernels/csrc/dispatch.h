@@ -1,4 +1,4 @@
-// From an instruction set to its kernels. For the door and for tests; callers use engine.h.
+// From an instruction set to its kernels. For the entry and for tests; callers use engine.h.
 #pragma once
 
 #include "isa.h"

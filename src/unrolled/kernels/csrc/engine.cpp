@@ -1,149 +1,213 @@
-// The door of the engine: every argument is checked before a pointer is formed from it; then the
-// kernels of the wanted instruction set run.
+// The engine's entry: every argument is validated before a pointer is formed from it; then the kernels of
+// the handle's instruction set run.
 #include "engine.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 
 #include "dispatch.h"
-#include "door.h"
+#include "validate.h"
 
 namespace unrolled {
 namespace {
 
 constexpr int most_threads = 1024;
 constexpr int traces_of[] = {1, 1, 3, 5};  // by Cell
+constexpr int64_t most = most_bytes / 8;
 
-bool is_lstm(const Layer& a) { return a.cell == Cell::lstm; }
-int64_t element_of(const Layer& a) { return a.dtype == Dtype::f32 ? 4 : 8; }
+bool is_lstm(const Weights& w) { return w.cell == Cell::lstm; }
+int64_t element_of(Type type) { return type == Type::f32 ? 4 : 8; }
 Need wanted(bool yes) { return yes ? Need::required : Need::optional; }
 
-void check_choices(Door& door, const Layer& a) {
-    door.within("cell", static_cast<int>(a.cell), 0, 3);
-    door.within("dtype", static_cast<int>(a.dtype), 0, 1);
-    door.within("isa", static_cast<int>(a.isa), 0, 3);
-    door.within("threads", a.threads, 1, INT32_MAX);
-    if (!door.complaint && !runs(a.isa))
-        door.refuse("isa: expected an instruction set that this build holds and this machine runs, got %d",
-                    static_cast<int>(a.isa));
+void validate_format(Validation& v, const Format& f) {
+    v.within("isa", static_cast<int>(f.isa), 0, 3);
+    v.within("storage", static_cast<int>(f.storage), 0, 1);
+    v.within("operand", static_cast<int>(f.operand), 0, 1);
+    v.within("accumulator", static_cast<int>(f.accumulator), 0, 1);
+    if (f.operand != f.storage || f.accumulator != f.storage)
+        v.refuse("operand, accumulator: expected the type of storage, %d, got %d and %d",
+                 static_cast<int>(f.storage), static_cast<int>(f.operand), static_cast<int>(f.accumulator));
+    if (!v.complaint && !runs(f.isa))
+        v.refuse("isa: expected an instruction set that this build holds and this machine runs, got %d",
+                 static_cast<int>(f.isa));
 }
 
-void check_sizes(Door& door, const Layer& a) {
-    constexpr int64_t most = most_bytes / 8;
-    door.within("T", a.T, 0, most);
-    door.within("B", a.B, 0, most);
-    door.within("I", a.I, 1, most);
-    door.within("H", a.H, 1, most / 8);  // so that 4 * padded(H) is a number
-    if (door.complaint) return;
-    const int64_t element = element_of(a), P = padded(a.H);
-    door.bytes("4 * H * I", a, {4, P, a.I}, element);
-    door.bytes("4 * H * H", a, {4, P, P}, element);
-    door.bytes("4 * B * H", a, {4, a.B, P}, element);
-    door.bytes("B * I", a, {a.B, a.I}, element);
-    door.bytes("T * B * I", a, {a.T, a.B, a.I}, element);
-    door.bytes("4 * T * B * H", a, {4, a.T, a.B, P}, element);
+void validate_weights(Validation& v, const Weights& w) {
+    v.within("cell", static_cast<int>(w.cell), 0, 3);
+    v.within("I", w.I, 1, most);
+    v.within("H", w.H, 1, most / 8);  // so that 4 * padded(H) is a number
+    if (v.complaint) return;
+    const int64_t P = padded(w.H);
+    v.bytes("4 * H * I", {4, P, w.I});
+    v.bytes("4 * H * H", {4, P, P});
+    v.address("weight_ih", w.weight_ih, Need::required);
+    v.address("weight_hh", w.weight_hh, Need::required);
+    v.address("bias_ih", w.bias_ih, Need::optional);
+    v.address("bias_hh", w.bias_hh, Need::optional);
 }
 
-void check_layer(Door& door, const Layer& a) {
-    check_choices(door, a);
-    if (door.complaint) return;
-    check_sizes(door, a);
-    if (door.complaint) return;
-    const int64_t element = element_of(a), work = a.T * a.B;
-    door.address("lengths", a.lengths, Need::optional, sizeof(int64_t));
-    door.address("x", a.x, wanted(work > 0), element);
-    door.address("h_0", a.h_0, wanted(a.B > 0), element);
-    door.address("c_0", a.c_0, is_lstm(a) ? wanted(a.B > 0) : Need::unused, element);
-    door.address("weight_ih", a.weight_ih, Need::required, element);
-    door.address("weight_hh", a.weight_hh, Need::required, element);
-    door.address("bias_ih", a.bias_ih, Need::optional, element);
-    door.address("bias_hh", a.bias_hh, Need::optional, element);
-    if (work > 0) door.strides("x", a, a.x_t, a.x_b, a.I, element);
-    if (work > 0 && a.resets) door.strides("resets", a, a.resets_t, a.resets_b, 1, 1);
-    for (int64_t b = 0; a.lengths && b < a.B && !door.complaint; ++b)
-        door.within("lengths", a.lengths[b], 0, a.T);
+void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
+    v.within("threads", q.threads, 1, INT32_MAX);
+    v.within("T", q.T, 0, most);
+    v.within("B", q.B, 0, most);
+    if (v.complaint) return;
+    const int64_t P = padded(w.H);
+    v.bytes("4 * B * H", {4, q.B, P});
+    v.bytes("B * I", {q.B, w.I});
+    v.bytes("T * B * I", {q.T, q.B, w.I});
+    v.bytes("5 * T * B * H", {5, q.T, q.B, P});
+    if (v.complaint) return;
+    const int64_t work = q.T * q.B;
+    v.address("lengths", q.lengths, Need::optional, sizeof(int64_t));
+    v.address("x", q.x.data, wanted(work > 0));
+    v.address("h_0", q.h_0, wanted(q.B > 0));
+    v.address("c_0", q.c_0, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
+    if (work > 0) v.strides("x", q.x, w.I);
+    if (work > 0 && q.resets.data) v.strides("resets", q.resets, 1);
+    for (int64_t b = 0; q.lengths && b < q.B && !v.complaint; ++b) v.within("lengths", q.lengths[b], 0, q.T);
 }
 
-void check_kept(Door& door, const Layer& a, const void* gates, const void* cells, Need need) {
-    const bool has_gates = gates_width(a.cell, a.H) > 0;
-    door.address("gates", gates, has_gates ? need : Need::unused, element_of(a));
-    door.address("cells", cells, is_lstm(a) ? need : Need::unused, element_of(a));
-    if (is_lstm(a) && a.T * a.B > 0 && !gates != !cells)
-        door.refuse("gates, cells: expected both or neither, got one");
-}
-
-void check_traces(Door& door, const Layer& a, void* const (&traces)[5]) {
-    const int count = traces_of[static_cast<int>(a.cell)];
+void validate_traces(Validation& v, Cell cell, bool some_work, void* const (&traces)[5]) {
+    const int count = traces_of[static_cast<int>(cell)];
     const auto given = std::count_if(traces, traces + count, [](void* t) { return t != nullptr; });
-    if (given != 0 && given != count && a.T * a.B > 0)
-        door.refuse("traces: expected none or %d for this cell, got %d", count, static_cast<int>(given));
+    if (given != 0 && given != count && some_work)
+        v.refuse("traces: expected none or %d for this cell, got %d", count, static_cast<int>(given));
     for (int i = 0; i < 5; ++i)
-        door.address("traces", traces[i], i < count ? Need::optional : Need::unused, element_of(a));
+        v.address("traces", traces[i], i < count ? Need::optional : Need::unused);
 }
 
-void check(Door& door, const Layer& a, const ForwardOut& out) {
-    check_layer(door, a);
-    if (door.complaint) return;
-    const int64_t element = element_of(a), work = a.T * a.B;
-    door.address("y", out.y, wanted(work > 0), element);
-    door.address("h_n", out.h_n, wanted(a.B > 0), element);
-    door.address("c_n", out.c_n, is_lstm(a) ? wanted(a.B > 0) : Need::unused, element);
-    if (work > 0) door.output_strides("y", a, out.y_t, out.y_b, a.H, element);
-    check_kept(door, a, out.gates, out.cells, Need::optional);
-    check_traces(door, a, out.traces);
+void validate(Validation& v, const Weights& w, const Sequences& q, const ForwardOut& out) {
+    validate_sequences(v, w, q);
+    if (v.complaint) return;
+    const bool some_work = q.T * q.B > 0;
+    v.address("y", out.y.data, wanted(some_work));
+    v.address("h_n", out.h_n, wanted(q.B > 0));
+    v.address("c_n", out.c_n, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
+    v.address("kept", out.kept, Need::optional);
+    if (some_work) v.output_strides("y", out.y, w.H);
+    validate_traces(v, w.cell, some_work, out.traces);
 }
 
-void check(Door& door, const Layer& a, const BackwardIn& in, const BackwardOut& out) {
-    check_layer(door, a);
-    if (door.complaint) return;
-    const int64_t element = element_of(a), work = a.T * a.B;
-    const Need only_lstm = is_lstm(a) ? Need::optional : Need::unused;
-    door.address("y", in.y, wanted(work > 0), element);
-    check_kept(door, a, in.gates, in.cells, wanted(work > 0));
-    door.address("dy", in.dy, Need::optional, element);
-    door.address("dh_n", in.dh_n, Need::optional, element);
-    door.address("dc_n", in.dc_n, only_lstm, element);
-    door.address("dx", out.dx, Need::optional, element);
-    door.address("dh_0", out.dh_0, Need::optional, element);
-    door.address("dc_0", out.dc_0, only_lstm, element);
-    door.address("dweight_ih", out.dweight_ih, Need::optional, element);
-    door.address("dweight_hh", out.dweight_hh, Need::optional, element);
-    door.address("dbias_ih", out.dbias_ih, Need::optional, element);
-    door.address("dbias_hh", out.dbias_hh, Need::optional, element);
-    if (work == 0) return;
-    door.strides("y", a, in.y_t, in.y_b, a.H, element);
-    if (in.dy) door.strides("dy", a, in.dy_t, in.dy_b, a.H, element);
-    if (out.dx) door.output_strides("dx", a, out.dx_t, out.dx_b, a.I, element);
+// `kept` begins with the format, in numbers of its own type and from 1 on: zeros are none, and it is still
+// there where somebody has kept the buffer in a smaller type for a while.
+template <class S>
+void write_format(S* kept, const Format& f) {
+    const Type types[] = {f.storage, f.operand, f.accumulator};
+    std::fill(kept, kept + format_width, S(0));
+    kept[0] = static_cast<S>(1 + static_cast<int>(f.isa));
+    for (int i = 0; i < 3; ++i) kept[1 + i] = static_cast<S>(1 + static_cast<int>(types[i]));
+}
+
+template <class S>
+bool has_format(const S* kept, const Format& f) {
+    S wanted[format_width];
+    write_format(wanted, f);
+    return std::equal(wanted, wanted + format_width, kept);
+}
+
+bool was_kept_in(const Format& f, const void* kept) {
+    return f.storage == Type::f32 ? has_format(static_cast<const float*>(kept), f)
+                                  : has_format(static_cast<const double*>(kept), f);
+}
+
+void validate(Validation& v, const Handle& handle, const Sequences& q, const BackwardIn& in,
+              const BackwardOut& out) {
+    const Weights& w = handle.weights;
+    if (handle.packed) v.refuse("handle: expected one that refers to its weights, got one that packed them");
+    validate_sequences(v, w, q);
+    if (v.complaint) return;
+    const bool some_work = q.T * q.B > 0;
+    const Need only_lstm = is_lstm(w) ? Need::optional : Need::unused;
+    v.address("y", in.y.data, wanted(some_work));
+    v.address("kept", in.kept, wanted(some_work));
+    v.address("dy", in.dy.data, Need::optional);
+    v.address("dh_n", in.dh_n, Need::optional);
+    v.address("dc_n", in.dc_n, only_lstm);
+    v.address("dx", out.dx.data, Need::optional);
+    v.address("dh_0", out.dh_0, Need::optional);
+    v.address("dc_0", out.dc_0, only_lstm);
+    v.address("dweight_ih", out.dweight_ih, Need::optional);
+    v.address("dweight_hh", out.dweight_hh, Need::optional);
+    v.address("dbias_ih", out.dbias_ih, Need::optional);
+    v.address("dbias_hh", out.dbias_hh, Need::optional);
+    if (!some_work || v.complaint) return;
+    v.strides("y", in.y, w.H);
+    if (in.dy.data) v.strides("dy", in.dy, w.H);
+    if (out.dx.data) v.output_strides("dx", out.dx, w.I);
+    if (!v.complaint && !was_kept_in(handle.format, in.kept))
+        v.refuse("kept: expected what a forward pass of the handle's format wrote, instruction set %d, got %d",
+                 static_cast<int>(handle.format.isa), kept_isa(in.kept, handle.format.storage));
+}
+
+Validation for_call(const Handle& handle, const Sequences& q) {
+    return {q.T, q.B, handle.weights.I, handle.weights.H, element_of(handle.format.storage)};
 }
 
 // The call itself, once nothing speaks against it.
 template <class Run>
-const char* run(Door& door, const Layer& asked, Run&& kernels) {
-    if (door.complaint) return door.complaint;
-    Layer layer = asked;
-    layer.threads = std::min(layer.threads, most_threads);
+const char* run(Validation& v, const Weights& w, const Sequences& asked, Run&& kernels) {
+    if (v.complaint) return v.complaint;
+    Sequences q = asked;
+    q.threads = std::min(q.threads, most_threads);
     try {
-        kernels(layer);
+        kernels(q);
     } catch (const std::bad_alloc&) {
-        door.refuse("memory: expected room for the engine's own buffers, got none for T %lld, B %lld, "
-                    "I %lld, H %lld",
-                    (long long)layer.T, (long long)layer.B, (long long)layer.I, (long long)layer.H);
+        v.refuse("memory: expected room for the engine's own buffers, got none for T %lld, B %lld, "
+                 "I %lld, H %lld",
+                 (long long)q.T, (long long)q.B, (long long)w.I, (long long)w.H);
     }
-    return door.complaint;
+    return v.complaint;
 }
 
 }  // namespace
 
-const char* forward(const Layer& layer, const ForwardOut& out) {
-    Door door;
-    check(door, layer, out);
-    return run(door, layer, [&](const Layer& a) { kernels_of(a.isa)->forward(a, out); });
+void Handle::Free::operator()(void* memory) const { std::free(memory); }
+
+int kept_isa(const void* kept, Type type) {
+    for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16})
+        if (was_kept_in({isa, type, type, type}, kept)) return static_cast<int>(isa);
+    return -1;
 }
 
-const char* backward(const Layer& layer, const BackwardIn& in, const BackwardOut& out) {
-    Door door;
-    check(door, layer, in, out);
-    return run(door, layer, [&](const Layer& a) { kernels_of(a.isa)->backward(a, in, out); });
+const char* pack(const Weights& weights, const Format& format, bool copy, Handle& handle) {
+    Validation v(0, 0, weights.I, weights.H, element_of(format.storage));
+    validate_format(v, format);
+    validate_weights(v, weights);
+    if (v.complaint) return v.complaint;
+    Handle made{weights, format, nullptr};
+    if (copy) {
+        const Kernels& kernels = *kernels_of(format.isa);
+        made.packed.reset(std::aligned_alloc(64, kernels.packed_bytes(weights, format.storage)));
+        if (!made.packed) {
+            v.refuse("memory: expected room for the packed weights, got none for I %lld, H %lld",
+                     (long long)weights.I, (long long)weights.H);
+            return v.complaint;
+        }
+        kernels.pack(weights, format.storage, made.packed.get());
+        made.weights = {weights.cell, weights.I, weights.H};
+    }
+    handle = std::move(made);
+    return nullptr;
+}
+
+const char* forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out) {
+    Validation v = for_call(handle, sequences);
+    validate(v, handle.weights, sequences, out);
+    return run(v, handle.weights, sequences, [&](const Sequences& q) {
+        kernels_of(handle.format.isa)->forward(handle, q, out);
+        if (out.kept == nullptr) return;
+        if (handle.format.storage == Type::f32) write_format(static_cast<float*>(out.kept), handle.format);
+        else write_format(static_cast<double*>(out.kept), handle.format);
+    });
+}
+
+const char* backward(const Handle& handle, const Sequences& sequences, const BackwardIn& in,
+                     const BackwardOut& out) {
+    Validation v = for_call(handle, sequences);
+    validate(v, handle, sequences, in, out);
+    return run(v, handle.weights, sequences,
+               [&](const Sequences& q) { kernels_of(handle.format.isa)->backward(handle, q, in, out); });
 }
 
 }  // namespace unrolled

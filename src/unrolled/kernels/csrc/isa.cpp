@@ -35,17 +35,38 @@ void with_cell(Cell cell, Run run) {
 }
 
 template <class Run>
-void with_types(const Layer& layer, Run run) {
-    if (layer.dtype == Dtype::f32) with_cell<Float>(layer.cell, run);
-    else with_cell<Double>(layer.cell, run);
+void with_types(Cell cell, Type type, Run run) {
+    if (type == Type::f32) with_cell<Float>(cell, run);
+    else with_cell<Double>(cell, run);
 }
 
-void forward(const Layer& layer, const ForwardOut& out) {
-    with_types(layer, [&](auto v, auto c) { Forward<decltype(v), decltype(c)>(layer, out).run(); });
+size_t packed_bytes(const Weights& w, Type storage) {
+    size_t bytes = 0;
+    with_types(w.cell, storage, [&](auto v, auto c) {
+        using V = decltype(v);
+        bytes = static_cast<size_t>(Packed<V, decltype(c)>::size(w)) * sizeof(typename V::Scalar);
+    });
+    return bytes;
 }
 
-void backward(const Layer& layer, const BackwardIn& in, const BackwardOut& out) {
-    with_types(layer, [&](auto v, auto c) { Backward<decltype(v), decltype(c)>(layer, in, out).run(); });
+void pack(const Weights& w, Type storage, void* to) {
+    with_types(w.cell, storage, [&](auto v, auto c) {
+        using P = Packed<decltype(v), decltype(c)>;
+        P(w, to).fill(w, {0, P::panels(w)});
+    });
+}
+
+void forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out) {
+    with_types(handle.weights.cell, handle.format.storage, [&](auto v, auto c) {
+        Forward<decltype(v), decltype(c)>(handle, sequences, out).run();
+    });
+}
+
+void backward(const Handle& handle, const Sequences& sequences, const BackwardIn& in,
+              const BackwardOut& out) {
+    with_types(handle.weights.cell, handle.format.storage, [&](auto v, auto c) {
+        Backward<decltype(v), decltype(c)>(handle, sequences, in, out).run();
+    });
 }
 
 template <class V>
@@ -59,15 +80,15 @@ void activate_all(int which, const void* x, void* y, int64_t n) {
     }
 }
 
-void activate(Dtype dtype, int which, const void* x, void* y, int64_t n) {
-    if (dtype == Dtype::f32) activate_all<Float>(which, x, y, n);
+void activate(Type type, int which, const void* x, void* y, int64_t n) {
+    if (type == Type::f32) activate_all<Float>(which, x, y, n);
     else activate_all<Double>(which, x, y, n);
 }
 
 }  // namespace UNROLLED_ISA
 
 extern const Kernels UNROLLED_KERNELS(UNROLLED_ISA);
-const Kernels UNROLLED_KERNELS(UNROLLED_ISA) = {UNROLLED_ISA::forward, UNROLLED_ISA::backward,
-                                                UNROLLED_ISA::activate};
+const Kernels UNROLLED_KERNELS(UNROLLED_ISA) = {UNROLLED_ISA::packed_bytes, UNROLLED_ISA::pack, UNROLLED_ISA::forward,
+                                                UNROLLED_ISA::backward, UNROLLED_ISA::activate};
 
 }  // namespace unrolled

@@ -5,13 +5,15 @@
 
 namespace unrolled {
 
-// Arguments have been checked at the door (engine.cpp). May throw std::bad_alloc before any output
-// is written, and nothing else.
+// Arguments have been validated (engine.cpp). May throw std::bad_alloc before any output is written, and
+// nothing else.
 struct Kernels {
-    void (*forward)(const Layer&, const ForwardOut&);
-    void (*backward)(const Layer&, const BackwardIn&, const BackwardOut&);
+    size_t (*packed_bytes)(const Weights&, Type storage);  // a multiple of 64
+    void (*pack)(const Weights&, Type storage, void* to);
+    void (*forward)(const Handle&, const Sequences&, const ForwardOut&);
+    void (*backward)(const Handle&, const Sequences&, const BackwardIn&, const BackwardOut&);
     // Test hook: y[i] = f(x[i]) by the engine's own activations; which: 0 exp(-|x|), 1 sigmoid, 2 tanh.
-    void (*activate)(Dtype dtype, int which, const void* x, void* y, int64_t n);
+    void (*activate)(Type type, int which, const void* x, void* y, int64_t n);
 };
 
 extern const Kernels kernels_baseline;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine.h"
+#include "plan.h"
 
 namespace unrolled {
 namespace UNROLLED_ISA {
@@ -17,18 +18,18 @@ namespace UNROLLED_ISA {
 // through the gates in torch's order, and starts at slot `first_h`.
 struct LstmShape {
     static constexpr Cell cell = Cell::lstm;
-    static constexpr int gates = 4, slots = 4, blocks = 1, first_h = 0, kept = 2;
+    static constexpr int gates = 4, slots = 4, blocks = 1, first_h = 0;
     static constexpr int order[4] = {0, 1, 2, 3};  // i f g o
 };
 struct GruShape {  // slots: n of x, r, z, n of h; the GRU's n keeps two chains
     static constexpr Cell cell = Cell::gru;
-    static constexpr int gates = 3, slots = 4, blocks = 1, first_h = 1, kept = 1;
+    static constexpr int gates = 3, slots = 4, blocks = 1, first_h = 1;
     static constexpr int order[3] = {2, 0, 1};
 };
 template <bool relu>
 struct RnnShape {
     static constexpr Cell cell = relu ? Cell::rnn_relu : Cell::rnn_tanh;
-    static constexpr int gates = 1, slots = 1, blocks = 4, first_h = 0, kept = 0;
+    static constexpr int gates = 1, slots = 1, blocks = 4, first_h = 0;
     static constexpr int order[1] = {0};
 };
 
@@ -87,6 +88,62 @@ inline V load_bias(const typename V::Scalar* bias, int64_t H, int gate, int64_t 
     return H - unit < V::lanes ? V::load(bias + gate * H + unit, static_cast<int>(H - unit))
                                : V::load(bias + gate * H + unit);
 }
+
+// A layer's weights and summed biases, panel after panel, for the forward pass.
+template <class V, class C>
+struct Packed {
+    using S = typename V::Scalar;
+    static constexpr int L = V::lanes;
+
+    S *w_ih, *w_hh, *bias, *bias_n;  // bias_n [nb · lanes] starts the GRU's second chain
+
+    static int64_t blocks(const Weights& w) { return ceil_div(w.H, L); }
+    static int64_t panels(const Weights& w) { return ceil_div(blocks(w), C::blocks); }
+    static int64_t panel_size(int64_t K) { return K * C::blocks * C::gates * L; }
+    static int vectors(const Weights& w, int64_t p) {
+        const int64_t left = blocks(w) - p * C::blocks;
+        return static_cast<int>(left < C::blocks ? left : C::blocks) * C::gates;
+    }
+
+    // Elements in all; each part begins on a cache line.
+    static int64_t size(const Weights& w) {
+        return part(w, w.I) + part(w, w.H) + part(w, 1) + whole_lines(blocks(w) * L);
+    }
+
+    Packed(const Weights& w, void* memory)
+        : w_ih(static_cast<S*>(memory)),
+          w_hh(w_ih + part(w, w.I)),
+          bias(w_hh + part(w, w.H)),
+          bias_n(bias + part(w, 1)) {}
+
+    void fill(const Weights& w, Range mine) const {
+        constexpr int torch_order[4] = {0, 1, 2, 3};
+        const S* b_ih = static_cast<const S*>(w.bias_ih);
+        const S* b_hh = static_cast<const S*>(w.bias_hh);
+        for (int64_t p = mine.begin; p < mine.end; ++p) {
+            pack_forward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.H, p, C::order,
+                               w_ih + p * panel_size(w.I));
+            pack_forward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, p, torch_order,
+                               w_hh + p * panel_size(w.H));
+            for (int n = 0; n < vectors(w, p); ++n) {
+                const int64_t unit = (p * C::blocks + n / C::gates) * L;
+                const int gate = C::order[n % C::gates];
+                V sum = load_bias<V>(b_ih, w.H, gate, unit);
+                const V of_h = load_bias<V>(b_hh, w.H, gate, unit);
+                if (C::cell == Cell::gru && gate == 2) of_h.store(bias_n + unit);
+                else sum = sum + of_h;
+                sum.store(bias + p * panel_size(1) + n * L);
+            }
+        }
+    }
+
+  private:
+    static int64_t whole_lines(int64_t count) {
+        constexpr int64_t line = 64 / sizeof(S);
+        return ceil_div(count, line) * line;
+    }
+    static int64_t part(const Weights& w, int64_t K) { return whole_lines(panels(w) * panel_size(K)); }
+};
 
 // Up to a vector of n values at p, in full where n allows.
 template <class V>

@@ -5,23 +5,23 @@
 
 namespace unrolled {
 
-Plan plan_rows(const Layer& layer, Scratch& scratch) {
+Plan plan_rows(const Sequences& q, Scratch& scratch) {
     Plan plan;
-    plan.B = layer.B;
-    int64_t* row = scratch.take<int64_t>(layer.B);
-    int64_t* length = scratch.take<int64_t>(layer.B);
-    std::iota(row, row + layer.B, int64_t{0});
-    if (layer.lengths != nullptr) {
-        std::stable_sort(row, row + layer.B,
-                         [&](int64_t a, int64_t b) { return layer.lengths[a] > layer.lengths[b]; });
+    plan.B = q.B;
+    int64_t* row = scratch.take<int64_t>(q.B);
+    int64_t* length = scratch.take<int64_t>(q.B);
+    std::iota(row, row + q.B, int64_t{0});
+    if (q.lengths != nullptr) {
+        std::stable_sort(row, row + q.B,
+                         [&](int64_t a, int64_t b) { return q.lengths[a] > q.lengths[b]; });
     }
-    for (int64_t i = 0; i < layer.B; ++i) {
-        length[i] = layer.lengths != nullptr ? layer.lengths[row[i]] : layer.T;
+    for (int64_t i = 0; i < q.B; ++i) {
+        length[i] = q.lengths != nullptr ? q.lengths[row[i]] : q.T;
     }
-    plan.steps = layer.B > 0 ? length[0] : 0;
+    plan.steps = q.B > 0 ? length[0] : 0;
     int64_t* active = scratch.take<int64_t>(plan.steps + 1);
     int64_t* offset = scratch.take<int64_t>(plan.steps + 1);
-    int64_t running = layer.B;
+    int64_t running = q.B;
     offset[0] = 0;
     for (int64_t s = 0; s < plan.steps; ++s) {
         while (length[running - 1] <= s) --running;

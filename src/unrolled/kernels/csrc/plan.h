@@ -19,7 +19,7 @@ struct Plan {
     int64_t valid() const { return offset[steps]; }
 };
 
-Plan plan_rows(const Layer& layer, Scratch& scratch);
+Plan plan_rows(const Sequences& sequences, Scratch& scratch);
 
 // What a call costs, for the cost rule.
 struct Shape {

@@ -8,7 +8,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <vector>
 
@@ -130,8 +129,9 @@ class Pool {
 
     // For the holder: has `wanted` threads ready, counting the caller's own, or as many as can be.
     int grow(int wanted);
-    void run(void (*job)(void*, int), void* context, int threads);
-    void borrow(Team team);
+    // Returns how many threads came together: `threads`, and they have run the job; or fewer, and they have not.
+    int run(void (*job)(void*, int), void* context, int threads);
+    void borrow(Team team) { team_ = team; }
     void barrier();
 
   private:
@@ -142,7 +142,6 @@ class Pool {
     };
 
     bool start();
-    bool run_on_team(int threads);
     static void join(void* pool);
     void work(Worker& worker, int thread);
     void keep_off(Worker& worker, int core, int others);
@@ -153,9 +152,8 @@ class Pool {
     const int cores_ = core_count();
     std::vector<std::unique_ptr<Worker>> workers_;
 
-    Team team_;         // parallel is null: none
-    int team_size_ = 1;  // known to come together
-    std::atomic<int> joined_{0};
+    Team team_;  // parallel is null: none
+    std::atomic<int> joined_{0}, came_{0};
 
     // The job: written by the holder before it rings, read by the workers after.
     void (*job_)(void*, int) = nullptr;
@@ -189,37 +187,18 @@ Pool& Pool::get() {
 // The child has none of the threads, and the locks are as they were caught: leave it all behind.
 void Pool::forget() { current_.store(nullptr, std::memory_order_release); }
 
-void Pool::borrow(Team team) {
-    team_ = team;
-    team_size_ = 1;
-}
-
-// Runs job_ on the borrowed team, or, where fewer threads come than asked for, not at all.
-bool Pool::run_on_team(int threads) {
-    threads_ = threads;
-    joined_.store(0, std::memory_order_relaxed);
-    team_.parallel(join, this, static_cast<unsigned>(threads), 0);
-    return joined_.load(std::memory_order_relaxed) == threads;
-}
-
+// A thread of the borrowed team. All of them see the same size, so all of them work or none does.
 void Pool::join(void* self) {
     Pool& pool = *static_cast<Pool*>(self);
-    if (pool.team_.size() != pool.threads_) return;
-    pool.job_(pool.context_, pool.joined_.fetch_add(1, std::memory_order_relaxed));
+    const int came = pool.team_.size();
+    pool.came_.store(came, std::memory_order_relaxed);
+    if (came == pool.threads_)
+        pool.job_(pool.context_, pool.joined_.fetch_add(1, std::memory_order_relaxed));
 }
 
 int Pool::grow(int wanted) {
     wanted = std::min(wanted, kMostThreads);
-    if (team_.parallel && team_.in_parallel()) return 1;
-    if (team_.parallel && team_size_ != wanted) {
-        job_ = [](void*, int) {};
-        if (run_on_team(wanted)) {
-            team_size_ = wanted;
-        } else {
-            team_ = {};
-        }
-    }
-    if (team_.parallel) return wanted;
+    if (team_.parallel) return team_.in_parallel() ? 1 : wanted;
     const std::size_t others = static_cast<std::size_t>(wanted - 1);
     while (workers_.size() < others && start()) {
     }
@@ -270,14 +249,15 @@ void Pool::keep_off(Worker& worker, int core, int others) {
 #endif
 }
 
-void Pool::run(void (*job)(void*, int), void* context, int threads) {
+int Pool::run(void (*job)(void*, int), void* context, int threads) {
     job_ = job;
     context_ = context;
     threads_ = threads;
     spin_ = cores_ == 0 || threads <= cores_;  // with more threads than cores, spin and nobody works
     if (team_.parallel) {
-        if (run_on_team(threads)) return;
-        throw std::bad_alloc();  // the team came together a moment ago: the system has no more threads
+        joined_.store(0, std::memory_order_relaxed);
+        team_.parallel(join, this, static_cast<unsigned>(threads), 0);
+        return came_.load(std::memory_order_relaxed);
     }
     running_.store(threads - 1, std::memory_order_relaxed);
     const uint32_t seen = done_.count();
@@ -289,6 +269,7 @@ void Pool::run(void (*job)(void*, int), void* context, int threads) {
     }
     job(context, 0);
     done_.wait(seen, spin_);
+    return threads;
 }
 
 void Pool::barrier() {
@@ -324,9 +305,18 @@ Lease::~Lease() {
     if (pool_) pool_->give_back();
 }
 
-void Lease::run(void (*job)(void* context, int thread), void* context) {
-    if (!pool_) return job(context, 0);
-    pool_->run(job, context, threads_);
+bool Lease::run(void (*job)(void* context, int thread), void* context) {
+    if (!pool_) {
+        job(context, 0);
+        return true;
+    }
+    const int came = pool_->run(job, context, threads_);
+    if (came == threads_) return true;
+    threads_ = came < threads_ && came > 1 ? came : 1;
+    if (threads_ > 1) return false;
+    pool_->give_back();
+    pool_ = nullptr;
+    return false;
 }
 
 void Lease::barrier() {

@@ -17,8 +17,9 @@ class Lease {
     int threads() const { return threads_; }
 
     // Runs job(context, thread) for thread = 0 .. threads() - 1, the caller being thread 0, and
-    // returns when all have returned. The job must not throw.
-    void run(void (*job)(void* context, int thread), void* context);
+    // returns true when all have returned. The job must not throw. False: fewer threads came together than
+    // there were, the job has not begun, and threads() is now how many there are.
+    bool run(void (*job)(void* context, int thread), void* context);
 
     // Within a job: returns when every thread of this job has called it. Spins briefly, then sleeps.
     void barrier();
@@ -37,8 +38,9 @@ struct Team {
     int (*in_parallel)() = nullptr;  // omp_in_parallel
 };
 
-// From here on jobs run on this team; all null: on the pool's own threads. A team that turns out smaller
-// than asked for is not used again, nor is any in the child of a fork, where its threads are gone.
+// From here on jobs run on this team; all null: on the pool's own threads. The team may have another size
+// each time, as the runtime likes (OMP_DYNAMIC, OMP_THREAD_LIMIT). In the child of a fork, where its threads
+// are gone, it is used no more.
 void borrow(Team team);
 
 }  // namespace unrolled

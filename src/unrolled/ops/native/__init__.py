@@ -1,13 +1,13 @@
 """The native backend: one layer in one direction by one call of `unrolled.kernels`.
 
-run.py       a call of an op on it         library.py   the registered ops: schema, fake, autograd
-buffers.py   tensors as the engine's words  again.py     gradients by differentiating the reference
-team.py      torch's threads, lent to the engine
+backend.py    a call of an op on it; torch's threads, lent to the engine
+library.py    the registered ops: schema, the engine called on tensors, fakes, FLOPs
+autograd.py   their derivative, by the engine or by the reference
 """
 
-from unrolled.ops.native import team
-from unrolled.ops.native.run import cannot, reason, run
+from unrolled.ops.native import autograd as autograd  # it registers itself
+from unrolled.ops.native.backend import cannot, lend_team, reason, run
 
 __all__ = ["cannot", "reason", "run"]
 
-team.lend()
+lend_team()

@@ -1,9 +1,10 @@
-// The tools of the door: each check writes the first complaint it has, and is silent after it.
+// Validation of arguments: each check writes the first complaint it has, and is silent after it.
 #pragma once
 
 #include <cstdarg>
 #include <cstdio>
 #include <initializer_list>
+#include <type_traits>
 #include <utility>
 
 #include "engine.h"
@@ -16,10 +17,14 @@ constexpr int64_t most_bytes = int64_t{1} << 57;
 
 enum class Need { required, optional, unused };
 
-class Door {
+class Validation {
   public:
     // The line that the caller gets, or null. It stays until the thread's next complaint.
     const char* complaint = nullptr;
+
+    // For the sizes that complaints name; `element` in bytes.
+    Validation(int64_t T, int64_t B, int64_t I, int64_t H, int64_t element)
+        : T(T), B(B), I(I), H(H), element(element) {}
 
     void refuse(const char* format, ...) __attribute__((format(printf, 2, 3))) {
         static thread_local char line[256];
@@ -38,14 +43,14 @@ class Door {
     }
 
     // Sizes, each at least 0, whose product is the extent of something that must be able to exist.
-    void bytes(const char* what, const Layer& a, std::initializer_list<int64_t> sizes, int64_t element) {
+    void bytes(const char* what, std::initializer_list<int64_t> sizes) {
         int64_t product = element;
         for (int64_t size : sizes)
             if (size == 0) return;
         for (int64_t size : sizes)
             if (__builtin_mul_overflow(product, size, &product) || product > most_bytes)
                 return refuse("%s: expected at most 2^57 bytes, got T %lld, B %lld, I %lld, H %lld", what,
-                              (long long)a.T, (long long)a.B, (long long)a.I, (long long)a.H);
+                              (long long)T, (long long)B, (long long)I, (long long)H);
     }
 
     void address(const char* name, const void* data, Need need, int64_t alignment) {
@@ -54,32 +59,35 @@ class Door {
         if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(alignment) != 0)
             refuse("%s: expected an address divisible by %d, got %p", name, (int)alignment, data);
     }
+    void address(const char* name, const void* data, Need need) { address(name, data, need, element); }
 
     // The strides of a tensor [T, B, width] with T * B > 0.
-    void strides(const char* name, const Layer& a, int64_t by_t, int64_t by_b, int64_t width,
-                 int64_t element) {
-        const int64_t reach = span(a.T, by_t, span(a.B, by_b, width));
-        if (reach < 0 || reach > most_bytes / element)
-            refuse("%s_t, %s_b: expected strides within 2^57 bytes, got %lld and %lld", name, name,
-                   (long long)by_t, (long long)by_b);
+    template <class Element>
+    void strides(const char* name, const Strided<Element>& a, int64_t width) {
+        const int64_t bytes = std::is_void<Element>::value ? element : 1;
+        const int64_t reach = span(T, a.t, span(B, a.b, width));
+        if (reach < 0 || reach > most_bytes / bytes)
+            refuse("%s: expected strides within 2^57 bytes, got %lld and %lld", name, (long long)a.t,
+                   (long long)a.b);
     }
 
     // The same for an output, whose rows must not overlap each other: threads write them.
-    void output_strides(const char* name, const Layer& a, int64_t by_t, int64_t by_b, int64_t width,
-                        int64_t element) {
-        strides(name, a, by_t, by_b, width, element);
+    void output_strides(const char* name, const Strided<void>& a, int64_t width) {
+        strides(name, a, width);
         if (complaint) return;
-        std::pair<int64_t, int64_t> axes[] = {{by_t < 0 ? -by_t : by_t, a.T}, {by_b < 0 ? -by_b : by_b, a.B}};
+        std::pair<int64_t, int64_t> axes[] = {{a.t < 0 ? -a.t : a.t, T}, {a.b < 0 ? -a.b : a.b, B}};
         if (axes[0] > axes[1]) std::swap(axes[0], axes[1]);
         for (const auto& [stride, count] : axes) {
             if (count > 1 && stride < width)
-                refuse("%s_t, %s_b: expected strides that keep rows apart, got %lld and %lld", name, name,
-                       (long long)by_t, (long long)by_b);
+                refuse("%s: expected strides that keep rows apart, got %lld and %lld", name, (long long)a.t,
+                       (long long)a.b);
             width = span(count, stride, width);
         }
     }
 
   private:
+    const int64_t T, B, I, H, element;
+
     // How far `count` rows reach that lie `stride` elements apart, the last one `row` long; -1: too far.
     static int64_t span(int64_t count, int64_t stride, int64_t row) {
         int64_t reach;

@@ -1,0 +1,125 @@
+"""The derivative of `unrolled::layer`: `layer_backward`, or else the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.ops.call import OPS, Call
+from unrolled.ops.native.library import Inputs, layer, layer_backward, library
+
+
+class _Layer(torch.autograd.Function):
+    """The derivative of `layer`: `layer_backward`, which has none of its own, or else the reference's.
+
+    The engine gives first gradients of y, h_n and c_n. A gradient that is to be differentiated again
+    (create_graph=True, torch.func), that comes through a trajectory, or that comes batched
+    (is_grads_batched=True), and one of a call that kept nothing, is worked out by running the reference
+    forward once more and differentiating that.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            outputs: tuple[Tensor, ...] = layer(*arguments)
+        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories = arguments
+        y, _, c_n, kept, traces = outputs
+        ctx.save_for_backward(*inputs, *((y, kept) if ctx.keep else ()))
+        absent = [c_n] if inputs[2] is None else []
+        absent += [] if trajectories else [traces]
+        ctx.mark_non_differentiable(kept, *absent)
+        ctx.set_materialize_grads(False)  # what is not there costs nothing, and is seen not to be there
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        dy, dh_n, dc_n, _, dtraces = grads
+        saved = ctx.saved_tensors  # once: checkpointing hands them out once
+        inputs, kept = saved[:9], saved[9:]
+        wanted = list(ctx.needs_input_grad[1:8])
+        native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
+        if native and not any(map(_is_batched, (dy, dh_n, dc_n))):
+            found = layer_backward(ctx.cell, *inputs, ctx.reverse, *kept, dy, dh_n, dc_n, wanted)
+            gradients = [grad if want else None for grad, want in zip(found, wanted, strict=True)]
+        else:
+            grads = (dy, dh_n, dc_n, dtraces)
+            gradients = _of_the_reference(ctx.cell, Inputs(*inputs), ctx.reverse, grads, wanted)
+        return (None, *gradients, *[None] * 5)
+
+
+def _is_batched(tensor: Tensor | None) -> bool:
+    if tensor is None or torch.compiler.is_compiling():
+        return False
+    functorch = torch._C._functorch
+    return functorch.is_legacy_batchedtensor(tensor) or functorch.is_batchedtensor(tensor)
+
+
+def _autograd(*arguments: Any) -> tuple[Tensor, ...]:
+    # By hand, as what torch.library.register_autograd wraps around it costs 35 µs a call.
+    if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
+        return _Layer.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    with torch._C._AutoDispatchBelowAutograd():
+        return layer(*arguments)  # type: ignore[no-any-return]
+
+
+def _of_the_reference(
+    cell: str, inputs: Inputs, reverse: bool, grads: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Run the reference forward again and differentiate it.
+
+    Args:
+        cell, inputs, reverse: as the forward pass had them.
+        grads: gradients of y, h_n, c_n and the stacked traces, or None for zero.
+        wanted: which of x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh want a gradient.
+    Returns:
+        Their gradients. Where grad mode is on, these can be differentiated in turn.
+    """
+    second = torch.is_grad_enabled()
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        # Views, so that a gradient stops here: one argument may have been made from another.
+        views = [None if t is None else t.view_as(t) if second else t.detach() for t in inputs[:7]]
+        leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        again = Inputs._make((*views, *inputs[7:]))
+        outputs = _reference(cell, again, reverse, traced=grads[3] is not None)
+        pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None]
+        found = iter(
+            torch.autograd.grad(
+                [out for out, _ in pairs],  # type: ignore[arg-type]  # None only where its gradient is
+                leaves,
+                [grad for _, grad in pairs],
+                create_graph=second,
+                allow_unused=True,
+            )
+        )
+    asked = (want and view is not None for view, want in zip(views, wanted, strict=True))
+    return [next(found) if ask else None for ask in asked]
+
+
+def _reference(cell: str, inputs: Inputs, reverse: bool, *, traced: bool) -> tuple[Tensor | None, ...]:
+    """Return y, h_n, c_n and the stacked traces of the reference, None where there is none."""
+    op, _, nonlinearity = cell.partition("_")
+    call = Call(
+        op,
+        inputs.x,
+        (inputs.h_0,) if inputs.c_0 is None else (inputs.h_0, inputs.c_0),
+        inputs.weight_ih,
+        inputs.weight_hh,
+        inputs.bias_ih,
+        inputs.bias_hh,
+        lengths=inputs.lengths,
+        resets=inputs.resets,
+        reverse=reverse,
+        trajectories=traced,
+        nonlinearity=nonlinearity,
+    )
+    y, final, traces = OPS[op].reference(call)
+    c_n = final[1] if len(final) == 2 else None
+    return y, final[0], c_n, torch.stack(traces) if traces else None
+
+
+library.impl("layer", _autograd, "Autograd")

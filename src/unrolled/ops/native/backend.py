@@ -1,0 +1,103 @@
+"""A call of an op on the native backend, on torch's own threads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from unrolled import kernels
+from unrolled.ops.call import Call, Result
+from unrolled.ops.native.library import TYPES, layer
+
+_FUNCTIONS = {"parallel": "GOMP_parallel", "size": "omp_get_num_threads", "in_parallel": "omp_in_parallel"}
+
+
+def run(call: Call) -> Result:
+    """Run one layer in one direction by one call of the engine."""
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors())
+    h_0, c_0 = call.states if len(call.states) == 2 else (*call.states, None)
+    y, h_n, c_n, _, traces = layer(
+        _cell(call),
+        call.x,
+        h_0,
+        c_0,
+        call.weight_ih,
+        call.weight_hh,
+        call.bias_ih,
+        call.bias_hh,
+        call.lengths,
+        call.resets,
+        call.reverse,
+        keep,
+        call.trajectories,
+    )
+    states = (h_n,) if c_0 is None else (h_n, c_n)
+    return Result(y, states, traces.unbind(0) if call.trajectories else ())
+
+
+def cannot(call: Call) -> str | None:
+    """Say why the engine cannot run this call, or None where it can."""
+    if not kernels.available():
+        return kernels.why_not()
+    if _cell(call) not in kernels.CELLS:
+        return f"it has no kernels for {call.op}"
+    if not call.x.is_cpu:
+        return f"it runs on the CPU, and these tensors lie on {call.x.device}"
+    if call.x.dtype not in TYPES:
+        return f"it computes in float32 and float64, not yet in {str(call.x.dtype).removeprefix('torch.')}"
+    if call.weight_hr is not None:
+        return "it has no projection yet"
+    return None
+
+
+def _cell(call: Call) -> str:
+    """Return the engine's name of the cell."""
+    return f"{call.op}_{call.nonlinearity}" if call.nonlinearity else call.op
+
+
+def reason(call: Call) -> str:
+    """Say in which form the engine runs this call."""
+    inside = [name for name in ("lengths", "resets") if getattr(call, name) is not None]
+    form = f", {' and '.join(inside)} inside" if inside else ""
+    threads = torch.get_num_threads()
+    held = "1 thread" if threads == 1 else f"at most {threads} threads"
+    return f"the whole sequence is one call of its kernels ({kernels.isa()}, {held}{form})"
+
+
+def lend_team() -> None:
+    """Hand the engine the functions of the OpenMP runtime that torch has loaded, where there is one.
+
+    torch's threads spin for milliseconds after each of its parallel regions. An engine with threads of its
+    own would share the cores with them: a training step then takes twice as long (docs/decisions/0010).
+    GNU's runtime, and LLVM's and Intel's, which speak its language. Elsewhere the engine has its own threads.
+    """
+    path = _runtime() if kernels.available() else None
+    if path is None:
+        return
+    try:
+        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        found = {
+            ours: ctypes.cast(getattr(library, name), ctypes.c_void_p) for ours, name in _FUNCTIONS.items()
+        }
+    except (OSError, AttributeError):
+        return
+    kernels.borrow_team(**{name: function.value or 0 for name, function in found.items()})
+
+
+def _runtime() -> str | None:
+    """Return the file of the OpenMP runtime in this process; of several, torch's own."""
+    if sys.platform != "linux":
+        return None
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    files = {line.split(maxsplit=5)[-1] for line in lines if "/" in line}
+    runtimes = [file for file in files if Path(file).name.startswith(("libgomp", "libomp", "libiomp"))]
+    home = str(Path(torch.__file__).parent)  # and torch.libs beside it, where some wheels keep it
+    own = [file for file in runtimes if file.startswith(home)]
+    return min(own or runtimes, default=None) if len(own or runtimes) == 1 else None
