@@ -18,10 +18,8 @@ from unrolled.data.arrays import Entry, refusal, verified
 from unrolled.data.documents import as_name
 from unrolled.data.encoding import SHAPES, Split
 from unrolled.errors import ConfigError, DataError
-from unrolled.spec import RunDirectory
-from unrolled.spec.data import bpe_size
-from unrolled.tokens import Tokens
-from unrolled.tokens.base import id_dtype
+from unrolled.spec import RunDirectory, bpe_size
+from unrolled.tokens import Tokens, id_dtype
 
 __all__ = ["CORPUS_FILE", "Corpus", "reopen", "stored_fields", "write"]
 

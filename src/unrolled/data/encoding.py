@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from unrolled.data.documents import Document, shown
 from unrolled.errors import ConfigError, DataError, expected
-from unrolled.tokens import ByteTokens, Tokens
-from unrolled.tokens.base import id_dtype
+from unrolled.tokens import ByteTokens, Tokens, id_dtype
 
 __all__ = ["SHAPES", "Split", "encode_text", "id_dtype"]
 

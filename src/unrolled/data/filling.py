@@ -16,8 +16,7 @@ import numpy.typing as npt
 from unrolled.data.arrays import ArrayFile, Entry
 from unrolled.data.encoding import Split
 from unrolled.data.survey import Found
-from unrolled.tokens import Tokens
-from unrolled.tokens.base import id_dtype
+from unrolled.tokens import Tokens, id_dtype
 
 __all__ = ["Part", "fill_lines", "fill_stream"]
 

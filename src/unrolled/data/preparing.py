@@ -21,11 +21,8 @@ from unrolled.data.splitting import choose_lines, training_characters
 from unrolled.data.survey import Survey, survey
 from unrolled.errors import DataError, RunError, expected
 from unrolled.files import sync_directory
-from unrolled.spec import DataConfig
-from unrolled.spec.data import bpe_size
-from unrolled.tokens import BpeTokens, Tokens
-from unrolled.tokens.bpe import require
-from unrolled.tokens.files import from_counts
+from unrolled.spec import DataConfig, bpe_size
+from unrolled.tokens import BpeTokens, Tokens, from_counts, require
 
 __all__ = ["encode_source", "prepare"]
 

@@ -14,8 +14,7 @@ from unrolled.data.origins import Origin, Scratch
 from unrolled.data.sources import check_found, opened
 from unrolled.errors import DataError, expected
 from unrolled.spec import DataConfig
-from unrolled.tokens.counting import Kinds, WordCounts
-from unrolled.tokens.files import gatherer
+from unrolled.tokens import Kinds, WordCounts, gatherer
 
 __all__ = ["Found", "Survey", "fingerprint", "survey"]
 

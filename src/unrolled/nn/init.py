@@ -20,8 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import CELLS, Cell, cell_of_mode
-from unrolled.spec.model import STARTS
+from unrolled.spec import CELLS, STARTS, Cell, cell_of_mode
 
 __all__ = ["init_recurrent"]
 

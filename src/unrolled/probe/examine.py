@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.data import Batch, Split, StreamBatches, encode_source, reopen
-from unrolled.data.lines import gather
+from unrolled.data import Batch, Split, StreamBatches, encode_source, gather, reopen
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
 from unrolled.probe.batch import LARGEST, at_least_one
 from unrolled.probe.page import check_place

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ConfigError, MissingExtraError, TokenError, expected
-from unrolled.spec.data import LARGEST_BPE, SMALLEST_BPE
+from unrolled.spec import LARGEST_BPE, SMALLEST_BPE
 from unrolled.tokens.assemble import assemble
 from unrolled.tokens.base import (
     FORMAT,

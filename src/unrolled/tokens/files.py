@@ -9,7 +9,7 @@ from typing import Any
 
 from unrolled.errors import ConfigError, TokenError, expected
 from unrolled.files import parse_json
-from unrolled.spec.data import bpe_size
+from unrolled.spec import bpe_size
 from unrolled.tokens.base import FORMAT, VERSION, Tokens, shown
 from unrolled.tokens.bpe import BpeTokens
 from unrolled.tokens.byte import ByteTokens

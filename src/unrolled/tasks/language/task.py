@@ -16,8 +16,7 @@ from unrolled import data as corpora
 from unrolled import tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
-from unrolled.spec import CELLS, DataConfig, ModelConfig, TrainConfig, from_json
-from unrolled.spec.model import LANGUAGE
+from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, TrainConfig, from_json
 from unrolled.tasks.language import report
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
 from unrolled.tasks.language.network import LanguageModel
