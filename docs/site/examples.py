@@ -15,6 +15,7 @@ HEADER = re.compile(r"(?<!\n)\n((?:Args|Attributes|Returns|Yields|Raises|Source|
 ENTRY = re.compile(
     r"^ *(unrolled\.\w+|\w+\.py|\w+/) +(\S.*(?:\n {8,}.*)*)$", re.MULTILINE
 )  # a name, and what it is
+INTERNAL = re.compile(r"^Internal\b(?:.+\n?)*", re.MULTILINE)  # a paragraph for the rooms above
 TAG = re.compile(r"<(?=[a-z/])")
 BARE = re.compile(r"(?:^|\n\n)(>>> .*(?:\n.+)*)")
 
@@ -61,7 +62,7 @@ class Examples(griffe.Extension):
         for thing in _documented(pkg):
             text = thing.docstring.value
             if thing.is_module:
-                text = ENTRY.sub(_entry, text)
+                text = INTERNAL.sub("", ENTRY.sub(_entry, text))
             text = HEADER.sub(r"\n\n\1", text)
             thing.docstring.value = BARE.sub(r"\n\n```pycon\n\1\n```", _without_tags(text))
 
