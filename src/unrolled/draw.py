@@ -29,7 +29,7 @@ def draw(
         temperature: 0 takes the largest logit, of equal ones the first.
         top_k: keep the k largest logits; of equal ones the first. More than V is all.
         top_p: of what is left, keep the fewest most likely ids whose probabilities sum to p or more.
-        generator: gives one uniform number a draw; none where the largest is taken (temperature 0, top_k 1).
+        generator: gives one uniform number per draw; none where the largest is taken (temperature 0, top_k 1).
     Returns:
         An id, 0 … V − 1.
     Raises:
@@ -47,7 +47,7 @@ def draw(
     kept = _kept(values, weights, top_k, top_p)
     cumulative = np.cumsum(weights if kept is None else weights[kept])
     drawn = int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))
-    # a product rounded up to the sum lands behind the end: the first id to reach the sum is the last possible
+    # a product that is rounded up to the sum would be past the end: take the first id that reaches the sum
     drawn = min(drawn, int(np.searchsorted(cumulative, cumulative[-1])))
     return drawn if kept is None else int(kept[drawn])
 

@@ -12,10 +12,10 @@ MARKS: tuple[tuple[Any, Any, Any], ...] = (("\n", " ", "\t"), (b"\n", b" ", b"\t
 
 
 class Blocks:
-    """Joins pieces and cuts them again: at most `size` characters a block, one after the other the whole.
+    """Joins pieces and cuts them again: blocks of at most `size` characters, in order and complete.
 
-    A block ends after the last newline that it can; in a longer line before its last blanks, where words and
-    pieces of BPE end too; else anywhere.
+    A block ends after the last newline that it can; in a longer line before its last white space, where words
+    and pieces of BPE end too; else anywhere.
     """
 
     def __init__(self, size: int | None = None) -> None:

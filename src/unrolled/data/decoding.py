@@ -16,7 +16,7 @@ HEAD = 8 * 1024  # bytes in which a NUL marks a file as binary
 
 
 class NotText(Exception):  # noqa: N818 (never leaves the room)
-    """A byte that no text has at its place."""
+    """A byte that cannot be part of a text where it is."""
 
     def __init__(self, byte: int, offset: int, line: int) -> None:
         super().__init__(byte, offset, line)

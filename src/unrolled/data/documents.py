@@ -1,4 +1,4 @@
-"""One text in memory, and how a corpus is named by its bytes."""
+"""One text in memory, and the sha256 of a corpus."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Document:
 
 
 def digest(documents: Sequence[Document]) -> str:
-    """Return the sha256 of a corpus: of one document its bytes', of several that of their digests in order.
+    """Return the sha256 of a corpus: of the bytes of one document, or of the digests of several in order.
 
     Of a text file with newlines alone and no byte-order mark it is what `sha256sum` prints.
     """
@@ -44,7 +44,7 @@ def digest_of(digests: Sequence[bytes]) -> str:
 
 
 def as_name(text: str) -> str:
-    """Return a text as a name that can be printed and is no path: "_" for what may not stand in it."""
+    """Return a text as a name that can be printed and is not a path: "_" for what it may not contain."""
     plain = "".join("_" if c in "/\\" or not c.isprintable() else c for c in text.lstrip("."))
     return plain or "corpus"
 

@@ -28,7 +28,7 @@ class LineBatches:
     carries_state = False
 
     def __init__(self, split: Split, *, batch_size: int, seed: int) -> None:
-        """Take a split whose starts are those of lines, rows a batch, and the seed of the order.
+        """Take a split whose starts are those of lines, rows per batch, and the seed of the order.
 
         Raises ConfigError: batch_size below 1, a negative seed.
         """
@@ -57,7 +57,7 @@ class LineBatches:
         return self._split.num_targets
 
     def _order(self, epoch: int) -> tuple[LineNumbers, npt.NDArray[np.int64]]:
-        """Return the lines, batch after batch, and the order of the batches; four bytes a line of memory."""
+        """Return the lines, batch after batch, and the order of the batches; takes four bytes per line."""
         generator = np.random.default_rng([self._seed, whole_number("epoch", epoch, 0)])
         lines: LineNumbers = np.arange(self._count, dtype=np.uint32 if self._count <= 2**32 else np.uint64)
         generator.shuffle(lines)

@@ -14,9 +14,9 @@ from unrolled.errors import DataError, expected
 
 __all__ = ["READ", "FileOrigin", "MemoryOrigin", "Origin", "Scratch", "StreamOrigin", "failed", "opened"]
 
-READ = 2**20  # bytes a piece
+READ = 2**20  # bytes per piece
 
-Scratch = Callable[[], IO[bytes]]  # makes a file that nobody else sees, and that goes when it is closed
+Scratch = Callable[[], IO[bytes]]  # makes a file that nobody else sees and that disappears when it is closed
 Opens = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
@@ -58,7 +58,7 @@ class FileOrigin:
 
 
 class StreamOrigin:
-    """What can be read once: standard input, a pipe. What comes is kept in a file for the next time."""
+    """What can be read only once: standard input, a pipe. A file keeps what was read for the next time."""
 
     def __init__(self, name: str, stream: Opens, *, packed: bool = False, scratch: Scratch | None) -> None:
         """Take what opens the stream, and what makes the file; None keeps nothing: it can be read once."""
@@ -108,7 +108,7 @@ class _Joined:
 
 
 def failed(name: str, error: OSError) -> DataError:
-    """Return the error for a path that exists and cannot be read."""
+    """Return the error for a path that exists but cannot be read."""
     reason = (error.strerror or type(error).__name__).lower()
     return DataError(expected("source", "a file that can be read", f"{shown(name)}: {reason}"))
 

@@ -1,4 +1,4 @@
-"""From what the user names to documents: where their bytes lie, or the documents in memory."""
+"""From what the user names to documents: where their bytes are, or the documents in memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Reading:
 
 
 def opened(source: str, *, scratch: Scratch | None = None) -> Source:
-    """Return where the bytes of a source lie; a folder is walked through, nothing is read.
+    """Return where the bytes of a source are; a folder is walked through, nothing is read.
 
     Args:
         source: see `read`. scratch: makes the file that keeps what comes through standard input or a pipe;
@@ -90,8 +90,8 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
     Args:
         source: "sentences" (the ten), "stdlib" (the .py files of this Python's standard library, without
             tests, idlelib, lib2to3 and installed packages), "-" (standard input), a file, a .gz file, or
-            a directory (its text files, sorted by path; runs are passed over). A built-in name wins over a
-            file of that name; write ./sentences for the file.
+            a directory (its text files, sorted by path; runs are skipped). A built-in name comes before a file of
+            that name; write ./sentences for the file.
         tokens: with "byte", a file that is not UTF-8 is taken too, as the bytes it has.
     Raises:
         DataError: the source is missing, unreadable, not text, a broken .gz, a directory without text, or

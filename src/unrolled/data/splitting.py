@@ -17,7 +17,7 @@ def choose_lines(lines: int, share: float, generator: np.random.Generator) -> np
     """
     if lines < FEWEST_LINES:
         return None
-    chosen = np.zeros(lines, bool)  # a byte a line; Generator.choice would take eight
+    chosen = np.zeros(lines, bool)  # one byte per line; Generator.choice would take eight
     chosen[: min(max(1, round(lines * share)), lines - 1)] = True
     generator.shuffle(chosen)
     return chosen
@@ -26,6 +26,6 @@ def choose_lines(lines: int, share: float, generator: np.random.Generator) -> np
 def training_characters(characters: int, share: float) -> int:
     """Return how many of a stream's characters, the newlines between documents included, are for training.
 
-    int(N · (1 − share)); the cut is at the first place from there on where no token goes across.
+    int(N · (1 − share)); the cut is at the first place from there on that splits no token.
     """
     return int(characters * (1 - share))

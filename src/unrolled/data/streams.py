@@ -24,7 +24,7 @@ class StreamBatches:
     elsewhere.
     The state is carried from batch to batch, and is zero at the start of an epoch. With `restart_share`, a
     seeded choice of rows starts from the zero state at each window too: a network that is trained on carried
-    states alone meets the zero state B times an epoch, and may run away from it (docs/decisions/0006).
+    states alone meets the zero state B times per epoch, and may diverge from it (docs/decisions/0006).
     """
 
     carries_state = True
@@ -32,7 +32,7 @@ class StreamBatches:
     def __init__(
         self, split: Split, *, batch_size: int, bptt_steps: int, seed: int, restart_share: float = 0.0
     ) -> None:
-        """Take a split, rows a batch, steps a window, the seed, and the mean share of rows that restart.
+        """Take a split, rows per batch, steps per window, the seed, and the mean share of rows that restart.
 
         Raises ConfigError: batch_size or bptt_steps below 1, a negative seed, restart_share not in [0, 1].
         """

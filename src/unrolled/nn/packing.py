@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 class Packing(NamedTuple):
-    """Where each packed step lies in the padded batch."""
+    """The position of each packed step in the padded batch."""
 
     source: Tensor  # [n] its place in x.flatten(0, 1)
     lengths: Tensor  # [B] int64 on the CPU, in the order that the caller packed the rows from
@@ -22,7 +22,7 @@ class Packing(NamedTuple):
     rows: int
 
     def pad(self, data: Tensor) -> Tensor:
-        """Unpack [n, I] into [T, B, I]; what lies past a row's length is arbitrary."""
+        """Unpack [n, I] into [T, B, I]; values past a row's length are arbitrary."""
         flat = data.new_empty(self.steps * self.rows, data.shape[1])
         return flat.index_copy_(0, self.source, data).view(self.steps, self.rows, -1)
 
@@ -32,7 +32,7 @@ class Packing(NamedTuple):
 
 
 def packing_of(packed: PackedSequence) -> Packing:
-    """Work out where the steps of a PackedSequence lie, on the CPU, where its batch_sizes are."""
+    """Compute the positions of the steps of a PackedSequence, on the CPU, where its batch_sizes are."""
     sizes, order = packed.batch_sizes, packed.sorted_indices
     steps = len(sizes)
     rows = int(sizes[0]) if order is None else len(order)

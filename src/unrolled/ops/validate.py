@@ -1,4 +1,4 @@
-"""Validation of what an op is given directly; nothing further in checks it again.
+"""Validation of what an op is given directly; nothing further inside checks it again.
 
 The small checks (`check_tensor`, `check_shape`, …) are shared with the layers of `unrolled.nn`, which
 validate what a whole stack is given and then call `execute`.
@@ -104,9 +104,9 @@ def autocast_call(call: Call) -> Call:
 
 
 def _plainly_fits(gates: int, x: Tensor, *others: Tensor | None) -> bool:
-    """Whether all is as it mostly is: one dtype, one device, the sizes right, no projection.
+    """Whether this is the usual case: one dtype, one device, right sizes, no projection.
 
-    A few microseconds, where the checks that word what is wrong take thirty. False decides nothing.
+    Takes a few microseconds, where the checks that compose a message take thirty. False decides nothing.
     """
     *states, weight_ih, weight_hh, bias_ih, bias_hh = others
     if not isinstance(x, Tensor) or x.dtype not in FLOATS or x.dim() != 3:
@@ -161,7 +161,7 @@ def _sizes(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Raise DtypeError where value is no tensor."""
+    """Raise DtypeError where value is not a tensor."""
     if not isinstance(value, Tensor):
         raise DtypeError(expected(name, "a tensor", type(value).__name__))
 
@@ -210,7 +210,7 @@ def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
 
 
 def check_resets(resets: Tensor | None, want: Sequence[int], like: Tensor, like_name: str = "x") -> None:
-    """Raise where resets has not the sizes wanted, is not bool, or lies on another device than like."""
+    """Raise where resets has not the sizes wanted, is not bool, or is on another device than like."""
     if resets is None:
         return
     check_tensor("resets", resets)

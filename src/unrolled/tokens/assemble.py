@@ -1,6 +1,6 @@
 """Build the part of a BPE vocabulary that merges, with the `tokenizers` library.
 
-`trial.py` runs this file as a script, in a child process with limits, before a vocabulary from a stranger's
+`trial.py` runs this file as a script, in a child process with limits, before a vocabulary from an untrusted
 file is built in this one. So nothing of the package is imported here.
 """
 
@@ -53,7 +53,7 @@ def main(seconds: int, memory: int, parent: int) -> None:
 
 
 def _limit(seconds: int, memory: int, parent: int) -> None:
-    """Hold this process to so much time and memory, and let it end when its parent does."""
+    """Limit the time and memory of this process, and let it end when its parent does."""
     try:
         import resource
     except ImportError:  # Windows: the parent's clock alone

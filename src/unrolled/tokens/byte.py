@@ -1,4 +1,4 @@
-"""One id a byte of UTF-8."""
+"""One id per byte of UTF-8."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Utf8Decoder:
 
 
 def utf8(text: str | bytes) -> bytes:
-    """Return a text's bytes; those of the command line that were none of UTF-8 come back as they were."""
+    """Return a text's bytes; bytes of the command line that were not UTF-8 come back as they were."""
     if isinstance(text, bytes):
         return text
     try:

@@ -1,4 +1,4 @@
-"""One id a character."""
+"""One id per character."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class CharTokens(Tokens):
         self._symbols = tuple(symbols)
         self._codes = np.array([REPLACEMENT, *map(ord, symbols[1:])], np.uint32)
         _check_distinct(self._codes[1:], where)
-        # from code point to id; one entry longer than the last known, and what lies beyond is clipped to it
+        # from code point to id; one entry longer than the last known one; greater ones are clipped to it
         self._table = np.zeros(int(self._codes[1:].max()) + 2, id_dtype(len(symbols)))
         self._table[self._codes[1:]] = np.arange(1, len(symbols))
-        self._bytes = self._table.take(np.arange(256), mode="clip").tobytes()  # from ASCII; 1 byte an id
+        self._bytes = self._table.take(np.arange(256), mode="clip").tobytes()  # from ASCII; 1 byte per id
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> CharTokens:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 __all__ = ["Kinds", "Scratch", "WordCounts"]
 
-Scratch = Callable[[], IO[bytes]]  # makes a file that nobody else sees, and that goes when it is closed
+Scratch = Callable[[], IO[bytes]]  # makes a file that nobody else sees and that disappears when it is closed
 
 ASCII = bytes(range(128))
 BEYOND = bytes(range(128, 256))
@@ -62,10 +62,10 @@ class Kinds:
 
 
 class WordCounts:
-    """How often each word stands in a text: what is cut by spaces, tabs and newlines.
+    """How often each word occurs in a text; spaces, tabs and newlines separate words.
 
-    Of a text with very many kinds of word, counts are moved to files, sorted, and merged in the end, so
-    that the numbers are exact and memory is bounded. Words of over 1,024 characters are passed over.
+    For a text with very many different words, counts are moved to files, sorted, and merged in the end, so
+    that the numbers are exact and memory is bounded. Words of over 1,024 characters are skipped.
     """
 
     def __init__(self, scratch: Scratch = tempfile.TemporaryFile) -> None:
@@ -88,7 +88,7 @@ class WordCounts:
             self._spill()
 
     def merge(self, other: WordCounts) -> None:
-        """Take what another one gathered, and leave it empty."""
+        """Take over what another one gathered, and leave that one empty."""
         self._runs += other._runs
         self._join_runs()
         self._long += other._long
@@ -121,7 +121,7 @@ class WordCounts:
         self._join_runs()
 
     def _join_runs(self) -> None:
-        """Make one file of very many: a process may open a few hundred."""
+        """Merge many files into one: a process may open only a few hundred."""
         if len(self._runs) < MOST_RUNS:
             return
         joined = self._written(_summed(map(_read, self._runs)))

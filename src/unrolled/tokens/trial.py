@@ -1,4 +1,4 @@
-"""A vocabulary from a stranger's file, tried in a child process before it is built in this one."""
+"""A vocabulary from an untrusted file, built in a child process before it is built in this one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from unrolled.tokens.assemble import DONE
 __all__ = ["try_out"]
 
 SCRIPT = Path(__file__).with_name("assemble.py")
-SECONDS = 5  # of processor time; twice that by the clock
+SECONDS = 5  # of processor time; twice that of wall-clock time
 MEMORY = 2**30  # bytes of address space
 TOO_LONG = "one that takes too long"
 
 
 def try_out(merges: Sequence[Sequence[int]], where: str) -> None:
-    """Build a vocabulary in a child process that is held to seconds and bytes; see `assemble`.
+    """Build a vocabulary in a child process with limits of time and memory; see `assemble`.
 
     The child gets its input through a pipe, runs no shell, and ends with this process.
 
@@ -31,7 +31,7 @@ def try_out(merges: Sequence[Sequence[int]], where: str) -> None:
     """
     if not sys.executable:
         raise _refused(where, "no child process to try it in: Python does not know where it lies")
-    path = [name for name in sys.path if isinstance(name, str)]  # imports pass over the others
+    path = [name for name in sys.path if isinstance(name, str)]  # imports ignore the others
     given = json.dumps({"path": path, "merges": list(merges)}).encode("ascii")
     limits = [str(SECONDS), str(MEMORY), str(os.getpid())]
     try:
@@ -53,7 +53,7 @@ def try_out(merges: Sequence[Sequence[int]], where: str) -> None:
 
 
 def _ended(code: int) -> str:
-    """Say how a child process ended that said nothing."""
+    """Say how a child process ended that printed nothing."""
     if code >= 0:
         return f"a child process that ended with {code}"
     if -code in (getattr(signal, "SIGXCPU", 0), getattr(signal, "SIGALRM", 0)):

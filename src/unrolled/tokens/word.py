@@ -1,4 +1,4 @@
-"""One id a word, one for the end of a line (Mikolov's convention for the Penn Treebank)."""
+"""One id per word, and one for the end of a line (Mikolov's convention for the Penn Treebank)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from unrolled.tokens.counting import WordCounts
 __all__ = ["WordTokens"]
 
 SEPARATORS = frozenset(" \t\n")
-NONE = -1  # what stands between two separators
+NONE = -1  # no word: between two separators
 
 
 class WordTokens(Tokens):
@@ -112,7 +112,7 @@ class _WordDecoder:
 
     def __init__(self, tokens: WordTokens) -> None:
         self._tokens = tokens
-        self._fresh = True  # nothing, or a newline, stands before
+        self._fresh = True  # at the start, or after a newline
 
     def feed(self, token: int) -> str:
         word = self._tokens.decode([token])

@@ -1,4 +1,4 @@
-"""Dropout that draws sixteen bits a value where torch draws a float: a fourth of its time on a CPU."""
+"""Dropout that draws sixteen bits per value where torch draws a float: a quarter of its time on a CPU."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ LONG_LINE = 4096
 
 @dataclass(frozen=True)
 class Score:
-    """A summed loss over a text. `characters` is the text's length, which words or bytes do not change."""
+    """A summed loss over a text. `characters` is the length of the text, whatever the symbols are."""
 
     nats: float
     tokens: int
@@ -56,7 +56,7 @@ class Evaluation:
     """Scores of one text. A line corpus has one score: every line starts cold by itself."""
 
     shape: str  # "lines" | "stream"
-    carried: Score  # the state goes through the whole text (lines: through each line)
+    carried: Score  # the state is carried through the whole text (lines: through each line)
     cold: Score | None  # windows of `cold_steps`, each from the zero state
     cold_steps: int | None
     tokens: int

@@ -1,4 +1,4 @@
-"""Models in directories and on the Hugging Face Hub: what stands behind `LanguageModel.from_pretrained`.
+"""Models in directories and on the Hugging Face Hub: what `LanguageModel.from_pretrained` does.
 
 The format is this package's own (`unrolled.checkpoint`), verified on load; huggingface_hub only carries it,
 and is imported when a Hub name is asked for. See docs/decisions/0015.
@@ -46,7 +46,7 @@ model = LanguageModel.from_pretrained("{name}")
 ids = model.tokens.encode("some text")
 ```
 
-`unrolled sample DIRECTORY --prompt TEXT` writes text with it, once it lies in a directory. Loading it
+`unrolled sample DIRECTORY --prompt TEXT` writes text with it, once it is in a directory. Loading it
 executes nothing, and `manifest.json` holds the sha256 of every file.
 """
 
@@ -218,7 +218,7 @@ def _write(model: Any, directory: Path, tokens: Tokens | None) -> Tokens:
 
 
 def _without_place(data_config: Any) -> dict[str, Any]:
-    """Return the data section, of its source the last part alone: where a text lay is nobody's business."""
+    """Return the data section, with the last part of its source only: the path to a text is private."""
     source = data_config.get("source")
     if not isinstance(source, str):
         return {**data_config}
@@ -256,7 +256,7 @@ def _write_card(model: Any, vocabulary: Tokens, directory: Path, *, name: str) -
 
 
 def _is_hub_name(name: str | os.PathLike[str]) -> bool:
-    """Whether this names a model of the Hub: a text "user/model" where nothing of that name lies here."""
+    """Whether this names a model of the Hub: a text "user/model", and there is no such file or directory."""
     return isinstance(name, str) and _HUB_NAME.fullmatch(name) is not None and not os.path.lexists(name)
 
 

@@ -14,8 +14,8 @@ __all__ = ["Sizes", "bytes_needed", "resolve", "rows_and_steps", "sizes"]
 
 DEFAULT_MINUTES = 3.0
 COPIES = 8  # of the weights: themselves, gradients, two moments; and the same again while calibrating
-FLOATS_A_UNIT = 12  # of a step of a layer: gates, states and their gradients
-BY_HEART = 3_000  # tokens; a smaller corpus is learnt by heart
+FLOATS_PER_UNIT = 12  # of a step of a layer: gates, states and their gradients
+MEMORISED = 3_000  # tokens; a smaller corpus is memorised
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Sizes:
 def sizes(tokens: int, minutes: float) -> Sizes:
     """Choose sizes for a training part of so many tokens and a budget of so many minutes.
 
-    Measured on cuts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"):
+    Measured on parts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"):
 
     | tokens | minutes | hidden x layers | dropout | batch x window | rate |
     | --- | --- | --- | --- | --- | --- |
@@ -42,7 +42,7 @@ def sizes(tokens: int, minutes: float) -> Sizes:
     | more | under 10 | 256 x 2 | 0.1 | 16 x 64 | 3e-3 |
     | more | 10 or more | 512 x 2 | 0.3 | 16 x 64 | 2e-3 |
     """
-    if tokens < BY_HEART:
+    if tokens < MEMORISED:
         return Sizes(128, 1, 0.0, 10, 32, 5e-3)
     if tokens < 500_000:
         return Sizes(256, 2, 0.3, 16, 64, 3e-3)
@@ -56,7 +56,7 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
 
     Without --minutes, --epochs or --steps the budget is 3 minutes; 40 epochs for a corpus of under 50,000
     tokens, which is past where its validation turns; 400 steps for one of under 3,000, which is enough to
-    learn it by heart.
+    memorise it.
     """
     _check_shape(config, corpus)
     tokens = corpus.train.num_targets
@@ -77,7 +77,7 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
 
 
 def _default_budget(tokens: int) -> dict[str, Any]:
-    if tokens < BY_HEART:
+    if tokens < MEMORISED:
         return {"steps": 400}
     return {"epochs": 40} if tokens < 50_000 else {"minutes": DEFAULT_MINUTES}
 
@@ -95,7 +95,7 @@ def _check_shape(config: TrainConfig, corpus: Corpus) -> None:
 def bytes_needed(model: ModelConfig, *, rows: int, steps: int) -> int:
     """Return about how many bytes a run holds at its peak: `rows` rows of `steps` steps at a time."""
     weights = sum(math.prod(shape) for _, shape in tensors(model).values())
-    a_step = FLOATS_A_UNIT * model.num_layers * model.hidden_size + 3 * model.vocab_size
+    a_step = FLOATS_PER_UNIT * model.num_layers * model.hidden_size + 3 * model.vocab_size
     return 4 * (COPIES * weights + rows * steps * a_step)
 
 
