@@ -29,7 +29,7 @@ def draw(
         temperature: 0 takes the largest logit, of equal ones the first.
         top_k: keep the k largest logits; of equal ones the first. More than V is all.
         top_p: of what is left, keep the fewest most likely ids whose probabilities sum to p or more.
-        generator: gives one uniform number per draw; none where the largest is taken (temperature 0, top_k 1).
+        generator: gives one uniform number per draw, none with temperature 0 or top_k 1 (the largest).
     Returns:
         An id, 0 … V − 1.
     Raises:

@@ -90,8 +90,8 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
     Args:
         source: "sentences" (the ten), "stdlib" (the .py files of this Python's standard library, without
             tests, idlelib, lib2to3 and installed packages), "-" (standard input), a file, a .gz file, or
-            a directory (its text files, sorted by path; runs are skipped). A built-in name comes before a file of
-            that name; write ./sentences for the file.
+            a directory (its text files, sorted by path; runs are skipped). A built-in name comes before a
+            file of that name; write ./sentences for the file.
         tokens: with "byte", a file that is not UTF-8 is taken too, as the bytes it has.
     Raises:
         DataError: the source is missing, unreadable, not text, a broken .gz, a directory without text, or
