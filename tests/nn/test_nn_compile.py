@@ -153,3 +153,43 @@ def test_a_layer_that_was_compiled_in_place_can_be_copied_and_run_eagerly(kind):
     layer.compile(fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(layer(x)[0], want)
     torch.testing.assert_close(copy.deepcopy(layer)(x)[0], want)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("RNN", {}), ("LSTM", {"num_layers": 2, "bidirectional": True}), ("GRU", {"bias": False})],
+)
+def test_a_layer_on_torchs_kernels_compiles(kind, ragged, options):
+    layer = layer_of(kind, backend="torch", **options)
+    x, arguments = drawn(layer), {}
+    if ragged:
+        resets = torch.zeros(x.shape[:2], dtype=torch.bool)
+        resets[2, 0] = True
+        arguments = {"lengths": torch.tensor([x.shape[0], *[1] * (x.shape[1] - 1)]), "resets": resets}
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    leaves = [x, *layer.parameters()]
+    assert_same(compiled(x, **arguments), layer(x, **arguments), leaves, leaves)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_layer_compiles_in_bfloat16_and_under_autocast(kind):
+    torch.manual_seed(0)
+    x, layer = torch.randn(6, 3, I), getattr(nn, kind)(I, H)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, want = compiled(x), layer(x)
+    assert got[0].dtype == torch.bfloat16
+    torch.testing.assert_close(flat(got), flat(want))
+    gradients = [torch.autograd.grad(each[0].float().sum(), layer.weight_hh_l0)[0] for each in (got, want)]
+    torch.testing.assert_close(*gradients, rtol=2e-2, atol=2e-2)
+    layer.to(torch.bfloat16)
+    torch.testing.assert_close(flat(compiled(x.bfloat16())), flat(layer(x.bfloat16())))
+
+
+def test_the_op_of_torchs_kernels_keeps_the_rules_of_the_registry():
+    layer = layer_of("LSTM", proj_size=2)
+    states = [torch.randn(3, 2).double().requires_grad_(), torch.randn(3, H).double()]
+    inner = (drawn(layer, rows=3), states, *layer.parameters(), torch.tensor([6, 0, 2]), None)
+    given = ("lstm", "", True, *inner)
+    torch.library.opcheck(torch.ops.unrolled.torch_layer.default, given)

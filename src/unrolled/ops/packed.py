@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled.ops.call import Call, Result, States
+from unrolled.ops.call import OPS, Call, Result, States
 from unrolled.ops.scan import cuts, valid_steps
 
 Kernel = Callable[..., tuple[Tensor, ...]]  # torch.lstm, torch.gru, …: its two forms, dense and packed
@@ -22,6 +23,11 @@ Kernel = Callable[..., tuple[Tensor, ...]]  # torch.lstm, torch.gru, …: its tw
 
 def run(call: Call, kernel: Kernel) -> Result:
     """Run one layer in one direction by one call of a kernel of torch."""
+    if torch.compiler.is_compiling():
+        weights = (call.weight_ih, call.weight_hh, call.bias_ih, call.bias_hh, call.weight_hr)
+        options = (call.op, call.nonlinearity, call.reverse)
+        y, *final = _layer(*options, call.x, list(call.states), *weights, call.lengths, call.resets)
+        return Result(y, tuple(final), ())
     # Whether a gradient is wanted, not a module's mode: cuDNN keeps what it then needs only if told.
     train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors())
     if _no_step_is_valid(call):
@@ -181,3 +187,112 @@ def cut(
         carried=(first & ~zeroed)[begin][order].to(device),
         last=last.to(device),
     )
+
+
+# While torch.compile traces, the kernels are one op of the registry: cutting depends on values, and oneDNN
+# cannot be traced with its LSTM's backward pass. The backward op runs the kernel again and differentiates it.
+
+
+@torch.library.custom_op("unrolled::torch_layer", mutates_args=())
+def _layer(
+    op: str,
+    nonlinearity: str,
+    reverse: bool,
+    x: Tensor,
+    states: list[Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    weight_hr: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+) -> list[Tensor]:
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+    call = Call(op, x, tuple(states), *weights, lengths, resets, reverse, nonlinearity=nonlinearity)
+    return [output.clone() for output in _eager(call)]
+
+
+@torch.library.custom_op("unrolled::torch_layer_backward", mutates_args=())
+def _layer_backward(
+    op: str,
+    nonlinearity: str,
+    reverse: bool,
+    x: Tensor,
+    states: list[Tensor],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    weight_hr: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    gradients: list[Tensor],
+) -> list[Tensor]:
+    weights = (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+    with torch.enable_grad(), _recording():
+        leaves = [None if t is None else t.detach().requires_grad_() for t in (x, *states, *weights)]
+        inner = tuple(leaf for leaf in leaves[1 : 1 + len(states)] if leaf is not None)
+        again = leaves[1 + len(states) :]
+        call = Call(op, leaves[0], inner, *again)._replace(  # type: ignore[arg-type]  # x and weights are there
+            lengths=lengths, resets=resets, reverse=reverse, nonlinearity=nonlinearity
+        )
+        outputs = _eager(call)
+        wanted = [leaf for leaf in leaves if leaf is not None]
+        found = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
+    pairs = zip(wanted, found, strict=True)
+    return [torch.zeros_like(leaf) if grad is None else grad.clone() for leaf, grad in pairs]
+
+
+def _recording() -> Any:
+    """Let autograd record within an op's implementation, where torch has switched it off."""
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in ("AutogradFunctionality", "AutogradNestedTensor", "ADInplaceOrView"):
+        excluded = excluded.remove(getattr(torch._C.DispatchKey, key))
+    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+
+
+def _eager(call: Call) -> list[Tensor]:
+    """Return y and the states, run without tracing."""
+    kernel = OPS[call.op].torch
+    assert kernel is not None
+    with torch.autocast(call.x.device.type, enabled=False):
+        y, states, _ = kernel(call)
+    return [y, *states]
+
+
+@_layer.register_fake
+def _(_op: str, _nonlinearity: str, _reverse: bool, x: Tensor, states: list[Tensor], *_: Any) -> list[Tensor]:
+    return [x.new_empty(*x.shape[:2], states[0].shape[1]), *map(torch.empty_like, states)]
+
+
+@_layer_backward.register_fake
+def _(
+    _op: str, _nonlinearity: str, _reverse: bool, x: Tensor, states: list[Tensor], *rest: Any
+) -> list[Tensor]:
+    return [torch.empty_like(tensor) for tensor in (x, *states, *rest[:5]) if tensor is not None]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001  # torch names both
+    op, nonlinearity, reverse, x, states, *rest = inputs
+    ctx.options, ctx.states = (op, nonlinearity, reverse), len(states)
+    ctx.given = [tensor is not None for tensor in rest]
+    ctx.save_for_backward(x, *states, *(tensor for tensor in rest if tensor is not None))
+
+
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    saved = iter(ctx.saved_tensors)
+    x, states = next(saved), [next(saved) for _ in range(ctx.states)]
+    rest = [next(saved) if given else None for given in ctx.given]
+    y = x.new_zeros(*x.shape[:2], states[0].shape[1])
+    whole = [
+        torch.zeros_like(like) if grad is None else grad
+        for grad, like in zip(gradients, [y, *states], strict=True)
+    ]
+    found = iter(_layer_backward(*ctx.options, x, states, *rest, whole))
+    of_x, of_states = next(found), [next(found) for _ in states]
+    of_weights = [next(found) if given else None for given in ctx.given[:5]]
+    return (None, None, None, of_x, of_states, *of_weights, None, None)
+
+
+_layer.register_autograd(_backward, setup_context=_keep)
