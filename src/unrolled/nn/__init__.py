@@ -3,7 +3,7 @@
 layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   arguments, checked once
 cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
 convert.py  accelerate and to_torch, in place              init.py       starting values
-packing.py  PackedSequence, both ways
+packing.py  PackedSequence, both ways                      tracing.py    jit, ONNX, torch.fx and other tools
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.
 """

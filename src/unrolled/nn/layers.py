@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
 from unrolled.errors import ConfigError, DtypeError, expected
+from unrolled.nn import tracing
 from unrolled.nn.stack import layer_calls, run_stack
 from unrolled.nn.validate import Lengths, validate_layer
 from unrolled.spec import Cell, cell_of_mode
@@ -69,6 +70,16 @@ class Recurrent(torch.nn.RNNBase):
         """What the layer consists of."""
         return cell_of_mode(self.mode)[0]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("qconfig", "ft_compute_sample_grad"):
+            tracing.heed(self, name)
+        super().__setattr__(name, value)
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse torch.jit.script: it compiles torch.nn's layers alone, and would replace ours in place."""
+        kind = f"{type(self).__name__} of unrolled.nn"
+        raise ConfigError(expected("module", "torch.nn's layers (unrolled.to_torch(model) first)", kind))
+
     def flatten_parameters(self) -> None:
         """Do what torch's layers do for cuDNN, where it knows the cell."""
         if self.mode in TORCH_MODES:
@@ -101,6 +112,14 @@ class Recurrent(torch.nn.RNNBase):
             ShapeError, DtypeError, DeviceError: an argument does not fit the layer.
             BackendError: the backend asked for by name cannot run this call.
         """
+        if tracing.is_traced():
+            kind = TORCH_MODES.get(self.mode)
+            traced: tuple[Any, Any] = tracing.run_as_torch(
+                self, kind, input, hx, lengths=lengths, resets=resets
+            )
+            return traced
+        if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
+            return tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
         given = validate_layer(self, input, hx, lengths, resets)
         y, states, _ = run_stack(self, given, backend=self.backend)
         return given.output_as_given(y), given.states_as_given(states)

@@ -1,0 +1,71 @@
+"""Tools that look at a layer from outside: TorchScript, ONNX, torch.fx, quantisation, opacus.
+
+Tracers and ONNX know torch's operators and not `unrolled::layer`: there a layer does what torch.nn's does.
+For torch.fx it is a leaf. What cannot be made to work says so, with the remedy.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import fx
+
+from unrolled.errors import ConfigError, expected
+
+
+def is_traced() -> bool:
+    """Whether torch.jit.trace or one of the ONNX exporters is recording torch's operators."""
+    return torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
+
+
+def run_as_torch(layer: Any, kind: type[torch.nn.RNNBase] | None, input: Any, hx: Any, **ours: Any) -> Any:
+    """Run a layer as torch.nn's `kind` runs it, on the same parameters.
+
+    Raises:
+        ConfigError: torch.nn has no such layer, or no such argument (lengths, resets).
+    """
+    doing = "while a model is traced or exported to ONNX"
+    if kind is None:
+        got = f"{type(layer).__name__} {layer.mode}"
+        raise ConfigError(expected("module", f"layers that torch.nn has {doing}", got))
+    for name, value in ours.items():
+        if value is not None:
+            raise ConfigError(expected(name, f"None {doing} (torch.export takes it)", type(value).__name__))
+    twin = kind.__new__(kind)
+    twin.__dict__ = layer.__dict__
+    return twin.forward(input, hx)
+
+
+def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Proxy:
+    """Record a call of the layer, as torch.fx does for the modules of torch.nn.
+
+    Raises:
+        ConfigError: the layer itself is traced, not a model that holds it.
+    """
+    tracer = input.tracer
+    if not isinstance(tracer, fx.Tracer) or tracer.root is layer:
+        want = "a model that holds the layer, to torch.fx a leaf"
+        raise ConfigError(expected("module", want, f"the {type(layer).__name__} itself"))
+    args = (input,) if hx is None else (input, hx)
+    given = {name: value for name, value in ours.items() if value is not None}
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), args, given)
+
+
+def heed(layer: torch.nn.Module, attribute: str) -> None:
+    """Say what comes of it where a tool sets an attribute that marks a module for it.
+
+    Raises:
+        ConfigError: opacus prepares a layer, which it would fail on in the first backward pass.
+    """
+    kind = type(layer).__name__
+    if attribute == "qconfig":
+        warnings.warn(
+            f"torch.ao.quantization leaves {kind} of unrolled.nn in floating point, as it knows torch.nn's "
+            "types; call unrolled.to_torch(model) first",
+            stacklevel=4,
+        )
+    elif attribute == "ft_compute_sample_grad":
+        want = "opacus' own DPLSTM (unrolled.to_torch(model), then opacus' ModuleValidator.fix(model))"
+        raise ConfigError(expected("module", want, f"{kind} of unrolled.nn"))
