@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unrolled import nn, ops, spec
+from unrolled import nn, ops, probe, spec
 from unrolled.errors import BackendError, ConfigError
 
 T, B, I, H = 7, 3, 4, 5  # noqa: E741  # the axes' names in the design
@@ -195,3 +195,25 @@ def test_accelerate_leaves_what_has_no_twin_and_to_torch_refuses():
     assert nn.accelerated(model).replaced == {"a": "Recurrent"}
     with pytest.raises(ConfigError, match=r"^module: expected layers that torch.nn has, got a \(.* MGU\)$"):
         nn.to_torch(model)
+
+
+def test_it_is_measured_found_fault_with_and_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    layer = nn.layer("mgu", I, H, dtype=torch.float64)
+    with torch.no_grad():
+        layer.bias_ih_l0[:H] = -3.0  # gates that keep nothing
+    x = torch.randn(40, B, I, dtype=torch.float64)
+    report = probe.report(layer, x, lags=8, title="a toy")
+    assert report.gates is not None
+    assert report.gradient_flow is not None
+    (seen,) = report.gates.layers
+    assert (seen.cell, list(seen.gates), seen.spectrum) == ("MGU", ["k"], None)
+    assert [flow.state for flow in report.gradient_flow.flows] == ["h"]
+    (forgets,) = [finding for finding in report.findings if finding.name == "forgets"]
+    assert forgets.python == "unrolled.nn.init_recurrent(layer, chrono_steps=8)"
+    by_nodes = probe.gradient_flow(layer, x, lags=8, loss=lambda y: y.cumsum(0).sum(-1))
+    assert by_nodes.flows[0].state == "h"
+    report.plot(tmp_path / "report.html")
+    words = (tmp_path / "report.html").read_text()
+    assert "the keep gate k has the mean" in words
+    assert "Keep gate k, mean" in words
