@@ -116,14 +116,37 @@ def test_a_folder_of_another_run_or_program_is_not_taken_for_the_models_own_text
     shutil.copytree(stream / "model", alone)
     shutil.copytree(stream / "data", tmp_path / "zoo" / "data")  # of whatever else lies there
     (tmp_path / "zoo" / "mine" / "data").mkdir()  # of a user
-    with pytest.raises(DataError, match=r"FILE: expected a text, as .*network has no data beside it"):
+    with pytest.raises(DataError, match="there is no data beside the model"):
         probe.examine(alone)
 
 
 def test_a_model_without_data_beside_it_needs_a_text(stream: Path, tmp_path: Path):
     shutil.copytree(stream / "model", tmp_path / "alone")
-    with pytest.raises(DataError, match=r"FILE: expected a text, as .*alone has no data beside it, got none"):
+    with pytest.raises(
+        DataError, match=r"FILE: expected a text, as there is no data beside the model, got none"
+    ):
         probe.examine(tmp_path / "alone")
+
+
+def test_data_beside_a_model_is_its_runs_only_where_a_run_is(stream: Path, tmp_path: Path):
+    for place in ("model", "data"):
+        shutil.copytree(stream / place, tmp_path / place)
+    with pytest.raises(DataError, match="there is no data beside the model"):
+        probe.examine(tmp_path / "model", lags=8)
+    shutil.copy(stream / "config.json", tmp_path / "config.json")
+    assert "held out" in probe.examine(tmp_path / "model", lags=8).facts["text"]
+
+
+@pytest.mark.parametrize("lag", [300, 10_000])
+def test_a_known_lag_beyond_the_text_is_measured_as_far_as_the_text_reaches(
+    stream: Path, lines: Path, lag: int
+):
+    for trained in (stream, lines):
+        report = probe.examine(trained, known_lag=lag)
+        assert f"(fewer than {lag:,}, as the rows are short)" in report.facts["measured"]
+        assert report.gradient_flow is not None
+        assert report.gradient_flow.lags < lag
+        assert report.known_lag == lag
 
 
 def test_an_empty_and_a_one_token_text_are_refused(stream: Path, tmp_path: Path):
@@ -155,25 +178,21 @@ def test_nothing_a_newer_format_and_altered_data_are_one_line(stream: Path, tmp_
 def test_a_word_model_of_many_words_is_measured_on_fewer_steps():
     """What is held at once is bounded: the logits of a large vocabulary."""
     from unrolled.data import Split
-    from unrolled.probe.examine import _stream
-    from unrolled.tasks import Loaded
+    from unrolled.tasks.language.task import _stream
 
-    model = language_model(vocab_size=200_000, hidden_size=2, embedding_size=2, num_layers=1)
     split = Split(np.zeros(100_001, dtype=np.uint32), np.array([0]), 100_000)
-    batch = _stream(split, 5, Loaded(model, None, {}, Path(), None))  # type: ignore[arg-type]
+    batch = _stream(split, 5, 200_000, 2**25)
     assert batch.inputs.numel() * 200_000 <= 2**25
 
 
 def test_long_lines_of_many_symbols_are_measured_at_their_beginnings():
     from unrolled.data import Split
-    from unrolled.probe.examine import _lines
-    from unrolled.tasks import Loaded
+    from unrolled.tasks.language.task import _lines
 
     starts = np.arange(0, 100_000, 10_000)
     split = Split(np.zeros(100_001, dtype=np.uint32), starts, 100_000)
     for symbols, rows in ((20, 10), (20_000, 2)):
-        model = language_model(vocab_size=symbols, hidden_size=2, embedding_size=2, num_layers=1)
-        batch = _lines(split, 5, Loaded(model, None, {}, Path(), None))  # type: ignore[arg-type]
+        batch = _lines(split, 5, symbols, 2**25)
         assert batch.inputs.shape == (1024, rows)
         assert batch.lengths is not None
         assert batch.lengths.tolist() == [1024] * rows

@@ -73,10 +73,13 @@ def test_what_is_no_long_text_is_one_line(batch: object, error: type, message: s
     assert message in str(caught.value)
 
 
-def test_only_a_language_model_has_a_long_run_and_update_norms():
+def test_a_bare_layer_has_no_long_run_and_no_update_norms():
     layer = torch.nn.LSTM(3, 4)
-    for measure in (probe.long_run, probe.update_norms):
-        with pytest.raises(DtypeError, match="model: expected a LanguageModel, got LSTM"):
+    for measure, want in (
+        (probe.long_run, "a LanguageModel"),
+        (probe.update_norms, "a network of a task, with initial_state and loss"),
+    ):
+        with pytest.raises(DtypeError, match=f"model: expected {want}, got LSTM"):
             measure(layer, tokens(80, 2))  # type: ignore[arg-type]
 
 

@@ -294,7 +294,7 @@ def test_a_model_that_is_no_language_model_has_a_page_that_says_what_is_missing(
     found = report(nn.GRU(3, 4), noise(20, rows, 3).float(), lags=4)
     write(found, tmp_path / "a.html")
     words = Page((tmp_path / "a.html").read_text()).text
-    assert "Update norms: needs a language model" in words
+    assert "Update norms: needs a network of a task" in words
     assert "What context is worth: targets: expected" in words
     assert "nan" not in words
     assert ("nothing to compare" in words) == (rows == 1)

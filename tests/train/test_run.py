@@ -43,8 +43,8 @@ def test_a_run_leaves_everything_that_is_promised(small: Make, shape: str):
     assert (result.run / "loss.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_an_rnn_has_no_gates_to_draw(small: Make):
-    assert not (run(small(cell="rnn"), observers=[]).run / "gates.png").exists()
+def test_a_run_of_an_rnn_has_a_picture_of_its_states(small: Make):
+    assert (run(small(cell="rnn"), observers=[]).run / "gates.png").exists()
 
 
 def test_a_network_whose_state_runs_to_infinity_still_leaves_its_report(small: Make):

@@ -40,7 +40,7 @@ class Inputs:
     """What a model is run on."""
 
     args: tuple[Any, ...]  # of the model's forward
-    targets: Tensor | None = None  # [T, B], of a language model
+    targets: Tensor | None = None  # [T, B, …], where there is one for each step
     lengths: Tensor | None = None  # [B]
     resets: Tensor | None = None  # [T, B]
 
@@ -55,7 +55,8 @@ def validate(batch: object) -> Inputs:
         DtypeError: something else. NonFiniteError: a value is NaN or infinite.
     """
     if isinstance(batch, Batch):
-        return Inputs((plain(batch.inputs),), plain(batch.targets), batch.lengths, batch.resets)
+        targets = None if batch.per_row else plain(batch.targets)
+        return Inputs((plain(batch.inputs),), targets, batch.lengths, batch.resets)
     args = batch if isinstance(batch, tuple) and not isinstance(batch, PackedSequence) else (batch,)
     if not args or not isinstance(args[0], Tensor):
         got = type(batch).__name__ if args else "an empty tuple"
@@ -135,7 +136,7 @@ def flowing(batch: Any) -> Any:
         steps = int(batch.lengths[free].min())
     if not bool(free.any()) or steps == 0:
         raise ShapeError(expected("batch", "a row without a reset", "none"))
-    return Batch(batch.inputs[:steps, free], batch.targets[:steps, free])
+    return Batch(batch.inputs[:steps, free], _targets(batch, steps, free))
 
 
 def one_row(subject: Subject, batch: Any, steps: int) -> Any:
@@ -151,7 +152,11 @@ def one_row(subject: Subject, batch: Any, steps: int) -> Any:
 def _cut(batch: Batch, steps: int, rows: slice) -> Batch:
     lengths = None if batch.lengths is None else batch.lengths[rows].clamp(max=steps)
     resets = None if batch.resets is None else batch.resets[:steps, rows]
-    return Batch(batch.inputs[:steps, rows], batch.targets[:steps, rows], lengths, resets)
+    return Batch(batch.inputs[:steps, rows], _targets(batch, steps, rows), lengths, resets)
+
+
+def _targets(batch: Batch, steps: int, rows: slice | Tensor) -> Tensor:
+    return batch.targets[rows] if batch.per_row else batch.targets[:steps, rows]
 
 
 def copies_at_once(rows: int, size: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from unrolled.probe.recording import Recording, nodes, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.words import number, steps
-from unrolled.tasks import LanguageModel, detach
+from unrolled.tasks import detach
 
 __all__ = [
     "EXPLODING",
@@ -39,6 +40,7 @@ __all__ = [
     "GradientFlow",
     "UpdateNorms",
     "gradient_flow",
+    "is_sequence_model",
     "update_norms",
 ]
 
@@ -301,30 +303,37 @@ class UpdateNorms(Result):
             curves={"norm": {"middle": self.norms}},
             captions={"norm": f"median {self.median:.3g}, largest {self.largest:.3g}"},
             xlabel=f"window of {self.window} steps",
-            ylabel="norm of the gradient, nats",
+            ylabel="norm of the gradient of the mean loss",
             title="the norms that a training step would clip",
             first=1,
             level=(f"90th percentile {self.ninetieth:.3g}", self.ninetieth),
         )
 
 
+def is_sequence_model(model: object) -> bool:
+    """Whether a model is a network of a task: it hands its state on, and knows its loss."""
+    return all(callable(getattr(model, name, None)) for name in ("initial_state", "loss"))
+
+
 def update_norms(
-    model: LanguageModel, batch: Batch, *, window: int = 64, progress: Progress | None = None
+    model: Any, batch: Batch, *, window: int = 64, progress: Progress | None = None
 ) -> UpdateNorms:
     """Measure the gradient that training would see, window after window, the state carried.
 
     Nothing is updated. In evaluation mode: without dropout, so a little smaller than in training.
 
     Args:
-        model: a language model. batch: of any kind.
+        model: a network of a task, as a language model is one: with `initial_state` and `loss`.
+        batch: of any kind, with a target for each step.
         window: steps of truncated back-propagation; a shorter rest is left out.
         progress: called with (done, of how many).
     Raises:
         DtypeError: another model or batch. NonFiniteError: a weight or a gradient is NaN or infinite.
     """
     at_least_one(window=window)
-    if not isinstance(model, LanguageModel):
-        raise DtypeError(expected("model", "a LanguageModel", type(model).__name__))
+    if not is_sequence_model(model):
+        want = "a network of a task, with initial_state and loss"
+        raise DtypeError(expected("model", want, type(model).__name__))
     if not isinstance(batch, Batch):
         raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
     Subject.of(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ __all__ = [
     "Split",
     "by_nodes",
     "by_step",
+    "gives_logits",
     "is_local",
     "projection",
     "split_by_sweep",
@@ -34,6 +36,11 @@ Loss = Callable[[Tensor], Tensor]  # the model's output → [T, B]
 Progress = Callable[[int, int], None]  # (done, of how many)
 Norms = dict[tuple[str, str], Tensor]  # (layer, state) → [lags + 1, n, B]
 Split = dict[tuple[str, str], tuple[Tensor, Tensor]]  # (layer, state) → injected, carried, [T, B] each
+
+
+def gives_logits(model: object) -> TypeGuard[LanguageModel]:
+    """Whether the output of a model is the logits of the symbol that follows: a language model's is."""
+    return isinstance(model, LanguageModel)
 
 
 def step_losses(subject: Subject, inputs: Inputs, run: Run, loss: Loss | None) -> Tensor:
@@ -51,7 +58,7 @@ def step_losses(subject: Subject, inputs: Inputs, run: Run, loss: Loss | None) -
     losses: Tensor
     if loss is not None:
         losses = _checked(loss(output), run)
-    elif isinstance(subject.model, LanguageModel) and inputs.targets is not None:
+    elif gives_logits(subject.model) and inputs.targets is not None:
         losses = F.cross_entropy(output.flatten(0, 1), inputs.targets.flatten(), reduction="none")
         losses = losses.view(run.steps, run.rows)
     else:

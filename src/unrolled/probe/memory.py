@@ -24,12 +24,11 @@ from unrolled.probe.batch import (
     unbroken,
     variants,
 )  # fmt: skip
-from unrolled.probe.losses import Progress, by_step
+from unrolled.probe.losses import Progress, by_step, gives_logits
 from unrolled.probe.recording import Recording, output, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.words import steps
-from unrolled.tasks import LanguageModel
 
 __all__ = [
     "CLOSE",
@@ -148,7 +147,7 @@ def memory_horizon(
     """
     at_least_one(lags=lags, steps=steps, **({} if bptt_steps is None else {"bptt_steps": bptt_steps}))
     recording = record(model, batch)
-    logits = isinstance(model, LanguageModel) if logits is None else logits
+    logits = gives_logits(model) if logits is None else logits
     with untouched(model):
         x = steps_first(recording.subject, recording.inputs)
         last = positions(x.shape[0], lags, steps)
@@ -348,7 +347,7 @@ def _window_losses(
         raise ShapeError(
             expected("targets", f"[{total}, {rows}, …], steps and rows as the input", list(targets.shape))
         )
-    symbols = subject.model.config.vocab_size if isinstance(subject.model, LanguageModel) else 1
+    symbols = subject.model.config.vocab_size if gives_logits(subject.model) else 1
     width, found = copies_at_once(rows, steps * symbols), []
     for begin in range(0, total, width):
         starts = torch.arange(begin, min(begin + width, total))
@@ -369,6 +368,13 @@ def _window_losses(
 
 
 def _default(subject: Subject) -> Callable[[Tensor, Tensor], Tensor]:
-    if isinstance(subject.model, LanguageModel):
+    if gives_logits(subject.model):
         return lambda output, wanted: F.cross_entropy(output.transpose(1, 2), wanted, reduction="none")
-    return lambda output, wanted: (output - wanted).square().flatten(2).mean(-1)
+    return _squared_error
+
+
+def _squared_error(output: Tensor, wanted: Tensor) -> Tensor:
+    if output.shape != wanted.shape:
+        want = f"{list(output.shape)}, as the output, or loss="
+        raise ConfigError(expected("targets", want, list(wanted.shape)))
+    return (output - wanted).square().flatten(2).mean(-1)

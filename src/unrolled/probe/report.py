@@ -18,9 +18,9 @@ from unrolled.errors import DtypeError, MissingExtraError, NonFiniteError, Shape
 from unrolled.probe.batch import at_least_one, beginning, flowing, one_row
 from unrolled.probe.findings import find
 from unrolled.probe.gates import gates, trajectories
-from unrolled.probe.gradient import gradient_flow, update_norms
+from unrolled.probe.gradient import gradient_flow, is_sequence_model, update_norms
 from unrolled.probe.long_run import long_run
-from unrolled.probe.losses import Progress
+from unrolled.probe.losses import Progress, gives_logits
 from unrolled.probe.lyapunov import lyapunov
 from unrolled.probe.maps import memory_map
 from unrolled.probe.measurements import MEASUREMENTS, Measurements
@@ -28,7 +28,6 @@ from unrolled.probe.memory import context_curve, memory_horizon
 from unrolled.probe.page import key_rows, write
 from unrolled.probe.recording import Recording, record
 from unrolled.probe.result import Result
-from unrolled.tasks import LanguageModel
 
 __all__ = ["Report", "Watch", "report", "watching"]
 
@@ -147,17 +146,17 @@ def _calls(
         "memory_map": lambda step: memory_map(model, row, progress=step),
         "trajectories": lambda _: trajectories(model, row, steps=STRIP_STEPS),
     }
-    if isinstance(model, LanguageModel) and isinstance(batch, Batch):
+    if is_sequence_model(model) and isinstance(batch, Batch):
         window = bptt_steps or len(batch.inputs)
         calls["update_norms"] = lambda step: update_norms(model, batch, window=window, progress=step)
-        if batch.lengths is None:  # a line has no long run
+        if gives_logits(model) and batch.lengths is None:  # a line has no long run
             calls["long_run"] = lambda step: long_run(model, flowing(batch), progress=step)
     return calls
 
 
 def _context_steps(model: torch.nn.Module, batch: object, context: int) -> int:
     """Return how many steps of a batch the context curve takes."""
-    if not isinstance(model, LanguageModel) or not isinstance(batch, Batch):
+    if not gives_logits(model) or not isinstance(batch, Batch):
         return CONTEXT_STEPS
     logits = context * batch.inputs.shape[1] * model.config.vocab_size  # of a step
     return int(max(2 * context, min(CONTEXT_STEPS, CONTEXT_LOGITS // max(logits, 1))))

@@ -51,7 +51,7 @@ SECTIONS: dict[str, Callable[[Any], Section]] = {
 }
 UNDEFINED = {
     "long_run": "needs a language model, and rows of text without an end",
-    "update_norms": "needs a language model and its batch",
+    "update_norms": "needs a network of a task, and a Batch",
 }
 THRESHOLDS = (
     ("Vanishing", f"{number(VANISHING)} nats per step", "a rate below: the gradient halves within two steps"),

@@ -214,7 +214,7 @@ def updates(result: UpdateNorms) -> Section:
         f"largest {number(result.largest)}{spread}.",
         tables=[
             table(
-                "Norm of the gradient, window after window, nats",
+                "Norm of the gradient of the mean loss, window after window",
                 ("Window", "Norm"),
                 ((n + 1, number(result.norms[n])) for n in thinned(result.norms)),
             )

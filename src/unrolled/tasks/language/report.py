@@ -21,27 +21,37 @@ __all__ = ["draw_gates", "first_sample", "one_sentence", "write_samples"]
 
 SENTENCE = 24  # symbols that a line needs to be worth a picture
 STRIP_TOKENS = 60
+NAMED = 3  # units that are drawn by their number
 SAMPLES = 5
 SAMPLE_TOKENS = 400
 TEMPERATURE = 0.8
 
 
 def draw_gates(model: LanguageModel, corpus: Corpus, path: Path) -> None:
-    """Draw the last layer's gates and states over one held-out sentence; nothing of a cell without gates."""
+    """Draw the last layer over one held-out sentence, and what the network expected to read.
+
+    Of a cell with gates every gate and state, of another its states.
+    """
     cell = CELLS[model.config.cell]
-    if not cell.sigmoid:
-        return
-    ids = one_sentence(corpus.validation)
-    seen = model.trajectories(torch.from_numpy(ids))[-1]._asdict()
-    strips = {cell.title(name): np.asarray(values[:, 0].float()) for name, values in seen.items()}
-    ranges = {cell.title(name): (0.0, 1.0) for name in seen if name in cell.sigmoid}
+    ids = torch.from_numpy(one_sentence(corpus.validation))
+    with torch.inference_mode():
+        expected = model(ids[:-1, None])[0].argmax(-1)[:, 0].tolist()
+    seen = model.trajectories(ids)[-1]._asdict()
+    shown = {name: cell.title(name) for name in seen if cell.sigmoid or name in cell.states}
     where = "a training" if corpus.validation_is_train else "a held-out"
+    gates = "A gate is dark where it is closed (0) and bright where it is open (1). " if cell.sigmoid else ""
     figures.strips(
         path,
-        tokens=[corpus.tokens.decode([i]) for i in ids],
-        strips=strips,
-        ranges=ranges,
+        tokens=[corpus.tokens.decode([i]) for i in ids.tolist()],
+        predicted=["", *(corpus.tokens.decode([i]) for i in expected)],
+        strips={title: np.asarray(seen[name][:, 0].float()) for name, title in shown.items()},
+        ranges={cell.title(name): (0.0, 1.0) for name in cell.sigmoid},
+        ends={cell.title(name): ("closed", "open") for name in cell.sigmoid},
+        named=NAMED,
         title=f"What layer {model.config.num_layers} does over {where} sentence",
+        reading=f"One column per symbol, one row per unit, the same in every strip. {gates}Below each strip "
+        f"are the {NAMED} units whose state changes most. The last line is what the network expected before "
+        "it read the symbol above it, red where it was wrong.",
     )
 
 

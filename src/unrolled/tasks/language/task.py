@@ -155,9 +155,8 @@ class LanguageTask(Task):
     def report(
         self, network: LanguageModel, dataset: Corpus, directory: Path, *, seed: int
     ) -> Iterator[Path]:
-        if CELLS[network.config.cell].sigmoid:
-            report.draw_gates(network, dataset, directory / "gates.png")
-            yield directory / "gates.png"
+        report.draw_gates(network, dataset, directory / "gates.png")
+        yield directory / "gates.png"
         report.write_samples(network, dataset, directory / "samples.txt", seed=seed)
         yield directory / "samples.txt"
 
