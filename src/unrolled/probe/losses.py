@@ -108,7 +108,7 @@ def split_by_sweep(
     Args:
         names: per layer, the keys of its states.
         layers: of one stack, the lowest first.
-        seeds: [T, B, P] the summed loss's gradient by the stack's output.
+        seeds: [T, B, P] the summed loss's gradient with respect to the stack's output.
     """
     steps, rows = seeds.shape[:2]
     parts: dict[tuple[str, str], tuple[list[Tensor], list[Tensor]]] = {

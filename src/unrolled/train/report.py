@@ -64,7 +64,7 @@ def draw_telemetry(found: Sequence[tuple[int, Telemetry]], path: Path, *, kind: 
     lags = max((each.lags for _, each in found), key=len)
     panels: dict[str, dict[str, list[float]]] = {}
     for name in found[0][1].grad_norm:
-        panels[f"gradient by {name}"] = {
+        panels[f"gradient with respect to {name}, by lag"] = {
             f"lag {lag}": [_at(each, name, number) for _, each in found] for number, lag in enumerate(lags)
         }
     norms = frozenset(panels)
