@@ -50,7 +50,7 @@ class Backend:
 class Report:
     """The machine as this package sees it; printed, a page of text."""
 
-    problems: tuple[str, ...]  # what a user should mend, worst first
+    problems: tuple[str, ...]  # what a user should fix, worst first
     python: str
     platform: str
     processor: str
@@ -93,7 +93,7 @@ class Report:
 
 
 def report() -> Report:
-    """Look at this machine. Nothing is raised for what is missing: it stands in the report."""
+    """Look at this machine. Nothing is raised for what is missing: the report says it."""
     torch, why_not = _torch()
     packages = {name: _version(name) for name in PACKAGES}
     packages["torch"] = None if torch is None else str(torch.__version__)  # with the build: +cpu, +cu130

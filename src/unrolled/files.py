@@ -1,6 +1,6 @@
-"""Files and limits: replaced atomically, read guardedly, parsed strictly; memory and cores that may be used.
+"""Files and limits: replaced atomically, read with care, parsed strictly; memory and cores that may be used.
 
-Files may come from strangers and crashes may come at any time: nothing here follows a link, reads without a
+Files may be hostile, and a crash may come at any time: nothing here follows a link, reads without a
 bound, or leaves half a file under its own name. Internal: other rooms build on it.
 """
 
@@ -48,7 +48,7 @@ _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 
 # Messages: one printable line, of bounded length, whatever a file holds.
 
-LONGEST = 160  # characters of what came; the rest of a hostile text helps nobody
+LONGEST = 160  # characters of what came; the rest of a hostile text does not help
 
 
 def refusal(kind: type[E], where: object, want: object, got: object) -> E:
@@ -86,7 +86,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def replace(path: str | Path, data: str | bytes) -> None:
-    """Write a file in the place of the one that is there: a reader sees the old contents or the new.
+    """Replace a file atomically: a reader sees the old contents or the new.
 
     Args:
         path: the file; its directory exists.
@@ -100,7 +100,7 @@ def replace(path: str | Path, data: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a new file; it is brought to the disk and takes the place of `path` when the block ends well.
+    """Give a new file; it is synced to the disk and replaces `path` when the block ends without an error.
 
     Raises OSError. Then, and when the block raises, nothing is left of the new file.
     """
@@ -124,7 +124,7 @@ def create(path: Path) -> io.BufferedRandom:
 
 
 def write(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
-    """Write bytes: by itself, so that a test can fill the disk."""
+    """Write bytes; a function of its own, so that a test can fill the disk."""
     file.write(data)
 
 
@@ -134,7 +134,7 @@ def temporary(name: str, prefix: str = WRITING) -> str:
 
 
 def sync_directory(path: Path) -> None:
-    """Bring the names in a directory to the disk; Windows has no such call."""
+    """Sync the names in a directory to the disk; Windows has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -186,7 +186,7 @@ DIGITS = 64  # characters of a number: a float has up to 24, the state of a 128-
 def parse_json(
     raw: bytes | bytearray, where: object, error: type[E], *, most: int, ascii_only: bool = False
 ) -> dict[str, Any]:
-    """Read a JSON object from bytes that may be a stranger's.
+    """Read a JSON object from untrusted bytes.
 
     Args:
         raw: the file. where: what a message calls it. error: what is raised.
@@ -291,7 +291,7 @@ def parsed_bytes(raw: bytes | bytearray) -> int:
 def _text_bytes(raw: bytes | bytearray) -> int:
     """Return at least the bytes of a decoded text and of the characters of all its strings.
 
-    Python stores a text at one, two or four bytes a character, as its widest one needs; a string with
+    Python stores a text with one, two or four bytes per character, as its widest one needs; a string with
     escapes is built in a buffer that grows.
     """
     if not raw.isascii():
@@ -312,7 +312,7 @@ def memory_limit(root: Path = Path("/")) -> int | None:
     `memory.limit_in_bytes`) and the limit of its address space (`ulimit -v`).
 
     Args:
-        root: where /proc and /sys lie; another one in tests.
+        root: where /proc and /sys are; another one in tests.
     """
     limits = [_machine_memory(), _address_space()]
     for version, directory in _cgroups(root, "memory"):

@@ -40,7 +40,7 @@ class Contents:
     model: dict[str, Tensor]  # exactly `spec.tensors` of config["model"]
     tokens: dict[str, Any] | None  # what the tokens room wrote, not interpreted here; None: no vocabulary
     optimizer: dict[str, Tensor] | None = None  # see `declared_optimizer`
-    progress: dict[str, Any] | None = None  # where the run stands; its "step", if any, is the checkpoint's
+    progress: dict[str, Any] | None = None  # the position of the run; its "step", if any, is the checkpoint's
     path: Path | None = None  # the directory that was read
     step: int | None = None  # optimizer steps behind the weights
 
@@ -115,7 +115,7 @@ def _rows(tensor: Tensor, shape: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 def check_step(progress: Mapping[str, Any], step: int | None, where: object = PROGRESS) -> None:
-    """Refuse a progress that speaks of another step than its checkpoint."""
+    """Refuse a progress that names another step than its checkpoint."""
     stored = progress.get("step", step)
     if type(stored) is not type(step) or stored != step:
         raise refusal(where, f"step {step}", stored)

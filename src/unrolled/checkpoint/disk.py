@@ -1,4 +1,4 @@
-"""Files as a crash leaves them: durable writes, guarded reads, removals that touch nothing foreign."""
+"""Durable writes, guarded reads, and removals that touch no file of another program."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PIECE = 2**20  # bytes hashed and read at a time
 
 
 def write_file(path: Path, chunks: Iterable[Buffer]) -> Entry:
-    """Create a file, as readable as the umask allows, and bring it to the disk; never overwrites."""
+    """Create a file, as readable as the umask allows, and sync it to the disk; never overwrites."""
     digest, size = hashlib.sha256(), 0
     with create(path) as file:
         for chunk in chunks:
@@ -44,7 +44,7 @@ def write_file(path: Path, chunks: Iterable[Buffer]) -> Entry:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents, and bring the new names to the disk."""
+    """Make a directory and its parents, and sync the new names to the disk."""
     if path.is_dir():
         return
     make_directory(path.parent)
@@ -98,7 +98,7 @@ class Guarded:
             start += got
 
     def finish(self, sha256: str | None) -> None:
-        """Refuse a file that goes on, or whose bytes are not those of its manifest."""
+        """Refuse a file that is too long, or whose bytes are not those of its manifest."""
         if self._file.read(1):
             raise refusal(self.where, f"{self.size} bytes", "more")
         if sha256 is not None and self._digest.hexdigest() != sha256:

@@ -1,11 +1,11 @@
-"""Names, limits and the version of the format. Where its directories lie in a run: `spec.RunDirectory`.
+"""Names, limits and the version of the format. Where its directories are in a run: `spec.RunDirectory`.
 
     checkpoints/step-00001200/     immutable: the six files of `FILES["step"]`
     checkpoints/.writing-*         a save that was cut off; never read, removed by `prune`
     checkpoints/.removing-*        a removal that was cut off; likewise
     model/                         the four files of `FILES["model"]`, written at the end from BEST
 
-A model directory may also lie elsewhere, in a Hub repository say; other names in it are passed over.
+A model directory may also be elsewhere, as in a Hub repository; other names in it are ignored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put a model into a directory of any name, beside what others keep there: a Hub repository, say."""
+"""Write a model into a directory of any name that may hold other files too, such as a Hub repository."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["write_into"]
 def write_into(directory: str | Path, contents: Contents) -> Path:
     """Write a model's four files into a directory, in the place of those that are there; others stay.
 
-    A new directory appears whole or not at all. In one that exists the finished files replace the old ones
-    one by one; a reader in between, or after a crash there, is refused by the manifest, never misled.
+    A new directory appears completely or not at all. In one that exists the finished files replace the
+    old ones one by one; a reader in between, or after a crash there, is refused by the manifest.
 
     Args:
         directory: made where it is missing, its parents too.
@@ -82,7 +82,7 @@ def _check_no_run(directory: Path) -> None:
 
 
 def _run_around(real: Path) -> Path | None:
-    """Return the run that a directory is or lies in, or in one of whose own directories it lies."""
+    """Return the run that a directory is, or is inside of."""
     inside = (place.parent for place in real.parents if place.name in RunDirectory.DIRECTORIES)
     for run in map(RunDirectory, (real, real.parent, *inside)):
         if any(map(os.path.lexists, (run.latest, run.best, run.corpus))):  # no other program has these names
@@ -91,7 +91,7 @@ def _run_around(real: Path) -> Path | None:
 
 
 def _is_model(manifest: Path) -> bool:
-    """Whether this is the manifest of a model of ours, of whatever version, and whole or not."""
+    """Whether this is the manifest of a model of ours, of whatever version, complete or not."""
     try:
         with opened(manifest, limit=DOCUMENT_BYTES[MANIFEST]) as source:
             fields = parse(source.take(source.size), manifest, most=PARSED_BYTES[MANIFEST])

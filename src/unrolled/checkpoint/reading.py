@@ -1,4 +1,4 @@
-"""Find a checkpoint and read it, believing nothing that its files say of themselves."""
+"""Find a checkpoint and read it, trusting nothing that its files say about themselves."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def read(path: str | Path, *, links_within: str | Path | None = None) -> Content
     """Read one step or model directory (see `locate`), verifying every file of it.
 
     Sizes are compared with the manifest and with what the config implies before memory is taken for them:
-    at most the size of the files and 64 MiB. A model directory may hold other names too, which are passed
-    over; a step directory may not.
+    at most the size of the files and 64 MiB. A model directory may hold other names too, which are
+    ignored; a step directory may not.
 
     Args:
         path: the directory.
@@ -129,7 +129,7 @@ def read(path: str | Path, *, links_within: str | Path | None = None) -> Content
 
 @dataclass(frozen=True)
 class Place:
-    """A directory, and where its files may really lie."""
+    """A directory, and where its files may really be."""
 
     path: Path
     links_within: Path | None
@@ -204,7 +204,7 @@ def _document(place: Place, name: str, entry: Entry) -> dict[str, Any]:
 
 
 def _check_size(path: Path, entry: Entry, declared: Declared) -> None:
-    """Hold a file's size against what the config implies, before anything is read of it."""
+    """Compare a file's size with what the config implies, before anything of it is read."""
     least = 8 + sum(nbytes(form.dtypes[0], [size or 0 for size in form.shape]) for form in declared.values())
     if not least <= entry.size <= least + header_limit(len(declared)):
         raise refusal(path, f"at least {least} bytes and little more, as config.json implies", entry.size)
@@ -228,7 +228,7 @@ def _tensors(
 
 
 def _there(path: Path) -> bool:
-    """Whether something has this name; unlike os.path.lexists, it does not take "may not look" for no."""
+    """Whether something has this name; unlike os.path.lexists, it raises where looking is not permitted."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What a run wrote into its directory: whether there is any of it, and how to take it away again."""
+"""What a run wrote into its directory: whether there is any of it, and how to remove it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ ALL_FILES = (*FILES["step"], MANIFEST)
 
 
 def write_step(run: str | Path, step: int, contents: Contents) -> Path:
-    """Write RUN/checkpoints/step-00001200, all of it or nothing; it is never changed afterwards.
+    """Write RUN/checkpoints/step-00001200, completely or not at all; it is never changed afterwards.
 
     Args:
         run: the run directory; made where it is missing.
@@ -81,7 +81,7 @@ def write_model(run: str | Path, contents: Contents) -> Path:
     """Write RUN/model, in the place of the one that is there; optimizer and progress stay out.
 
     Args:
-        run: the run directory, or any directory that shall hold `model/`; made where it is missing.
+        run: the run directory, or any directory for `model/`; made where it is missing.
         contents: `step`, where known, is recorded.
     Returns:
         The directory RUN/model.
@@ -151,7 +151,7 @@ def prune(run: str | Path, keep: int) -> list[Path]:
 
 
 def _remove_step(path: Path) -> None:
-    """Take a step's name away before its files, so that no half of one can be taken for a checkpoint."""
+    """Rename a step before its files are removed, so that half of one is never taken for a checkpoint."""
     aside = path.with_name(temporary(path.name, REMOVING))
     os.rename(path, aside)
     remove_directory(aside, ALL_FILES)

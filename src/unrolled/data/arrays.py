@@ -73,7 +73,7 @@ class ArrayFile:
         self._file.seek(0, os.SEEK_END)
 
     def finish(self) -> Entry:
-        """Write the header, bring everything to the disk, and return the file's size and sha256."""
+        """Write the header, sync everything to the disk, and return the file's size and sha256."""
         self._file.seek(0)
         self._file.write(_header(self.dtype, self.count))
         self._file.flush()

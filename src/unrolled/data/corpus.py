@@ -31,7 +31,7 @@ CORPUS_FILE, *FILES = RunDirectory.DATA_FILES
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """What `prepare` made of a source; the ids lie in the run directory and are mapped into memory."""
+    """What `prepare` made of a source; the ids are in the run directory, mapped into memory."""
 
     name: str  # of a run on it: book.txt → book
     shape: str  # lines | stream

@@ -1,4 +1,4 @@
-"""From documents to one array of ids, and what lies where in it."""
+"""From documents to one array of ids, and where each one starts in it."""
 
 from __future__ import annotations
 

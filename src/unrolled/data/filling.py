@@ -33,7 +33,7 @@ class Part:
         self.characters = 0
 
     def finish(self) -> dict[str, Entry]:
-        """Bring both files to the disk; return the size and sha256 of each."""
+        """Sync both files to the disk; return the size and sha256 of each."""
         return {each.path.name: each.finish() for each in (self.ids, self.starts)}
 
     def place(self) -> Split:

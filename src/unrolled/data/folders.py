@@ -20,7 +20,7 @@ NOT_THE_LIBRARY = frozenset(
 
 @dataclass(frozen=True)
 class Folder:
-    """Files that may be text, sorted by path, and how many entries were passed over."""
+    """Files that may be text, sorted by path, and how many entries were skipped."""
 
     root: Path
     files: tuple[str, ...]  # relative, with "/"

@@ -1,4 +1,4 @@
-"""What the ids of a corpus are, in a line that a checkpoint keeps: no other ids are taken for them."""
+"""What identifies the ids of a corpus, in a line that a checkpoint keeps."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
     """Make a corpus of a source, in two passes over it (three for BPE) and in memory of a fixed size.
 
     Writes train.npy, val.npy (ids in the smallest unsigned type), train_starts.npy and val_starts.npy (int64)
-    and maps them; then corpus.json, which `reopen` reads. All are brought to the disk; each file appears
-    whole or not at all.
+    and maps them; then corpus.json, which `reopen` reads. All are synced to the disk; each file appears
+    completely or not at all.
 
     Args:
         config: the source and how it is cut. directory: where the files go (RUN/data), made if missing.
@@ -58,7 +58,9 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
             wanted = "a line that is not blank" if found.shape == "lines" else "a word"
             raise DataError(expected("source", wanted, f"only white space in {name_of(config.source)}"))
         entries = train.finish() | held.finish()
-        (directory / CORPUS_FILE).unlink(missing_ok=True)  # of another one: it is no corpus from here on
+        (directory / CORPUS_FILE).unlink(
+            missing_ok=True
+        )  # of another corpus, whose files these replace
         corpus = Corpus(
             name=name_of(config.source),
             shape=found.shape,

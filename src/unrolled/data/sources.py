@@ -38,7 +38,7 @@ LEFT_OUT = "hidden, linked, a run, packed as .gz, binary, not UTF-8 or empty"
 
 @dataclass(frozen=True)
 class Source:
-    """What a name stands for, before anything is read."""
+    """What a name means, before anything is read."""
 
     origins: tuple[Origin, ...]
     left_out: int = 0  # entries of a folder that are hidden, links, runs, or no files

@@ -112,7 +112,7 @@ def fingerprint(config: DataConfig) -> str:
     """Return the sha256 of a source, as `Corpus.sha256` has it, by one pass; standard input is read.
 
     Args:
-        config: as it was given to `prepare`: `tokens` says whether files that are no UTF-8 belong to it.
+        config: as it was given to `prepare`: `tokens` says whether files that are not UTF-8 belong to it.
     Raises:
         DataError: as `read`.
     """
@@ -231,7 +231,7 @@ def _feed(text: _Look, decoder: TextDecoder, data: bytes, *, final: bool = False
 
 
 def _decoded(origin: Origin, decoder: TextDecoder | None) -> Iterator[str | bytes]:
-    """Yield a document's pieces; nothing more where they are no text any more."""
+    """Yield a document's pieces, up to the first one that is not text."""
     if decoder is None:
         yield from origin.pieces()
         return

@@ -144,7 +144,7 @@ def families(
     logarithmic: frozenset[str] = frozenset(),
     title: str = "",
 ) -> None:
-    """Draw curves over steps, a panel a family; curves of one panel go from dark to light in their order.
+    """Draw curves over steps, one panel per family; curves of one panel go from dark to light in their order.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -212,7 +212,7 @@ def lags(
     level: tuple[str, float] | None = None,
     log: bool = False,
 ) -> None:
-    """Draw curves over lags 0, 1, 2, …, a panel each, with a band where it has one.
+    """Draw curves over lags 0, 1, 2, …, one panel each, with a band where there is one.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -220,8 +220,8 @@ def lags(
         xlabel, ylabel: with their units. title: above the picture.
         captions: name → a few words beside the curve's name.
         first: the lag of the first value.
-        marks: words → the lag at which an upright line stands.
-        level: words and a value at which a level line lies.
+        marks: words → the lag at which an upright line is drawn.
+        level: words and a value at which a level line is drawn.
         log: whether the upright axis is logarithmic.
     Raises:
         ShapeError: no curves, or a band of another length. MissingExtraError: matplotlib is not installed.
@@ -288,7 +288,7 @@ def series(
     log_x: bool = False,
     log_y: bool = False,
 ) -> None:
-    """Draw curves on one pair of axes, each with a band where it has one.
+    """Draw curves on one pair of axes, each with a band where there is one.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -297,7 +297,7 @@ def series(
             cap: the point is a hollow marker, and no line leads to it. A curve whose name holds that of a
             cell has the colour of that cell in every picture.
         xlabel, ylabel: with their units. title: above the picture.
-        levels: words → a value at which a level line lies.
+        levels: words → a value at which a level line is drawn.
         log_x, log_y: whether an axis is logarithmic.
     Raises:
         ShapeError: no curves, or parts of unequal length. MissingExtraError: matplotlib is not installed.

@@ -41,7 +41,7 @@ def points(
     title: str = "",
     log_x: bool = False,
 ) -> None:
-    """Draw named points, each with its spread along both axes; names stand beside the panel.
+    """Draw named points, each with its spread along both axes; names are beside the panel.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -115,7 +115,7 @@ def _name(axes: Axes, named: Mapping[str, tuple[Array, Array]]) -> None:
 def _apart(wanted: Array) -> Array:
     """Return rising heights, none closer than GAP, as near as can be to rising ones that were wanted."""
     steps: Array = GAP * np.arange(len(wanted), dtype=np.float64)
-    blocks: list[list[float]] = []  # labels that stand GAP apart share one shift: the mean of theirs
+    blocks: list[list[float]] = []  # labels that are GAP apart share one shift: the mean of theirs
     for shift in (wanted - steps).tolist():
         blocks.append([shift])
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):

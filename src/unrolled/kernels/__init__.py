@@ -49,7 +49,7 @@ _runs = tuple(name for number, name in enumerate(ISAS) if _engine is not None an
 
 
 def available() -> bool:
-    """Return whether the compiled kernels are there."""
+    """Return whether the compiled kernels are installed."""
     return _engine is not None
 
 

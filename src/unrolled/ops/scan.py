@@ -42,7 +42,7 @@ def scan(call: Call, project: Callable[[Tensor], Tensor], step: Step) -> Result:
     x, states = call.x, call.states
     if call.lengths is not None:
         valid = valid_steps(call.lengths, steps).to(x.device)[..., None]  # [T, B, 1]
-        # What lies in the padding may be NaN, and 0 · NaN in the backward pass is NaN: clear it here.
+        # Values in the padding may be NaN, and 0 · NaN in the backward pass is NaN: clear it here.
         x = x.masked_fill(~valid, 0)
     if call.resets is not None:
         inside = None if valid is None else valid[..., 0]

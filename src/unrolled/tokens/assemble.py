@@ -48,7 +48,7 @@ def main(seconds: int, memory: int, parent: int) -> None:
         model = assemble(given["merges"])
         back = "".join(token.value for token in model.tokenize(PROBE))
         print(DONE if back == PROBE else "it changes a text")
-    except BaseException as error:  # the library's panics are no Exceptions
+    except BaseException as error:  # a panic of the library is not an Exception
         print(" ".join(f"{type(error).__name__}: {error}".split())[:200])
 
 
@@ -64,11 +64,11 @@ def _limit(seconds: int, memory: int, parent: int) -> None:
         (resource.RLIMIT_CORE, 0, 0),
     )
     for which, soft, hard in limits:
-        most = resource.getrlimit(which)[1]  # nobody may go beyond
+        most = resource.getrlimit(which)[1]  # nothing may exceed it
         if most != resource.RLIM_INFINITY:
             soft, hard = min(soft, most), min(hard, most)
         resource.setrlimit(which, (soft, hard))
-    signal.alarm(2 * seconds)  # also when nobody waits any more
+    signal.alarm(2 * seconds)  # also when the parent no longer waits
     if sys.platform == "linux":
         import ctypes
 

@@ -38,7 +38,7 @@ UNKNOWN = "<unk>"
 Ids = npt.NDArray[np.int64]
 NarrowIds = npt.NDArray[np.unsignedinteger[Any]]
 
-COUNTED = 2**20  # ids looked at together: those of a corpus lie in a file, and memory need not hold them
+COUNTED = 2**20  # ids looked at together: those of a corpus are in a file, and memory need not hold them
 BORDER = re.compile(r"(?<=\n)|(?=\n)|(?<=[^ \t\n])(?=[ \t])|\Z")
 
 
@@ -105,7 +105,7 @@ class Tokens(ABC):
         return sum(int(np.count_nonzero(part == self.unknown)) for part in parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the vocabulary's file, whole or not at all. Raises TokenError when it cannot be written."""
+        """Write the vocabulary's file atomically. Raises TokenError when it cannot be written."""
         try:
             with replacing(Path(path)) as file:
                 file.write((json.dumps(self.to_json()) + "\n").encode("ascii"))

@@ -34,7 +34,7 @@ BYTES = 256
 NEWLINE = 10
 LONGEST = 64  # bytes of a symbol
 MOST_BYTES = 2**20  # that all merges make, one after the other; memory is in proportion
-FEWEST = 2  # times that a pair stands in the text, to be merged
+FEWEST = 2  # times that a pair must occur in the text to be merged
 FED = 2**14  # characters, twice that at most; the library holds 256 such pieces of what it is trained on
 MOST_DISTINCT = 3 * 2**19  # bytes of all different pieces that it learns from; each takes it 200
 MOST_KNOWN = 2**16  # pieces whose ids are kept
@@ -112,7 +112,7 @@ class BpeTokens(Tokens):
         return len(self._parts)
 
     def encode(self, text: str) -> Ids:
-        """Return the ids [N] of a text; bytes of the command line that are no UTF-8 are kept as they are.
+        """Return the ids [N] of a text; bytes of the command line that are not UTF-8 are kept as they are.
 
         Raises TokenError: a lone surrogate.
         """

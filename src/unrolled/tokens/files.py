@@ -1,4 +1,4 @@
-"""Making a vocabulary: from texts, or from its file, which may come from a stranger."""
+"""Making a vocabulary: from texts, or from its file, which is not trusted."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def from_json(obj: object, *, where: str = "tokens") -> Tokens:
         obj: what json read. where: what a message calls it.
     Raises:
         TokenError: a wrong type, format or version, an unknown or a missing key, or symbols or merges that
-            are no vocabulary. MissingExtraError: BPE without the package tokenizers.
+            are not a vocabulary. MissingExtraError: BPE without the package tokenizers.
     """
     if not isinstance(obj, dict):
         raise TokenError(expected(where, "an object", type(obj).__name__))
