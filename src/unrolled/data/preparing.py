@@ -58,9 +58,7 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
             wanted = "a line that is not blank" if found.shape == "lines" else "a word"
             raise DataError(expected("source", wanted, f"only white space in {name_of(config.source)}"))
         entries = train.finish() | held.finish()
-        (directory / CORPUS_FILE).unlink(
-            missing_ok=True
-        )  # of another corpus, whose files these replace
+        (directory / CORPUS_FILE).unlink(missing_ok=True)  # of another corpus, whose files these replace
         corpus = Corpus(
             name=name_of(config.source),
             shape=found.shape,
