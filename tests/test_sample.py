@@ -102,6 +102,23 @@ def test_a_prompt_of_unknown_words_is_refused_with_the_words():
         sample(loaded("word"), "the xyzzy")
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\x0b", "\x0c", "\x1c"])
+def test_a_word_that_only_python_would_split_is_unknown(space: str):
+    """The vocabulary splits at blanks, tabs and newlines alone, as `encode` does."""
+    model = loaded("word")
+    text(model, "the cat\tthe\ncat")
+    with pytest.raises(TokenError) as caught:
+        sample(model, f"the{space}cat the")
+    assert str(caught.value).endswith(f"got unknown ones: {f'the{space}cat'!r}")
+
+
+@pytest.mark.parametrize("prompt", ["\ufeffthe cat", "the cat\r\nthe", "\ufeffthe\rcat\r\n"])
+@pytest.mark.parametrize("kind", ["char", "word", "byte"])
+def test_a_prompt_is_read_as_a_corpus_is(prompt: str, kind: str):
+    plain = prompt.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    assert text(loaded(kind), prompt) == text(loaded(kind), plain)
+
+
 def test_without_a_seed_two_texts_differ():
     model = loaded()
     assert "".join(sample(model, length=60)) != "".join(sample(model, length=60))

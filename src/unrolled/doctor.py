@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from unrolled import kernels
 from unrolled.errors import BackendError
+from unrolled.files import cpu_limit
 from unrolled.spec import CELLS
 
 __all__ = ["Backend", "Report", "report"]
@@ -210,9 +212,7 @@ def _version(name: str) -> str | None:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return math.ceil(cpu_limit())
 
 
 def _processor() -> str:

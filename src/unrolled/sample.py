@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from unrolled.data import normalised
 from unrolled.draw import check_settings
 from unrolled.errors import ConfigError, TokenError, expected
 from unrolled.tasks import Loaded, continuation
@@ -28,7 +29,8 @@ def sample(
 
     Args:
         loaded: what `unrolled.load` returns.
-        prompt: text that comes before; empty for the start of a document or line.
+        prompt: text that comes before; empty for the start of a document or line. It is read as a corpus
+            is: without a byte-order mark, "\\n" for line ends.
         length: symbols to draw.
         temperature: 0 takes the likeliest symbol each time, 1 draws as the model says.
         top_k, top_p: draw among the k likeliest, or the smallest set with probability top_p.
@@ -42,6 +44,7 @@ def sample(
     if seed is not None and seed < 0:
         raise ConfigError(expected("seed", "0 or more", seed))
     check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    prompt = normalised(prompt)
     ids = loaded.tokens.encode(prompt)
     _check_known(loaded.tokens, prompt)
     data = loaded.config.get("data")
@@ -60,8 +63,7 @@ def sample(
 
 
 def _check_known(tokens: Tokens, prompt: str) -> None:
-    symbols = prompt.split() if tokens.kind == "word" else list(prompt)
-    unknown = sorted({s for s in symbols if tokens.count_unknown(tokens.encode(s))})
+    unknown = tokens.unknown_symbols(prompt)
     if unknown:
         named = " ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
         raise TokenError(expected("prompt", "symbols of the model's vocabulary", f"unknown ones: {named}"))

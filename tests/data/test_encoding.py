@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.data import Document, encode_source, encode_text
-from unrolled.data.encoding import id_dtype
 from unrolled.errors import ConfigError, DataError
-from unrolled.tokens import build
+from unrolled.tokens import build, id_dtype
 
 LAW = settings(deadline=None, max_examples=60)
 texts = st.lists(st.text("ab é\n", min_size=1), min_size=1, max_size=4)
@@ -111,6 +110,37 @@ def test_the_head_of_a_split_is_its_first_targets():
     assert head.ids.tolist() == split.ids[:6].tolist()
     assert (head.starts.tolist(), head.characters) == ([0], 5)
     assert split.head(7) is split
+
+
+KINDS = ["char", "byte", "bpe:300"]
+WORDS = "naïve 😀 word, another one\nline\n\n"
+
+
+@pytest.mark.parametrize("shape", ["lines", "stream"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_characters_of_a_head_are_counted_not_estimated(kind: str, shape: str):
+    """Against decoding; the text begins with its widest characters, where an estimate errs most."""
+    texts = ["😀é" * 7 + "\n" + "ascii only " * 50 + "\n" + WORDS]
+    tokens = build(kind, texts)
+    split = encode_text(documents_of(texts), tokens, shape)
+    for count in range(1, split.num_targets):
+        head = split.head(count, tokens)
+        decoded = tokens.decode(head.ids[1:])
+        whole = len(decoded.rstrip("\ufffd")) if kind != "char" else len(decoded)
+        assert whole <= head.characters <= whole + 1  # a character that the cut goes through may have begun
+        assert not head.estimated
+    assert split.head(count, tokens).characters >= split.characters - 8
+
+
+def test_where_characters_cannot_be_counted_the_head_says_that_they_are_estimated():
+    tokens = build("word", ["a bb ccc"])
+    words = encode_text(documents_of(["a  bb unknown ccc"]), tokens, "stream")
+    assert words.head(2, tokens).estimated
+    assert not words.head(4, tokens).estimated  # the whole
+    assert not words.estimated
+    raw = encode_text([Document("x", b"\x80\xfe" * 9), Document("y", "é" * 9)], build("byte", []), "stream")
+    assert raw.head(5, build("byte", [])).estimated
+    assert words.head(2).estimated  # without the vocabulary
 
 
 def test_another_shape_is_refused():

@@ -302,3 +302,20 @@ def test_the_digest_of_one_document_is_that_of_its_bytes_and_of_several_that_of_
     assert room.digest([Document("", "ab"), Document("", "c")]) != room.digest(
         [Document("", "a"), Document("", "bc")]
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("size", [1, 3, 2**20])
+def test_a_byte_order_mark_is_named_with_the_remedy(encoding, size, tmp_path, monkeypatch):
+    monkeypatch.setattr(origins, "READ", size)
+    path = tmp_path / "book.txt"
+    path.write_bytes("\ufeffthe cat\n".encode(encoding))
+    name = encoding[:6].upper()
+    wanted = (
+        f"source: expected UTF-8 text, got {name}, by the byte order mark of {path}: "
+        f"convert it with iconv -f {name} -t UTF-8"
+    )
+    for call in (lambda: read(str(path)), lambda: prepare(DataConfig(str(path)), tmp_path / "data", seed=0)):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert str(caught.value) == wanted

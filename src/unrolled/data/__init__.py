@@ -2,6 +2,7 @@
 
 from unrolled.data.batch import IGNORED, Batch, Batches, to_tensor
 from unrolled.data.corpus import Corpus, reopen
+from unrolled.data.decoding import normalised as normalised  # for other rooms; not public
 from unrolled.data.documents import Document
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.identity import identity

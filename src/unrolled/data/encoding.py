@@ -34,22 +34,29 @@ class Split:
     ids: UnsignedIds  # [N + 1], perhaps memory-mapped
     starts: npt.NDArray[np.int64]  # [S] rising offsets in 0 … N − 1
     characters: int  # that the N targets stand for; bytes, where a document is not UTF-8
+    estimated: bool = False  # `characters` is in proportion to those of a larger split, and not counted
 
     @property
     def num_targets(self) -> int:
         """N, the number of predictions to be scored."""
         return len(self.ids) - 1
 
-    def head(self, num_targets: int) -> Split:
+    def head(self, num_targets: int, tokens: Tokens | None = None) -> Split:
         """Return the split's first targets, at most so many; a last line may be cut.
 
-        `characters` is then an estimate, in proportion; the whole is returned as it is.
+        With the vocabulary of characters, bytes or BPE, `characters` is counted: those that begin in the
+        targets. Ids of words do not say how much space lay between, nor how long an unknown word was; then,
+        where a document is not UTF-8, and without the vocabulary it is `estimated`.
         """
         if num_targets >= self.num_targets:
             return self
+        ids, begun = self.ids[: num_targets + 1], int(np.searchsorted(self.starts, num_targets))
+        if tokens is not None and tokens.count_characters(self.ids[1:]) == self.characters:
+            counted = tokens.count_characters(ids[1:])
+            assert counted is not None
+            return Split(ids, self.starts[:begun], counted)
         characters = round(self.characters * num_targets / self.num_targets)
-        begun = int(np.searchsorted(self.starts, num_targets))
-        return Split(self.ids[: num_targets + 1], self.starts[:begun], characters)
+        return Split(ids, self.starts[:begun], characters, estimated=True)
 
     def lengths(self, lines: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
         """Return the steps [K] of lines, or of documents, by their numbers [K]."""

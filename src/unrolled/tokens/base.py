@@ -104,6 +104,21 @@ class Tokens(ABC):
         parts = (row[first : first + COUNTED] for first in range(0, len(row), COUNTED))
         return sum(int(np.count_nonzero(part == self.unknown)) for part in parts)
 
+    def symbols_of(self, text: str) -> list[str]:
+        """Return the symbols of a text, one for each id of `encode`: here its characters."""
+        return list(text)
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """Return the symbols of a text that are outside the vocabulary, each once, in order."""
+        if self.unknown is None:
+            return []
+        pairs = zip(self.symbols_of(text), self.encode(text).tolist(), strict=True)
+        return sorted({symbol for symbol, token in pairs if token == self.unknown})
+
+    def count_characters(self, ids: npt.ArrayLike) -> int | None:
+        """Return how many characters begin in ids [N]; None where ids do not say, as those of words."""
+        return None
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary's file atomically. Raises TokenError when it cannot be written."""
         try:

@@ -25,7 +25,7 @@ from unrolled.tokens.base import (
     next_border,
     shown,
 )
-from unrolled.tokens.byte import Utf8Decoder, utf8
+from unrolled.tokens.byte import Utf8Decoder, begin_in, characters_in, utf8
 from unrolled.tokens.trial import try_out
 
 __all__ = ["BpeTokens", "require"]
@@ -127,6 +127,9 @@ class BpeTokens(Tokens):
     def decode(self, ids: npt.ArrayLike) -> str:
         found = map(self._parts.__getitem__, check_ids(ids, self.size).tolist())
         return b"".join(found).decode("utf-8", "replace")
+
+    def count_characters(self, ids: npt.ArrayLike) -> int:
+        return characters_in(np.asarray(ids), np.array([begin_in(part) for part in self._parts]))
 
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder(self._parts)

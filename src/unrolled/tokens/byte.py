@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
-from unrolled.tokens.base import FORMAT, VERSION, Ids, NarrowIds, Tokens, check_ids, shown
+from unrolled.tokens.base import COUNTED, FORMAT, VERSION, Ids, NarrowIds, Tokens, check_ids, shown
 
-__all__ = ["ByteTokens", "Utf8Decoder", "utf8"]
+__all__ = ["ByteTokens", "Utf8Decoder", "begin_in", "characters_in", "utf8"]
 
 
 class ByteTokens(Tokens):
@@ -43,6 +43,9 @@ class ByteTokens(Tokens):
     def decode(self, ids: npt.ArrayLike) -> str:
         return check_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
+    def count_characters(self, ids: npt.ArrayLike) -> int:
+        return characters_in(np.asarray(ids), BEGINS)
+
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder([bytes([i]) for i in range(256)])
 
@@ -65,6 +68,20 @@ class Utf8Decoder:
         rest = self._text.decode(b"", final=True)
         self._text.reset()
         return rest
+
+
+def characters_in(ids: npt.NDArray[Any], begins: npt.NDArray[np.int64]) -> int:
+    """Return the characters that begin in ids [N], by how many begin in each id's bytes [V]."""
+    parts = (ids[first : first + COUNTED] for first in range(0, len(ids), COUNTED))
+    return sum(int(begins[part].sum()) for part in parts)
+
+
+def begin_in(data: bytes) -> int:
+    """Return the characters whose first byte in UTF-8 is among these."""
+    return sum(byte & 0xC0 != 0x80 for byte in data)
+
+
+BEGINS = np.array([begin_in(bytes([i])) for i in range(256)])
 
 
 def utf8(text: str | bytes) -> bytes:

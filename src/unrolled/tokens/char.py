@@ -86,6 +86,9 @@ class CharTokens(Tokens):
     def decode(self, ids: npt.ArrayLike) -> str:
         return self._codes[check_ids(ids, self.size)].astype("<u4").tobytes().decode("utf-32-le")
 
+    def count_characters(self, ids: npt.ArrayLike) -> int:
+        return len(np.asarray(ids))
+
     def decoder(self) -> _CharDecoder:
         return _CharDecoder(self)
 

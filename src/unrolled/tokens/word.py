@@ -83,10 +83,13 @@ class WordTokens(Tokens):
         return len(self._symbols)
 
     def encode(self, text: str) -> Ids:
-        words = text.replace("\n", " \n ").replace("\t", " ").split(" ")
+        words = _words(text)
         found = map(self._ids.get, words, itertools.repeat(self.unknown))
         ids: Ids = np.fromiter(found, np.int64, count=len(words))
         return np.compress(ids != NONE, ids)
+
+    def symbols_of(self, text: str) -> list[str]:
+        return [word for word in _words(text) if word]
 
     def border(self, text: str, at: int) -> int:
         return next_border(text, at)
@@ -100,6 +103,11 @@ class WordTokens(Tokens):
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
+
+
+def _words(text: str) -> list[str]:
+    """Return the words and newlines of a text, and an empty one between two separators."""
+    return text.replace("\n", " \n ").replace("\t", " ").split(" ")
 
 
 def _check_most(max_words: object) -> None:

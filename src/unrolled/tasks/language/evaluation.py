@@ -62,6 +62,7 @@ class Evaluation:
     tokens: int
     characters: int
     unknown: int  # symbols outside the vocabulary, scored as <unk>
+    characters_estimated: bool = False  # of the beginning of a long text of words; so is bits_per_char
 
     def to_dict(self) -> dict[str, object]:
         named = {
@@ -90,12 +91,14 @@ class Evaluation:
                 tokens=tokens,
                 characters=characters,
                 unknown=int(stored["unknown"]),
+                characters_estimated=stored.get("characters_estimated") is True,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
 
     def __str__(self) -> str:
-        lines = [f"{self.tokens:,} tokens, {self.characters:,} characters, {self.unknown:,} unknown"]
+        about = "about " if self.characters_estimated else ""
+        lines = [f"{self.tokens:,} tokens, {about}{self.characters:,} characters, {self.unknown:,} unknown"]
         lines.append(_row("each line" if self.shape == "lines" else "carried", self.carried))
         if self.cold is not None:
             lines.append(_row(f"cold:{self.cold_steps}", self.cold))
@@ -127,13 +130,17 @@ def evaluate_split(
         rows = ROWS if split.longest <= LONG_LINE else 1
         batches = LineBatches(split, batch_size=rows, seed=0).epoch(0)
         carried = Score(*model.evaluate(batches, carry=False), split.characters)
-        return Evaluation(shape, carried, None, None, carried.tokens, split.characters, unknown)
+        return Evaluation(
+            shape, carried, None, None, carried.tokens, split.characters, unknown, split.estimated
+        )
     carried = Score(*model.evaluate(carried_windows(split), carry=True), split.characters)
     cold = None
     if cold_steps is not None:
         size = min(cold_steps, split.num_targets)
         cold = Score(*model.evaluate(cold_windows(split, size=size), carry=False), split.characters)
-    return Evaluation(shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown)
+    return Evaluation(
+        shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown, split.estimated
+    )
 
 
 def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int | None = None) -> Evaluation:

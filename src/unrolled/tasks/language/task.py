@@ -145,7 +145,7 @@ class LanguageTask(Task):
     def evaluate(self, network: LanguageModel, dataset: Corpus) -> Evaluation:
         """Score the validation part, or the beginning of a very long one, carried and cold."""
         cold = COLD_STEPS if dataset.shape == "stream" else None
-        part = dataset.validation.head(REPORT_TOKENS)
+        part = dataset.validation.head(REPORT_TOKENS, dataset.tokens)
         unknown = dataset.tokens.count_unknown(part.ids)
         return evaluate_split(network, part, shape=dataset.shape, unknown=unknown, cold_steps=cold)
 
