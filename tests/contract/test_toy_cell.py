@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unrolled import nn, ops, probe, spec
+from unrolled import nn, ops, probe, spec, train
 from unrolled.errors import BackendError, ConfigError
 
 T, B, I, H = 7, 3, 4, 5  # noqa: E741  # the axes' names in the design
@@ -217,3 +218,27 @@ def test_it_is_measured_found_fault_with_and_drawn(tmp_path):
     words = (tmp_path / "report.html").read_text()
     assert "the keep gate k has the mean" in words
     assert "Keep gate k, mean" in words
+
+
+def test_it_trains_and_its_run_is_measured_and_drawn(tmp_path: Path):
+    result = train.run(
+        spec.TrainConfig(
+            spec.DataConfig("sentences"),
+            run=str(tmp_path / "run"),
+            cell="mgu",
+            hidden_size=16,
+            chrono_steps=8,
+            steps=6,
+            telemetry_every=3,
+        )
+    )
+    model = result.model
+    assert model.config.cell == "mgu"
+    assert (tmp_path / "run" / "gates.png").stat().st_size > 10_000
+    assert (tmp_path / "run" / "telemetry.png").exists()
+    ids = torch.randint(model.config.vocab_size, (30, 4), generator=torch.Generator().manual_seed(0))
+    flow = probe.gradient_flow(model, ids, lags=8, steps=4)
+    assert [(each.layer, each.state) for each in flow.flows] == [("recurrent.l0", "h")]
+    assert list(probe.gates(model, ids).layers[0].gates) == ["k"]
+    found = probe.examine(result.run)
+    assert found.gates is not None

@@ -111,9 +111,9 @@ def test_opacus_is_refused_in_one_line_that_names_the_order_that_works():
 @pytest.mark.filterwarnings("ignore")
 def test_opacus_itself_takes_the_order_that_is_named():
     opacus = pytest.importorskip("opacus", reason="opacus is not installed")
-    model = torch.nn.Sequential(nn.LSTM(3, 4, batch_first=True))
     with pytest.raises(ConfigError, match="ModuleValidator"):
-        opacus.GradSampleModule(model)
+        opacus.GradSampleModule(torch.nn.Sequential(nn.LSTM(3, 4)))
+    model = torch.nn.Sequential(nn.LSTM(3, 4, batch_first=True))
     fixed = opacus.validators.ModuleValidator.fix(to_torch(model))
     opacus.GradSampleModule(fixed)(torch.randn(2, 5, 3))[0].sum().backward()
     assert all(weight.grad_sample.shape[0] == 2 for weight in fixed.parameters())

@@ -25,7 +25,6 @@ __all__ = ["LanguageModel"]
 
 LOGITS = 2**22  # held at once while evaluating: 16 MiB, and as much again for the softmax
 FILLING = {"normal_", "uniform_", "kaiming_uniform_", "zeros_", "zero_", "fill_"}  # of torch's own layers
-LAYERS: dict[str, Any] = {"lstm": recurrent.LSTM, "gru": recurrent.GRU, "rnn": recurrent.RNN}
 
 
 class LanguageModel(Pretrained, nn.Module):
@@ -188,12 +187,12 @@ class _Unfilled(TorchFunctionMode):
 
 def _stack(config: ModelConfig, backend: str) -> Any:
     """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
-    extra = {"nonlinearity": config.nonlinearity} if config.cell == "rnn" else {}
-    return LAYERS[config.cell](
+    return recurrent.layer(
+        config.cell,
         config.embedding_size,
         config.hidden_size,
         config.num_layers,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
+        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         backend=backend,
-        **extra,
     )
