@@ -208,6 +208,73 @@ def test_a_saved_argument_that_was_changed_in_place_is_noticed():
         y.sum().backward()
 
 
+IN_PLACE = {
+    "add": lambda y: y.add_(1),
+    "relu": lambda y: torch.nn.functional.relu(y, inplace=True),
+    "dropout": lambda y: torch.nn.functional.dropout(y, 0.5, inplace=True),
+    "a view": lambda y: y.transpose(0, 1)[1:].mul_(2)._base,
+    "detach": lambda y: y.detach_().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("write", IN_PLACE)
+@each_cell
+def test_y_may_be_written_in_place(variant, write, monkeypatch):
+    ran, engine = [], kernels.forward
+    monkeypatch.setattr(kernels, "forward", lambda *arguments: ran.append(engine(*arguments)))
+    case, rows = make(variant, T=6, B=4, H=5), ragged(6, 4)
+    found = []
+    for copied in (True, False):
+        ran.clear()
+        y, *states = call(variant, case, backend="native", reverse=True, **rows)
+        written = y.clone() if copied else y
+        torch.manual_seed(0)
+        IN_PLACE[write](written)
+        grad = torch.ones_like(y), *(torch.ones_like(state) for state in states)
+        found.append(
+            torch.autograd.grad((written.square(), *states), list(case.values()), grad, allow_unused=True)
+        )
+        assert len(ran) == (
+            1 if copied or write == "detach" else 2
+        )  # what was written over is computed again
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_y_written_in_place_under_a_changed_instruction_set_is_computed_again_on_its_own(monkeypatch):
+    case = make("gru", T=6, B=4, H=5, dtype=torch.float32)
+    found = []
+    for later in (kernels.isas()[0], kernels.isas()[-1]):
+        monkeypatch.setenv("UNROLLED_ISA", kernels.isas()[0])
+        y, _ = call("gru", case, backend="native")
+        y.mul_(2)
+        monkeypatch.setenv("UNROLLED_ISA", later)
+        found.append(torch.autograd.grad(y.sum(), list(case.values())))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_y_written_in_place_within_a_checkpoint_gives_the_same_gradients(reentrant):
+    case = make("lstm", T=4, B=3, H=2)
+
+    def run(x, write):
+        y, h, _ = call("lstm", case | {"x": x}, backend="native")
+        return (y.add_(1) if write else y + 1).square().sum() + h.sum()
+
+    want = torch.autograd.grad(run(case["x"], write=False), [case["x"], case["weight_hh"]])
+    torch.utils.checkpoint.checkpoint(run, case["x"], True, use_reentrant=reentrant).backward()
+    torch.testing.assert_close((case["x"].grad, case["weight_hh"].grad), want)
+
+
+def test_an_unwritten_y_is_held_once():
+    """The graph holds y's own memory: what watches over it has none."""
+    case = make("lstm", T=4, B=3, H=2)
+    y, *_ = call("lstm", case, backend="native")
+    ctx = y.grad_fn
+    held = [tensor for tensor in ctx.saved_tensors if tensor is not None]
+    assert y.data_ptr() in [tensor.data_ptr() for tensor in held]
+    assert ctx.version.untyped_storage().nbytes() == 0
+
+
 def test_checkpointing_recomputes_to_the_same_gradients():
     case = make("gru", T=4, B=3, H=2)
     want = gradients("gru", case, ["x", "weight_hh"], "native")

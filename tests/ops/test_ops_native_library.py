@@ -10,6 +10,7 @@ from ops_cases import call, make, needs_kernels, ragged
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from unrolled.errors import ShapeError
 
@@ -127,6 +128,52 @@ def test_a_compiled_call_is_one_op_forward_and_one_backward(variant, reverse):
     for kind, op in (("forward", "unrolled.layer.default"), ("backward", "unrolled.layer_backward.default")):
         assert seen[kind].count(op) == 1
         assert not [name for name in seen[kind] if "mm" in name or "sigmoid" in name]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_y_may_be_written_in_place_in_a_compiled_call_too(variant):
+    case = make(variant, T=4, B=3, H=5)
+
+    def written(case):
+        y, *states = call(variant, case)
+        return y.mul_(2).square().sum() + states[0].sum()
+
+    leaves = list(case.values())
+    want = torch.autograd.grad(written(case), leaves)
+    got = torch.autograd.grad(torch.compile(written, fullgraph=True, backend="aot_eager")(case), leaves)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_torch_counts_two_flops_per_weight_and_valid_step_and_three_times_that_in_training(variant):
+    case, rows = make(variant, T=6, B=4, H=5), ragged(6, 4)
+    per_step = 2 * (case["weight_ih"].numel() + case["weight_hh"].numel())
+
+    def counted(*, backward=False, **options):
+        with FlopCounterMode(display=False) as counter:
+            y, *_ = call(variant, case, backend="native", **options)
+            if backward:
+                y.sum().backward()
+        return counter.get_total_flops()
+
+    assert counted() == per_step * 6 * 4
+    forward = per_step * int(rows["lengths"].sum())
+    assert counted(**rows) == forward
+    assert counted(**rows, backward=True) == 3 * forward
+    case["x"] = case["x"].detach()
+    assert counted(**rows, backward=True) == 3 * forward - 2 * case["weight_ih"].numel() * int(
+        rows["lengths"].sum()
+    )
+
+
+def test_flops_of_fake_tensors_are_those_of_full_rows():
+    with FakeTensorMode() as mode, FlopCounterMode(display=False) as counter:
+        given = [
+            mode.from_tensor(value.detach()) if isinstance(value, torch.Tensor) else value
+            for value in arguments("gru", T=6, B=4, H=5, rows=True)
+        ]
+        torch.ops.unrolled.layer(*given)
+    assert counter.get_total_flops() == 2 * (15 * 3 + 15 * 5) * 24
 
 
 def test_one_compilation_serves_every_number_of_steps_and_rows():

@@ -11,6 +11,8 @@ from torch import Tensor
 from unrolled.ops.call import OPS, Call
 from unrolled.ops.native.library import Inputs, layer, layer_backward, library
 
+_EMPTY = torch.empty(0)
+
 
 class _Layer(torch.autograd.Function):
     """The derivative of `layer`: `layer_backward`, which has none of its own, or else the reference's.
@@ -19,6 +21,9 @@ class _Layer(torch.autograd.Function):
     (create_graph=True, torch.func), that comes through a trajectory, or that comes batched
     (is_grads_batched=True), and one of a call that kept nothing, is worked out by running the reference
     forward once more and differentiating that.
+
+    The backward pass reads y, which the caller may have written over (in-place dropout, `y.add_()`), as
+    torch.nn allows after a GRU and an RNN. Then it is computed again; where nobody writes, nothing is copied.
     """
 
     @staticmethod
@@ -27,7 +32,12 @@ class _Layer(torch.autograd.Function):
             outputs: tuple[Tensor, ...] = layer(*arguments)
         ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories = arguments
         y, _, c_n, kept, traces = outputs
-        ctx.save_for_backward(*inputs, *((y, kept) if ctx.keep else ()))
+        saved: tuple[Tensor, ...] = ()
+        if ctx.keep:
+            ctx.version, ctx.unwritten = _version_of(y), y._version
+            # The same memory, with a version of its own; while torch.compile traces, `version` is y itself.
+            saved = (kept, y.data) if type(y) is Tensor else (kept,)
+        ctx.save_for_backward(*inputs, *saved)
         absent = [c_n] if inputs[2] is None else []
         absent += [] if trajectories else [traces]
         ctx.mark_non_differentiable(kept, *absent)
@@ -38,16 +48,27 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh_n, dc_n, _, dtraces = grads
         saved = ctx.saved_tensors  # once: checkpointing hands them out once
-        inputs, kept = saved[:9], saved[9:]
+        inputs = saved[:9]
         wanted = list(ctx.needs_input_grad[1:8])
         native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
         if native and not any(map(_is_batched, (dy, dh_n, dc_n))):
-            found = layer_backward(ctx.cell, *inputs, ctx.reverse, *kept, dy, dh_n, dc_n, wanted)
+            kept, y = saved[9], saved[10] if len(saved) > 10 else ctx.version
+            if ctx.version._version != ctx.unwritten:
+                y = None
+            found = layer_backward(ctx.cell, *inputs, ctx.reverse, y, kept, dy, dh_n, dc_n, wanted)
             gradients = [grad if want else None for grad, want in zip(found, wanted, strict=True)]
         else:
             grads = (dy, dh_n, dc_n, dtraces)
             gradients = _of_the_reference(ctx.cell, Inputs(*inputs), ctx.reverse, grads, wanted)
         return (None, *gradients, *[None] * 5)
+
+
+def _version_of(tensor: Tensor) -> Tensor:
+    """Return a tensor that shares the tensor's version, which writing in place raises, and not its memory."""
+    version = tensor.detach()
+    if type(tensor) is Tensor:
+        version.data = _EMPTY
+    return version
 
 
 def _is_batched(tensor: Tensor | None) -> bool:

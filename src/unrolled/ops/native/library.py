@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from unrolled import kernels
 from unrolled.errors import DtypeError, ShapeError, expected
@@ -26,13 +27,14 @@ library: Any = torch.library.Library("unrolled", "DEF")  # type: ignore[no-untyp
 # No layout is asked of the arguments: the implementation takes any.
 _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # `kept` is what backward needs, in a layout that names its instruction set; empty where `keep` is false.
+# Backward needs y too, and computes it again where it is not given.
 library.define(
     f"layer(str cell, {_INPUTS}, bool keep, bool trajectories) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
     tags=_tags,
 )
 library.define(
-    f"layer_backward(str cell, {_INPUTS}, Tensor y, Tensor kept, "
+    f"layer_backward(str cell, {_INPUTS}, Tensor? y, Tensor kept, "
     "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted) "
     "-> (Tensor dx, Tensor dh_0, Tensor dc_0, Tensor dweight_ih, Tensor dweight_hh, "
     "Tensor dbias_ih, Tensor dbias_hh)",
@@ -61,20 +63,24 @@ def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     *given, reverse, keep, trajectories = arguments
     inputs = _readable(cell, Inputs(*given))
     outputs = _outputs(cell, inputs, keep, trajectories)
-    y, h_n, c_n, kept, traces = outputs
     try:
-        kernels.forward(
-            _handle(cell, inputs, kernels.isa()),
-            *_sequences(inputs, reverse),
-            _strided(y),
-            h_n.data_ptr(),
-            c_n.data_ptr(),
-            kept.data_ptr(),
-            [trace.data_ptr() for trace in traces] if trajectories else (),
-        )
+        _run(_handle(cell, inputs, kernels.isa()), inputs, reverse, outputs)
     except ValueError as error:  # of lengths, where torch.compile kept validation from looking
         raise ShapeError(str(error)) from None
     return outputs
+
+
+def _run(handle: kernels.Handle, inputs: Inputs, reverse: bool, outputs: tuple[Tensor, ...]) -> None:
+    y, h_n, c_n, kept, traces = outputs
+    kernels.forward(
+        handle,
+        *_sequences(inputs, reverse),
+        _strided(y),
+        h_n.data_ptr(),
+        c_n.data_ptr(),
+        kept.data_ptr(),
+        [trace.data_ptr() for trace in traces] if traces.numel() else (),
+    )
 
 
 def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
@@ -83,7 +89,6 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     inputs = _readable(cell, Inputs(*given))
     x = inputs.x
     steps, rows, hidden = shape = (*x.shape[:2], inputs.h_0.shape[1])
-    y = _rows("y", y, shape, x)
     kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, hidden),), x)
     isa = kernels.kept_isa(kept.data_ptr(), TYPES[x.dtype])
     if isa is None:
@@ -91,10 +96,16 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     dy = None if dy is None else _rows("dy", dy, shape, x)
     dh_n = None if dh_n is None else _dense("dh_n", dh_n, shape[1:], x)
     dc_n = None if dc_n is None else _dense("dc_n", dc_n, shape[1:], x)
+    handle = _handle(cell, inputs, isa)
+    if y is None:
+        outputs = _outputs(cell, inputs, keep=False, trajectories=False)
+        _run(handle, inputs, reverse, outputs)
+        y = outputs[0]
+    y = _rows("y", y, shape, x)
     gradients = _gradients(inputs, wanted)
     dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh = gradients
     kernels.backward(
-        _handle(cell, inputs, isa),
+        handle,
         *_sequences(inputs, reverse),
         _strided(y),
         kept.data_ptr(),
@@ -232,6 +243,28 @@ def _of(dtype: torch.dtype, name: str, tensor: Tensor, shape: tuple[int, ...]) -
     return tensor
 
 
+def _valid_steps(inputs: Inputs) -> int:
+    """Return how many steps are computed over all rows; all of them where lengths have no values yet."""
+    x, lengths = inputs.x, inputs.lengths
+    if lengths is None or type(lengths) is not Tensor or lengths.is_meta:
+        return x.shape[0] * x.shape[1]
+    return int(lengths.sum())
+
+
+def _forward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
+    """Return 2·G·H·(I + H) for each valid row and step; pointwise work is not counted."""
+    inputs = Inputs(*arguments[:9])
+    return 2 * (inputs.weight_ih.numel() + inputs.weight_hh.numel()) * _valid_steps(inputs)
+
+
+def _backward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
+    """Return what the wanted gradients take: twice the forward pass for all of them."""
+    inputs, wanted = Inputs(*arguments[:9]), arguments[-1]
+    of_x, of_h = wanted[0] + wanted[3], 1 + wanted[4]
+    products = of_x * inputs.weight_ih.numel() + of_h * inputs.weight_hh.numel()
+    return int(2 * products * _valid_steps(inputs))
+
+
 def _fake_forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     *given, _, keep, trajectories = arguments
     return _outputs(cell, Inputs(*given), keep, trajectories)
@@ -243,5 +276,7 @@ def _fake_backward(_cell: str, *arguments: Any) -> tuple[Tensor, ...]:
 
 library.impl("layer", _forward, "CPU")
 library.impl("layer_backward", _backward, "CPU")
+register_flop_formula(torch.ops.unrolled.layer, get_raw=True)(_forward_flops)
+register_flop_formula(torch.ops.unrolled.layer_backward, get_raw=True)(_backward_flops)
 torch.library.register_fake(layer, _fake_forward, lib=library)
 torch.library.register_fake(layer_backward, _fake_backward, lib=library)
