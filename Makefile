@@ -52,7 +52,7 @@ format: .venv/.dev  ## put the code into the house's form
 docs: .venv/.dev  ## write docs/cli.md and docs/api.md from the code
 	$(BIN)/python docs/generate.py
 
-site: .venv/.docs docs  ## build the documentation's site in build/site
+site: .venv/.docs  ## build the documentation's site in build/site
 	rm -rf build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(BIN)/python docs/site/check.py build/site
