@@ -232,3 +232,41 @@ def test_a_model_trained_on_independent_random_tokens_has_no_memory(trained_on_n
     assert horizon.horizon == 0
     assert "hardly depends" in horizon.summary
     assert abs(probe.context_curve(trained_on_noise, fresh, steps=20).gain) < 0.02
+
+
+class Parity(torch.nn.Module):
+    """A network of a task that the probe knows nothing of: whether the ones so far are odd, or those of a row."""
+
+    def __init__(self, per_row):
+        super().__init__()
+        self.recurrent, self.readout, self.per_row = torch.nn.GRU(1, 8), torch.nn.Linear(8, 2), per_row
+
+    def initial_state(self, batch_size):
+        return torch.zeros(1, batch_size, 8)
+
+    def forward(self, bits, state=None):
+        y, state = self.recurrent(bits, state)
+        return self.readout(y[-1] if self.per_row else y), state
+
+    def loss(self, batch, state):
+        logits, state = self(batch.inputs, state)
+        nats = torch.nn.functional.cross_entropy(
+            logits.flatten(0, -2), batch.targets.flatten(), reduction="sum"
+        )
+        return nats, batch.count, state
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_a_network_of_another_task_is_measured_as_far_as_its_outputs_go(per_row):
+    bits = (noise(40, 6, 1) > 0).float()
+    odd = bits.cumsum(0).remainder(2).long()[..., 0]
+    batch = Batch(bits, odd[-1] if per_row else odd, torch.tensor([40, 30, 40, 40, 40, 40]))
+    report = probe.report(Parity(per_row), batch, lags=8, bptt_steps=10)
+    assert report.update_norms is not None
+    assert len(report.update_norms.norms) == (1 if per_row else 4)
+    measured = {name for name in probe.MEASUREMENTS if getattr(report, name) is not None}
+    always = {"gates", "lyapunov", "trajectories", "update_norms"}
+    assert measured == (always if per_row else {*always, "gradient_flow", "memory_horizon", "memory_map"})
+    reason = report.omitted["context_curve"]
+    assert reason.startswith("targets: expected a Batch" if per_row else "targets: expected [8, 240, 2], as")
+    json.dumps(report.to_dict(), allow_nan=False)

@@ -19,24 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BLUE",
-    "LINES",
-    "RED",
-    "Look",
-    "dark",
-    "drawing",
-    "frame",
-    "logarithmic",
-    "looks",
-    "plain",
-    "require",
-    "signs",
-    "theme",
-    "visible",
-    "wrapped",
-]
-
 DPI = 150
 FONT = "DejaVu Sans"  # comes with matplotlib
 SIZE = 10.5  # points: 14 pixels of a page

@@ -16,8 +16,6 @@ from unrolled.figures.canvas import BLUE, LINES, RED, Look, drawing, frame, loga
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["families", "lags", "loss", "series"]
-
 TRAIN, VALIDATION = BLUE, RED
 SMOOTHED = 40  # windows a curve
 

@@ -15,8 +15,6 @@ from unrolled.figures.canvas import RED, drawing, frame, plain, theme, visible, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["matrix", "strips"]
-
 OPEN, SIGNED = "cividis", "RdBu_r"  # both readable with any colour vision
 COLUMN, STRIP, ROW = 0.17, 1.05, 0.21  # inches: a token, a strip, a row of a named unit
 NARROWEST, WIDEST = 7.5, 24.0  # inches of the picture

@@ -15,8 +15,6 @@ from unrolled.figures.canvas import BLUE, RED, drawing, frame, logarithmic, plai
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["points", "units"]
-
 GAP = 0.075  # between two labels, in heights of a panel
 WIDE, NARROW = (
     (1.0, 2.0, 5.0),

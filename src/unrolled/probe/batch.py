@@ -15,22 +15,6 @@ from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError,
 from unrolled.probe.result import Mask
 from unrolled.probe.subject import Subject, plain
 
-__all__ = [
-    "LARGEST",
-    "Inputs",
-    "as_given",
-    "at_least_one",
-    "beginning",
-    "copies_at_once",
-    "flowing",
-    "one_row",
-    "positions",
-    "steps_first",
-    "unbroken",
-    "validate",
-    "variants",
-]
-
 ROWS = 512  # run side by side at most
 LARGEST = 2**25  # numbers of an output that are held at once
 

@@ -14,8 +14,6 @@ from unrolled.probe.report import Report, Watch, report
 from unrolled.probe.words import counted
 from unrolled.spec import RunDirectory, kind_of_stored
 
-__all__ = ["examine"]
-
 LAGS = 64  # by default, where the rows are long enough
 
 

@@ -19,8 +19,6 @@ from unrolled.probe.result import Floats, Mask, Result
 from unrolled.probe.subject import untouched
 from unrolled.spec import CLOSED, OPEN, Cell, cell_of_mode
 
-__all__ = ["NAMED", "STILL", "GateUse", "Gates", "LayerGates", "Trajectories", "gates", "trajectories"]
-
 STILL = 1e-3  # a state whose standard deviation is below this, in parts of its scale, never changes
 NAMED = 3  # units that a picture of trajectories shows by their number
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, expected
-from unrolled.ops import valid_steps
+from unrolled.ops import gradients_by_lag, valid_steps
 from unrolled.probe.batch import at_least_one, positions, unbroken
 from unrolled.probe.losses import (
     Loss,
@@ -25,24 +25,12 @@ from unrolled.probe.losses import (
     is_local,
     split_by_sweep,
     step_losses,
-    sweep,
 )  # fmt: skip
 from unrolled.probe.recording import Recording, nodes, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.words import number, steps
 from unrolled.tasks import detach
-
-__all__ = [
-    "EXPLODING",
-    "VANISHING",
-    "Flow",
-    "GradientFlow",
-    "UpdateNorms",
-    "gradient_flow",
-    "is_sequence_model",
-    "update_norms",
-]
 
 VANISHING = -math.log(2) / 2  # nats per step: a gradient that halves within two, a thousandth after twenty
 EXPLODING = 0.01  # nats per step: one that doubles within seventy
@@ -184,7 +172,7 @@ def _measure(
             layers = [layer.linear for layer in ran.layers]
             names = [[(layer.name, state) for state in layer.states] for layer in ran.layers]
             found: dict[tuple[str, str], list[Tensor]] = {key: [] for keys in names for key in keys}
-            for lag in sweep(layers, seeds[at], at, lags):
+            for lag in gradients_by_lag(layers, seeds[at], at, lags):
                 for keys, states in zip(names, lag.states, strict=True):
                     for key, state in zip(keys, states, strict=True):
                         found[key].append(state.norm(dim=-1))
@@ -324,8 +312,9 @@ def update_norms(
 
     Args:
         model: a network of a task, as a language model is one: with `initial_state` and `loss`.
-        batch: of any kind, with a target for each step.
-        window: steps of truncated back-propagation; a shorter rest is left out.
+        batch: of any kind.
+        window: steps of truncated back-propagation; a shorter rest is left out. Where there is one target per
+            row, all of it is one window.
         progress: called with (done, of how many).
     Raises:
         DtypeError: another model or batch. NonFiniteError: a weight or a gradient is NaN or infinite.
@@ -337,8 +326,8 @@ def update_norms(
     if not isinstance(batch, Batch):
         raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
     Subject.of(model)
-    steps, rows = batch.inputs.shape
-    window = min(window, steps)
+    steps, rows = batch.inputs.shape[:2]
+    window = steps if batch.per_row else min(window, steps)  # the target of a row is at its end
     norms = []
     with untouched(model):
         weights = [weight.requires_grad_() for weight in model.parameters()]
@@ -366,7 +355,8 @@ def _part(batch: Batch, begin: int, window: int) -> Batch:
     span = slice(begin, begin + window)
     lengths = None if batch.lengths is None else (batch.lengths - begin).clamp(0, window)
     resets = None if batch.resets is None else batch.resets[span]
-    return Batch(batch.inputs[span], batch.targets[span], lengths, resets)
+    targets = batch.targets if batch.per_row else batch.targets[span]
+    return Batch(batch.inputs[span], targets, lengths, resets)
 
 
 def _norm(loss: torch.Tensor, weights: list[torch.Tensor]) -> float:

@@ -18,8 +18,6 @@ from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
 from unrolled.tasks import LanguageModel
 
-__all__ = ["LongRun", "long_run"]
-
 WINDOW = 64  # steps
 WORSE = 0.1  # of the loss
 LEAST = 0.01  # nats per token: a smaller difference is none

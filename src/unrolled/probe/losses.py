@@ -11,26 +11,10 @@ from torch.nn import functional as F
 
 from unrolled.errors import ConfigError, NonFiniteError, ShapeError, expected
 from unrolled.ops import States, StepJacobian, backward_step
-from unrolled.ops import gradients_by_lag as sweep
 from unrolled.probe.batch import Inputs
 from unrolled.probe.recording import Passed, Run, output_of
 from unrolled.probe.subject import Subject
 from unrolled.tasks import LanguageModel
-
-__all__ = [
-    "Loss",
-    "Norms",
-    "Progress",
-    "Split",
-    "by_nodes",
-    "by_step",
-    "gives_logits",
-    "is_local",
-    "projection",
-    "split_by_sweep",
-    "step_losses",
-    "sweep",
-]
 
 Loss = Callable[[Tensor], Tensor]  # the model's output → [T, B]
 Progress = Callable[[int, int], None]  # (done, of how many)
@@ -143,7 +127,7 @@ def is_local(losses: Tensor, passed: Passed, at: Tensor) -> bool:
 def by_nodes(
     run: Run, losses: Tensor, at: Tensor, lags: int, progress: Progress | None = None
 ) -> tuple[Norms, Split]:
-    """Return what `sweep` and `split_by_sweep` measure by differentiating a graph of nodes, a loss at a time.
+    """Return what `gradients_by_lag` and `split_by_sweep` measure, by differentiating a graph of nodes.
 
     Args:
         run: of `recording.nodes`. losses: [T, B]. at: [n]. lags: how far back.

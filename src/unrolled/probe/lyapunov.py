@@ -18,8 +18,6 @@ from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import untouched
 from unrolled.probe.words import number
 
-__all__ = ["Exponents", "Lyapunov", "lyapunov"]
-
 REPEATS = 8  # rows, or blocks of rows where there are fewer, that an interval compares
 
 

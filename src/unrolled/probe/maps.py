@@ -12,13 +12,12 @@ from torch import Tensor
 
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
+from unrolled.ops import gradients_by_lag
 from unrolled.probe.batch import Inputs, at_least_one
-from unrolled.probe.losses import Loss, Progress, is_local, step_losses, sweep
+from unrolled.probe.losses import Loss, Progress, is_local, step_losses
 from unrolled.probe.recording import Recording, Run, nodes, record
 from unrolled.probe.result import Floats, Result
 from unrolled.probe.subject import untouched
-
-__all__ = ["MemoryMap", "memory_map"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _by_sweep(ran: Run, losses: Tensor, at: Tensor, row: int, progress: Progress
     (seeds,) = torch.autograd.grad(losses.sum(), ran.modules[0].y, retain_graph=True)
     layers = [layer.linear.of_row(row) for layer in ran.layers]
     found = np.zeros((len(at), len(at)))
-    for lag in sweep(layers, seeds[at, row : row + 1], at, len(at) - 1, inputs=True):
+    for lag in gradients_by_lag(layers, seeds[at, row : row + 1], at, len(at) - 1, inputs=True):
         assert lag.x is not None
         t = np.arange(lag.first, len(at))
         found[t, t - lag.k] = lag.x[:, 0].norm(dim=-1).double().cpu().numpy()

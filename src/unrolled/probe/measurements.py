@@ -14,8 +14,6 @@ from unrolled.probe.maps import MemoryMap
 from unrolled.probe.memory import ContextCurve, MemoryHorizon
 from unrolled.probe.result import Result
 
-__all__ = ["MEASUREMENTS", "Finding", "Measurements"]
-
 MEASUREMENTS = (  # in their order
     "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
     "update_norms", "long_run",

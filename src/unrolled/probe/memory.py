@@ -30,17 +30,6 @@ from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
 from unrolled.probe.words import steps
 
-__all__ = [
-    "CLOSE",
-    "FLOOR_NATS",
-    "FLOOR_SQUARED",
-    "SHARE",
-    "ContextCurve",
-    "MemoryHorizon",
-    "context_curve",
-    "memory_horizon",
-]
-
 SHARE = 0.01  # of the largest mean effect of any lag: what counts as remembered
 FLOOR_NATS = 0.01  # a smaller effect on a distribution never does: predictions that hardly move
 FLOOR_SQUARED = 1e-4  # the same of an output that is no distribution, in parts of its variance

@@ -29,8 +29,6 @@ from unrolled.probe.batch import Inputs, validate
 from unrolled.probe.subject import Subject, untouched
 from unrolled.spec import CELLS, Cell
 
-__all__ = ["Layer", "Nodes", "Recording", "Run", "nodes", "output", "output_of", "record"]
-
 
 @dataclass(frozen=True)
 class Layer:

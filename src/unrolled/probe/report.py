@@ -29,8 +29,6 @@ from unrolled.probe.page import key_rows, write
 from unrolled.probe.recording import Recording, record
 from unrolled.probe.result import Result
 
-__all__ = ["Report", "Watch", "report", "watching"]
-
 Watch: TypeAlias = Callable[[str, int, int], None]  # (measurement, done, of how many)
 CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with its steps
 CONTEXT_LOGITS = 2**30  # that it computes: fewer steps are taken where there are many rows and symbols

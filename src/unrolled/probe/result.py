@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "Floats", "Interval", "Mask", "Result", "mean_interval", "student"]
-
 CONFIDENCE = 0.95
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -13,8 +13,6 @@ from torch import Tensor
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, expected
 from unrolled.nn import Recurrent
 
-__all__ = ["Subject", "plain", "untouched"]
-
 HALVES = (torch.float16, torch.bfloat16)  # measured in float32 copies
 _FORWARDS = (torch.nn.RNN.forward, torch.nn.LSTM.forward, torch.nn.GRU.forward, Recurrent.forward)
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from unrolled.probe.result import Floats
 
-__all__ = ["between", "counted", "listed", "number", "numbers", "percent", "steps", "thinned"]
-
 SMALL, LARGE = 1e-3, 1e6  # magnitudes outside are written with a power of ten
 MOST = 100  # rows of a table over lags or windows: more are thinned out
 

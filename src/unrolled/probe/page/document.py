@@ -35,8 +35,6 @@ from unrolled.probe.page.units import record, use
 from unrolled.probe.words import between, counted, listed, number, percent, steps
 from unrolled.spec import CLOSED, OPEN
 
-__all__ = ["check_place", "key_rows", "write"]
-
 LARGEST = 2_000_000  # bytes of a page
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SECTIONS: dict[str, Callable[[Any], Section]] = {

@@ -17,12 +17,8 @@ from unrolled.probe.lyapunov import Lyapunov
 from unrolled.probe.maps import MemoryMap
 from unrolled.probe.memory import CLOSE, ContextCurve, MemoryHorizon
 from unrolled.probe.page.html import Markup, joined, paragraph, region, table, tag, token
+from unrolled.probe.result import Floats
 from unrolled.probe.words import between, counted, number, numbers, percent, steps, thinned
-
-__all__ = [
-    "HEADINGS", "Section", "context", "exponents", "flow", "horizon", "lay_out", "long_text", "pairs",
-    "updates",
-]  # fmt: skip
 
 Draw = Callable[[Path], None]
 INCH, DOTS = 96, 150  # pixels of the page, and of a picture, in an inch
@@ -107,6 +103,12 @@ def _of_several(draw: Draw, points: int) -> Draw | None:
     return draw if points > 1 else None
 
 
+def _intervals(caption: str, head: str, value: str, measured: tuple[Floats, ...], first: int = 0) -> Markup:
+    """Return a table of values, counted from `first` on, with the two ends of their 95 % intervals."""
+    rows = ((first + n, *numbers(*(each[n] for each in measured))) for n in thinned(measured[0]))
+    return table(caption, (head, value, "Low end of 95 %", "High end of 95 %"), rows)
+
+
 def flow(result: GradientFlow) -> Section:
     """Return the section on the gradient with respect to each state by lag."""
     return Section(
@@ -169,6 +171,7 @@ def exponents(result: Lyapunov) -> Section:
     """Return the section on the Lyapunov exponents."""
     top = max(result.layers, key=lambda each: float(each.exponents[0]))
     reach = between(float(top.low[0]), float(top.high[0]))
+    over = f"{counted(result.steps, 'step')} of {counted(result.rows, 'row')}"
     pace = ""
     if math.isfinite(result.leading) and result.leading:
         verb = "doubles" if result.leading > 0 else "halves"
@@ -181,14 +184,12 @@ def exponents(result: Lyapunov) -> Section:
         shows=f"driven by this text the network is {_place(result.verdict)}{pace}; the leading exponent is "
         f"{number(result.leading)} nats per step, in {top.layer} (95 % interval: {reach}).",
         tables=[
-            table(
-                f"Exponents of {each.layer}, nats per step, over {counted(result.steps, 'step')} of "
-                f"{counted(result.rows, 'row')}",
-                ("Number", "Exponent", "Low end of 95 %", "High end of 95 %"),
-                (
-                    (n + 1, *numbers(each.exponents[n], each.low[n], each.high[n]))
-                    for n in thinned(each.exponents)
-                ),
+            _intervals(
+                f"Exponents of {each.layer}, nats per step, over {over}",
+                "Number",
+                "Exponent",
+                (each.exponents, each.low, each.high),
+                1,
             )
             for each in result.layers
         ],
@@ -226,6 +227,7 @@ def updates(result: UpdateNorms) -> Section:
 def horizon(result: MemoryHorizon) -> Section:
     """Return the section on how far back inputs matter."""
     largest = int(np.nanargmax(result.effect))
+    caption = f"Effect of a replaced input on the prediction, {result.unit}"
     return Section(
         name="memory_horizon",
         kind="A curve over lags on a logarithmic scale, with a band, the threshold and the horizon.",
@@ -234,20 +236,7 @@ def horizon(result: MemoryHorizon) -> Section:
         "threshold.",
         shows=f"{result.summary}; the largest effect is {number(result.effect[largest])} {result.unit}, at "
         f"lag {largest}, and an effect of {number(result.threshold)} counts.",
-        tables=[
-            table(
-                f"Effect of a replaced input on the prediction, {result.unit}",
-                ("Lag", "Mean effect", "Low end of 95 %", "High end of 95 %", "Counts"),
-                (
-                    (
-                        k,
-                        *numbers(result.effect[k], result.low[k], result.high[k]),
-                        "yes" if result.effect[k] >= result.threshold else "no",
-                    )
-                    for k in thinned(result.effect)
-                ),
-            )
-        ],
+        tables=[_intervals(caption, "Lag", "Mean effect", (result.effect, result.low, result.high))],
         draw=result.plot,
     )
 
@@ -255,6 +244,7 @@ def horizon(result: MemoryHorizon) -> Section:
 def context(result: ContextCurve) -> Section:
     """Return the section on what context is worth."""
     most = len(result.loss)
+    caption = f"Loss by context, {counted(result.samples, 'target')}"
     return Section(
         name="context_curve",
         kind="A falling curve over the number of inputs seen, with a band."
@@ -266,16 +256,7 @@ def context(result: ContextCurve) -> Section:
         f"{number(result.loss[-1])}: context is worth {number(result.gain)} (95 % interval: "
         f"{between(*map(float, result.gain_interval))}), and from {steps(result.needed)} on the loss is "
         f"within {percent(CLOSE)} of the last.",
-        tables=[
-            table(
-                f"Loss by context, {result.samples:,} targets",
-                ("Steps of context", "Loss", "Low end of 95 %", "High end of 95 %"),
-                (
-                    (n + 1, *numbers(result.loss[n], result.low[n], result.high[n]))
-                    for n in thinned(result.loss)
-                ),
-            )
-        ],
+        tables=[_intervals(caption, "Steps of context", "Loss", (result.loss, result.low, result.high), 1)],
         draw=_of_several(result.plot, most),
     )
 
@@ -330,7 +311,8 @@ def _input(result: MemoryMap, t: int, s: int, share: float) -> Markup:
 
 def long_text(result: LongRun) -> Section:
     """Return the section on the loss along a long text."""
-    begins = (0, *result.ends[:-1])
+    ends = ", ".join(f"{end:,}" for end in result.ends)
+    caption = f"Loss by part of the text, nats per token; the parts end at step {ends}"
     return Section(
         name="long_run",
         kind="A curve over the parts of a text, with a band.",
@@ -351,18 +333,7 @@ def long_text(result: LongRun) -> Section:
                     for n, each in enumerate(zip(result.carried, result.fresh, strict=True))
                 ),
             ),
-            table(
-                f"Loss by part of the text, nats per token, {counted(result.rows, 'row')}",
-                ("Part", "Steps", "Loss", "Low end of 95 %", "High end of 95 %"),
-                (
-                    (
-                        n + 1,
-                        f"{begins[n] + 1:,} to {result.ends[n]:,}",
-                        *numbers(result.loss[n], result.low[n], result.high[n]),
-                    )
-                    for n in range(len(result.ends))
-                ),
-            ),
+            _intervals(caption, "Part", "Loss", (result.loss, result.low, result.high), 1),
         ],
         draw=_of_several(result.plot, len(result.ends)),
     )

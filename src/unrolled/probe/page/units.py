@@ -15,8 +15,6 @@ from unrolled.probe.result import Floats
 from unrolled.probe.words import counted, listed, number, numbers, percent, steps, thinned
 from unrolled.spec import CLOSED, OPEN, Cell
 
-__all__ = ["record", "use"]
-
 SHARES = (0, 10, 50, 90, 100)  # percentiles over units, that tables list
 LARGEST = 8  # eigenvalues that are listed
 
