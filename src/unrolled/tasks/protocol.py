@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from unrolled.data import Batch, Batches
-from unrolled.errors import ConfigError, DataError, expected
-from unrolled.spec import TaskKind, TrainConfig, from_json, kind_of, register_task
+from unrolled.errors import DataError, expected
+from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
 from unrolled.tokens import Tokens
 
 __all__ = [
@@ -311,9 +311,7 @@ def of(config: object) -> Task:
 
 def named(name: str) -> Task:
     """Return the task of a name. Raises ConfigError: none of that name is registered."""
-    if name not in _TASKS:
-        raise ConfigError(expected("task", f"a registered one ({', '.join(_TASKS)})", repr(name)))
-    return _TASKS[name]
+    return _TASKS[kind_named(name).name]
 
 
 def detach(state: State) -> State:

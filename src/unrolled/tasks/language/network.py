@@ -192,6 +192,7 @@ def _stack(config: ModelConfig, backend: str) -> Any:
         config.embedding_size,
         config.hidden_size,
         config.num_layers,
+        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
         nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         backend=backend,
