@@ -21,9 +21,8 @@ import machine
 from record import ROOT, commit
 from report import replace_section, table
 from unrolled import DataConfig, TrainConfig, train
-from unrolled.train.fit import StepRecord
-from unrolled.train.loop import Snapshot
-from unrolled.train.saving import Saver
+from unrolled.train import StepRecord
+from unrolled.train.saving import Saver, Snapshot
 
 DEFAULT_SECONDS, DEFAULT_SAVES = 180.0, 11
 REACH = 0.05

@@ -33,6 +33,7 @@ __all__ = [
     "ShapeError",
     "TokenError",
     "UnrolledError",
+    "counted",
     "expected",
 ]
 
@@ -88,3 +89,13 @@ class MissingExtraError(UnrolledError, ImportError):
 def expected(argument: str, want: object, got: object) -> str:
     """Return the one-line form that every message takes: `argument: expected want, got got`."""
     return f"{argument}: expected {want}, got {got}"
+
+
+def counted(number: float, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, as a message says it: "1 step", "1,024 steps", "0.5 minutes".
+
+    Args:
+        plural: where it is not the noun with an s.
+    """
+    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{text} {noun if number == 1 else plural or noun + 's'}"

@@ -38,8 +38,8 @@ PINNED = {
         check_settings draw
     """,
     "unrolled.errors": """
-        BackendError CheckpointError ConfigError DataError DeviceError DtypeError
-        MissingExtraError NonFiniteError RunError ShapeError TokenError UnrolledError expected
+        BackendError CheckpointError ConfigError DataError DeviceError DtypeError MissingExtraError
+        NonFiniteError RunError ShapeError TokenError UnrolledError counted expected
     """,
     "unrolled.figures": """
         dark families lags loss matrix points require series signs strips units visible

@@ -16,7 +16,7 @@ from unrolled.errors import NonFiniteError
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
 from unrolled.tasks import LanguageModel
 from unrolled.tasks.language.sizing import bytes_needed, sizes
-from unrolled.train import Schedule, calibrate, choose_dtype, resolve
+from unrolled.train import Schedule, choose_dtype, resolve, resources
 from unrolled.train.finite import check_gradient
 from unrolled.train.fit import Feed, make_optimizer
 
@@ -138,12 +138,12 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
     seconds: float, save_every: int | None, found: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ):
     clock = [0.0]
-    monkeypatch.setattr(calibrate, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(calibrate, "_seconds_a_step", lambda *_, **__: 0.01)
+    monkeypatch.setattr(resources, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(resources, "_seconds_a_step", lambda *_, **__: 0.01)
 
     def validate() -> float:
         clock[0] += 1.0
         return 0.0
 
     stepper: Any = None
-    assert calibrate.steps_within(seconds, stepper, validate, save_every=save_every, checks=10) == found
+    assert resources.steps_within(seconds, stepper, validate, save_every=save_every, checks=10) == found

@@ -234,7 +234,7 @@ def test_other_threads_are_a_warning(small: Make):
     config = small(threads=2)
     stopped(config, 3)
     run(replace(config, resume=True, threads=1), observers=[Listen()])
-    assert any(note.startswith("warning   1 threads, where the run had 2") for note in notes)
+    assert any(note.startswith("warning   1 thread, where the run had 2") for note in notes)
 
 
 def test_without_a_word_on_threads_a_run_keeps_its_own(small: Make):

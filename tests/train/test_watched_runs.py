@@ -16,8 +16,7 @@ from unrolled import figures
 from unrolled.spec import TrainConfig
 from unrolled.tasks import Telemetry
 from unrolled.train import Observer, run
-from unrolled.train.metrics import MetricsFile
-from unrolled.train.observer import Row
+from unrolled.train.observers import MetricsFile, Row
 
 Make = Callable[..., TrainConfig]
 

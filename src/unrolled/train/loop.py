@@ -10,24 +10,11 @@ from unrolled.spec import TrainConfig
 from unrolled.tasks import SequenceModel, State, take_telemetry
 from unrolled.train.finite import check_validation, check_weights
 from unrolled.train.fit import Feed, Schedule, Stepper, StepRecord
-from unrolled.train.observer import Observer, Row
+from unrolled.train.observers import Observer, Row
+from unrolled.train.saving import Since, Snapshot
 from unrolled.train.signals import Stopped, Stopper
-from unrolled.train.state import Since
 
-__all__ = ["Loop", "Snapshot"]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a checkpoint needs of the loop, beside the model and the optimizer."""
-
-    step: int
-    validation: float | None  # the mean loss; None where none was due
-    better: bool  # than every validation before
-    best: float | None  # of all validations
-    feed: Feed
-    state: State | None
-    since: Since
+__all__ = ["Loop"]
 
 
 @dataclass

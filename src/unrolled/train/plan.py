@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from unrolled import checkpoint, files, tasks
-from unrolled.errors import CheckpointError, ConfigError, RunError, expected
+from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
 from unrolled.spec import RunDirectory, TaskKind, TrainConfig, from_json, kind_of_stored
+from unrolled.tasks import Dataset
 from unrolled.train.fit import Schedule
-from unrolled.train.rundir import check_apart, claim
-from unrolled.train.state import Progress
+from unrolled.train.rundir import check_apart, claim, replace_data, staging
+from unrolled.train.saving import Progress
 
-__all__ = ["BUDGETS", "FREE", "Finished", "Fresh", "Plan", "ResumePoint", "Resumed", "plan"]
+__all__ = ["BUDGETS", "FREE", "Finished", "Fresh", "Plan", "ResumePoint", "Resumed", "dataset_of", "plan"]
 
 FREE = ("save_every", "keep", "tensorboard", "telemetry_every", "threads")  # may differ in a resumed run
 BUDGETS = ("minutes", "epochs", "steps")
@@ -215,7 +217,10 @@ def _follow(point: ResumePoint, config: TrainConfig, asked: Collection[str]) -> 
         if now != then and not (now in BY_RULE and name != "backend"):  # whose stored value is no rule's
             want = f"{'nothing' if then is None else then}, as the run was started with"
             raise ConfigError(expected(name, want, now))
-    free: dict[str, Any] = {name: getattr(config, name) for name in FREE if name in asked}
+    free: dict[str, Any] = {"threads": point.progress.threads}
+    free |= {
+        name: getattr(config, name) for name in FREE if name in asked and getattr(config, name) is not None
+    }
     return replace(stored, data=_data(stored.data, config.data, ()), run=config.run, **free)
 
 
@@ -237,3 +242,35 @@ def _stored_config(stored: Mapping[str, Any], where: object) -> TrainConfig:
     if open_ones:
         raise CheckpointError(expected(f"{where} config.json", f"a value for {open_ones[0]}", "none"))
     return config
+
+
+def dataset_of(path: Path, config: TrainConfig, point: ResumePoint) -> Dataset:
+    """Return the run's data from its own files, made anew where they are gone, damaged or another run's.
+
+    Raises:
+        DataError: the source is not the one that the run was started with.
+    """
+    task, wanted = tasks.of(config.data), point.progress.corpus_sha256
+    directory = RunDirectory(path).data
+    try:
+        dataset = task.reopen(config.data, directory, seed=config.seed, tokens=point.contents.tokens)
+        _check_identity(dataset, point, directory)
+    except DataError as error:
+        if task.source(config.data) == "-":  # it can be read once: not to be compared and then made anew
+            raise
+        source = task.check_source(config.data, wanted)
+        with staging(path) as temporary:
+            dataset = task.prepare(source, temporary, seed=config.seed)
+            with contextlib.suppress(DataError):
+                _check_identity(dataset, point, temporary)
+                replace_data(temporary, path)
+                return dataset
+            raise error from None
+    task.check_source(config.data, wanted)
+    return dataset
+
+
+def _check_identity(dataset: Dataset, point: ResumePoint, directory: Path) -> None:
+    """Refuse samples other than the checkpoint's: of another seed, share, shape, vocabulary or source."""
+    if dataset.identity != point.progress.ids_sha256:
+        raise DataError(expected(str(directory), "the corpus of its checkpoints", "another one"))

@@ -12,7 +12,7 @@ from unrolled.errors import MissingExtraError, expected
 from unrolled.spec import TaskKind, TrainConfig, kind_of
 from unrolled.tasks import SequenceModel
 from unrolled.train.fit import Schedule, StepRecord
-from unrolled.train.observer import Observer, Row
+from unrolled.train.observers import Observer, Row
 
 __all__ = ["ProgressBar", "unless_lost"]
 

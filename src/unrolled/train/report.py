@@ -1,4 +1,4 @@
-"""What every run leaves to look at, whatever its task: loss.png, telemetry.png, evaluation.json."""
+"""What every run says of itself, whatever its task: notes, loss.png, telemetry.png, evaluation.json."""
 
 from __future__ import annotations
 
@@ -9,17 +9,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unrolled import figures
-from unrolled.errors import RunError, expected
-from unrolled.spec import TaskKind
+from unrolled.errors import RunError, counted, expected
+from unrolled.spec import TaskKind, TrainConfig
 from unrolled.tasks import Telemetry
-from unrolled.train.observer import Row
+from unrolled.train.fit import Schedule
+from unrolled.train.observers import Row
+from unrolled.train.plan import ResumePoint
 from unrolled.train.rundir import write_text
 
-__all__ = ["draw_loss", "draw_telemetry", "read_evaluation", "write_evaluation"]
+__all__ = ["draw_loss", "draw_telemetry", "notes", "read_evaluation", "write_evaluation"]
 
 LARGEST = 2**16  # bytes of an evaluation
+
+
+def notes(config: TrainConfig, schedule: Schedule, point: ResumePoint | None = None) -> list[str]:
+    """Return a line each on the training and on where it goes on; the task says the others."""
+    threads = torch.get_num_threads()
+    window = "" if config.bptt_steps is None else f" x {counted(config.bptt_steps, 'step')}"
+    lines = [
+        f"training  batch {config.batch_size}{window}, lr {config.learning_rate}, "
+        f"{_budget(config, schedule)}, {config.dtype}, {counted(threads, 'thread')}"
+    ]
+    if point is not None:
+        before = point.progress
+        lines.append(f"resumed   at step {before.step} of {schedule.steps}")
+        if threads != before.threads:
+            other = f"{counted(threads, 'thread')}, where the run had {before.threads}"
+            lines.append(f"warning   {other}: sums round otherwise, so it ends at other bits")
+    return lines
+
+
+def _budget(config: TrainConfig, schedule: Schedule) -> str:
+    steps = counted(schedule.steps, "step")
+    if config.minutes is not None:
+        return f"{counted(config.minutes, 'minute')}, which are {steps}"
+    return steps if config.epochs is None else f"{counted(config.epochs, 'epoch')}, which are {steps}"
 
 
 def write_evaluation(found: Any, path: Path, *, validation_is_train: bool) -> None:

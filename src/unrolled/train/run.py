@@ -13,25 +13,32 @@ from typing import Any
 import torch
 
 from unrolled import checkpoint, figures, kernels, tasks
-from unrolled.errors import BackendError, CheckpointError, ConfigError, DataError, expected
+from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected
 from unrolled.spec import RunDirectory, TrainConfig, from_json, to_json
 from unrolled.tasks import Dataset, Task, from_stored, load
-from unrolled.train import report, tensorboard
-from unrolled.train.calibrate import CHECKS, steps_within
+from unrolled.train import report
 from unrolled.train.finite import advice_for
 from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
 from unrolled.train.lock import held
 from unrolled.train.loop import Loop
-from unrolled.train.memory import check_memory
-from unrolled.train.metrics import MetricsFile
-from unrolled.train.notes import notes
-from unrolled.train.observer import Observer
-from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
+from unrolled.train.observers import MetricsFile, Observer, TensorBoardLog, require_tensorboard
+from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, dataset_of, plan
 from unrolled.train.progress import ProgressBar
-from unrolled.train.rundir import replace_data, settle, staging, write_text
-from unrolled.train.saving import Saver
+from unrolled.train.resources import (
+    CHECKS,
+    FEW_STEPS,
+    MOST_SECONDS,
+    SHARE,
+    check_memory,
+    faster_threads,
+    most_threads,
+    steps_within,
+    threads_by_rule,
+    time_to_train,
+)
+from unrolled.train.rundir import settle, staging, write_text
+from unrolled.train.saving import Saver, restore_moments, restore_random, state_of
 from unrolled.train.signals import HowToGoOn, Stopper, listening
-from unrolled.train.state import restore_moments, restore_random, state_of
 
 __all__ = ["Result", "resolve", "run"]
 
@@ -84,10 +91,7 @@ def run(
         _check_install(found.config)
         if isinstance(found, Finished):
             return _finished(found, watchers, begin)
-        threads = found.config.threads
-        if isinstance(found, Resumed) and threads is None:
-            threads = found.point.progress.threads
-        with _own_random_state(found.config.seed, threads):
+        with _own_random_state(found.config.seed, found.config.threads):
             how.owns = isinstance(found, Resumed)
             config, dataset = _resume(found) if isinstance(found, Resumed) else _start(found)
             how.owns = True
@@ -118,42 +122,10 @@ def _start(found: Fresh) -> tuple[TrainConfig, Dataset]:
 def _resume(found: Resumed) -> tuple[TrainConfig, Dataset]:
     """Bring the run directory back to its resume point."""
     path, config, point = found.path, found.config, found.point
-    dataset = _dataset_of(path, config, point)
+    dataset = dataset_of(path, config, point)
     checkpoint.rewind(path, point.progress.step)
     checkpoint.mark(path, "BEST", point.progress.best_step)  # a kill may have come before it
     return config, dataset
-
-
-def _dataset_of(path: Path, config: TrainConfig, point: ResumePoint) -> Dataset:
-    """Return the run's data from its own files, made anew where they are gone, damaged or another run's.
-
-    Raises:
-        DataError: the source is not the one that the run was started with.
-    """
-    task, wanted = tasks.of(config.data), point.progress.corpus_sha256
-    directory = RunDirectory(path).data
-    try:
-        dataset = task.reopen(config.data, directory, seed=config.seed, tokens=point.contents.tokens)
-        _check_identity(dataset, point, directory)
-    except DataError as error:
-        if task.source(config.data) == "-":  # it can be read once: not to be compared and then made anew
-            raise
-        source = task.check_source(config.data, wanted)
-        with staging(path) as temporary:
-            dataset = task.prepare(source, temporary, seed=config.seed)
-            with contextlib.suppress(DataError):
-                _check_identity(dataset, point, temporary)
-                replace_data(temporary, path)
-                return dataset
-            raise error from None
-    task.check_source(config.data, wanted)
-    return dataset
-
-
-def _check_identity(dataset: Dataset, point: ResumePoint, directory: Path) -> None:
-    """Refuse samples other than the checkpoint's: of another seed, share, shape, vocabulary or source."""
-    if dataset.identity != point.progress.ids_sha256:
-        raise DataError(expected(str(directory), "the corpus of its checkpoints", "another one"))
 
 
 def _finished(found: Finished, watchers: list[Observer], begin: float) -> Result:
@@ -197,27 +169,37 @@ class _Run:
             sizes = from_json(
                 self.task.kind.model, self.point.contents.config["model"], where="config.json model"
             )
-        self.model = self.task.network(
-            sizes, seed=self.config.seed, backend=self.config.backend, dataset=dataset
+        config = self.config
+        self.model = self.task.network(sizes, seed=config.seed, backend=config.backend, dataset=dataset)
+        rate, decay = _known(config.learning_rate), config.weight_decay
+        self.stepper = Stepper(
+            self.model,
+            make_optimizer(self.model, lr=rate, weight_decay=decay),
+            Feed(self.task.batches(config, dataset)),
+            lambda _: rate,
+            clip_norm=config.clip_norm,
+            dtype=config.dtype,
+            advice=advice_for(config),
         )
         self.title = f"{dataset.name}: {self.task.describe(sizes)}" + (
             ", nothing held out: validation is the training data" if dataset.validation_is_train else ""
         )
-        self.stored = self._write_config()  # first: it marks the directory as a run's
+        self.stored: dict[str, object] = {}
+        self._take_threads(config.threads or threads_by_rule(self.stepper))  # first: it writes config.json
         until = -1 if self.point is None else self.point.progress.step
         self.metrics = MetricsFile(self.place.metrics, until=until, unit=self.task.kind.loss)
         self.observers = [self.metrics, *observers]
-        if self.config.tensorboard:
-            self.observers.append(tensorboard.TensorBoardLog(self.place.tensorboard))
+        if config.tensorboard:
+            self.observers.append(TensorBoardLog(self.place.tensorboard))
+        self.free_threads = config.threads is None
 
     def go(self) -> Result:
         """Calibrate, train, report."""
         if self.config.telemetry_every:
             tasks.recurrent_stack(self.model)  # is refused before a step is taken
-        lines = [*self.task.notes(self.config, self.dataset, self.model), *notes(self.config, self.point)]
-        for line in lines:
-            self._note(line)
+        self._note(*self.task.notes(self.config, self.dataset, self.model))
         loop = self._loop()
+        self._note(*report.notes(self.config, loop.schedule, self.point))
         with contextlib.ExitStack() as ends:
             for observer in self.observers:
                 ends.callback(observer.end)
@@ -234,34 +216,21 @@ class _Run:
 
     def _loop(self) -> Loop:
         """Put the loop together: new, or as its checkpoint left it."""
-        config = self.config
-        feed = Feed(self.task.batches(config, self.dataset))
-        optimizer = make_optimizer(
-            self.model, lr=_known(config.learning_rate), weight_decay=config.weight_decay
-        )
-        stepper = Stepper(
-            self.model,
-            optimizer,
-            feed,
-            lambda _: 0.0,
-            clip_norm=config.clip_norm,
-            dtype=config.dtype,
-            advice=advice_for(config),
-        )
-        schedule = self._schedule(stepper)
+        stepper = self.stepper
+        schedule = self._schedule()
         stepper.learning_rate = schedule.learning_rate
         self.saver = Saver(
             run=self.place.path,
             config=self.stored,
             model=self.model,
-            optimizer=optimizer,
+            optimizer=stepper.optimizer,
             dataset=self.dataset,
             schedule=schedule,
-            keep=config.keep,
+            keep=self.config.keep,
         )
         loop = Loop(
             stepper=stepper,
-            config=config,
+            config=self.config,
             schedule=schedule,
             observers=self.observers,
             validate=self.validate,
@@ -271,30 +240,52 @@ class _Run:
         )
         if self.point is not None:
             self.saver.best_step = self.point.progress.best_step
-            _restore(self.point, loop, optimizer)
+            _restore(self.point, loop)
         return loop
 
-    def _schedule(self, stepper: Stepper) -> Schedule:
+    def _schedule(self) -> Schedule:
         """Fix the number of steps and of those between checkpoints."""
         config, point = self.config, self.point
         if point is not None and not self.lengthened:
             return _saving_as_asked(point.schedule, config)
-        batches, checks = stepper.feed.batches, CHECKS
+        taken = 0 if point is None else point.progress.step
+        batches, checks = self.stepper.feed.batches, CHECKS
         if config.epochs is not None:
             steps = sum(batches.len_of(epoch) for epoch in range(config.epochs))
         elif config.steps is not None:
             steps = config.steps
         else:
-            left = 60 * _known(config.minutes) - (time.perf_counter() - self.begin)
-            steps, checks = steps_within(
-                left, stepper, self.validate, save_every=config.save_every, checks=CHECKS
-            )
-        if point is not None and steps <= point.progress.step:
-            want = f"more than the {point.progress.step} steps that the run has taken"
-            raise ConfigError(expected("steps", want, steps))
+            steps, checks = self._steps_in_time(_known(config.minutes))
+            steps += taken
+        if steps <= taken:
+            raise ConfigError(expected("steps", f"more than the {taken} that the run has taken", steps))
         every = config.save_every if config.save_every is not None else max(1, -(-steps // checks))
-        start = None if point is None else point.progress.step
+        start = None if point is None else taken
         return Schedule(steps, every, _known(config.learning_rate), start=start)
+
+    def _steps_in_time(self, minutes: float) -> tuple[int, int]:
+        """Return how many steps and validations fit into the time that is left."""
+        seconds, warning = time_to_train(minutes, time.perf_counter() - self.begin)
+        if warning is not None:
+            self._note(f"warning   {warning}")
+        every = most_threads()
+        if self.free_threads and every > 1:
+            begin, timing = time.perf_counter(), min(MOST_SECONDS, SHARE * seconds)
+            self._take_threads(faster_threads(self.stepper, (1, every), seconds=timing))
+            seconds -= time.perf_counter() - begin
+        steps, checks = steps_within(
+            seconds, self.stepper, self.validate, save_every=self.config.save_every, checks=CHECKS
+        )
+        if steps < FEW_STEPS:
+            what = f"{minutes:g} minutes are {counted(steps, 'step')} of this network"
+            self._note(f"warning   {what}: a smaller one, or more time, would learn more")
+        return steps, checks
+
+    def _take_threads(self, threads: int) -> None:
+        """Run on so many threads, and write the config that says so."""
+        torch.set_num_threads(threads)
+        self.config = replace(self.config, threads=threads)
+        self.stored = self._write_config()
 
     def _report(self, best: Any, schedule: Schedule) -> Result:
         kind, place, best_step = self.task.kind, self.place, self.saver.best_step
@@ -337,12 +328,13 @@ class _Run:
         write_text(self.place.config, json.dumps(stored, indent=2) + "\n")
         return stored
 
-    def _note(self, text: str) -> None:
-        for observer in self.observers:
-            observer.note(text)
+    def _note(self, *lines: str) -> None:
+        for line in lines:
+            for observer in self.observers:
+                observer.note(line)
 
 
-def _restore(point: ResumePoint, loop: Loop, optimizer: torch.optim.Optimizer) -> None:
+def _restore(point: ResumePoint, loop: Loop) -> None:
     """Put everything that changes while a run goes on back to where a checkpoint says it was.
 
     Raises:
@@ -352,7 +344,7 @@ def _restore(point: ResumePoint, loop: Loop, optimizer: torch.optim.Optimizer) -
     weights = {name: from_stored(tensor) for name, tensor in point.contents.model.items()}
     tied = set(model.state_dict()) - set(weights)  # stored once, under another name
     model.load_state_dict(weights, strict=not tied)
-    restore_moments(model, optimizer, stored)
+    restore_moments(model, loop.stepper.optimizer, stored)
     feed = loop.feed
     if progress.batch > feed.batches.len_of(progress.epoch):
         want = f"at most {feed.batches.len_of(progress.epoch)}, the batches of epoch {progress.epoch}"
@@ -374,7 +366,7 @@ def _check_install(config: TrainConfig) -> None:
     """Refuse, before a corpus is read, what this install lacks, and a backend that cannot train here."""
     figures.require()
     if config.tensorboard:
-        tensorboard.require()
+        require_tensorboard()
     if config.backend != "native":
         return
     if config.dtype == "bfloat16":

@@ -1,22 +1,143 @@
-"""What a checkpoint of a run consists of, and which ones stay."""
+"""What a checkpoint keeps of a run beside the weights, and how a run takes it up again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import reprlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unrolled import checkpoint
-from unrolled.spec import RunDirectory, kind_of
-from unrolled.tasks import Dataset, model_tensors
-from unrolled.train.fit import Schedule
-from unrolled.train.loop import Snapshot
-from unrolled.train.state import Progress, moments_of, random_state
+from unrolled.checkpoint import Tensor
+from unrolled.errors import CheckpointError, ConfigError, expected
+from unrolled.spec import RunDirectory, from_json, kind_of
+from unrolled.tasks import Dataset, SequenceModel, State, from_stored, model_tensors, to_stored
+from unrolled.train.fit import Feed, Schedule
 
-__all__ = ["Saver"]
+__all__ = [
+    "Progress",
+    "Saver",
+    "Since",
+    "Snapshot",
+    "moments_of",
+    "random_state",
+    "restore_moments",
+    "restore_random",
+    "state_of",
+]
+
+
+@dataclass
+class Since:
+    """Sums over the steps since the last row of `metrics.jsonl`."""
+
+    steps: int = 0
+    tokens: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    grad_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`progress.json`."""
+
+    step: int
+    steps: int  # of the whole schedule
+    save_every: int
+    peak: float  # the largest learning rate
+    epoch: int
+    batch: int  # number of the next one in its epoch
+    validation: float | None  # the mean loss; None: saved where no validation was due
+    best_step: int
+    best: float | None  # of all validations; None: nothing was validated yet
+    since: Since
+    torch_random_state: str  # hexadecimal
+    threads: int
+    corpus_sha256: str  # of the text
+    ids_sha256: str  # of what was made of it: `tasks.Dataset.identity`
+
+    def to_json(self, unit: str) -> dict[str, Any]:
+        """Return what `from_json` takes. `unit`: of the loss, which names its figures as in metrics.jsonl."""
+        stored = _renamed(asdict(self), _names(unit))
+        return {**stored, "since": _renamed(stored["since"], _sum_name(unit))}
+
+    @classmethod
+    def from_json(cls, stored: object, where: object, *, unit: str) -> Progress:
+        """Read what a checkpoint holds; it may come from a stranger.
+
+        Args:
+            stored: the parsed file. where: what messages call it. unit: of the loss.
+        Raises:
+            CheckpointError: a field is missing, unknown, of another type, or out of range.
+        """
+        try:
+            stored = _renamed(stored, {new: old for old, new in _names(unit).items()})
+            if isinstance(stored, dict) and "since" in stored:
+                back = {new: old for old, new in _sum_name(unit).items()}
+                stored = {**stored, "since": _renamed(stored["since"], back)}
+            found = from_json(cls, stored, where="progress")
+        except ConfigError as error:
+            raise CheckpointError(f"{where}: {error}") from error
+        _check_types(found, where)
+        _check_types(found.since, f"{where} since")
+        if not (found.step <= found.steps and found.save_every > 0 and 0 < found.threads <= 1024):
+            want = "step <= steps, save_every from 1 on, threads from 1 to 1024"
+            got = f"{found.step}, {found.steps}, {found.save_every}, {found.threads}"
+            raise CheckpointError(expected(str(where), want, got))
+        return found
+
+
+def _names(unit: str) -> dict[str, str]:
+    """Return attribute → name in the file: "val_nats_per_token"."""
+    return {"validation": f"val_{unit}", "best": f"best_{unit}"}
+
+
+def _sum_name(unit: str) -> dict[str, str]:
+    """Return the same for the sum of losses: "nats" of "nats_per_token"."""
+    return {"loss": unit.partition("_per_")[0]}
+
+
+def _renamed(stored: Any, names: Mapping[str, str]) -> Any:
+    return {names.get(k, k): v for k, v in stored.items()} if isinstance(stored, dict) else stored
+
+
+def _check_types(found: Progress | Since, where: object) -> None:
+    """Refuse a field that is not of its annotated type, and numbers that are negative or absurd."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "float | None": (int, float, type(None)),
+        "str": (str,),
+    }
+    for field in fields(found):
+        value: Any = getattr(found, field.name)
+        wanted_name = str(field.type)
+        wanted = kinds.get(wanted_name)
+        if wanted is None:
+            continue  # the nested one
+        largest = 10**18 if "int" in wanted_name else math.inf
+        absurd = isinstance(value, int | float) and not 0 <= value < largest  # NaN and infinity too
+        if not isinstance(value, wanted) or isinstance(value, bool) or absurd:
+            want = f"{field.type} from 0 on"
+            raise CheckpointError(expected(f"{where} {field.name}", want, reprlib.repr(value)))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint needs of the loop, beside the model and the optimizer."""
+
+    step: int
+    validation: float | None  # the mean loss; None where none was due
+    better: bool  # than every validation before
+    best: float | None  # of all validations
+    feed: Feed
+    state: State | None
+    since: Since
 
 
 @dataclass
@@ -72,3 +193,55 @@ class Saver:
             corpus_sha256=self.dataset.sha256,
             ids_sha256=self.dataset.identity,
         )
+
+
+def random_state() -> str:
+    """Return the state of torch's generator."""
+    return bytes(torch.get_rng_state().tolist()).hex()
+
+
+def restore_random(stored: str, where: object) -> None:
+    """Set torch's generator. Raises CheckpointError: that is no state of it."""
+    try:
+        torch.set_rng_state(torch.tensor(list(bytes.fromhex(stored)), dtype=torch.uint8))
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(expected(str(where), "a state of torch's generator", "another text")) from error
+
+
+def moments_of(
+    model: SequenceModel, optimizer: torch.optim.Optimizer, state: State | None, names: Iterable[str]
+) -> dict[str, Tensor]:
+    """Return what optimizer.safetensors holds: AdamW's moments, and the carried state where there is one.
+
+    Args:
+        state: as the network's `loss` returned it. names: of its parts, `spec.TaskKind.states`.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for moment, tensor in optimizer.state.get(parameter, {}).items():
+            stored[f"{moment}.{name}"] = to_stored(tensor)
+    if state is not None:
+        parts = state if isinstance(state, tuple) else (state,)
+        for name, part in zip(names, parts, strict=True):
+            stored[f"state.{name}"] = to_stored(part)
+    return stored
+
+
+def restore_moments(
+    model: SequenceModel, optimizer: torch.optim.Optimizer, stored: Mapping[str, Tensor]
+) -> None:
+    """Give an optimizer the moments of `moments_of`. Raises CheckpointError: they are not complete."""
+    for name, parameter in model.named_parameters():
+        found = {m: stored.get(f"{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
+        if all(tensor is None for tensor in found.values()):
+            continue  # before the first step, and weights that no gradient reached
+        missing = [moment for moment, tensor in found.items() if tensor is None]
+        if missing:
+            raise CheckpointError(expected(f"optimizer {name}", "all of AdamW's moments", f"no {missing[0]}"))
+        optimizer.state[parameter] = {m: from_stored(t).clone() for m, t in found.items() if t is not None}
+
+
+def state_of(stored: Mapping[str, Tensor], names: Iterable[str]) -> State | None:
+    """Return the carried state of `moments_of`: a tensor, a tuple of several, or None where there is none."""
+    parts = tuple(from_stored(stored[f"state.{n}"]).clone() for n in names if f"state.{n}" in stored)
+    return parts if len(parts) > 1 else parts[0] if parts else None

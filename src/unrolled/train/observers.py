@@ -1,0 +1,273 @@
+"""Who watches a run, and its figures: the metrics file, TensorBoard's files, a notebook.
+
+The progress bar is an observer too, in `progress.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from unrolled import files
+from unrolled.errors import MissingExtraError, RunError, expected
+from unrolled.spec import RunDirectory, TrainConfig
+from unrolled.tasks import SequenceModel, Telemetry
+from unrolled.train.fit import Schedule, StepRecord
+
+__all__ = ["MetricsFile", "Observer", "Row", "TensorBoardLog", "require_tensorboard"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `metrics.jsonl`; the training figures are means since the row before.
+
+    In the file the losses are `train_<unit>` and `val_<unit>`, and these are attributes too:
+    `row.val_nats_per_token` is `row.val_loss` where the unit is "nats_per_token".
+    """
+
+    step: int
+    epoch: float
+    train_loss: float | None  # None in the row of step 0
+    val_loss: float | None  # None where no validation was due
+    tokens_per_s: float | None  # targets a second of forward, backward and update
+    grad_norm: float | None
+    lr: float
+    unit: str = "nats_per_token"  # `spec.TaskKind.loss` of the task
+
+    def __getattr__(self, name: str) -> float | None:
+        part, _, unit = name.partition("_")
+        if part not in ("train", "val") or unit != self.__dict__.get("unit"):
+            raise AttributeError(f"a row of {self.__dict__.get('unit')} has no attribute {name!r}")
+        return self.train_loss if part == "train" else self.val_loss
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            f"train_{self.unit}": self.train_loss,
+            f"val_{self.unit}": self.val_loss,
+            "tokens_per_s": self.tokens_per_s,
+            "grad_norm": self.grad_norm,
+            "lr": self.lr,
+        }
+
+
+class Observer:
+    """Derive from it and override what you need; every method does nothing here."""
+
+    def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
+        """Sizes and schedule are fixed; the first step is next, or the one after `schedule.start`."""
+
+    def step(self, record: StepRecord) -> None:
+        """An optimizer step was taken."""
+
+    def row(self, row: Row) -> None:
+        """Figures were collected, with a validation or without."""
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        """Every `telemetry_every` steps: how the gradient fares and gates stand, before the step is taken."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should read, in one line."""
+
+    def end(self) -> None:
+        """The loop has ended, by its last step or by an error."""
+
+
+Line = Row | tuple[int, Telemetry]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A line of another version, kept as it is."""
+
+    step: int
+
+
+class MetricsFile(Observer):
+    """Appends every row and telemetry to a file, and keeps them for the pictures at the end."""
+
+    def __init__(self, path: Path, *, until: int = -1, unit: str = "nats_per_token") -> None:
+        """Start a file, or cut one back to the lines of steps 0 … `until`; what follows a torn line goes too.
+
+        Keys that this version does not know are kept. `unit`: of the loss, which names its figures.
+
+        Raises:
+            RunError: the place cannot be read or written.
+        """
+        self._path, self._unit = path, unit
+        kept = list(self._kept(until)) if until >= 0 else []
+        lines = [line for _, line in kept]
+        self.rows = [line for line in lines if isinstance(line, Row)]
+        self.telemetries = [line for line in lines if isinstance(line, tuple)]
+        files.replace(path, "".join(f"{text}\n" for text, _ in kept))
+
+    def row(self, row: Row) -> None:
+        self.rows.append(row)
+        self._append(row)
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        self.telemetries.append((step, found))
+        self._append((step, found))
+
+    def _append(self, line: Line) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_text(line))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(expected(str(self._path), "a file that can be written", error.strerror)) from error
+
+    def _kept(self, until: int) -> Iterator[tuple[str, Line | Foreign]]:
+        """Yield the lines of a file up to a step, or to the first one that is torn or steps back."""
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+        except OSError as error:
+            raise RunError(expected(str(self._path), "a file that can be read", error.strerror)) from error
+        last = {Row: -1, tuple: -1, Foreign: -1}  # steps rise among rows, and among telemetries
+        for each in text.splitlines():
+            line = _line(each, self._unit)
+            if line is None:
+                return
+            step = line[0] if isinstance(line, tuple) else line.step
+            if step > until or step <= last[type(line)]:
+                return
+            last[type(line)] = step
+            yield each, line
+
+
+def _text(line: Line) -> str:
+    stored = line.to_dict() if isinstance(line, Row) else {"step": line[0], "telemetry": asdict(line[1])}
+    return json.dumps(_finite(stored)) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Return None for numbers that JSON cannot hold; tuples become lists."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(text: str, unit: str) -> Line | Foreign | None:
+    """Return what a line says, None where it is torn."""
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(stored, dict) or type(stored.get("step")) is not int:
+        return None
+    if "telemetry" in stored:
+        found = _telemetry(stored["telemetry"])
+        return None if found is None else (stored["step"], found)
+    losses = {f"{part}_{unit}": f"{part}_loss" for part in ("train", "val")}
+    names = list(Row(0, 0, None, None, None, None, 0, unit).to_dict())
+    values = {losses.get(name, name): stored[name] for name in names if name in stored}
+    if set(values) == {"step"}:
+        return Foreign(stored["step"])
+    whole = len(values) == len(names) and all(map(_is_number, values.values()))
+    return Row(**values, unit=unit) if whole else None
+
+
+def _telemetry(stored: Any) -> Telemetry | None:
+    if not isinstance(stored, dict) or not {field.name for field in fields(Telemetry)} <= set(stored):
+        return None
+    lags, norms, *shares = (stored[field.name] for field in fields(Telemetry))
+    whole = isinstance(lags, list) and all(type(lag) is int for lag in lags)
+    if not whole or not all(isinstance(each, dict) for each in (norms, *shares)):
+        return None
+    fit = all(isinstance(n, list) and len(n) == len(lags) and all(map(_is_number, n)) for n in norms.values())
+    if not fit or not all(_is_number(value) for share in shares for value in share.values()):
+        return None
+    return Telemetry(tuple(lags), {name: tuple(map(_number, n)) for name, n in norms.items()}, *shares)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def require_tensorboard() -> None:
+    """Raise MissingExtraError where TensorBoard is not installed."""
+    try:
+        import tensorboard.summary.writer.record_writer  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            expected("tensorboard", "the extra: pip install 'unrolled[tensorboard]'", "none")
+        ) from error
+
+
+class TensorBoardLog(Observer):
+    """Writes every row as scalars; a resumed run takes over the steps that it takes again.
+
+    Not by torch's SummaryWriter: that writes in a thread, whose traceback is all one sees of a full disk.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / f"{RunDirectory.EVENTS}{time.time_ns()}.{os.getpid()}"
+        self._file: Any = None
+
+    def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        try:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = open(self._path, "xb")  # noqa: SIM115 (closed by `end`)
+        except OSError as error:
+            raise self._refused(error) from error
+        self._write(file_version="brain.Event:2")
+        if schedule.start is not None:  # what was logged of later steps is taken again
+            self._write(step=schedule.start + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def row(self, row: Row) -> None:
+        values = row.to_dict()
+        self._scalars(values.pop("step"), values)
+
+    def telemetry(self, step: int, found: Telemetry) -> None:
+        values = {
+            f"grad_norm_by_lag/{name}/{lag}": norm
+            for name, norms in found.grad_norm.items()
+            for lag, norm in zip(found.lags, norms, strict=True)
+        }
+        values |= {f"closed/{name}": share for name, share in found.closed.items()}
+        values |= {f"open/{name}": share for name, share in found.open.items()}
+        self._scalars(step, values)
+
+    def _scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        known = {
+            name.replace(" ", "."): value for name, value in values.items() if isinstance(value, int | float)
+        }
+        summary = Summary(value=[Summary.Value(tag=n, simple_value=v) for n, v in known.items()])
+        self._write(step=step, summary=summary)
+
+    def end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, **fields: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        try:
+            RecordWriter(self._file).write(Event(wall_time=time.time(), **fields).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> RunError:
+        return RunError(expected(str(self._path), "a file that can be written", error.strerror or error))
