@@ -194,6 +194,5 @@ def _stack(config: ModelConfig, backend: str) -> Any:
         config.num_layers,
         nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
-        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         backend=backend,
     )
