@@ -26,10 +26,11 @@ import atheris
 import torch  # not instrumented
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "checkpoint"))
 
 with atheris.instrument_imports(include=["unrolled.checkpoint", "unrolled.tokens", "unrolled.tasks.loading"]):
     import checkpoint_mutations as mutations
+
     from unrolled.errors import UnrolledError
     from unrolled.tasks.loading import load
 

@@ -75,7 +75,7 @@ def _ours(name: str) -> bool:
 
 
 def inner_imports(path: Path) -> list[str]:
-    """Return the inner modules of other rooms that a file imports: `from unrolled.data.batch import Batch`."""
+    """Return the inner modules of other rooms that a file imports: `from unrolled.data.batches import Batch`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -109,10 +109,10 @@ def test_no_room_stays_on_the_list_that_has_moved():
 @pytest.mark.parametrize(
     "line",
     [
-        "from unrolled.data.batch import Batch",
-        "import unrolled.data.batch",
-        "import unrolled.data.batch as batch",
-        "from unrolled.data import batch",
+        "from unrolled.data.batches import Batch",
+        "import unrolled.data.batches",
+        "import unrolled.data.batches as b",
+        "from unrolled.data import batches",
         "def f():\n    from unrolled.tasks.language.task import LanguageTask",
     ],
 )
@@ -121,7 +121,7 @@ def test_the_rule_sees_every_way_to_import_an_inner_module(line: str, tmp_path: 
     file = tmp_path / "x.py"
     file.write_text(line)
     (only,) = {found.partition(": ")[2] for found in inner_imports(file)}
-    assert only.startswith(("unrolled.data.batch", "unrolled.tasks.language.task"))
+    assert only.startswith(("unrolled.data.batches", "unrolled.tasks.language.task"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

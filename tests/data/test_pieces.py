@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from unrolled.data import Document, blocks, encode_text, fingerprint, origins, prepare
-from unrolled.data.blocks import Blocks, block_end
-from unrolled.data.decoding import NotText, TextDecoder
+from unrolled.data import Document, encode_text, fingerprint, prepare, sources
+from unrolled.data import text as blocks
+from unrolled.data.text import Blocks, NotText, TextDecoder, block_end
 from unrolled.spec import DataConfig
 from unrolled.tokens import build
 
@@ -129,7 +129,7 @@ def test_encoding_in_blocks_equals_encoding_the_whole(texts, kind, shape):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         source = written(texts, folder)
         for read, block in [(1, 12), (7, 12), (64 * 1024, 12), (64 * 1024, 2**20)]:
-            patch.setattr(origins, "READ", read)
+            patch.setattr(sources, "READ", read)
             patch.setattr(blocks, "BLOCK", block)
             config = DataConfig(source, shape=shape, tokens=kind, validation_share=0.3)
             try:
@@ -156,7 +156,7 @@ def test_a_word_longer_than_a_block_is_cut_alike_however_it_is_read(text, kind):
         Path(folder, "x").write_text("ab " + text)
         patch.setattr(blocks, "BLOCK", 5)
         for read in SIZES:
-            patch.setattr(origins, "READ", read)
+            patch.setattr(sources, "READ", read)
             corpus = prepare(DataConfig(str(Path(folder, "x")), "stream", kind), Path(folder, "data"), seed=0)
             found.append((split_of(corpus.train), split_of(corpus.validation)))
             assert corpus.tokens.count_unknown(corpus.train.ids) == 0
@@ -188,7 +188,7 @@ def test_bytes_are_bytes_however_late_that_shows(tmp_path, monkeypatch):
     raw = b"one\r\ntwo\n" * 30 + b"caf\xe9"
     (tmp_path / "x").write_bytes(raw)
     for read in SIZES:
-        monkeypatch.setattr(origins, "READ", read)
+        monkeypatch.setattr(sources, "READ", read)
         corpus = prepare(DataConfig(str(tmp_path / "x"), tokens="byte"), tmp_path / "data", seed=0)
         joined = corpus.train.ids[1:].tolist() + corpus.validation.ids[1:].tolist()
         assert corpus.shape == "lines" or joined == list(raw)
@@ -212,7 +212,7 @@ def test_words_are_counted_exactly_where_memory_holds_few(tmp_path, monkeypatch)
 
 
 def test_kinds_of_character_of_a_file_that_is_left_out_are_not_in_the_vocabulary(tmp_path, monkeypatch):
-    monkeypatch.setattr(origins, "READ", 8)
+    monkeypatch.setattr(sources, "READ", 8)
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a").write_text("abc\n" * 9)
     (tmp_path / "d" / "b").write_bytes("xyzé".encode() * 20 + b"\xff")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.data import SENTENCES, Document, fingerprint, name_of, origins, prepare, read
-from unrolled.data import documents as room
+from unrolled.data import SENTENCES, Document, fingerprint, name_of, prepare, read, sources
+from unrolled.data import text as room
 from unrolled.errors import DataError
 from unrolled.spec import DataConfig
 
@@ -275,7 +275,7 @@ def test_a_file_that_cannot_be_read_is_named(monkeypatch):
     def refuse(path, _):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(origins, "open", refuse, raising=False)
+    monkeypatch.setattr(sources, "open", refuse, raising=False)
     bad("d/a.txt", "a file that can be read, got d/a.txt: permission denied")
     bad("d", "a file that can be read, got d/a.txt: permission denied")
     bad("x" * 5000, "a file that can be read, got " + "x" * 5000 + ": file name too long")
@@ -307,7 +307,7 @@ def test_the_digest_of_one_document_is_that_of_its_bytes_and_of_several_that_of_
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("size", [1, 3, 2**20])
 def test_a_byte_order_mark_is_named_with_the_remedy(encoding, size, tmp_path, monkeypatch):
-    monkeypatch.setattr(origins, "READ", size)
+    monkeypatch.setattr(sources, "READ", size)
     path = tmp_path / "book.txt"
     path.write_bytes("\ufeffthe cat\n".encode(encoding))
     name = encoding[:6].upper()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.data import Document, encode_text, prepare
-from unrolled.data.splitting import choose_lines
+from unrolled.data.preparing import choose_lines
 from unrolled.spec import DataConfig
 
 LAW = settings(deadline=None, max_examples=60)

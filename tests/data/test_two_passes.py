@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from unrolled.data import fingerprint, origins, prepare, preparing, read
-from unrolled.data.origins import FileOrigin
+from unrolled.data import fingerprint, prepare, preparing, read, sources
+from unrolled.data.sources import FileOrigin
 from unrolled.data.survey import survey
 from unrolled.errors import DataError, MissingExtraError
 from unrolled.spec import DataConfig
@@ -28,13 +28,13 @@ def _here(tmp_path, monkeypatch):
 def opened(monkeypatch):
     """Count how often each file is opened."""
     found = {}
-    original = origins.opened
+    original = sources.open_file
 
     def counted(path):
         found[os.path.basename(path)] = found.get(os.path.basename(path), 0) + 1
         return original(path)
 
-    monkeypatch.setattr(origins, "opened", counted)
+    monkeypatch.setattr(sources, "open_file", counted)
     return found
 
 
@@ -121,7 +121,7 @@ def test_a_pipe_is_read_once(name, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 7, 64 * 1024])
 def test_a_pipe_with_broken_gz_is_refused(size, tmp_path, monkeypatch):
-    monkeypatch.setattr(origins, "READ", size)
+    monkeypatch.setattr(sources, "READ", size)
     os.mkfifo("pipe.gz")
     writer = threading.Thread(target=write, args=("pipe.gz", gzip.compress(TEXT.encode())[:-9]))
     writer.start()
@@ -188,7 +188,7 @@ def test_what_a_survey_finds_is_what_reading_finds():
 
 @pytest.mark.parametrize("most", [100, 1000, 10**9])
 def test_bpe_learns_from_whole_lines_of_everywhere(most, monkeypatch):
-    monkeypatch.setattr("unrolled.data.blocks.BLOCK", 2000)
+    monkeypatch.setattr("unrolled.data.text.BLOCK", 2000)
     text = "".join(f"é line {i} of many\n" for i in range(2000))
     write("x", text)
     taken = "".join(preparing._spread(survey(DataConfig("x"), scratch=None), most))

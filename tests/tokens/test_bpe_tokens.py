@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from unrolled.errors import ConfigError, MissingExtraError, TokenError
 from unrolled.spec import DataConfig
-from unrolled.tokens import BpeTokens, assemble, bpe, build, from_json, load, trial
+from unrolled.tokens import BpeTokens, assemble, bpe, build, from_json, load
 
 LAW = settings(deadline=None, max_examples=60)
 TEXT = "the cat sat on the mat, the dog’s log — “the café” 12 123\n\n  and\tthe cat\n" * 5
@@ -270,8 +270,8 @@ def injected(tmp_path, monkeypatch, body):
         "names['main'].__globals__['assemble'] = instead\n"
         "names['main'](*map(int, sys.argv[1:]))\n"
     )
-    monkeypatch.setattr(trial, "SCRIPT", script)
-    monkeypatch.setattr(trial, "SECONDS", 1)
+    monkeypatch.setattr(bpe, "SCRIPT", script)
+    monkeypatch.setattr(bpe, "SECONDS", 1)
 
 
 WANTED = r"^tokens\.merges: expected a vocabulary that the tokenizers library can build, got "
@@ -339,19 +339,19 @@ def test_limits_that_are_in_force_already_are_no_obstacle():
         "resource.setrlimit(resource.RLIMIT_CPU, (5, 5)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
         f"print(from_json({ {**HEAD, 'merges': [[97, 98]]}!r}).size)"
     )
-    assert trial.SECONDS + 1 > 5
+    assert bpe.SECONDS + 1 > 5
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("257\n", "")
 
 
 def test_a_limit_that_cannot_be_set_is_named(tmp_path, monkeypatch):
     injected(tmp_path, monkeypatch, "pass")
-    script = trial.SCRIPT.read_text().replace(
+    script = bpe.SCRIPT.read_text().replace(
         "names['main'](",
         "import resource\ndef refuse(*_): raise ValueError('not allowed')\n"
         "resource.setrlimit = refuse\nnames['main'](",
     )
-    trial.SCRIPT.write_text(script)
+    bpe.SCRIPT.write_text(script)
     with pytest.raises(TokenError, match=WANTED + "ValueError: not allowed$"):
         from_json({**HEAD, "merges": [[97, 98]]})
 
@@ -361,10 +361,10 @@ def test_a_limit_that_cannot_be_set_is_named(tmp_path, monkeypatch):
 def test_no_child_outlives_its_parent(how, tmp_path, monkeypatch):
     injected(tmp_path, monkeypatch, "Path('pid').write_text(str(os.getpid())); time.sleep(60)")
     code = (
-        "import signal, sys; from pathlib import Path; from unrolled.tokens import trial\n"
+        "import signal, sys; from pathlib import Path; from unrolled.tokens import bpe\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # pytest may run with it ignored
-        f"trial.SCRIPT, trial.SECONDS = Path({str(trial.SCRIPT)!r}), 60\n"
-        "trial.try_out([], 'x')\n"
+        f"bpe.SCRIPT, bpe.SECONDS = Path({str(bpe.SCRIPT)!r}), 60\n"
+        "bpe.try_out([], 'x')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     pid = _wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())

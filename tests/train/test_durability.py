@@ -16,7 +16,7 @@ import pytest
 from killing import Torture
 
 from unrolled import kernels
-from unrolled.checkpoint import layout
+from unrolled.checkpoint.format import FILES
 
 pytestmark = pytest.mark.slow
 
@@ -213,7 +213,7 @@ def test_data_reaches_the_disk_before_its_name_does(tmp_path: Path):
         synced = {
             Path(m[1]).name for line in lines[:at] if (m := re.search(rf"fsync\(\d+<({old}/[^>]+)>", line))
         }
-        assert synced == set(layout.FILES["step"]) | {"manifest.json"}, "every file, before it has its name"
+        assert synced == set(FILES["step"]) | {"manifest.json"}, "every file, before it has its name"
         assert any(f"<{old}>" in line and "fsync(" in line for line in lines[:at]), "their names, before"
         assert f"fsync({Path(new).parent}" in re.sub(r"\d+<", "", lines_after(lines, at)), (
             "its own name, after"

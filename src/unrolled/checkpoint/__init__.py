@@ -1,11 +1,9 @@
 """The on-disk format of a run: read, write, verify. No torch, no pickle.
 
-layout.py     names, limits and the format version     refusal.py   one-line CheckpointErrors
-tensors.py    (dtype, shape, bytes) ↔ safetensors      documents.py its JSON
-manifest.py   each file's size and sha256              contents.py  what a checkpoint holds, checked
-disk.py       files of known size and sha256            saving.py    write_step, mark, prune, rewind, …
-reading.py    locate, read                             rundir.py    taken, clear
-placing.py    write_into
+format.py     files, limits, version, JSON, manifest   contents.py  what a checkpoint holds, checked
+tensors.py    (dtype, shape, bytes) ↔ safetensors      disk.py      files of known size and sha256
+reading.py    locate, read                             writing.py   write_step, write_model, write_into, …
+rundir.py     taken, clear
 """
 
 from __future__ import annotations
@@ -15,12 +13,11 @@ from typing import Any
 
 from unrolled import files
 from unrolled.checkpoint.contents import Contents
-from unrolled.checkpoint.layout import FORMAT_VERSION, MODEL_FILES
-from unrolled.checkpoint.placing import write_into
+from unrolled.checkpoint.format import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
-from unrolled.checkpoint.saving import mark, prune, rewind, write_model, write_step
 from unrolled.checkpoint.tensors import Tensor
+from unrolled.checkpoint.writing import mark, prune, rewind, write_into, write_model, write_step
 from unrolled.errors import CheckpointError
 from unrolled.spec import RunDirectory
 

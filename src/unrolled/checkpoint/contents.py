@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.checkpoint.layout import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS, TOKENS
-from unrolled.checkpoint.refusal import refusal
+from unrolled.checkpoint.format import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTIONS, TOKENS, refusal
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
 from unrolled.files import quoted

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unrolled import files
-from unrolled.checkpoint.manifest import Entry
-from unrolled.checkpoint.refusal import refusal
+from unrolled.checkpoint.format import Entry, refusal
 from unrolled.checkpoint.tensors import Buffer
 from unrolled.errors import CheckpointError
 from unrolled.files import create, open_regular, sync_directory

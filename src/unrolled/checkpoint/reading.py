@@ -19,8 +19,7 @@ from unrolled.checkpoint.contents import (
     model_config,
 )
 from unrolled.checkpoint.disk import is_directory, opened
-from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.layout import (
+from unrolled.checkpoint.format import (
     CONFIG,
     DOCUMENT_BYTES,
     MANIFEST,
@@ -29,9 +28,11 @@ from unrolled.checkpoint.layout import (
     PARSED_BYTES,
     PROGRESS,
     TOKENS,
+    Entry,
+    Manifest,
+    parse,
+    refusal,
 )
-from unrolled.checkpoint.manifest import Entry, Manifest
-from unrolled.checkpoint.refusal import refusal
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import RunError, UnrolledError, expected
 from unrolled.files import memory_limit, printable, quoted

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 from unrolled.checkpoint.disk import is_directory, is_file, opened, remove_directory
-from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.layout import CONFIG, DOCUMENT_BYTES, SECTIONS
-from unrolled.checkpoint.saving import ALL_FILES, listed, ours, remove_leftovers, steps_of
+from unrolled.checkpoint.format import CONFIG, DOCUMENT_BYTES, SECTIONS, parse
+from unrolled.checkpoint.writing import ALL_FILES, listed, ours, remove_leftovers, steps_of
 from unrolled.errors import CheckpointError, RunError, expected
 from unrolled.files import sync_directory, writing
 from unrolled.spec import RunDirectory

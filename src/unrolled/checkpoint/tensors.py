@@ -12,8 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from unrolled.checkpoint.documents import parse
-from unrolled.checkpoint.refusal import refusal
+from unrolled.checkpoint.format import parse, refusal
 from unrolled.files import quoted
 
 __all__ = [

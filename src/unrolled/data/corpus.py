@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from unrolled import files
 from unrolled.data.arrays import Entry, refusal, verified
-from unrolled.data.documents import as_name
 from unrolled.data.encoding import SHAPES, Split
-from unrolled.errors import ConfigError, DataError
+from unrolled.data.text import as_name
+from unrolled.errors import ConfigError, DataError, expected
 from unrolled.spec import RunDirectory, bpe_size
 from unrolled.tokens import Tokens, id_dtype
 
-__all__ = ["CORPUS_FILE", "Corpus", "reopen", "stored_fields", "write"]
+__all__ = ["CORPUS_FILE", "Corpus", "identity", "reopen", "stored_fields", "write"]
 
 FORMAT, VERSION = "unrolled-corpus", 1
 LARGEST, PARSED = 2**16, 2**22  # bytes of corpus.json, and once parsed
@@ -246,3 +246,19 @@ def _fits(setting: str, tokens: Tokens) -> bool:
 def _digest(tokens: Tokens) -> str:
     text = json.dumps(tokens.to_json(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def identity(directory: Path) -> str:
+    """Return the sha256 of a corpus's shape and of its files' digests; not of its name, which a move changes.
+
+    Args:
+        directory: RUN/data, as `prepare` left it or `reopen` verified it.
+    Raises:
+        DataError: there is no corpus.
+    """
+    path = directory / CORPUS_FILE
+    stored = stored_fields(path)
+    if not {"shape", "files"} <= set(stored):
+        raise DataError(expected(str(path), "a corpus", "another JSON"))
+    what = [stored["shape"], stored["files"]]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode("ascii")).hexdigest()

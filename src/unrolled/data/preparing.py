@@ -10,21 +10,43 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 
-from unrolled.data.blocks import block_end
 from unrolled.data.corpus import CORPUS_FILE, Corpus, identity_of, write
-from unrolled.data.encoding import Split
-from unrolled.data.filling import Part, fill_lines, fill_stream
-from unrolled.data.origins import Scratch
-from unrolled.data.sources import name_of
-from unrolled.data.splitting import choose_lines, training_characters
+from unrolled.data.encoding import Part, Split, fill_lines, fill_stream
+from unrolled.data.sources import Scratch, name_of
 from unrolled.data.survey import Survey, survey
+from unrolled.data.text import block_end
 from unrolled.errors import DataError, RunError, expected
 from unrolled.files import sync_directory
 from unrolled.spec import DataConfig, bpe_size
 from unrolled.tokens import BpeTokens, Tokens, from_counts, require
 
-__all__ = ["encode_source", "prepare"]
+__all__ = ["FEWEST_LINES", "choose_lines", "encode_source", "prepare", "training_characters"]
+
+FEWEST_LINES = 10  # with fewer, none is held out
+
+
+def choose_lines(lines: int, share: float, generator: np.random.Generator) -> npt.NDArray[np.bool_] | None:
+    """Choose a random share of the lines, at least one: [lines], true where one is held out.
+
+    None when there are fewer than ten lines.
+    """
+    if lines < FEWEST_LINES:
+        return None
+    chosen = np.zeros(lines, bool)  # one byte per line; Generator.choice would take eight
+    chosen[: min(max(1, round(lines * share)), lines - 1)] = True
+    generator.shuffle(chosen)
+    return chosen
+
+
+def training_characters(characters: int, share: float) -> int:
+    """Return how many of a stream's characters, the newlines between documents included, are for training.
+
+    int(N · (1 − share)); the cut is at the first place from there on that splits no token.
+    """
+    return int(characters * (1 - share))
+
 
 VALIDATION_SHARE = 0.1  # when nobody says
 MOST_WORDS = 10_000  # of a word vocabulary, when nobody says

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from unrolled.data.blocks import Blocks
-from unrolled.data.decoding import HEAD, NotText, TextDecoder
-from unrolled.data.documents import digest_of, shown
-from unrolled.data.origins import Origin, Scratch
-from unrolled.data.sources import check_found, opened
+from unrolled.data.sources import Origin, Scratch, check_found, opened
+from unrolled.data.text import HEAD, Blocks, NotText, TextDecoder, digest_of, shown
 from unrolled.errors import DataError, expected
 from unrolled.spec import DataConfig
 from unrolled.tokens import Kinds, WordCounts, gatherer

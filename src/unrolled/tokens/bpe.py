@@ -1,11 +1,18 @@
-"""Byte-level BPE: the ids of frequent sequences of bytes. Merged by Hugging Face's `tokenizers`."""
+"""Byte-level BPE: the ids of frequent sequences of bytes. Merged by Hugging Face's `tokenizers`.
+
+A vocabulary from a stranger's file is tried in a child process before it is built in this one."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +20,7 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, MissingExtraError, TokenError, expected
 from unrolled.spec import LARGEST_BPE, SMALLEST_BPE
-from unrolled.tokens.assemble import assemble
+from unrolled.tokens.assemble import DONE, assemble
 from unrolled.tokens.base import (
     FORMAT,
     VERSION,
@@ -26,9 +33,8 @@ from unrolled.tokens.base import (
     shown,
 )
 from unrolled.tokens.byte import Utf8Decoder, begin_in, characters_in, utf8
-from unrolled.tokens.trial import try_out
 
-__all__ = ["BpeTokens", "require"]
+__all__ = ["BpeTokens", "require", "try_out"]
 
 BYTES = 256
 NEWLINE = 10
@@ -234,3 +240,53 @@ def require() -> Any:
         got = "none: pip install 'unrolled[bpe]'"
         raise MissingExtraError(expected("tokens bpe", "an installed package tokenizers", got)) from None
     return tokenizers
+
+
+SCRIPT = Path(__file__).with_name("assemble.py")
+SECONDS = 5  # of processor time; twice that of wall-clock time
+MEMORY = 2**30  # bytes of address space
+TOO_LONG = "one that takes too long"
+
+
+def try_out(merges: Sequence[Sequence[int]], where: str) -> None:
+    """Build a vocabulary in a child process with limits of time and memory; see `assemble`.
+
+    The child gets its input through a pipe, runs no shell, and ends with this process.
+
+    Raises:
+        TokenError: the library refuses the vocabulary, breaks on it, or takes too long or too much memory.
+    """
+    if not sys.executable:
+        raise _refused(where, "no child process to try it in: Python does not know where it lies")
+    path = [name for name in sys.path if isinstance(name, str)]  # imports ignore the others
+    given = json.dumps({"path": path, "merges": list(merges)}).encode("ascii")
+    limits = [str(SECONDS), str(MEMORY), str(os.getpid())]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(SCRIPT), *limits],
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=2 * SECONDS,
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the child
+        )
+    except subprocess.TimeoutExpired:
+        raise _refused(where, TOO_LONG) from None
+    except OSError as error:
+        raise _refused(where, f"no child process to try it in: {error.strerror or error}") from None
+    said = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode or said != DONE:
+        raise _refused(where, said or _ended(done.returncode))
+
+
+def _ended(code: int) -> str:
+    """Say how a child process ended that printed nothing."""
+    if code >= 0:
+        return f"a child process that ended with {code}"
+    if -code in (getattr(signal, "SIGXCPU", 0), getattr(signal, "SIGALRM", 0)):
+        return TOO_LONG
+    return f"a child process that ended with {signal.Signals(-code).name}"
+
+
+def _refused(where: str, got: str) -> TokenError:
+    return TokenError(expected(where, "a vocabulary that the tokenizers library can build", got))

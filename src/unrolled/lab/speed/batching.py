@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from unrolled.data import Batch, LineBatches, Split, StreamBatches
-from unrolled.data.lines import gather
+from unrolled.data.batches import gather
 from unrolled.lab.speed.signals import IGNORED, signals
 from unrolled.lab.speed.text import Texts
 from unrolled.lab.speed.variants import WHOLE, Variant

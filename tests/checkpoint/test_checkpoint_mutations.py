@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import checkpoint_mutations as mutations
+import pytest
 from checkpoint_bombs import BOMBS, spoil
 from checkpoint_runs import write_run
+
 from unrolled.cli import main
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel

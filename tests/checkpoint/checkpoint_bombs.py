@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import checkpoint_mutations as mutations
-from unrolled.checkpoint.layout import PARSED_BYTES
+
+from unrolled.checkpoint.format import PARSED_BYTES
 from unrolled.files import parsed_bytes
 
 LIMITS = {"config.json": 2**20, "tokens.json": 2**24, "progress.json": 2**20}

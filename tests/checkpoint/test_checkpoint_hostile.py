@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoint_strangers import ARCHITECTURE, FILES, SHAPES, STEP, refused, seal, weights, write_stranger
 from safetensors.numpy import save
 
-from checkpoint_strangers import ARCHITECTURE, FILES, SHAPES, STEP, refused, seal, weights, write_stranger
 from unrolled import checkpoint
 from unrolled.errors import CheckpointError
 

@@ -8,15 +8,15 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import checkpoint_mutations as mutations
 import numpy as np
 import pytest
-
-import checkpoint_mutations as mutations
 from checkpoint_bombs import GROWING
 from checkpoint_strangers import ARCHITECTURE, FILES, SHAPES, STEP, refused, seal, write_stranger
+
 from unrolled import checkpoint, spec
-from unrolled.checkpoint import Tensor, documents
-from unrolled.checkpoint.layout import DOCUMENT_BYTES, PARSED_BYTES
+from unrolled.checkpoint import Tensor
+from unrolled.checkpoint.format import DOCUMENT_BYTES, PARSED_BYTES, parse
 from unrolled.errors import CheckpointError, RunError
 from unrolled.files import parsed_bytes
 
@@ -32,7 +32,7 @@ def test_a_document_takes_no_more_memory_than_was_estimated(kind):
     tracemalloc.start()
     try:
         with contextlib.suppress(CheckpointError):
-            documents.parse(raw, "file", most=2**40, ascii_only=False)
+            parse(raw, "file", most=2**40, ascii_only=False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -45,7 +45,7 @@ def test_a_document_that_would_grow_thirtyfold_is_refused_before_it_is_parsed(na
     raw = GROWING[kind](DOCUMENT_BYTES[name])
     monkeypatch.setattr(json, "loads", None)
     with pytest.raises(CheckpointError, match="once parsed"):
-        documents.parse(raw, name, most=PARSED_BYTES[name])
+        parse(raw, name, most=PARSED_BYTES[name])
 
 
 def test_the_longest_header_that_we_write_is_read(tmp_path):
