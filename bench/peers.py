@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import unrolled.nn
 from cases import Case
 from unrolled.errors import expected
-from unrolled.nn.layers import Recurrent
+from unrolled.nn import Recurrent
 
 NEAR = 1e-3  # of the norm: float32 sums in another order, over up to 1,000 steps
 

@@ -46,13 +46,13 @@ def flat(result: Any) -> list[torch.Tensor]:
 
 
 def assert_same(got: Any, want: Any, got_leaves: list[Any], want_leaves: list[Any]) -> None:
-    """Assert equal outputs, and equal gradients of a fixed random pull on them."""
+    """Assert equal outputs, and equal gradients of a fixed random weighting of them."""
     gradients = []
     for result, leaves in ((got, got_leaves), (want, want_leaves)):
         generator = torch.Generator().manual_seed(3)
-        pull = torch.zeros((), dtype=torch.float64)
+        loss = torch.zeros((), dtype=torch.float64)
         for value in flat(result):
-            pull = pull + (value * torch.randn(value.shape, generator=generator, dtype=torch.float64)).sum()
-        gradients.append(torch.autograd.grad(pull, leaves, retain_graph=True))
+            loss = loss + (value * torch.randn(value.shape, generator=generator, dtype=torch.float64)).sum()
+        gradients.append(torch.autograd.grad(loss, leaves, retain_graph=True))
     torch.testing.assert_close(flat(got), flat(want))
     torch.testing.assert_close(gradients[0], gradients[1])

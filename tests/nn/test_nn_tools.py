@@ -32,6 +32,16 @@ class Tagger(torch.nn.Module):
         return self.head(y)
 
 
+class Stepper(torch.nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.cell = getattr(nn, f"{kind}Cell")(3, 4)
+
+    def forward(self, x):
+        h = self.cell(x)
+        return h[0] if isinstance(self.cell, nn.LSTMCell) else h
+
+
 class Ragged(Tagger):
     def forward(self, x):
         return self.head(self.rnn(x, lengths=[5, 2])[0])
@@ -51,6 +61,17 @@ def test_a_model_is_traced_and_the_trace_takes_other_sizes(kind, options):
     operators = {node.kind() for node in traced.inlined_graph.nodes()}
     assert not any(each.startswith("unrolled") for each in operators)
     assert type(model.rnn) is getattr(nn, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_is_traced_and_is_a_leaf_to_torch_fx(kind):
+    model, x = Stepper(kind), torch.randn(2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        traced = torch.jit.trace(model, (x,))
+    x = torch.randn(7, 3)
+    torch.testing.assert_close(traced(x), model(x))
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), model(x))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporters, of each other
@@ -94,6 +115,8 @@ def test_quantisation_that_leaves_a_layer_in_floating_point_says_so():
     with pytest.warns(UserWarning, match=r"leaves LSTM of unrolled.nn in floating point.*unrolled.to_torch"):
         left = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM})
     assert type(left[0]) is nn.LSTM
+    with pytest.warns(UserWarning, match=r"leaves GRUCell of unrolled.nn"):
+        torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(nn.GRUCell(3, 4)), {torch.nn.GRUCell})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")  # torch's, of itself
         done = torch.ao.quantization.quantize_dynamic(to_torch(model), {torch.nn.LSTM})

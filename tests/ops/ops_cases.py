@@ -84,7 +84,7 @@ def call(variant: str, case: Case, **options: Any) -> tuple[Any, ...]:
 
 
 def evaluate(variant: str, case: Case, **options: Any) -> dict[str, Tensor]:
-    """Return every output and, for a fixed random pull on all of them, every gradient."""
+    """Return every output and, for a fixed random weighting of all of them, every gradient."""
     y, *states = call(variant, case, **options)
     return outputs_and_gradients((y, *states), case)
 
@@ -92,12 +92,12 @@ def evaluate(variant: str, case: Case, **options: Any) -> dict[str, Tensor]:
 def outputs_and_gradients(outputs: tuple[Tensor, ...], case: Case) -> dict[str, Tensor]:
     named = dict(zip(("y", "h_n", "c_n"), outputs, strict=False))
     generator = torch.Generator().manual_seed(7)
-    pull = torch.zeros((), dtype=torch.float64)
+    loss = torch.zeros((), dtype=torch.float64)
     for output in outputs:
         weight = torch.randn(output.shape, generator=generator, dtype=torch.float64)
-        pull = pull + (output.double() * weight).sum()
+        loss = loss + (output.double() * weight).sum()
     leaves = {name: leaf for name, leaf in case.items() if leaf is not None}
-    gradients = torch.autograd.grad(pull, list(leaves.values()), allow_unused=True)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
         named[f"gradient of {name}"] = torch.zeros_like(leaf) if gradient is None else gradient
     return {name: value.detach() for name, value in named.items()}

@@ -8,13 +8,28 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
+from unrolled.nn import tracing
 from unrolled.nn.validate import validate_cell
 
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class _Cell(torch.nn.RNNCellBase):
-    """What the cells share: they load the state_dict of a layer of one level and one direction."""
+    """What the cells share: one step on validated arguments; they load a layer's state_dict."""
+
+    def _step(self, kind: Any, input: Tensor, hx: Any, resets: Tensor | None, names: tuple[str, ...]) -> Any:
+        """Take one step as torch.nn's `kind` of cell takes it; `names` are those of the states."""
+        if tracing.is_traced():
+            return tracing.run_as_torch(self, kind, input, hx, resets=resets)
+        if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
+            return tracing.leaf(self, input, hx, resets=resets)
+        states = validate_cell(self, input, hx, resets, names)
+        return kind.forward(self, input, states if len(states) > 1 else states[0])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "qconfig":
+            tracing.heed(self, name)
+        super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}weight_ih_l0" in state_dict:
@@ -61,8 +76,8 @@ class RNNCell(_Cell, torch.nn.RNNCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        (h,) = validate_cell(self, input, hx, resets, ("hx",))
-        return torch.nn.RNNCell.forward(self, input, h)
+        h: Tensor = self._step(torch.nn.RNNCell, input, hx, resets, ("hx",))
+        return h
 
 
 class GRUCell(_Cell, torch.nn.GRUCell):
@@ -95,8 +110,8 @@ class GRUCell(_Cell, torch.nn.GRUCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        (h,) = validate_cell(self, input, hx, resets, ("hx",))
-        return torch.nn.GRUCell.forward(self, input, h)
+        h: Tensor = self._step(torch.nn.GRUCell, input, hx, resets, ("hx",))
+        return h
 
 
 class LSTMCell(_Cell, torch.nn.LSTMCell):
@@ -131,5 +146,5 @@ class LSTMCell(_Cell, torch.nn.LSTMCell):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        h, c = validate_cell(self, input, hx, resets, ("h_0", "c_0"))
-        return torch.nn.LSTMCell.forward(self, input, (h, c))
+        state: tuple[Tensor, Tensor] = self._step(torch.nn.LSTMCell, input, hx, resets, ("h_0", "c_0"))
+        return state

@@ -20,8 +20,8 @@ def is_traced() -> bool:
     return torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
 
 
-def run_as_torch(layer: Any, kind: type[torch.nn.RNNBase] | None, input: Any, hx: Any, **ours: Any) -> Any:
-    """Run a layer as torch.nn's `kind` runs it, on the same parameters.
+def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx: Any, **ours: Any) -> Any:
+    """Run a layer or cell as torch.nn's `kind` runs it, on the same parameters.
 
     Raises:
         ConfigError: torch.nn has no such layer, or no such argument (lengths, resets).
