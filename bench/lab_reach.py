@@ -17,16 +17,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import machine
 from record import ROOT, commit
 from report import replace_section, table
-from unrolled.lab.network import NetworkSettings
-from unrolled.lab.recipes import Recipe, recipe_for
-from unrolled.lab.solving import Solved, solve
-from unrolled.lab.tasks import Adding, Mnist1d, Task, solved_by
+from unrolled.lab.learning import Learnt, learn
+from unrolled.lab.mnist1d import Mnist1d
+from unrolled.lab.problems import Adding, Problem
 
 HEADS = (
     "task",
@@ -41,15 +41,40 @@ HEADS = (
     "allowed, s",
     "",
 )
+# Settings that solve each problem, found by trial. Adding: the chrono start alone lets the marks
+# through, at T = 200 and 600, without a curriculum; at a rate of 0.01 the plateau ends four times as
+# early as at 0.003; the cosine takes the last decimals. MNIST-1D: the curve may lie anywhere, so it is
+# read both ways, each step with its neighbours, and answered from the largest outputs over time; no lag
+# is longer than the curve, so there is no chrono start.
+ADDING: dict[str, Any] = {
+    "cell": "lstm",
+    "hidden_size": 64,
+    "batch_size": 64,
+    "learning_rate": 1e-2,
+    "cap": 2000,
+}
+MNIST1D: dict[str, Any] = {
+    "cell": "gru",
+    "hidden_size": 48,
+    "num_layers": 2,
+    "bidirectional": True,
+    "dropout": 0.2,
+    "neighbours": 2,
+    "pool": "max",
+    "batch_size": 128,
+    "learning_rate": 5e-3,
+    "cap": 1200,
+}
 CONTROLS = ("task", "trivial predictor", "solved at")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A task, and the seconds in which its threshold is to be reached."""
+    """A problem, what is trained, and the seconds in which its threshold is to be reached."""
 
     name: str
-    task: Callable[[], Task]
+    task: Callable[[], Problem]
+    recipe: dict[str, Any]
     seconds: float
 
 
@@ -57,7 +82,7 @@ class Goal:
 class Run:
     """One seed's run to the end of its recipe."""
 
-    solved: Solved
+    solved: Learnt
     seconds: float
 
 
@@ -65,9 +90,9 @@ def main() -> None:
     args = _arguments()
     torch.set_num_threads(args.threads)
     goals = [
-        Goal("adding, T = 200", lambda: Adding(200), 180),
-        Goal("adding, T = 600", lambda: Adding(600), 600),
-        Goal("MNIST-1D, test", lambda: Mnist1d.read(args.mnist1d), 120),
+        Goal("adding, T = 200", lambda: Adding(200), {**ADDING, "chrono_steps": 200}, 180),
+        Goal("adding, T = 600", lambda: Adding(600), {**ADDING, "chrono_steps": 600}, 600),
+        Goal("MNIST-1D, test", lambda: Mnist1d.read(args.mnist1d), MNIST1D, 120),
     ]
     goals = [goal for goal in goals if args.only in goal.name]
     rows, controls = [], []
@@ -85,42 +110,41 @@ def main() -> None:
 
 def _run(goal: Goal, seed: int) -> Run:
     begin = time.perf_counter()
-    task = goal.task()
-    recipe = recipe_for(task)
-    solved = solve(task, recipe.network, recipe.fit, seed=seed, steps=recipe.steps, stop=False)
+    how = {"seed": seed, "evaluate_every": 100, "cosine": True, "stop": False}
+    solved = learn(goal.task(), {**goal.recipe, **how})
     return Run(solved, time.perf_counter() - begin)
 
 
-def _row(goal: Goal, task: Task, runs: Sequence[Run]) -> list[str]:
-    recipe = recipe_for(task)
+def _row(goal: Goal, task: Problem, runs: Sequence[Run]) -> list[str]:
     finals = [run.solved.final for run in runs if run.solved.final is not None]
     reached = statistics.median(finals) if len(finals) == len(runs) else float("nan")
     seconds = statistics.median(run.seconds for run in runs)
     firsts = [run.solved for run in runs if run.solved.solved]
-    met = solved_by(task, reached) and seconds <= goal.seconds
+    met = task.solved_by(reached) and seconds <= goal.seconds
     return [
         goal.name,
-        _network(recipe, runs[0].solved.parameters),
+        _network(goal.recipe, runs[0].solved),
         f"{'≥' if task.score_name == 'accuracy' else '≤'} {_number(task, task.solved_at)}",
         _number(task, reached),
         ", ".join(_number(task, final) for final in finals),
         ", ".join(str(first.steps) for first in firsts) or "never",
         ", ".join(f"{first.seconds:.0f}" for first in firsts),
-        str(recipe.steps),
+        str(goal.recipe["cap"]),
         ", ".join(f"{run.seconds:.0f}" for run in runs),
         f"{goal.seconds:.0f}",
         "yes" if met else "**no**",
     ]
 
 
-def _network(recipe: Recipe, parameters: int) -> str:
-    net: NetworkSettings = recipe.network
-    directions = "both directions" if net.bidirectional else "one direction"
-    start = ", chrono" if recipe.chrono else ""
-    return f"{net.cell} {net.hidden_size} x {net.num_layers}, {directions}{start}; {parameters:,} parameters"
+def _network(recipe: dict[str, Any], learnt: Learnt) -> str:
+    parameters = sum(weight.numel() for weight in learnt.network.parameters())
+    ways = "two ways" if recipe.get("bidirectional") else "one way"
+    start = ", chrono" if "chrono_steps" in recipe else ""
+    layers = recipe.get("num_layers", 1)
+    return f"{recipe['cell']} {recipe['hidden_size']} x {layers}, {ways}{start}; {parameters:,} parameters"
 
 
-def _number(task: Task, value: float) -> str:
+def _number(task: Problem, value: float) -> str:
     return f"{value:.1%}" if task.score_name == "accuracy" else f"{value:.2g}"
 
 

@@ -52,7 +52,7 @@ PINNED = {
         CELLS DTYPES Handle ISAS available backward forward isa isas pack why_not
     """,
     "unrolled.lab": """
-        Cell Done Experiment Lab number pick run spread spread_text within_cap within_text
+        Done Experiment Lab Trial number pick run spread spread_text within_cap within_text
     """,
     "unrolled.models": "",
     "unrolled.nn": """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from lab_fake import Fake
+
+import unrolled.lab  # noqa: F401
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Put the fake in the place of all experiments."""
-    experiment = Fake()
-    monkeypatch.setattr("unrolled.lab.registry.EXPERIMENTS", (experiment,))
-    monkeypatch.setattr("unrolled.lab.report.EXPERIMENTS", (experiment,))
-    return experiment
+    fake = Fake()
+    monkeypatch.setattr(sys.modules["unrolled.lab.run"], "EXPERIMENTS", (fake.experiment,))
+    return fake

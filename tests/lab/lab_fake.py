@@ -9,30 +9,28 @@ from typing import Any
 import torch
 
 from unrolled import figures
-from unrolled.lab import Cell, Done, pick, spread, spread_text, within_cap, within_text
+from unrolled.lab import Done, Experiment, Trial, pick, spread, spread_text, within_cap, within_text
 from unrolled.spec import LabConfig
 
 CAP = 50
 
 
 class Fake:
-    """Two kinds of cell; `log` has the keys in the order in which they ran."""
-
-    NAME = "speed"
-    TITLE = "A fake"
-    CONSTANTS = (1997,)
+    """Two kinds of trial; `log` has the keys in the order in which they ran."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
-        self.before: Any = lambda _: None  # called in each cell
+        self.before: Any = lambda _: None  # called in each trial
         self.scale = 1
+        parts = {name: getattr(self, name) for name in ("trials", "summary", "report", "figures", "curves")}
+        self.experiment = Experiment("speed", "A fake", **parts, constants=(1997,))
 
-    def cells(self, config: LabConfig) -> list[Cell]:
+    def trials(self, config: LabConfig) -> list[Trial]:
         return [
-            Cell(
+            Trial(
                 f"speed/{kind}/seed={seed}",
                 {"kind": kind, "seed": seed, "sizes": (1, 2), "scale": self.scale},
-                self.work,
+                lambda settings: self.work(settings),
             )
             for kind in ("a", "b")
             for seed in range(config.seeds)
@@ -53,11 +51,13 @@ class Fake:
             for kind in ("a", "b")
         }
 
+    def curves(self, done: Sequence[Done]) -> dict[str, Any]:
+        return {"drawn": [d.result["drawn"] for d in done]}
+
     def report(self, summary: Mapping[str, Any]) -> str:
         lines = [f"{k}: {spread_text(s['drawn'])}; {within_text(s['solved_at'])}" for k, s in summary.items()]
-        return "After a paper of 1997.\n\n" + "\n\n".join(lines)
+        return "\n\n".join(["After a paper of 1997.", "![drawn](speed-fake.png)", *lines])
 
-    def figures(self, done: Sequence[Done], folder: Path) -> list[str]:
-        curve = {"x": range(len(done)), "middle": [d.result["drawn"] for d in done]}
-        figures.series(folder / "speed-fake.png", curves={"drawn": curve}, xlabel="cell", ylabel="value")
-        return ["speed-fake.png"]
+    def figures(self, summary: Mapping[str, Any], curves: Mapping[str, Any], folder: Path) -> None:
+        curve = {"x": range(len(curves["drawn"])), "middle": curves["drawn"]}
+        figures.series(folder / "speed-fake.png", curves={"drawn": curve}, xlabel="trial", ylabel="value")

@@ -13,11 +13,12 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 def unbacked(report: str, document: dict[str, Any]) -> list[str]:
     """Return the numbers of a report that are no rounding of a number printed from its results document.
 
-    Looked for among summaries, constants, settings and machines; not in the cells, which hold so many numbers
-    that almost any would be found. Texts of the results (versions, dates, a name) are taken out first, and
+    Looked for among summaries, constants, settings and machines; not in the curves of the pictures, which hold
+    so many numbers that almost any would be found. Texts of the results (versions, dates, a name) are taken out first, and
     signs are left aside: `a - 0.5` prints the number -0.5.
     """
-    backing = {name: document[name] for name in ("sections", "settings", "machines", "timing")}
+    sections = [{n: part for n, part in s.items() if n != "curves"} for s in document["sections"].values()]
+    backing = {"sections": sections, "machines": document["machines"], "timing": document["timing"]}
     for text in sorted(set(texts(backing)), key=len, reverse=True):
         if re.search(r"\d", text):
             report = report.replace(text, "")
@@ -31,8 +32,8 @@ def computed(experiment: Any, summary: dict[str, Any]) -> list[str]:
     In a small run a sum may stand among the results by chance; here each number of the summary is another one.
     """
     unlike = renumbered(summary, count(10_007, 13))
-    section = {"summary": unlike, "constants": list(experiment.CONSTANTS)}
-    document = {"sections": {experiment.NAME: section}, "settings": {}, "machines": [], "timing": {}}
+    section = {"summary": unlike, "constants": list(experiment.constants)}
+    document = {"sections": {experiment.name: section}, "machines": [], "timing": {}}
     return unbacked(experiment.report(unlike), document)
 
 

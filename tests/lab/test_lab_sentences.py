@@ -17,7 +17,6 @@ from lab_numbers import unbacked, without_timing
 from unrolled import LabConfig, lab
 from unrolled.data import SENTENCES
 from unrolled.lab import sentences
-from unrolled.lab.sentences import training
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel, continuation
 from unrolled.tokens import CharTokens
@@ -36,8 +35,14 @@ def document(found: lab.Lab) -> dict[str, Any]:
     return stored
 
 
-def unit(document: dict[str, Any], model: str) -> dict[str, Any]:
-    stored: dict[str, Any] = document["cells"][f"sentences/{model}/seed=0"]["result"]["unit"]
+@pytest.fixture(scope="module")
+def trials(found: lab.Lab) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((found.out / "trials.json").read_text())["trials"]
+    return stored
+
+
+def unit(trials: dict[str, Any], model: str) -> dict[str, Any]:
+    stored: dict[str, Any] = trials[f"sentences/{model}/seed=0"]["result"]["unit"]
     return stored
 
 
@@ -54,7 +59,7 @@ def test_all_pictures_and_tables_are_there(found: lab.Lab):
     report = found.report.read_text()
     for picture in found.figures:
         assert picture.stat().st_size > 10_000
-        assert f"![{picture.name}]({picture.name})" in report
+        assert f"]({picture.name})" in report
     assert all(sentence in report for sentence in SENTENCES)
 
 
@@ -64,13 +69,13 @@ def test_the_best_possible_loss_is_that_of_counting_what_follows_each_beginning(
     nats = sum(
         math.log(after[line[: n - 1]] / after[line[:n]]) for line in lines for n in range(1, len(line) + 1)
     )
-    assert training.floor_nats() == pytest.approx(nats / sum(map(len, lines)))
+    assert sentences.floor_nats() == pytest.approx(nats / sum(map(len, lines)))
 
 
 def test_the_trivial_control_is_the_entropy_of_the_characters():
     text = "".join(sentence + "\n" for sentence in SENTENCES)
     nats = -sum(math.log(text.count(symbol) / len(text)) for symbol in text) / len(text)
-    assert training.unigram_nats() == pytest.approx(nats)
+    assert sentences.unigram_nats() == pytest.approx(nats)
 
 
 def test_a_layer_and_an_lstm_complete_all_that_can_be_and_no_model_beats_the_best_possible(
@@ -80,17 +85,17 @@ def test_a_layer_and_an_lstm_complete_all_that_can_be_and_no_model_beats_the_bes
     assert summary["text"]["completable"] == len({s.split()[0] for s in SENTENCES}) == 8
     for name in MODELS:
         model = summary["models"][name]
-        assert model["nats_per_char"]["low"] > training.floor_nats()
+        assert model["nats_per_char"]["low"] > sentences.floor_nats()
         assert model["completed"]["high"] <= 8
-    assert summary["models"]["neuron"]["nats_per_char"]["high"] < training.unigram_nats()
+    assert summary["models"]["neuron"]["nats_per_char"]["high"] < sentences.unigram_nats()
     assert summary["models"]["layer"]["completed"]["median"] == 8
     assert summary["models"]["lstm"]["completed"]["median"] == 8
     assert summary["models"]["neuron"]["solved_at"]["censored"] == 1
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_units_numbers_give_its_output_when_they_are_computed_again(document: dict[str, Any], name: str):
-    stored = unit(document, name)
+def test_the_units_numbers_give_its_output_when_they_are_computed_again(trials: dict[str, Any], name: str):
+    stored = unit(trials, name)
     for step in stored["steps"]:
         gates = {}
         for gate, weights in stored["weights"].items():
@@ -120,50 +125,55 @@ def test_the_printed_equations_are_true_as_they_stand(found: lab.Lab):
         assert sides == pytest.approx([sides[-1]] * len(sides), abs=2e-3), line
 
 
-def test_the_unit_is_that_of_the_network(document: dict[str, Any]):
-    tokens = CharTokens.build([training.TEXT])
-    symbols = [step["symbol"] for step in unit(document, "lstm")["steps"]]
+def test_the_unit_is_that_of_the_network(trials: dict[str, Any]):
+    tokens = CharTokens.build([sentences.TEXT])
+    symbols = [step["symbol"] for step in unit(trials, "lstm")["steps"]]
     assert "".join(symbols) == "\n" + SENTENCES[0][:3]
     model = LanguageModel(ModelConfig(tokens.size, 16, 64), seed=5)
     ids = torch.from_numpy(tokens.encode("\nFay"))
-    from unrolled.lab.sentences.unit import one_unit
-
-    stored = one_unit(model, ids, tokens, steps=4)
+    stored = sentences.one_unit(model, ids, tokens, steps=4)
     y, _ = model.hidden(ids[:, None], model.initial_state(1))
     assert [step["h"] for step in stored["steps"]] == pytest.approx(y[:, 0, 0].tolist(), abs=1e-6)
 
 
 def test_completions_side_by_side_are_those_of_one_after_another():
-    tokens = CharTokens.build([training.TEXT])
+    tokens = CharTokens.build([sentences.TEXT])
     model = LanguageModel(ModelConfig(tokens.size, 8, 16), seed=3).eval()
-    for word, text in zip(training.first_words(), training.completions(model, tokens), strict=True):
+    for word, text in zip(sentences.FIRST_WORDS, sentences.completions(model, tokens), strict=True):
         ids = continuation(
             model,
             tokens,
             tokens.encode(word).tolist(),
             lines=True,
-            length=training.LONGEST,
+            length=sentences.LONGEST,
             generator=np.random.default_rng(0),
             temperature=0,
         )
         assert text == word + tokens.decode(list(ids)).partition("\n")[0]
 
 
-def test_predictions_are_probabilities_in_falling_order(document: dict[str, Any]):
+def test_predictions_are_the_probabilities_of_the_next_characters():
+    tokens = CharTokens.build([sentences.TEXT])
+    model = LanguageModel(ModelConfig(tokens.size, 8, 16), seed=3).eval()
+    ids = torch.from_numpy(tokens.encode("\n" + SENTENCES[0] + "\n"))
+    found, state = sentences._predictions(model, ids), model.initial_state(1)
+    assert len(found) == len(SENTENCES[0]) + 1
+    for step, probability in enumerate(found):
+        logits, state = model.step(ids[step : step + 1], state)
+        assert probability == pytest.approx(logits.softmax(-1)[0, ids[step + 1]].item(), rel=1e-4)
+
+
+def test_what_was_expected_is_drawn_along_the_first_sentence(document: dict[str, Any]):
+    section = document["sections"]["sentences"]
+    assert section["summary"]["read"] == "\n" + SENTENCES[0] + "\n"
     for name in MODELS:
-        steps = document["cells"][f"sentences/{name}/seed=0"]["result"]["predictions"]
-        assert "".join(step["next"] for step in steps) == SENTENCES[0] + "\n"
-        for step in steps:
-            shares = [choice["probability"] for choice in step["top"]]
-            assert shares == sorted(shares, reverse=True)
-            assert 0 < sum(shares) <= 1 + 1e-9
-            named = {choice["symbol"]: choice["probability"] for choice in step["top"]}
-            assert step["probability"] == pytest.approx(named.get(step["next"], step["probability"]))
-            assert step["probability"] <= shares[0] + 1e-12
+        shown = section["curves"]["shown"][name]
+        assert len(shown["probability"]) == len(SENTENCES[0]) + 1 == len(shown["unit"]["h"])
+        assert all(0 <= probability <= 1 for probability in shown["probability"])
 
 
-def test_the_plan_has_a_cell_a_model_and_seed():
-    plan = sentences.cells(LabConfig(seeds=2))
+def test_the_plan_has_a_trial_per_model_and_seed():
+    plan = sentences.trials(LabConfig(seeds=2))
     assert [cell.key for cell in plan] == [f"sentences/{m}/seed={s}" for m in MODELS for s in (0, 1)]
-    quick = sentences.cells(LabConfig(seeds=2, quick=True))
+    quick = sentences.trials(LabConfig(seeds=2, quick=True))
     assert all(q.settings["steps"] < c.settings["steps"] for q, c in zip(quick, plan, strict=True))

@@ -11,17 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from unrolled.lab.memory import inside
-from unrolled.lab.memory.extracting import extract
-from unrolled.lab.memory.readout import explained, told_apart
-from unrolled.lab.memory.recording import Recording, around, drawn, placed
-from unrolled.lab.memory.words import judged, sentence
-from unrolled.lab.network import Network, NetworkSettings
-from unrolled.lab.tasks import Adding
+from unrolled.lab import inside
+from unrolled.lab.inside import Recording, around, explained, extract, record, told_apart
+from unrolled.lab.learning import Network, NetworkSettings
+from unrolled.lab.memory_report import _measured, judged
+from unrolled.lab.problems import Adding
 
 T, ROWS, H = 20, 400, 3
 TASK = Adding(T)
-STEPS = inside.places(T)
+STEPS = {"first": 2, "unmarked": 5, "second": 17}
 RECOGNISED = {
     "means": {name: {"marked": 0.9, "unmarked": 0.1} for name in ("written", "input_gate", "candidate")},
     "ratio": 9.0,
@@ -47,9 +45,11 @@ EXTRACTED = {
     "follows": {"first": 1.02, "second": 0.97, "unmarked": 0.01},
     "ready_at_the_end": 0.99,
     "output_gate": {"last": 0.9, "between": 0.2},
+    "timed": 4.5,
     "mse": 0.001,
     "mse_mean_gate": 0.05,
 }
+NO = "the numbers do not bear it out"
 FOUND: dict[str, dict[str, Any]] = {
     "recognise": RECOGNISED,
     "store": STORED,
@@ -119,7 +119,7 @@ def test_what_lies_around_a_place_is_cut_at_the_ends_of_the_sequence():
 
 def test_a_recording_is_the_network_step_by_step():
     net = network()
-    seen = drawn(net, TASK, 7, 3)
+    seen = record(net, TASK.draw(7, torch.Generator().manual_seed(3)).inputs)
     cell = torch.nn.LSTMCell(2, 5)
     weights = [getattr(net.stack, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     for own, given in zip(cell.parameters(), weights, strict=True):
@@ -134,10 +134,12 @@ def test_a_recording_is_the_network_step_by_step():
     assert all(seen.marked[seen.marks[k], np.arange(7)].all() for k in (0, 1))
 
 
-def test_placed_marks_stand_where_they_are_asked_for_and_nowhere_else():
-    seen = placed(network(), TASK, 5, 3, (2, 17))
-    assert seen.marks.T.tolist() == [[2, 17]] * 5
-    assert seen.marked.sum() == 10
+def test_all_words_are_measured_with_the_marks_a_tenth_from_either_end():
+    found = inside.measured(network(), TASK, rows=160, seed=0)
+    assert found["places"] == STEPS
+    assert found["preserve"]["gap"] == 17 - 2 - 1
+    assert inside.measured(network(), TASK, rows=160, seed=0) == found
+    assert all(judged(word, found[word]) for word in FOUND)
 
 
 def test_recognise_compares_what_is_written_at_marked_and_other_steps():
@@ -154,7 +156,7 @@ def test_store_finds_the_slope_of_c_by_the_marked_number():
     seen = recording()
     found = inside.store(seen, inside.elsewhere(seen, 0))
     rows = np.arange(ROWS)
-    value, change = seen.values_at(seen.marks[0]), seen.changes[seen.marks[0], rows]
+    value, change = seen.values[seen.marks[0], rows], seen.changes[seen.marks[0], rows]
     slopes = [np.polyfit(value, change[:, unit], 1)[0] for unit in range(H)]
     assert found["follows"]["marked"] == pytest.approx(np.linalg.norm(slopes), rel=1e-4)
     assert found["follows"]["unmarked"] == pytest.approx(0.1, abs=0.05)
@@ -207,7 +209,7 @@ def test_the_answer_of_an_adder_follows_the_marks_and_no_other_input():
             {
                 "ready_at_the_end": 0.12,
                 "follows": {"first": 0.51, "second": 1.0, "unmarked": 0.0},
-                "output_gate": {"last": 0.5, "between": 0.49},
+                "timed": 1.02,
             },
         ),
         ("extract", {**EXTRACTED, "follows": {"first": 1.0, "second": 1.0, "unmarked": 0.63}}),
@@ -218,19 +220,21 @@ def test_a_word_is_borne_out_by_all_its_numbers_in_part_by_some_and_else_not(
 ):
     found = copy.deepcopy(FOUND[word])
     assert judged(word, found) == "yes"
-    assert sentence(word, found).startswith(f"**{word.capitalize()}: yes.**")
     changed = {name: value for name, value in worse.items() if value != found[name]}
     for name, value in changed.items():
         one = {**found, name: value}
-        assert judged(word, one) == ("no" if word == "preserve" else "in part")
-        assert sentence(word, one) != sentence(word, found)
-    if worse.keys() == changed.keys():
-        assert judged(word, {**found, **worse}) == "no"
-        assert "the numbers do not bear it out" in sentence(word, {**found, **worse})
+        assert judged(word, one) == (NO if word == "preserve" else "in part")
+        assert _measured(word, one) != _measured(word, found)
+    if worse.keys() == changed.keys() and "follows" not in worse:
+        assert judged(word, {**found, **worse}) == NO
 
 
-def test_an_output_gate_that_does_not_wait_is_called_so():
-    found = {**EXTRACTED, "output_gate": {"last": 0.5, "between": 0.49}}
-    assert judged("extract", found) == "in part"
-    assert "does not wait for the end" in sentence("extract", found)
-    assert "opens when the answer is due" in sentence("extract", EXTRACTED)
+def test_an_answer_that_follows_nothing_as_it_should_is_not_extracted():
+    follows = {"first": 0.1, "second": 1.9, "unmarked": 0.5}
+    assert judged("extract", {**EXTRACTED, "ready_at_the_end": 0.1, "timed": 1.0, "follows": follows}) == NO
+
+
+def test_the_table_shows_each_figure_beside_what_was_asked_for():
+    assert _measured("recognise", RECOGNISED).splitlines()[2].endswith("| 9 | 2 or more |")
+    assert _measured("extract", EXTRACTED).splitlines()[3].endswith("| 1.02 | 0.800 to 1.20 |")
+    assert _measured("preserve", PRESERVED).splitlines()[-1].endswith("| never |  |")

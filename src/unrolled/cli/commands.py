@@ -83,7 +83,8 @@ def lab(args: argparse.Namespace) -> int:
     )
     found = run(config)
     kept = f", {found.kept} kept from before" if found.kept else ""
-    print(f"{found.run} cells were run{kept}; {found.seconds:.0f} s")
+    count = "1 trial was" if found.run == 1 else f"{found.run} trials were"
+    print(f"{count} run{kept}; {found.seconds:.0f} s")
     print(f"read {found.report}; numbers in {found.results}, {len(found.figures)} pictures beside it")
     return 0
 

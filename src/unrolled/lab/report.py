@@ -1,57 +1,87 @@
-"""OUT/report.md: what was run, where and when, then a section an experiment."""
+"""OUT/report.md and its pictures, from OUT/results.json alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from unrolled import files
 from unrolled.errors import RunError, expected
-from unrolled.lab import machine
-from unrolled.lab.cells import Experiment
-from unrolled.lab.registry import EXPERIMENTS
+from unrolled.lab.experiment import Experiment, Found
+from unrolled.lab.results import REPORT
 
-__all__ = ["write_report"]
+__all__ = ["picture", "publish", "table"]
+
+HEAD = """\
+# The lecture, by measurement
+
+- when: {started} to {ended}
+{machines}
+- a figure is the median of its runs, one run per seed, with the lowest and the highest in brackets
+- a run that did not reach its goal within its cap counts as more than the cap, and as censored
+- every number here stands in results.json
+"""
+SECTION = """\
+## {title}
+
+From {kind}: {trials}, {seeds}.
+
+{words}
+"""
 
 
-def write_report(document: Mapping[str, Any]) -> str:
-    """Return the report of a results document, and of nothing else: every number stands in there.
+def publish(document: Found, out: Path, experiments: Sequence[Experiment]) -> None:
+    """Draw the pictures of a results document and write its report.
 
     Raises:
-        RunError: a section is not what its experiment writes.
+        RunError: a section is not what its experiment writes; or `out` cannot be written.
     """
-    parts = [_head(document)]
-    for experiment in EXPERIMENTS:
-        section = document["sections"].get(experiment.NAME)
-        if section is not None:
-            try:
-                parts.append(_section(experiment, section))
-            except (KeyError, TypeError) as error:
-                where = f"results.json, section {experiment.NAME}"
-                raise RunError(expected(where, "what the lab writes", f"another ({error!r})")) from error
-    return "\n".join(parts)
+    machines = "\n".join(f"- machine: {_machine(found)}" for found in document["machines"])
+    parts = [HEAD.format(**document["timing"], machines=machines)]
+    for experiment in experiments:
+        section = document["sections"].get(experiment.name)
+        if section is None:
+            continue
+        try:
+            experiment.figures(section["summary"], section["curves"], out)
+            parts.append(_section(experiment, section))
+        except (KeyError, TypeError) as error:
+            where = f"results.json, section {experiment.name}"
+            raise RunError(expected(where, "what the lab writes", f"another ({error!r})")) from error
+    files.replace(out / REPORT, "\n".join(parts))
 
 
-def _section(experiment: Experiment, section: Mapping[str, Any]) -> str:
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a table in Markdown; each row has the same headings."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def picture(name: str, words: str) -> str:
+    """Return the line of Markdown that shows a picture."""
+    return f"![{words}]({name})\n"
+
+
+def _section(experiment: Experiment, section: Found) -> str:
     settings = section["settings"]
     kind = "a quick run, of small networks and few steps" if settings["quick"] else "a full run"
-    longest = ", with the longest sequences" if settings["long"] else ""
-    seeds = "1 seed" if settings["seeds"] == 1 else f"{settings['seeds']} seeds"
-    pictures = [f"![{name}]({name})\n" for name in section["figures"]]
-    words = experiment.report(section["summary"]).rstrip("\n") + "\n"
-    run = f"Of {kind}{longest}: {section['cells']} cells, {seeds}.\n"
-    return "\n".join([f"## {experiment.TITLE}\n", run, words, *pictures])
+    return SECTION.format(
+        title=experiment.title,
+        kind=kind + (", with the longest sequences" if settings["long"] else ""),
+        trials=_counted(section["trials"], "trial"),
+        seeds=_counted(settings["seeds"], "seed"),
+        words=experiment.report(section["summary"]).rstrip("\n"),
+    )
 
 
-def _head(document: Mapping[str, Any]) -> str:
-    timing = document["timing"]
-    lines = [
-        "# The lecture, by measurement",
-        "",
-        f"- when: {timing['started']} to {timing['ended']}",
-        *(f"- machine: {machine.line(found)}" for found in document["machines"]),
-        "- a figure is the median of its runs, a run a seed, with the lowest and the highest in brackets",
-        "- a run that did not reach its goal within its cap counts as more than the cap, and as censored",
-        "- every number here stands in results.json, beside the cells that it comes from",
-        "",
-    ]
-    return "\n".join(lines)
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _machine(found: Found) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    native = f"native kernels for {found['kernels']}" if found["kernels"] else "no native kernels"
+    return (
+        f"{found['processor']}, {found['cores']} cores to use, {found['threads']} torch threads, {native}; "
+        f"{found['platform']}, python {found['python']}, {packages}"
+    )

@@ -10,9 +10,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from unrolled.errors import ConfigError, expected
 
-__all__ = ["number", "spread", "spread_text", "within_cap", "within_text"]
+__all__ = [
+    "band", "capped", "finite", "number", "shortened", "spread", "spread_text", "within_cap", "within_text",
+]  # fmt: skip
+
+DIGITS = 5  # of the values that pictures are drawn from
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -36,16 +43,24 @@ def within_cap(values: Sequence[float | None], cap: float) -> dict[str, Any]:
     if not values:
         raise ConfigError(expected("values", "at least one run", "none"))
     ordered = sorted(math.inf if value is None else value for value in values)
-    median = statistics.median(ordered)
+    ends = {"median": statistics.median(ordered), "low": ordered[0], "high": ordered[-1]}
     return {
-        "median": median if math.isfinite(median) else None,
-        "low": ordered[0] if math.isfinite(ordered[0]) else None,
-        "high": ordered[-1] if math.isfinite(ordered[-1]) else None,
+        **{name: finite(value) for name, value in ends.items()},
         "runs": len(ordered),
         "solved": sum(math.isfinite(value) for value in ordered),
         "censored": sum(math.isinf(value) for value in ordered),
         "cap": cap,
     }
+
+
+def capped(values: Sequence[float | None], cap: float) -> dict[str, Any]:
+    """Return `within_cap` of figures of which one above the cap counts as more than the cap, as None does."""
+    return within_cap([None if value is None or value > cap else value for value in values], cap)
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON can hold: None where it is not finite."""
+    return float(value) if math.isfinite(value) else None
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -74,3 +89,31 @@ def within_text(found: Mapping[str, Any], digits: int = 3) -> str:
 def _part(found: Mapping[str, Any], name: str, digits: int) -> str:
     value = found[name]
     return f"> {number(found['cap'], digits)}" if value is None else number(value, digits)
+
+
+def band(
+    runs: Sequence[tuple[Sequence[float], Sequence[float | None]]], *, stays: bool = True
+) -> dict[str, Any]:
+    """Return the median and both ends over runs: {x, middle, low, high}, as `figures.series` takes them.
+
+    Args:
+        runs: (x, y) each, all along the same x; None is a value that there is none of. Where a run has
+            no value the median has none.
+        stays: a run that ended early stays at its last value; otherwise it has none from there on.
+    """
+    longest = max((x for x, _ in runs), key=len)
+    values = np.full((len(runs), len(longest)), np.nan)
+    for row, (_, y) in zip(values, runs, strict=True):
+        row[: len(y)] = np.array(y, dtype=np.float64)
+        if stays and len(y):
+            row[len(y) :] = row[len(y) - 1]
+    ends = {"middle": np.median(values, axis=0), "low": values.min(axis=0), "high": values.max(axis=0)}
+    return {"x": list(longest), **{name: shortened(value) for name, value in ends.items()}}
+
+
+def shortened(values: npt.ArrayLike) -> list[float | None]:
+    """Return values of a curve as results.json keeps them: to five digits, None where not finite."""
+    rounded = (
+        float(f"{value:.{DIGITS}g}") for value in np.asarray(values, dtype=np.float64).ravel().tolist()
+    )
+    return [finite(value) for value in rounded]

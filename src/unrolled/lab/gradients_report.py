@@ -1,0 +1,196 @@
+"""What is reported of gradients: the question answered, tables and pictures, all from the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from unrolled import figures as draw
+from unrolled.lab.experiment import Found
+from unrolled.lab.report import picture, table
+from unrolled.lab.spread import number, spread_text
+
+__all__ = ["KINDS", "answer", "figures", "likelihood", "report"]
+
+KINDS = ("rnn", "gru", "lstm")
+NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
+PLURALS = {"rnn": "RNNs", "lstm": "LSTMs"}
+TWO = ("rnn", "lstm")
+QUESTION = "Are you likely to find exploding or vanishing gradients in RNNs or LSTMs?"
+LIKELY = 0.5  # the share of runs from which on it is
+TRAINED, LOSSES = "gradients-trained.png", "gradients-losses.png"
+
+
+def figures(summary: Found, curves: Found, folder: Path) -> None:
+    """Draw a picture of all starts of a kind, one of the orthogonal starts after training, one of losses."""
+    for kind, found in curves["start"].items():
+        title = f"{kind.upper()} at the start: what is left of a gradient"
+        _flow(folder / f"gradients-{kind}.png", found, title)
+    trained = {}
+    for kind, found in curves["trained"].items():
+        trained[f"{found['words']}: start"] = found["start"]
+        trained[f"trained, {kind.upper()}"] = found["trained"]
+    title = f"The same starts after training (learning rate {summary['calm']})"
+    _flow(folder / TRAINED, trained, title)
+    draw.series(
+        folder / LOSSES,
+        curves=curves["losses"],
+        xlabel="optimizer steps",
+        ylabel="nats per character",
+        title=f"Training at a learning rate of {curves['learning_rate']:g}: median and spread of the seeds",
+        log_y=True,
+    )
+
+
+def _flow(path: Path, curves: Mapping[str, Found | None], title: str) -> None:
+    """Draw gradients by lag, in parts of that at lag 0; starts without any are left out."""
+    draw.series(
+        path,
+        curves={name: curve for name, curve in curves.items() if curve is not None},
+        xlabel="lag, steps back",
+        ylabel="ln of the gradient, in parts of that at lag 0",
+        title=title,
+        levels={"neither grows nor falls": 0.0},
+    )
+
+
+def report(summary: Found) -> str:
+    """Return the section in Markdown."""
+    starts = (picture(f"gradients-{kind}.png", f"Gradients by lag of {NAMES[kind]}") for kind in KINDS)
+    return "\n".join(
+        [
+            f"### {QUESTION}\n",
+            answer(summary),
+            "### At the start, and after training\n",
+            _introduction(summary),
+            *starts,
+            picture(TRAINED, "Gradients by lag after training"),
+            _flows(summary),
+            "### How often training diverges\n",
+            picture(LOSSES, "Losses with clipping and without"),
+            _divergence(summary),
+        ]
+    )
+
+
+def _introduction(summary: Found) -> str:
+    training = summary["training"]
+    rates = " and ".join(number(rate) for rate in training["learning_rates"])
+    return (
+        f"Each network has {training['hidden_size']} units and reads {number(training['characters'], 9)} "
+        "characters of the standard library, from character to character. It is trained by SGD for "
+        f"{training['steps']} steps of {training['rows']} rows and {training['bptt_steps']} characters, at "
+        f"learning rates of {rates}, with the gradient clipped to a norm of {number(training['clip'])} and "
+        "not clipped. The rate is the slope of the logarithm of a loss's gradient with respect to the "
+        "state, by lag; of an LSTM's two states it is that of the one through which more is left. A gradient "
+        f"vanishes if at its rate less than 1/{number(summary['fold'])} is left {training['lags']} steps "
+        f"back, explodes if it has grown by more than {number(summary['fold'])}, and holds in between; it is "
+        "measured on text that was not trained on. The Lyapunov exponent is that of the state itself.\n"
+    )
+
+
+def _flows(summary: Found) -> str:
+    calm, rows = summary["calm"], []
+    for found in summary["starts"].values():
+        for when, flow in (("at the start", found["start"]), (f"trained, {calm}", found["trained"][calm])):
+            row = {
+                "start": found["words"],
+                "when": when,
+                "rate, nats per step": "none" if flow["rate"] is None else spread_text(flow["rate"]),
+                "halves every, steps": _steps(flow["half_life"]),
+                "Lyapunov exponent": "none" if flow["lyapunov"] is None else spread_text(flow["lyapunov"]),
+                "it …, runs": ", ".join(f"{name} {count}" for name, count in flow["fates"].items() if count),
+            }
+            rows.append(row)
+    return f'{table(rows)}\n"{calm}" is the learning rate, with clipping.\n'
+
+
+def _divergence(summary: Found) -> str:
+    note = (
+        "At each learning rate, clipped and free: runs that diverged; the largest norm of the gradient, "
+        "before it is clipped; the final nats per character. A run diverges if its loss is not finite, or "
+        "ends above the one that it began with.\n"
+    )
+    rows = []
+    for found in summary["starts"].values():
+        each = {name: found["trained"][name] for name in summary["paces"]}
+        told = {
+            name: f"{run['diverged']} of {run['runs']}; {spread_text(run['largest_norm'])}; "
+            f"{spread_text(run['end_nats_per_char'])}"
+            for name, run in each.items()
+        }
+        rows.append({"start": found["words"], **told})
+    return f"{table(rows)}\n{note}"
+
+
+def answer(summary: Found) -> str:
+    """Return the answer in a sentence, a table with a column per kind of cell, and RNNs beside LSTMs."""
+    kinds = summary["kinds"]
+    usual = {name: kind["usual"] for name, kind in kinds.items()}
+    compared = [
+        _beside(
+            f"{words} gradients {fate}",
+            {name: (kind[when]["fates"][key], kind[when]["runs"]) for name, kind in usual.items()},
+        )
+        for key, fate in (("vanishes", "vanish"), ("explodes", "explode"))
+        for when, words in (("start", "At the start"), ("trained", "After training"))
+    ]
+    exploded = {name: (kind["exploded"]["free"], kind["trainings"]) for name, kind in kinds.items()}
+    compared.append(_beside("While training without clipping they explode", exploded))
+    columns = {NAMES[name]: _kind(kind, summary) for name, kind in kinds.items()}
+    facts = next(iter(columns.values()))
+    rows = [{"": fact, **{name: found[fact] for name, found in columns.items()}} for fact in facts]
+    return "\n".join([_short(kinds), table(rows), f"**RNNs beside LSTMs.** {' '.join(compared)}\n"])
+
+
+def _short(kinds: Found) -> str:
+    """Return the answer in one sentence."""
+    texts = []
+    for name, kind in kinds.items():
+        after = kind["usual"]["trained"]
+        vanishing = likelihood(after["fates"]["vanishes"], after["runs"])
+        exploding = likelihood(kind["exploded"]["free"], kind["trainings"])
+        texts.append(f"in {NAMES[name]} vanishing ones are {vanishing}, exploding ones {exploding}")
+    lead = "**In short,** of gradients that vanish after training and explode while it goes unclipped:"
+    return f"{lead} {'; '.join(texts)}.\n"
+
+
+def likelihood(count: int, runs: int) -> str:
+    """Return what a count of runs makes of an event."""
+    return "not found" if count == 0 else "likely" if count >= LIKELY * runs else "possible"
+
+
+def _kind(kind: Found, summary: Found) -> dict[str, str]:
+    """Return what is found of a kind of cell: with recurrent weights of gain 1, then with all starts."""
+    usual, scaled = kind["usual"], kind["scaled_up"]["start"]
+    row = {}
+    for fate in ("vanishes", "explodes"):
+        for when, words in (("start", "at the start"), ("trained", "after training")):
+            found = usual[when]
+            row[f"gain 1: {fate} {words}"] = f"{found['fates'][fate]} of {found['runs']} runs"
+    row["halves every, steps: start, trained"] = ", ".join(
+        _steps(usual[when]["half_life"]) for when in ("start", "trained")
+    )
+    row["larger gains: explodes at the start"] = f"{scaled['fates']['explodes']} of {scaled['runs']} runs"
+    passes = f"norm passes {number(summary['explosion'])} in training"
+    for event, words in (("exploded", passes), ("diverged", "training diverges")):
+        for way, how in (("free", "free"), ("clipped", "clipped")):
+            row[f"all starts: {words}, {how}"] = f"{kind[event][way]} of {kind['trainings']} runs"
+    for when, words in (("start", "at the start"), ("trained", "after training")):
+        row[f"holds in every run {words}"] = "; ".join(kind["holding"][when]) or "none"
+    return row
+
+
+def _steps(half_life: float | None) -> str:
+    return "does not fall" if half_life is None else number(half_life)
+
+
+def _beside(lead: str, counts: Mapping[str, tuple[int, int]]) -> str:
+    """Say to which of RNN and LSTM something happens in a larger share of its runs."""
+    shares = {name: counts[name][0] / counts[name][1] for name in TWO}
+    told = {name: f"{count} of {runs}" for name, (count, runs) in counts.items()}
+    if shares["rnn"] == shares["lstm"]:
+        both = f"equally often in both ({told['rnn']} runs each)" if shares["rnn"] else "in neither"
+        return f"{lead} {both}."
+    less, more = sorted(TWO, key=lambda name: shares[name])
+    return f"{lead} more often in {PLURALS[more]} ({told[more]} runs) than in {PLURALS[less]} ({told[less]})."
