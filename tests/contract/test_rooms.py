@@ -67,9 +67,6 @@ def test_a_room_imports_only_rooms_of_a_lower_level(path: Path):
         assert LEVEL[parts[1]] < LEVEL[room], f"{path.name}:{line}: {room} imports {parts[1]}"
 
 
-STILL_TO_MOVE = {"lab"}  # rooms that import inner modules of others; shrink this, never grow it
-
-
 def _ours(name: str) -> bool:
     return name.partition(".")[0] == "unrolled"
 
@@ -97,13 +94,7 @@ def inner_imports(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_room_is_imported_by_its_init_only(path: Path):
-    if room_of(path) not in STILL_TO_MOVE:
-        assert inner_imports(path) == []
-
-
-def test_no_room_stays_on_the_list_that_has_moved():
-    left = {room_of(path) for path in FILES if inner_imports(path)}
-    assert left >= STILL_TO_MOVE, "take it off the list"
+    assert inner_imports(path) == []
 
 
 @pytest.mark.parametrize(
