@@ -14,7 +14,7 @@ from unrolled.probe.long_run import WORSE
 from unrolled.probe.measurements import Finding, Measurements
 from unrolled.probe.memory import CLOSE
 from unrolled.probe.words import number, steps
-from unrolled.spec import OPEN
+from unrolled.spec import OPEN, TrainConfig, settings
 
 MEMORY = ("vanishing", "forgets", "lag", "window")  # the names of those that say that memory is too short
 TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
@@ -26,9 +26,12 @@ SMALLEST = 1e-30  # nats: a loss that a ratio is taken of
 REST = 0.1  # nats, or of the loss with one input: where less is left with all, no memory can gain more
 STUCK = 0.95  # of the steps: a unit that is saturated at so many is saturated
 MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
-ORTHOGONAL = "--start orthogonal"
 IDLE = 0.1  # of the units of a layer: so many that never change are one
 SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its state at best
+
+
+FLAGS = {setting.name: setting.flag for setting in settings(TrainConfig)}
+INIT = "init" if "init" in FLAGS else "start"  # its older name
 
 
 class Remedy(NamedTuple):
@@ -70,7 +73,7 @@ def _runaway(report: Measurements) -> Iterator[Finding]:
     share = _rounded(max(0.02, 2.5 * _trained(report, "restart_share", 0.0)))
     remedy = Remedy(
         "let more of the rows start from the zero state in training",
-        f"--restart {share}",
+        _flags(restart_share=share),
         f"h_0[:, torch.rand(batch_size) < {share}] = 0  # before each window",
     )
     ratio = float(run.carried[row]) / fresh
@@ -159,7 +162,7 @@ def _window(report: Measurements) -> Iterator[Finding]:
     twice = 2 * horizon.bptt_steps
     remedy = Remedy(
         "train with a window of twice that length",
-        f"--bptt {twice}",
+        _flags(bptt_steps=twice),
         f"detach the state every {twice} steps",
     )
     yield _finding("window", None, problem, float(horizon.horizon), "steps", limit, remedy)
@@ -196,7 +199,7 @@ def _saturated(report: Measurements) -> Iterator[Finding]:
             rate = _rounded(_trained(report, "learning_rate", 0.002) / 4)
             remedy = Remedy(
                 "a lower learning rate and weight decay keep units where they can learn",
-                f"--lr {rate} --weight-decay 0.1",
+                _flags(learning_rate=rate, weight_decay=0.1),
                 f"torch.optim.AdamW(model.parameters(), lr={rate}, weight_decay=0.1)",
             )
             yield _finding("saturated", layer.layer, problem, value, "of the units", MANY, remedy)
@@ -208,7 +211,9 @@ def _idle(report: Measurements) -> Iterator[Finding]:
         if share > IDLE:
             fewer = max(1, round(len(layer.never_changes) * (1 - share)))
             remedy = Remedy(
-                "as many units as are used do the same, faster", f"--hidden {fewer}", f"hidden_size={fewer}"
+                "as many units as are used do the same, faster",
+                _flags(hidden_size=fewer),
+                f"hidden_size={fewer}",
             )
             problem = f"{share:.0%} of the units never change"
             yield _finding("idle", layer.layer, problem, share, "of the units", IDLE, remedy)
@@ -241,7 +246,7 @@ def _tamer(report: Measurements) -> Remedy:
     if not _gated(report) and "orthogonal" not in (report.trained.get("init"), report.trained.get("start")):
         return Remedy(
             f"start from orthogonal weights and {remedy.words}",
-            f"{ORTHOGONAL} {remedy.flag}",
+            f"{_flags(**{INIT: 'orthogonal'})} {remedy.flag}",
             f"unrolled.nn.init_recurrent(layer); {remedy.python}",
         )
     return remedy
@@ -251,7 +256,7 @@ def _opener(report: Measurements) -> Remedy:
     """Return what lets gates keep for longer, by what the network was trained with."""
     if not _gated(report):
         words = "use gates (an orthogonal start helps an RNN a little)"
-        return Remedy(words, "--cell lstm", "unrolled.nn.LSTM in place of unrolled.nn.RNN")
+        return Remedy(words, _flags(cell="lstm"), "unrolled.nn.LSTM in place of unrolled.nn.RNN")
     looked = report.gradient_flow.lags if report.gradient_flow is not None else 0
     chrono = _trained(report, "chrono_steps", 0)
     biased = any(layer.kind.forget_bias for layer in _layers(report))
@@ -259,24 +264,31 @@ def _opener(report: Measurements) -> Remedy:
         bias = _rounded(max(3.0, _trained(report, "forget_bias", 1.0) + 2))
         return Remedy(
             "let the forget gates start open",
-            f"--forget-bias {bias}",
+            _flags(forget_bias=bias),
             f"unrolled.nn.init_recurrent(layer, forget_bias={bias})",
         )
     return _chrono(report, report.known_lag or max(looked, 2 * int(chrono)))
 
 
+def _flags(**settings: object) -> str:
+    """Return settings of a `TrainConfig` as flags of `unrolled train`."""
+    return " ".join(f"{FLAGS[name]} {value}" for name, value in settings.items())
+
+
 def _clip(words: str, norm: float) -> Remedy:
     limit = _rounded(norm)
-    return Remedy(words, f"--clip {limit}", f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit})")
+    return Remedy(
+        words, _flags(clip_norm=limit), f"torch.nn.utils.clip_grad_norm_(model.parameters(), {limit})"
+    )
 
 
 def _chrono(report: Measurements, lags: int) -> Remedy:
     least = max(lags, 2)  # no less is taken
-    flag, python = f"--chrono {least}", f"unrolled.nn.init_recurrent(layer, chrono_steps={least})"
+    flag, python = _flags(chrono_steps=least), f"unrolled.nn.init_recurrent(layer, chrono_steps={least})"
     if _gated(report):
         return Remedy(f"start the gates for lags up to {lags}", flag, python)
     words = f"use gates that start for lags up to {lags}"
-    return Remedy(words, f"--cell lstm {flag}", f"layer = unrolled.nn.LSTM(...); {python}")
+    return Remedy(words, _flags(cell="lstm", chrono_steps=least), f"layer = unrolled.nn.LSTM(...); {python}")
 
 
 def _trained(report: Measurements, name: str, default: float) -> float:
