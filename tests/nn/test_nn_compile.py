@@ -187,6 +187,13 @@ def test_a_layer_compiles_in_bfloat16_and_under_autocast(kind):
     torch.testing.assert_close(flat(compiled(x.bfloat16())), flat(layer(x.bfloat16())))
 
 
+def test_lengths_out_of_range_are_refused_by_a_compiled_layer_on_torchs_kernels():
+    layer = layer_of("GRU", backend="torch")
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.no_grad(), pytest.raises(ShapeError, match=r"^lengths: expected values from 0 to 6, got 7$"):
+        compiled(drawn(layer), lengths=torch.tensor([7, 1, 1, 1]))
+
+
 def test_the_op_of_torchs_kernels_keeps_the_rules_of_the_registry():
     layer = layer_of("LSTM", proj_size=2)
     states = [torch.randn(3, 2).double().requires_grad_(), torch.randn(3, H).double()]

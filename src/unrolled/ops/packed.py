@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unrolled.ops.call import OPS, Call, Result, States
 from unrolled.ops.scan import cuts, valid_steps
+from unrolled.ops.validate import check_lengths
 
 Kernel = Callable[..., tuple[Tensor, ...]]  # torch.lstm, torch.gru, …: its two forms, dense and packed
 
@@ -192,56 +193,36 @@ def cut(
 # While torch.compile traces, the kernels are one op of the registry: cutting depends on values, and oneDNN
 # cannot be traced with its LSTM's backward pass. The backward op runs the kernel again and differentiates it.
 
-
-@torch.library.custom_op("unrolled::torch_layer", mutates_args=())
-def _layer(
-    op: str,
-    nonlinearity: str,
-    reverse: bool,
-    x: Tensor,
-    states: list[Tensor],
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    weight_hr: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-) -> list[Tensor]:
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
-    call = Call(op, x, tuple(states), *weights, lengths, resets, reverse, nonlinearity=nonlinearity)
-    return [output.clone() for output in _eager(call)]
+_INPUTS = (
+    "str op, str nonlinearity, bool reverse, Tensor x, Tensor[] states, Tensor weight_ih, Tensor weight_hh, "
+    "Tensor? bias_ih, Tensor? bias_hh, Tensor? weight_hr, Tensor? lengths, Tensor? resets"
+)
 
 
-@torch.library.custom_op("unrolled::torch_layer_backward", mutates_args=())
-def _layer_backward(
-    op: str,
-    nonlinearity: str,
-    reverse: bool,
-    x: Tensor,
-    states: list[Tensor],
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    weight_hr: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    gradients: list[Tensor],
-) -> list[Tensor]:
-    weights = (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+def _forward(op: str, nonlinearity: str, reverse: bool, x: Tensor, states: Any, *rest: Any) -> list[Tensor]:
+    """Return y and the states, run without tracing."""
+    call = Call(op, x, tuple(states), *rest)._replace(reverse=reverse, nonlinearity=nonlinearity)
+    check_lengths(call.lengths, steps=x.shape[0], rows=x.shape[1])  # nobody could while it was traced
+    kernel = OPS[op].torch
+    assert kernel is not None
+    with torch.autocast(x.device.type, enabled=False):
+        y, final, _ = kernel(call)
+    return [output.clone() for output in (y, *final)]
+
+
+def _differentiated(*arguments: Any) -> list[Tensor]:
+    """Return the gradients with respect to x, the states and the weights that there are."""
+    *options, x, states, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, resets, of_outputs = (
+        arguments
+    )
+    given = (x, *states, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
     with torch.enable_grad(), _recording():
-        leaves = [None if t is None else t.detach().requires_grad_() for t in (x, *states, *weights)]
-        inner = tuple(leaf for leaf in leaves[1 : 1 + len(states)] if leaf is not None)
-        again = leaves[1 + len(states) :]
-        call = Call(op, leaves[0], inner, *again)._replace(  # type: ignore[arg-type]  # x and weights are there
-            lengths=lengths, resets=resets, reverse=reverse, nonlinearity=nonlinearity
-        )
-        outputs = _eager(call)
+        leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in given]
+        of_x, of_states, of_weights = leaves[0], leaves[1:-5], leaves[-5:]
+        outputs = _forward(*options, of_x, of_states, *of_weights, lengths, resets)
         wanted = [leaf for leaf in leaves if leaf is not None]
-        found = torch.autograd.grad(outputs, wanted, gradients, allow_unused=True)
-    pairs = zip(wanted, found, strict=True)
-    return [torch.zeros_like(leaf) if grad is None else grad.clone() for leaf, grad in pairs]
+        found = torch.autograd.grad(outputs, wanted, of_outputs, materialize_grads=True)
+    return [gradient.clone() for gradient in found]  # an op's outputs are no views of what it was given
 
 
 def _recording() -> Any:
@@ -252,25 +233,27 @@ def _recording() -> Any:
     return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
 
 
-def _eager(call: Call) -> list[Tensor]:
-    """Return y and the states, run without tracing."""
-    kernel = OPS[call.op].torch
-    assert kernel is not None
-    with torch.autocast(call.x.device.type, enabled=False):
-        y, states, _ = kernel(call)
-    return [y, *states]
+_layer = torch.library.custom_op(
+    "unrolled::torch_layer", _forward, mutates_args=(), schema=f"({_INPUTS}) -> Tensor[]"
+)
+_layer_backward = torch.library.custom_op(
+    "unrolled::torch_layer_backward",
+    _differentiated,
+    mutates_args=(),
+    schema=f"({_INPUTS}, Tensor[] gradients) -> Tensor[]",
+)
 
 
 @_layer.register_fake
-def _(_op: str, _nonlinearity: str, _reverse: bool, x: Tensor, states: list[Tensor], *_: Any) -> list[Tensor]:
+def _fake(*arguments: Any) -> list[Tensor]:
+    x, states = arguments[3:5]
     return [x.new_empty(*x.shape[:2], states[0].shape[1]), *map(torch.empty_like, states)]
 
 
 @_layer_backward.register_fake
-def _(
-    _op: str, _nonlinearity: str, _reverse: bool, x: Tensor, states: list[Tensor], *rest: Any
-) -> list[Tensor]:
-    return [torch.empty_like(tensor) for tensor in (x, *states, *rest[:5]) if tensor is not None]
+def _fake_backward(*arguments: Any) -> list[Tensor]:
+    x, states, *weights = arguments[3:10]
+    return [torch.empty_like(tensor) for tensor in (x, *states, *weights) if tensor is not None]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001  # torch names both
