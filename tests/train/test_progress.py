@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable
 
 import pytest
 
 from unrolled.spec import TrainConfig
-from unrolled.train import run
+from unrolled.train import Schedule, StepRecord, run
 from unrolled.train.progress import ProgressBar
 
 
@@ -38,3 +39,32 @@ def test_a_standard_error_that_went_away_ends_no_run(
         bar = ProgressBar()
         assert run(small(), observers=[bar]).schedule.steps == 6
     assert gone.asked
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_step_bar_and_time_left_stay_on_a_line_of_any_width(
+    small: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, columns: int
+):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in (("COLUMNS", str(columns)), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    schedule = Schedule(2000, 200, 3e-3)
+    bar = ProgressBar()
+    bar.begin(small(), schedule, None)
+    for step in range(1, 4):
+        bar.step(StepRecord(step, 0.02 * step, 2.34567, 1024, 0.05, 1.234, 3e-3))
+    bar.end()
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    last = [line for line in re.split(r"[\r\n]+", plain) if "step 3/2000" in line][-1]
+    assert len(last) <= columns
+    assert last.count("━") >= 8
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", last)
+    assert "2.346 nats" in last or columns == 60
+    assert ("|g| 1.23" in last) == (columns == 200)

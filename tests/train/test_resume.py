@@ -142,7 +142,7 @@ def test_a_finished_run_says_so_and_changes_nothing(small: Make):
     first = run(config, observers=[])
     before = {p: p.stat().st_mtime_ns for p in Path(config.run or "").rglob("*")}
     again = run(replace(config, resume=True), observers=[Listen()])
-    assert "all 6 steps are taken" in Listen.notes[0]
+    assert "6 steps taken, nothing is left to do" in Listen.notes[0]
     assert (again.best_step, again.sample) == (first.best_step, first.sample)
     assert again.evaluation.carried.nats == pytest.approx(first.evaluation.carried.nats, rel=1e-12)
     assert str(again.evaluation) == str(first.evaluation)

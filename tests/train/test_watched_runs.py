@@ -138,3 +138,35 @@ def test_a_torn_or_foreign_line_and_what_follows_it_go(tmp_path: Path, torn: str
     assert path.read_text() == kept
     assert again.rows == [ROW]
     assert [step for step, _ in again.telemetries] == [1]
+
+
+def test_what_another_version_wrote_is_kept(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.row(ROW)
+    file.telemetry(1, FOUND)
+    row, telemetry = path.read_text().splitlines()
+    more = [
+        row[:-1] + ', "gpu_memory": 12, "note": "x"}',
+        telemetry[:-1] + ', "took_s": 0.5}',
+        '{"step": 1, "seen_by": "another tool"}',
+        row.replace('"step": 1', '"step": 2'),
+    ]
+    path.write_text("\n".join(more) + "\n")
+    again = MetricsFile(path, until=9)
+    assert path.read_text().splitlines() == more
+    assert [each.step for each in again.rows] == [1, 2]
+    assert again.rows[0].val_nats_per_token is None
+    assert again.rows[0].train_nats_per_token == 1.0
+    assert len(again.telemetries) == 1
+
+
+def test_a_row_of_another_task_has_its_own_names(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    row = replace(ROW, unit="squared_error", val_loss=2.0)
+    MetricsFile(path, unit="squared_error").row(row)
+    assert json.loads(path.read_text())["val_squared_error"] == 2.0
+    assert MetricsFile(path, until=9, unit="squared_error").rows == [row]
+    assert row.val_squared_error == 2.0
+    with pytest.raises(AttributeError, match="a row of squared_error has no attribute 'val_nats_per_token'"):
+        _ = row.val_nats_per_token

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data import Batch, Batches
-from unrolled.errors import DataError, expected
+from unrolled.errors import DataError, counted, expected
 from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
 from unrolled.tokens import Tokens
 
@@ -208,11 +208,8 @@ class Task(ABC):
 
     def notes(self, config: TrainConfig, dataset: Any, network: Any) -> list[str]:
         """Return lines on what was decided, said before training starts."""
-        parameters = sum(p.numel() for p in network.parameters())
-        return [
-            f"data      {dataset.name}",
-            f"model     {self.describe(network.config)}, {parameters:,} parameters",
-        ]
+        parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
+        return [f"data      {dataset.name}", f"model     {self.describe(network.config)}, {parameters}"]
 
     # ------------------------------------------------------------------------------------------ network
 

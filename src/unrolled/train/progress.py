@@ -17,6 +17,8 @@ from unrolled.train.observers import Observer, Row
 __all__ = ["ProgressBar", "unless_lost"]
 
 SMOOTHING = 0.05  # weight of the newest step in the figures shown
+LEAST_BAR = 10  # columns
+BY_WEIGHT = ("loss", "rate", "epoch", "norm")  # where not all fit, the last ones go
 
 
 class ProgressBar(Observer):
@@ -35,6 +37,7 @@ class ProgressBar(Observer):
         self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self._bar: Any = None
         self._task: Any = None
+        self._taken = 0  # columns beside the figures
         self._kind: TaskKind | None = None
         self._loss = self._rate = self._norm = math.nan
 
@@ -43,17 +46,19 @@ class ProgressBar(Observer):
         if not self._console.is_terminal:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self._bar = Progress(
-            TextColumn("step {task.completed}/{task.total}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(min_width=LEAST_BAR, ratio=1)),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(),
             console=self._console,
         )
         self._task = self._bar.add_task(
             "train", total=schedule.steps, completed=schedule.start or 0, figures=""
         )
+        self._taken = 2 * len(str(schedule.steps)) + len("step /  ") + LEAST_BAR + len("  0:00:00  ")
         with unless_lost():
             self._bar.start()
 
@@ -62,12 +67,23 @@ class ProgressBar(Observer):
         self._rate = _smooth(self._rate, record.tokens / max(record.seconds, 1e-9))
         self._norm = _smooth(self._norm, record.grad_norm)
         if self._bar is not None:
-            figures = (
-                f"epoch {record.epoch:.2f}  {self._shown(self._loss, 3)}  "
-                f"{self._rate:,.0f} tok/s  |g| {self._norm:.2f}"
-            )
+            figures = self._figures(record.epoch)
             with unless_lost():
                 self._bar.update(self._task, completed=record.step, figures=figures)
+
+    def _figures(self, epoch: float) -> str:
+        """Return as many figures as fit beside the step, a bar and the time left; the loss goes first."""
+        figures = {
+            "epoch": f"epoch {epoch:.2f}",
+            "loss": self._shown(self._loss, 3),
+            "rate": f"{self._rate:,.0f} tok/s",
+            "norm": f"|g| {self._norm:.2f}",
+        }
+        room = self._console.width - self._taken
+        for name in reversed(BY_WEIGHT):
+            if sum(len(text) + 2 for text in figures.values()) > room:
+                del figures[name]
+        return "  ".join(figures.values())
 
     def row(self, row: Row) -> None:
         if row.val_loss is None:

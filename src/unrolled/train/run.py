@@ -132,7 +132,8 @@ def _finished(found: Finished, watchers: list[Observer], begin: float) -> Result
     """Return what a finished run came to, from its files."""
     progress, task = found.point.progress, tasks.of(found.config.data)
     for watcher in watchers:
-        watcher.note(f"finished  {found.path}: all {progress.steps} steps are taken, nothing is left to do")
+        steps = counted(progress.steps, "step")
+        watcher.note(f"finished  {found.path}: {steps} taken, nothing is left to do")
     stored = report.read_evaluation(RunDirectory(found.path).evaluation)
     return Result(
         run=found.path,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_source
-from unrolled.errors import CheckpointError, ConfigError, DataError, expected
+from unrolled.errors import CheckpointError, ConfigError, DataError, counted, expected
 from unrolled.spec import DataConfig, from_json
 from unrolled.tasks.loading import Loaded
 from unrolled.tasks.protocol import SequenceModel
@@ -98,7 +98,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         about = "about " if self.characters_estimated else ""
-        lines = [f"{self.tokens:,} tokens, {about}{self.characters:,} characters, {self.unknown:,} unknown"]
+        characters = counted(self.characters, "character")
+        lines = [f"{counted(self.tokens, 'token')}, {about}{characters}, {self.unknown:,} unknown"]
         lines.append(_row("each line" if self.shape == "lines" else "carried", self.carried))
         if self.cold is not None:
             lines.append(_row(f"cold:{self.cold_steps}", self.cold))

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from unrolled import checkpoint, spec
-from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError, expected
+from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError, counted, expected
 from unrolled.tasks.loading import assemble, check_finite, model_tensors
 from unrolled.tasks.loading import load as load_directory
 from unrolled.tokens import Tokens
@@ -285,7 +285,7 @@ def _card(model: Any, vocabulary: Tokens, name: str) -> str:
         name: what `from_pretrained` is asked for: a directory, or a repository of the Hub.
     """
     config = model.config
-    layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
+    layers = counted(config.num_layers, "layer")
     return PAGE.format(
         cell=config.cell,
         CELL=config.cell.upper(),

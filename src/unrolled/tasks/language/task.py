@@ -15,7 +15,7 @@ from torch import Tensor
 from unrolled import data as corpora
 from unrolled import tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
-from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, expected
+from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, counted, expected
 from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, TrainConfig, from_json
 from unrolled.tasks.language import report
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
@@ -94,17 +94,18 @@ class LanguageTask(Task):
         return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}"
 
     def notes(self, config: TrainConfig, dataset: Corpus, network: LanguageModel) -> list[str]:
-        parameters = sum(p.numel() for p in network.parameters())
+        parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
         held = f"{dataset.validation.characters:,} held out"
         if dataset.validation_is_train:
             held = "nothing is held out: validation is the training text"
         lines = [
-            f"corpus    {dataset.name}: {dataset.characters:,} characters as {dataset.shape}, "
-            f"{dataset.tokens_setting} tokens, {dataset.tokens.size:,} symbols; {held}",
-            f"model     {self.describe(network.config)}, {parameters:,} parameters, dropout {config.dropout}",
+            f"corpus    {dataset.name}: {counted(dataset.characters, 'character')} as {dataset.shape}, "
+            f"{dataset.tokens_setting} tokens, {counted(dataset.tokens.size, 'symbol')}; {held}",
+            f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
         ]
         if dataset.left_out:
-            lines.append(f"left out  {dataset.left_out} entries that are hidden, not text or runs")
+            entries = counted(dataset.left_out, "entry", "entries")
+            lines.append(f"left out  {entries} that are hidden, not text or runs")
         return lines
 
     def network(
