@@ -228,8 +228,8 @@ def test_it_is_loaded_evaluated_and_probed(tmp_path: Path):
     task = tasks.of(ParityData())
     assert loaded.tokens is None
     assert task.evaluate(loaded.model, Bits(ParityData(), 0)).to_dict() == done.evaluation.to_dict()
-    examined = task.examined(loaded, None, done.run / "data", lags=3, largest=2**20)
-    found = probe.report(loaded.model, examined.batch, lags=3)
+    found = probe.examine(done.run, lags=3)
+    assert found.facts["data"] == "parity of bits"
     assert [flow.layer for flow in found.gradient_flow.flows] == ["layer.l0", "layer.l0"]
     again = train.run(config(tmp_path / "run", steps=60, resume=True), observers=[])
     assert again.evaluation.to_dict() == done.evaluation.to_dict()

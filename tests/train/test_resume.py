@@ -549,7 +549,7 @@ def test_a_config_of_a_stranger_with_open_sizes_is_refused(small: Make):
 
 
 def test_another_process_at_work_in_the_directory_is_noticed(small: Make, tmp_path: Path):
-    code = "import sys; from pathlib import Path; from unrolled.train.lock import held\n"
+    code = "import sys; from pathlib import Path; from unrolled.train import held\n"
     code += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code, str(tmp_path / "run")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

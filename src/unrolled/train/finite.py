@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
+from unrolled.nn import Recurrent
 from unrolled.spec import TrainConfig
 from unrolled.tasks import SequenceModel, State
 
@@ -117,7 +118,7 @@ def _first_output(model: SequenceModel, batch: Batch, state: State, dtype: str) 
 
 def _layer_of(module: Any, inputs: Any, named: Any) -> str:
     """Return which layer of a recurrent stack was the first to give a number that is not finite."""
-    if not hasattr(module, "trajectories"):
+    if not isinstance(module, Recurrent):
         return ""
     layers = module.trajectories(*inputs, **named, backend="auto")[2]
     broken = [k for k, each in enumerate(layers, start=1) if not all(_finite(part) for part in each)]

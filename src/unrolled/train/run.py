@@ -19,7 +19,6 @@ from unrolled.tasks import Dataset, Task, from_stored, load
 from unrolled.train import report
 from unrolled.train.finite import advice_for
 from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
-from unrolled.train.lock import held
 from unrolled.train.loop import Loop
 from unrolled.train.observers import MetricsFile, Observer, TensorBoardLog, require_tensorboard
 from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, dataset_of, plan
@@ -36,7 +35,7 @@ from unrolled.train.resources import (
     threads_by_rule,
     time_to_train,
 )
-from unrolled.train.rundir import settle, staging, write_text
+from unrolled.train.rundir import held, settle, staging, write_text
 from unrolled.train.saving import Saver, restore_moments, restore_random, state_of
 from unrolled.train.signals import HowToGoOn, Stopper, listening
 

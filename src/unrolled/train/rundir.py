@@ -1,4 +1,4 @@
-"""The run directory: claimed before the work starts, so that nothing is lost when it cannot be."""
+"""The run directory: claimed before the work starts, and held by one process at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from unrolled import checkpoint, files
 from unrolled.errors import RunError, expected
 from unrolled.spec import RunDirectory
 
-__all__ = ["check_apart", "claim", "replace_data", "settle", "staging", "write_text"]
+__all__ = ["check_apart", "claim", "held", "replace_data", "settle", "staging", "write_text"]
 
 STAGED = re.compile(r"\.data-[0-9a-f]{8}", re.ASCII)
 
@@ -52,7 +54,7 @@ def staging(path: Path) -> Iterator[Path]:
     """Yield a fresh directory inside `path` for a corpus in the making; gone on the way out.
 
     What the run directory held stays untouched until the corpus is known to be good. The caller holds the
-    directory (`lock.held`), so what runs that were killed left of this kind can go.
+    directory (`held`), so what runs that were killed left of this kind can go.
     """
     try:
         for leftover in path.iterdir():
@@ -104,3 +106,38 @@ def write_text(path: Path, text: str) -> None:
         RunError: the disk is full or the place unwritable.
     """
     files.replace(path, text)
+
+
+@contextlib.contextmanager
+def held(path: Path, *, name: str = "run") -> Iterator[None]:
+    """Hold a run directory, which is made where it is missing; directories left empty are removed again.
+
+    `name` is what messages call it. The system lets go of the lock when the process ends, however it ends.
+
+    Raises:
+        RunError: another run is at work there, or the place cannot be written.
+    """
+    lock_file = RunDirectory(path).lock
+    made = [p for p in (path, *path.parents) if not p.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_file, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunError(expected(name, "a directory that no run is using", f"{path}, in use")) from None
+    except OSError as error:
+        _remove(made)
+        raise RunError(expected(name, "a writable directory", f"{path}: {error.strerror}")) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock_file.unlink()  # while it is held: whoever waits for this file finds it gone
+        lock.release()
+        _remove(made)
+
+
+def _remove(made: list[Path]) -> None:
+    for directory in made:
+        with contextlib.suppress(OSError):  # one that came to hold something stays
+            directory.rmdir()

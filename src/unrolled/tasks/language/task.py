@@ -17,9 +17,9 @@ from unrolled import tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, counted, expected
 from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, TrainConfig, from_json
-from unrolled.tasks.language import report
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
 from unrolled.tasks.language.network import LanguageModel
+from unrolled.tasks.language.report import draw_gates, first_sample, write_samples
 from unrolled.tasks.language.sizing import Sizes, bytes_needed, resolve, rows_and_steps
 from unrolled.tasks.loading import Loaded
 from unrolled.tasks.protocol import Examined, Task, register
@@ -156,13 +156,13 @@ class LanguageTask(Task):
     def report(
         self, network: LanguageModel, dataset: Corpus, directory: Path, *, seed: int
     ) -> Iterator[Path]:
-        report.draw_gates(network, dataset, directory / "gates.png")
+        draw_gates(network, dataset, directory / "gates.png")
         yield directory / "gates.png"
-        report.write_samples(network, dataset, directory / "samples.txt", seed=seed)
+        write_samples(network, dataset, directory / "samples.txt", seed=seed)
         yield directory / "samples.txt"
 
     def sample(self, directory: Path) -> str:
-        return report.first_sample(directory / "samples.txt")
+        return first_sample(directory / "samples.txt")
 
     def examined(
         self, loaded: Loaded, source: str | None, directory: Path | None, *, lags: int, largest: int
