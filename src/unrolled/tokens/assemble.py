@@ -1,6 +1,6 @@
 """Build the part of a BPE vocabulary that merges, with the `tokenizers` library.
 
-`trial.py` runs this file as a script, in a child process with limits, before a vocabulary from an untrusted
+`bpe.py` runs this file as a script, in a child process with limits, before a vocabulary from an untrusted
 file is built in this one. So nothing of the package is imported here.
 """
 
