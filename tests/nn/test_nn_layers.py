@@ -8,6 +8,7 @@ import inspect
 import itertools
 import pickle  # noqa: TID251  # users pickle modules, whatever we do
 import typing
+import weakref
 
 import numpy as np
 import pytest
@@ -333,3 +334,18 @@ def test_a_layer_of_no_cell_or_of_a_nonlinearity_that_it_has_not_is_refused():
         ConfigError, match=r"^nonlinearity: expected None, as the gru has no choice, got 'tanh'$"
     ):
         nn.layer("gru", 3, 4, nonlinearity="tanh")
+
+
+def test_what_lies_between_layers_is_let_go_while_the_stack_runs(monkeypatch):
+    layer, alive, execute = nn.GRU(3, 4, num_layers=4, backend="reference"), [], ops.execute
+
+    def watched(call, backend):
+        output = execute(call, backend)
+        alive.append(weakref.ref(output.y))
+        assert sum(ref() is not None for ref in alive) <= 2  # this layer's input, and its output
+        return output
+
+    monkeypatch.setattr(ops, "execute", watched)
+    with torch.no_grad():
+        layer(torch.randn(5, 2, 3))
+    assert len(alive) == 4

@@ -27,7 +27,7 @@ class StackRun(NamedTuple):
 
     y: Tensor  # [T, B, D·P]
     states: ops.States  # each [L·D, B, ·]
-    layers: list[LayerRun]
+    layers: list[LayerRun]  # with trajectories alone: else what lies between the layers is let go
 
 
 def run_stack(
@@ -44,18 +44,19 @@ def run_stack(
         execute: of one layer and direction, by its name, in place of `ops.execute` on the backend.
     """
     run = execute or (lambda _, call: ops.execute(call, backend))
-    x, runs = arguments.x, []
+    x, runs, finals = arguments.x, [], []
     for level in range(layer.num_layers):
         outputs: list[Tensor] = []
         for name, call in layer_calls(layer, level, x, arguments, trajectories=trajectories):
             output = run(name, call)
             outputs.append(output.y)
-            runs.append(LayerRun(name, call, output))
+            finals.append(output.states)
+            if trajectories:
+                runs.append(LayerRun(name, call, output))
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if layer.dropout > 0 and level + 1 < layer.num_layers:
             x = dropout(x, layer.dropout, layer.training)
-    finals = zip(*(each.output.states for each in runs), strict=True)
-    return StackRun(x, tuple(map(torch.stack, finals)), runs)
+    return StackRun(x, tuple(torch.stack(each) for each in zip(*finals, strict=True)), runs)
 
 
 def layer_calls(
