@@ -151,7 +151,7 @@ def units(
     circles: Collection[str] = (),
     circle_labels: tuple[str, str] = ("real part", "imaginary part"),
 ) -> None:
-    """Draw clouds of points, a panel for each layer.
+    """Draw clouds of points, one panel per layer.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -166,14 +166,14 @@ def units(
         raise ShapeError(expected("panels", "at least one", "none"))
     across = min(COLUMNS, len(panels))
     down = -(-len(panels) // across)
-    with drawing(path, max(PANEL * across, 4.6), PANEL * down + 0.5, title) as figure:
+    with drawing(path, max(PANEL * across, 4.6), (PANEL + 0.8) * down + 0.3, title) as figure:
         every = list(figure.subplots(down, across, squeeze=False).flat)
         for axes, (name, clouds) in zip(every, panels.items(), strict=False):
             axes.set_title(plain(name), loc="left")
             for (label, points), (colour, marker) in zip(clouds.items(), LOOKS * len(clouds), strict=False):
                 x, y = _cloud(f"{name} {label}", points)
                 axes.scatter(
-                    x, y, s=14, color=colour, marker=marker, alpha=0.55, linewidths=0, label=plain(label)
+                    x, y, s=18, color=colour, marker=marker, alpha=0.7, linewidths=0, label=plain(label)
                 )
             _axes_of_units(axes, name in circles)
             axes.set_xlabel(circle_labels[0] if name in circles else xlabel)
@@ -198,7 +198,7 @@ def _axes_of_units(axes: Axes, circle: bool) -> None:
         axes.plot([0, 1], [1, 0], color=theme().muted, linewidth=0.8, linestyle=":", label="always saturated")
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
-    axes.legend(loc="upper right", frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), frameon=False, borderpad=0)
     frame(axes, grid=False)
 
 
