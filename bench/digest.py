@@ -28,7 +28,7 @@ COMMANDS = {
     " --dropout 0.2",
     "stream": f"{TRAIN} --steps 50 --as stream --bptt 16 --restart 0.3 --batch 4 --hidden 48"
     " --telemetry 20 --tie",
-    "words": f"{TRAIN} --epochs 2 --tokens word --max-words 15 --start uniform --forget-bias 2",
+    "words": f"{TRAIN} --epochs 2 --tokens word --max-words 15 --init uniform --forget-bias 2",
     "bpe": f"{TRAIN} --steps 30 --tokens bpe:300 --backend reference --hidden 24 --dtype float32",
     "resumed": f"{TRAIN} --steps 60 --dtype float32 --resume",
     "sample": "sample {first} --prompt {prompt} --length 120 --seed 5",

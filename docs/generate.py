@@ -38,7 +38,11 @@ def command_line() -> str:
             "| argument | what it is |",
             "| --- | --- |",
         ]
-        page += [f"| {shown(a)} | {words(a)} |" for a in parser._actions if a.dest != "help"]
+        page += [
+            f"| {shown(a)} | {words(a)} |"
+            for a in parser._actions
+            if a.dest != "help" and a.help != argparse.SUPPRESS
+        ]
         page.append("")
     return "\n".join(page)
 

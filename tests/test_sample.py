@@ -88,7 +88,7 @@ def test_bad_settings_are_refused(settings: dict[str, object], message: str):
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(ConfigError, match=r"^seed: expected 0 or more, got -1$"):
+    with pytest.raises(ConfigError, match=r"^seed: expected at least 0, got -1$"):
         sample(loaded(), seed=-1)
 
 

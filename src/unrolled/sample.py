@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from unrolled.data import normalised
-from unrolled.draw import check_settings
-from unrolled.errors import ConfigError, TokenError, expected
+from unrolled.errors import TokenError, expected
+from unrolled.spec import SampleConfig
 from unrolled.tasks import Loaded, continuation
 from unrolled.tokens import Tokens
 
@@ -39,11 +39,7 @@ def sample(
         ConfigError: a setting is out of range. TokenError: the prompt holds symbols that the model
             does not know.
     """
-    if length < 1:
-        raise ConfigError(expected("length", "at least 1", length))
-    if seed is not None and seed < 0:
-        raise ConfigError(expected("seed", "0 or more", seed))
-    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    SampleConfig(str(loaded.path), prompt, length, temperature, top_k, top_p, seed)
     prompt = normalised(prompt)
     ids = loaded.tokens.encode(prompt)
     _check_known(loaded.tokens, prompt)

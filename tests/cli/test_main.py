@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.cli import main
+from unrolled.cli.parser import build
 
 TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 20
 SMALL = ["--steps", "4", "--hidden", "8", "--layers", "1", "--batch", "4", "--bptt", "16"]
@@ -82,7 +84,9 @@ def test_training_names_the_pictures_that_it_drew_and_no_others(
 ):
     settings = ["--steps", "2", "--hidden", "8", "--cell", "rnn", "--telemetry", "--threads", "1"]
     assert main(["train", "sentences", "--run", str(tmp_path / "run"), *settings]) == 0
-    assert "model/ loss.png samples.txt" in capsys.readouterr().out  # a telemetry is due every 100 steps
+    assert (
+        "model/ gates.png loss.png samples.txt" in capsys.readouterr().out
+    )  # a telemetry is due every 100 steps
 
 
 def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture[str]):
@@ -97,9 +101,9 @@ def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--lags", "0"], "lags: expected a whole number of at least 1, got 0"),
-        (["--lags", "9999"], "lags: expected at most "),
-        (["--known-lag", "-1"], "known_lag: expected a whole number of at least 1, got -1"),
+        (["--lags", "0"], "--lags: expected at least 1, got 0"),
+        (["--lags", "9999"], "--lags: expected at most "),
+        (["--known-lag", "-1"], "--known-lag: expected at least 1, got -1"),
         (["nowhere.txt"], "got no such path nowhere.txt"),
     ],
 )
@@ -159,39 +163,39 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--hidden", "0"], "hidden_size: expected at least 1, got 0"),
-        (["--batch", "-3"], "batch_size: expected at least 1, got -3"),
-        (["--layers", "0"], "num_layers: expected at least 1, got 0"),
-        (["--bptt", "0"], "bptt_steps: expected at least 1, got 0"),
-        (["--dropout", "1"], "dropout: expected less than 1, got 1.0"),
-        (["--lr", "nan"], "learning_rate: expected a finite number, got nan"),
-        (["--lr", "0"], "learning_rate: expected more than 0, got 0.0"),
-        (["--minutes", "-1"], "minutes: expected more than 0, got -1.0"),
-        (["--steps", "0"], "steps: expected at least 1, got 0"),
-        (["--threads", "0"], "threads: expected at least 1, got 0"),
-        (["--cell", "transformer"], "cell: expected one of lstm, gru, rnn, got 'transformer'"),
-        (["--tokens", "bpe"], "tokens: expected one of auto, char, byte, word, bpe:N, got 'bpe'"),
+        (["--hidden", "0"], "--hidden: expected at least 1, got 0"),
+        (["--batch", "-3"], "--batch: expected at least 1, got -3"),
+        (["--layers", "0"], "--layers: expected at least 1, got 0"),
+        (["--bptt", "0"], "--bptt: expected at least 1, got 0"),
+        (["--dropout", "1"], "--dropout: expected less than 1, got 1.0"),
+        (["--lr", "nan"], "--lr: expected a finite number, got nan"),
+        (["--lr", "0"], "--lr: expected more than 0, got 0.0"),
+        (["--minutes", "-1"], "--minutes: expected more than 0, got -1.0"),
+        (["--steps", "0"], "--steps: expected at least 1, got 0"),
+        (["--threads", "0"], "--threads: expected at least 1, got 0"),
+        (["--cell", "transformer"], "--cell: expected one of lstm, gru, rnn, got 'transformer'"),
+        (["--tokens", "bpe"], "--tokens: expected one of auto, char, byte, word, bpe:N, got 'bpe'"),
         (
             ["--steps", "5", "--minutes", "3"],
-            "budget: expected one of minutes, epochs, steps, got minutes and steps",
+            "--minutes: expected one of minutes, epochs, steps, got minutes and steps",
         ),
-        (["--cell", "rnn", "--chrono", "9"], "chrono_steps: expected a gated cell (lstm, gru), got cell rnn"),
+        (["--cell", "rnn", "--chrono", "9"], "--chrono: expected a gated cell (lstm, gru), got cell rnn"),
         (
             ["--cell", "gru", "--forget-bias", "2"],
-            "forget_bias: expected cell lstm without chrono_steps, got cell gru",
+            "--forget-bias: expected cell lstm without --chrono, got cell gru",
         ),
-        (["--start", "ones"], "start: expected one of orthogonal, uniform, got 'ones'"),
-        (["--nonlinearity", "relu"], "nonlinearity: expected cell rnn, got cell lstm"),
-        (["--tie", "--hidden", "8", "--embedding", "9"], "tie_weights: expected embedding_size 8, got 9"),
-        (["--max-words", "9"], "max_words: expected tokens word, got tokens auto"),
+        (["--init", "ones"], "--init: expected one of orthogonal, uniform, got 'ones'"),
+        (["--nonlinearity", "relu"], "--nonlinearity: expected cell rnn, got cell lstm"),
+        (["--tie", "--hidden", "8", "--embedding", "9"], "--tie: expected --embedding 8, got 9"),
+        (["--max-words", "9"], "--max-words: expected tokens word, got tokens auto"),
         (
             ["--as", "lines", "--bptt", "8"],
-            "bptt_steps: expected a stream, got lines, each of which is a window",
+            "--bptt: expected a stream, got lines, each of which is a window",
         ),
-        (["--restart", "2"], "restart_share: expected at most 1, got 2.0"),
+        (["--restart", "2"], "--restart: expected at most 1, got 2.0"),
         (
             ["--backend", "native", "--dtype", "bfloat16"],
-            "dtype: expected float32 with the native backend, got bfloat16",
+            "--dtype: expected float32 with the native backend, got bfloat16",
         ),
     ],
 )
@@ -207,10 +211,29 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("argv", "part"),
     [
-        (["train"], "the following arguments are required: SOURCE"),
-        (["train", "x", "--hiden", "3"], "unrecognized arguments: --hiden 3"),
-        (["train", "x", "--hidden", "many"], "argument --hidden: invalid int value: 'many'"),
-        (["fly"], "invalid choice: 'fly'"),
+        (["train"], "SOURCE: expected a value, got none (see unrolled train --help)"),
+        (
+            ["train", "x", "--hiden", "3"],
+            "--hiden: expected a flag of unrolled train, got an unknown one; did you mean --hidden?",
+        ),
+        (["train", "x", "--hidden", "many"], "--hidden: expected a whole number, got 'many'"),
+        (["train", "x", "--learning-rate", "3"], "did you mean --lr? (see unrolled train --help)"),
+        (
+            ["train", "x", "--lr", "-1e-3"],
+            "--lr: expected a value, got none; one that begins with - is written --lr=VALUE",
+        ),
+        (["train", "x", "--tie=3"], "--tie: expected no value, got '3'"),
+        (
+            ["train", "my", "book.txt"],
+            "'book.txt': expected no further argument; a name with spaces is written in quotes",
+        ),
+        (
+            ["train", "--telemetry", "book.txt"],
+            "expected a whole number, got 'book.txt'; write --telemetry=100, or SOURCE before",
+        ),
+        (["fly"], "COMMAND: expected one of train, sample, eval, probe, lab, doctor, got 'fly'"),
+        (["trian", "x"], "got 'trian'; did you mean train? (see unrolled --help)"),
+        (["--nonsense"], "--nonsense: expected a flag of unrolled, got an unknown one (see unrolled --help)"),
     ],
 )
 def test_a_mistyped_command_is_one_line_and_exit_code_2(
@@ -236,7 +259,7 @@ def test_a_file_that_is_no_text_is_one_line(
     (tmp_path / "a.txt").write_bytes(content)
     code, line = said(capsys, ["train", str(tmp_path / "a.txt"), "--run", str(tmp_path / "run"), *SMALL])
     assert code == 2
-    assert line.startswith("unrolled: source: expected")
+    assert line.startswith("unrolled: SOURCE: expected")
     assert message in line
     assert not (tmp_path / "run").exists()
 
@@ -244,12 +267,12 @@ def test_a_file_that_is_no_text_is_one_line(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--length", "0"], "length: expected at least 1, got 0"),
-        (["--seed", "-1"], "seed: expected 0 or more, got -1"),
-        (["--temperature", "-1"], "temperature: expected"),
-        (["--top-k", "0"], "top_k: expected"),
-        (["--top-p", "1.5"], "top_p: expected"),
-        (["--prompt", "Ω"], "prompt: expected symbols of the model's vocabulary, got unknown ones: 'Ω'"),
+        (["--length", "0"], "--length: expected at least 1, got 0"),
+        (["--seed", "-1"], "--seed: expected at least 0, got -1"),
+        (["--temperature", "-1"], "--temperature: expected"),
+        (["--top-k", "0"], "--top-k: expected"),
+        (["--top-p", "1.5"], "--top-p: expected"),
+        (["--prompt", "Ω"], "--prompt: expected symbols of the model's vocabulary, got unknown ones: 'Ω'"),
     ],
 )
 def test_a_bad_sample_setting_is_one_line(
@@ -279,10 +302,10 @@ def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: py
     assert main(argv) == 0
     capsys.readouterr()
     code, line = said(capsys, ["eval", str(tmp_path / "run"), "sentences", "--cold", "9"])
-    assert (code, line) == (2, "unrolled: cold: expected a model of a stream, got one of lines, each of which "
+    assert (code, line) == (2, "unrolled: --cold: expected a model of a stream, got one of lines, each of which "
                                "starts cold")  # fmt: skip
     code, line = said(capsys, ["train", "sentences", "--run", str(tmp_path / "b"), "--validation", "0.2"])
-    assert (code, line) == (2, "unrolled: validation_share: expected a corpus that a part can be held out of, "
+    assert (code, line) == (2, "unrolled: --validation: expected a corpus that a part can be held out of, "
                                "got sentences")  # fmt: skip
 
 
@@ -355,3 +378,77 @@ def test_debug_shows_the_traceback(tmp_path: Path):
 
     with pytest.raises(RunError):
         main(["sample", str(tmp_path), "--debug"])
+
+
+UNROLLED = [sys.executable, "-c", "import sys; from unrolled.cli import main; sys.exit(main())"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "| head -c 1"])
+def test_standard_streams_that_are_closed_or_full_give_no_traceback(closed: str, trained: Path):
+    words = shlex.join([*UNROLLED, "sample", str(trained), "--length", "9"])
+    done = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True, check=False)
+    full = closed == ">/dev/full"
+    assert done.returncode == (2 if full else 0)
+    assert len(done.stderr.splitlines()) == (1 if full else 0), done.stderr
+
+
+def test_a_closed_standard_input_is_an_empty_text(tmp_path: Path):
+    words = shlex.join([*UNROLLED, "train", "-", "--run", str(tmp_path / "run")])
+    done = subprocess.run(["sh", "-c", f"{words} <&-"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no terminals of this kind")
+def test_a_terminal_without_unicode_sees_every_help_and_the_progress_bar(tmp_path: Path):
+    import pty
+
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "TERM": "xterm", "COLUMNS": "80"}
+    commands = [
+        ["lab", "--help"],
+        ["train", "sentences", "--steps", "3", "--hidden", "4", "--run", str(tmp_path / "r")],
+    ]
+    for command in commands:
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([*UNROLLED, *command], stdout=theirs, stderr=theirs, env=env) as running:
+            os.close(theirs)
+            seen = b""
+            while piece := _piece(ours):
+                seen += piece
+        os.close(ours)
+        assert running.returncode == 0
+        assert b"Traceback" not in seen
+        assert seen.isascii()
+
+
+def _piece(terminal: int) -> bytes:
+    """Return what a terminal shows next; nothing after its last process has ended."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
+def test_the_next_command_can_be_pasted_into_a_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["./my tools/unrolled"])
+    run = tmp_path / "it's mine"
+    assert main(["train", "sentences", "--run", str(run), "--steps", "2", "--hidden", "4"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("next: ")
+    assert shlex.split(line)[1:] == ["my tools/unrolled", "sample", str(run), "--length", "400"]
+
+
+def test_an_older_flag_works_and_says_what_it_is_called_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = ["train", "sentences", "--run", str(tmp_path / "run"), "--steps", "2", "--hidden", "4"]
+    assert main([*argv, "--start", "uniform"]) == 0
+    assert capsys.readouterr().err.startswith("unrolled: --start is now --init; the older name goes in 0.3\n")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model"]["init"] == config["training"]["init"] == "uniform"
+    with pytest.raises(SystemExit):
+        build().parse_args(["train", "--help"])
+    assert "--start" not in capsys.readouterr().out

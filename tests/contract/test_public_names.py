@@ -72,9 +72,10 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig LabConfig ModelConfig OPEN RunDirectory Setting TASKS TaskKind
-        TrainConfig cell_of_mode from_json kind_named kind_of kind_of_stored register_cell
-        register_picture register_task setting_of settings tensors to_json
+        CELLS CLOSED Cell DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig RunDirectory
+        SampleConfig Setting TASKS TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
+        kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
+        tensors to_json
     """,
     "unrolled.tasks": """
         COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceModel State

@@ -57,7 +57,7 @@ def test_a_gain_of_three_is_exploding_and_chaotic_and_clipped_from_an_orthogonal
     nn.init_recurrent(layer, gain=3.0, generator=torch.Generator().manual_seed(0))
     found = only(probe.report(layer, noise(200, 4, 3) * 0.1, lags=32), "exploding")
     assert found.value > found.limit
-    assert found.flag.startswith("--start orthogonal --clip ")
+    assert found.flag.startswith("--init orthogonal --clip ")
     assert "chaotic" in found.problem
 
 
@@ -244,7 +244,7 @@ def test_a_remedy_goes_on_from_what_the_network_was_trained_with(trained: dict[s
 def test_clipping_starts_below_what_was_tried_and_a_start_is_not_advised_twice():
     layer = torch.nn.RNN(3, 64, dtype=F64)
     nn.init_recurrent(layer, gain=3.0, generator=torch.Generator().manual_seed(0))
-    trained = {"start": "orthogonal", "clip_norm": 0.5}
+    trained = {"init": "orthogonal", "clip_norm": 0.5}
     found = only(probe.report(layer, noise(200, 4, 3) * 0.1, lags=32, trained=trained), "exploding")
     assert found.flag == "--clip 0.12"
 

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.spec import CELLS, Cell, DataConfig, ModelConfig, TrainConfig, register_cell, setting_of
+from unrolled.spec import (
+    CELLS,
+    Cell,
+    DataConfig,
+    EvalConfig,
+    LabConfig,
+    ModelConfig,
+    ProbeConfig,
+    SampleConfig,
+    TrainConfig,
+    from_json,
+    register_cell,
+    setting_of,
+    settings,
+    to_json,
+)
 
 SIZES = {"vocab_size": 4, "embedding_size": 3, "hidden_size": 3}
 
@@ -40,3 +58,60 @@ def test_a_cell_that_was_registered_later_is_a_choice():
 def test_a_setting_that_the_cell_does_not_have_is_refused(plain: Cell, make, asked, message):
     with pytest.raises(ConfigError, match=message):
         make(cell=plain.name, **asked)
+
+
+@pytest.mark.parametrize("cls", [DataConfig, EvalConfig, LabConfig, ProbeConfig, SampleConfig, TrainConfig])
+def test_every_field_can_be_set_on_the_command_line_and_is_explained(cls: type):
+    found = settings(cls)
+    assert {s.name for s in found} == {field.name for field in dataclasses.fields(cls)} - {"data"}
+    assert all(s.flag and s.help for s in found)
+    assert len({s.flag for s in found}) == len(found)
+
+
+def test_a_function_has_the_defaults_of_the_settings_of_its_command():
+    pytest.importorskip("torch")
+    from unrolled.probe import examine
+    from unrolled.sample import sample
+    from unrolled.tasks import evaluate_text
+
+    for function, cls in ((sample, SampleConfig), (evaluate_text, EvalConfig), (examine, ProbeConfig)):
+        taken = inspect.signature(function).parameters
+        for s in settings(cls):
+            if s.name != "run" or s.name in taken:
+                wanted = inspect.Parameter.empty if s.default is dataclasses.MISSING else s.default
+                assert taken[s.name].default == wanted, f"{function.__name__} {s.name}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length": 0}, "length: expected at least 1, got 0"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"temperature": float("nan")}, "temperature: expected a finite number, got nan"),
+        ({"top_k": 1.5}, "top_k: expected a whole number, got 1.5"),
+        ({"top_p": 0}, "top_p: expected more than 0, got 0"),
+    ],
+)
+def test_a_sample_is_refused_settings_out_of_bounds(settings: dict[str, float], message: str):
+    with pytest.raises(ConfigError, match=message):
+        SampleConfig("runs/book", **settings)
+
+
+def test_a_renamed_field_is_taken_and_given_by_its_older_name_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"TrainConfig\.start is now TrainConfig\.init"):
+        config = TrainConfig(DataConfig("sentences"), start="uniform")
+    assert config.init == "uniform"
+    with pytest.warns(DeprecationWarning, match=r"TrainConfig\.start is now TrainConfig\.init"):
+        assert config.start == "uniform"
+    with pytest.warns(DeprecationWarning, match=r"ModelConfig\.start is now ModelConfig\.init"):
+        assert ModelConfig(**SIZES, start="uniform").init == "uniform"
+    assert dataclasses.replace(config, seed=1).init == "uniform"
+    assert "start" not in to_json(config)
+
+
+def test_a_config_that_an_older_version_stored_is_read():
+    stored = to_json(ModelConfig(**SIZES, init="uniform"))
+    older = {("start" if name == "init" else name): value for name, value in stored.items()}
+    assert from_json(ModelConfig, older) == from_json(ModelConfig, stored)
+    with pytest.raises(ConfigError, match="config: expected each field once, got one by its older and its"):
+        from_json(ModelConfig, {**stored, "start": "uniform"})

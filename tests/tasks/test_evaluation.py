@@ -83,7 +83,7 @@ def test_unknown_symbols_are_counted_and_scored(tmp_path: Path):
 
 
 def test_bad_settings_and_models_are_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"^cold: expected at least 1, got 0$"):
+    with pytest.raises(ConfigError, match=r"^cold_steps: expected at least 1, got 0$"):
         score(tmp_path / "a", TEXT, cold_steps=0)
     odd = Loaded(loaded().model, loaded().tokens, {"data": {"source": "x"}}, Path("x"), 0)
     with pytest.raises(

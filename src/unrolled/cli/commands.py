@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 from unrolled import spec
+from unrolled.errors import counted
 
-__all__ = ["doctor", "evaluate", "lab", "probe", "sample", "train"]
+__all__ = ["doctor", "evaluate", "help", "lab", "probe", "sample", "train", "version"]
 
 
 def train(args: argparse.Namespace) -> int:
     """`unrolled train`."""
     from unrolled.train import run
 
-    result = run(_train_config(args), asked=_asked(args))
+    data, training = _given(args, spec.DataConfig), _given(args, spec.TrainConfig)
+    result = run(spec.TrainConfig(spec.DataConfig(**data), **training), asked={*data, *training})
     part = "training text (nothing was held out)" if result.validation_is_train else "validation"
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
     files = f"model/ {_pictures(result.run)} samples.txt metrics.jsonl"
     print(f"{result.seconds:.0f} s; in {result.run}: {files}")
-    print(f"next: unrolled sample {result.run} --length 400")
+    print(f"next: {_program()} {shlex.join(['sample', str(result.run), '--length', '400'])}")
     return 0
 
 
@@ -31,17 +37,10 @@ def sample(args: argparse.Namespace) -> int:
     from unrolled.sample import sample as draw
     from unrolled.tasks import load
 
-    pieces = draw(
-        load(args.run),
-        args.prompt,
-        length=args.length,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        seed=args.seed,
-    )
+    settings = spec.to_json(spec.SampleConfig(**_given(args, spec.SampleConfig)))
+    pieces = draw(load(settings.pop("run")), **settings)
     first = next(pieces)  # bad settings show before anything is printed
-    print(args.prompt + first, end="", flush=True)
+    print(settings["prompt"] + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
@@ -52,7 +51,8 @@ def evaluate(args: argparse.Namespace) -> int:
     """`unrolled eval`."""
     from unrolled.tasks import evaluate_text, load
 
-    found = evaluate_text(load(args.run), args.source, cold_steps=args.cold)
+    config = spec.EvalConfig(**_given(args, spec.EvalConfig))
+    found = evaluate_text(load(config.run), config.source, cold_steps=config.cold_steps)
     print(json.dumps(found.to_dict()) if args.json else found)
     return 0
 
@@ -61,15 +61,14 @@ def probe(args: argparse.Namespace) -> int:
     """`unrolled probe`."""
     from unrolled.probe import examine, watching
 
+    config = spec.ProbeConfig(**_given(args, spec.ProbeConfig))
     with watching() as progress:
-        found = examine(
-            args.run, args.source, lags=args.lags, known_lag=args.known_lag, html=args.html, progress=progress
-        )
+        found = examine(**spec.to_json(config), progress=progress)
     if args.json:
         print(json.dumps({k: v for k, v in found.to_dict().items() if k != "trajectories"}))
     else:
         print(found)
-        print(f"{found.seconds:.0f} s" + ("" if args.html is None else f"; the page is {args.html}"))
+        print(f"{found.seconds:.0f} s" + ("" if config.html is None else f"; the page is {config.html}"))
     return 0
 
 
@@ -77,15 +76,11 @@ def lab(args: argparse.Namespace) -> int:
     """`unrolled lab`."""
     from unrolled.lab import run
 
-    given = vars(args)
-    config = spec.LabConfig(
-        **{s.name: given[s.name] for s in spec.settings(spec.LabConfig) if s.name in given}
-    )
-    found = run(config)
+    found = run(spec.LabConfig(**_given(args, spec.LabConfig)))
     kept = f", {found.kept} kept from before" if found.kept else ""
-    count = "1 trial was" if found.run == 1 else f"{found.run} trials were"
-    print(f"{count} run{kept}; {found.seconds:.0f} s")
-    print(f"read {found.report}; numbers in {found.results}, {len(found.figures)} pictures beside it")
+    print(f"{counted(found.run, 'trial')} run{kept}; {found.seconds:.0f} s")
+    pictures = counted(len(found.figures), "picture")
+    print(f"read {found.report}; numbers in {found.results}, {pictures} beside it")
     return 0
 
 
@@ -98,18 +93,32 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train_config(args: argparse.Namespace) -> spec.TrainConfig:
-    """Return the config that parsed `train` arguments describe."""
-    given = vars(args)
-    data = {s.name: given[s.name] for s in spec.settings(spec.DataConfig) if s.name in given}
-    training = {s.name: given[s.name] for s in spec.settings(spec.TrainConfig) if s.name in given}
-    return spec.TrainConfig(data=spec.DataConfig(**data), **training)
+def help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    """`unrolled` without a command."""
+    parser.print_help()
+    return 0
 
 
-def _asked(args: argparse.Namespace) -> set[str]:
-    """Return the names of the settings that were given, be it with their defaults."""
-    known = (*spec.settings(spec.DataConfig), *spec.settings(spec.TrainConfig))
-    return {s.name for s in known} & set(vars(args))
+def version(_: argparse.Namespace) -> int:
+    """`unrolled --version`."""
+    from unrolled import __version__
+
+    print(f"unrolled {__version__}")
+    return 0
+
+
+def _given(args: argparse.Namespace, cls: type) -> dict[str, Any]:
+    """Return the settings of a config class that were given, even if with their defaults."""
+    return {s.name: getattr(args, s.name) for s in spec.settings(cls) if hasattr(args, s.name)}
+
+
+def _program() -> str:
+    """Return how this program can be called again: `unrolled` may not be on the path."""
+    if shutil.which("unrolled"):
+        return "unrolled"
+    called = Path(sys.argv[0])
+    own = [str(called)] if called.name == "unrolled" else [sys.executable, "-m", "unrolled"]
+    return shlex.join(own)
 
 
 def _first_lines(text: str, lines: int = 10) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from unrolled.cli.parser import build
-from unrolled.errors import UnrolledError
+from unrolled.cli import commands
+from unrolled.cli.parser import build, flags_of
+from unrolled.errors import ConfigError, UnrolledError
 
 __all__ = ["main"]
+
+STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,44 +24,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `unrolled`; default those of this process.
     """
-    parser = build()
-    args = parser.parse_args(argv)
+    _open_closed_streams()
     _print_whatever_comes()
-    if args.version:
-        from unrolled import __version__
-
-        print(f"unrolled {__version__}")
-        return 0
-    if args.command is None:
-        parser.print_help()
-        return 0
     try:
-        code = int(args.action(args))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # `unrolled sample … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _flushed(_run(argv))
+    except BrokenPipeError:
+        _silence_output()
         return 0
+    except SystemExit as stop:  # of argparse, after a help text or a mistake
+        return _flushed(int(stop.code or 0))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    args = build().parse_args(argv)
+    try:
+        action = commands.version if args.version else args.action
+        return int(action(args))
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt as stop:  # of a run: its text, and the signal's exit code
         return _complain(str(stop) or "interrupted", getattr(stop, "exit_code", 130))
     except Exception as error:
-        line = _in_one_line(error)
+        line = _in_one_line(error, flags_of(args.configs))
         if line is None or args.debug:
             raise
         return _complain(line, 2)
 
 
-def _in_one_line(error: Exception) -> str | None:
+def _in_one_line(error: Exception, flags: Mapping[str, str]) -> str | None:
     """Return what to say of an error, or None for one that is a fault of ours and needs its traceback."""
     if isinstance(error, UnrolledError):
-        return str(error)
+        return _with_flags(error, flags)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("unrolled"):
         return f"{error.name}: expected an installed package, got none: pip install 'unrolled[train]'"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the second is torch's
         return "memory: expected enough for this call, got no more; smaller sizes need less"
     if isinstance(error, OSError):  # a full disk, a file that went away: what no room foresaw
-        return f"{error.filename or 'a file'}: expected to read or write it, got: {error.strerror or error}"
+        place = error.filename or "a file or standard output"
+        return f"{place}: expected to read or write it, got: {error.strerror or error}"
     return None
+
+
+def _with_flags(error: UnrolledError, flags: Mapping[str, str]) -> str:
+    """Return the message of an error, where it names fields with the flags that set them.
+
+    The argument at its beginning is always a field; further on only what cannot be an English word.
+    """
+    name, colon, rest = str(error).partition(": expected ")
+    if isinstance(error, ConfigError):
+        rest = re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: flags.get(found[0], found[0]), rest)
+    return flags.get(name, name) + colon + rest
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where a standard stream is closed, so that no file takes its place."""
+    for number, (name, mode) in enumerate(STREAMS):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                while os.open(os.devnull, os.O_RDWR) < number:
+                    pass
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _print_whatever_comes() -> None:
@@ -65,6 +91,24 @@ def _print_whatever_comes() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(code: int) -> int:
+    """Write out what standard output holds back and return the exit code."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # `unrolled sample … | head`
+        _silence_output()
+    except OSError as error:  # a full disk behind it
+        _silence_output()
+        return _complain(f"standard output: expected to write to it, got: {error.strerror or error}", 2)
+    return code
+
+
+def _silence_output() -> None:
+    """Send what is left to be written to standard output nowhere, so that the interpreter ends in peace."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str, code: int) -> int:

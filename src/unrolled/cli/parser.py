@@ -1,15 +1,20 @@
-"""The argument parser; training flags are read off the config dataclasses."""
+"""The argument parser: flags, bounds and help texts are those of the config dataclasses."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING
+from functools import partial
 from typing import Any, NoReturn
 
 from unrolled import spec
 from unrolled.cli import commands
 
-__all__ = ["Parser", "build"]
+__all__ = ["Parser", "build", "flags_of"]
 
 EPILOG = """examples:
   unrolled train sentences                 train on ten built-in sentences, in seconds
@@ -17,16 +22,41 @@ EPILOG = """examples:
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
   unrolled probe runs/book --html probe.html   what it remembers, how its gradient fares, what is wrong
-  unrolled lab sentences --quick           ten sentences through a neuron, a layer, an LSTM
-  unrolled doctor                          what this machine has, and which path a call takes
+  unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
+  unrolled doctor                          what this machine has, and what `auto` takes on it
 """
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+NUMBERS = {int: "a whole number", float: "a number"}
+# argparse's words → ours; what matches none loses "argument " and stays
+WORDS = (
+    (r"the following arguments are required: (\S+).*", r"\1: expected a value, got none"),
+    (r"argument (\S+): expected one argument", r"\1: expected a value, got none; one that begins with - "
+     r"is written \1=VALUE"),
+    (r"argument (\S+): ignored explicit argument (.*)", r"\1: expected no value, got \2"),
+    (r"argument ", ""),
+)  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints a mistake as one line and exits with 2."""
+    """Prints a mistake as one line, with the nearest name where one was mistyped, and exits with 2."""
 
     def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from", message)
+        if unknown:
+            known = {name: name for name in commands_of(self)}
+            message = (
+                f"COMMAND: expected one of {', '.join(known)}, got {unknown[1]!r}{_near(unknown[1], known)}"
+            )
+        for pattern, words in WORDS:
+            message = re.sub(f"^{pattern}", words, message)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, extra = self.parse_known_args(args, namespace)
+        if extra:
+            command = commands_of(self).get(found.command or "", self)
+            command.error(_unexpected(command, extra[0], getattr(found, "configs", ())))
+        return found
 
 
 def build() -> Parser:
@@ -39,109 +69,113 @@ def build() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.set_defaults(action=partial(commands.help, parser), configs=(), debug=False)
     subs = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _train(_command(subs, "train", "train a language model on a text", commands.train))
-    _sample(_command(subs, "sample", "write text with a trained model", commands.sample))
-    _eval(_command(subs, "eval", "score a text with a trained model", commands.evaluate))
-    _probe(_command(subs, "probe", "measure what a network remembers, and how its gradient fares",
-                    commands.probe))  # fmt: skip
-    _lab(_command(subs, "lab", "measure what a lecture on recurrent networks claims and asks", commands.lab))
-    _doctor(
-        _command(subs, "doctor", "report versions, instruction sets, threads and backends", commands.doctor)
+    add = partial(_command, subs)
+    add("train", "train a language model on a text", commands.train, spec.DataConfig, spec.TrainConfig)
+    add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
+    add("eval", "score a text with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
+    add("probe", "measure what a network remembers, and how its gradient fares", commands.probe,
+        spec.ProbeConfig, json="print everything but the trajectories as JSON")  # fmt: skip
+    add("lab", "check a lecture's claims on recurrent networks by measurement", commands.lab, spec.LabConfig)
+    add(
+        "doctor",
+        "report versions, instruction sets, threads and backends",
+        commands.doctor,
+        json="print JSON",
     )
     return parser
 
 
-def _command(subs: Any, name: str, help: str, action: Callable[..., int]) -> argparse.ArgumentParser:
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands by name; none for a command's own parser."""
+    return next((dict(a.choices) for a in parser._actions if isinstance(a.choices, dict)), {})
+
+
+def flags_of(configs: Sequence[type]) -> dict[str, str]:
+    """Return the flag of every field of some config classes that the command line can set."""
+    return {s.name: s.flag for cls in configs for s in spec.settings(cls) if s.flag is not None}
+
+
+def _command(
+    subs: Any, name: str, help: str, action: Callable[..., int], *configs: type, json: str = ""
+) -> None:
     parser: argparse.ArgumentParser = subs.add_parser(
         name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False
     )
-    parser.set_defaults(action=action)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def _train(parser: argparse.ArgumentParser) -> None:
-    source = spec.setting_of(spec.DataConfig, "source")
-    parser.add_argument("source", metavar="SOURCE", help=source.help)
-    for cls in (spec.DataConfig, spec.TrainConfig):
+    parser.set_defaults(action=action, configs=configs)
+    for cls in configs:
         for s in spec.settings(cls):
-            if s.flag is not None:
-                _flag(parser, s)
+            _add(parser, s)
+    if json:
+        parser.add_argument("--json", action="store_true", help=json)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _flag(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
+def _add(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
     """Add one flag; its bounds are checked by the dataclass, which words the message.
 
     What is not given is not in the namespace: the dataclass has the defaults, and a resumed run its own.
     """
-    assert s.flag is not None
-    if s.type is bool:
-        parser.add_argument(s.flag, dest=s.name, action="store_true", default=argparse.SUPPRESS, help=s.help)
+    if s.flag is None:
         return
-    shown = s.help if s.default is None else f"{s.help} [{s.default}]"
-    parser.add_argument(
-        s.flag,
-        dest=s.name,
-        default=argparse.SUPPRESS,
-        type=s.type,
-        metavar="|".join(s.choices) or {int: "N", float: "X", str: "TEXT"}[s.type],
-        **({} if s.bare is None else {"nargs": "?", "const": s.bare}),
-        help=shown.replace("%", "%%"),
-    )
+    told: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(s)}
+    if s.type is bool:
+        parser.add_argument(s.flag, dest=s.name, action="store_true", **told)
+        return
+    told["type"] = _reader(s)
+    if not s.flag.startswith("-"):
+        nargs = None if s.default is MISSING else "?"
+        parser.add_argument(s.name, metavar=s.flag, nargs=nargs, **told)
+        return
+    told["metavar"] = s.metavar or "|".join(s.choices) or METAVARS[s.type]
+    if s.bare is not None:
+        told |= {"nargs": "?", "const": s.bare}
+    parser.add_argument(s.flag, dest=s.name, **told)
+    if s.old_flag is not None:
+        told["help"] = argparse.SUPPRESS
+        parser.add_argument(s.old_flag, dest=s.name, action=_OldFlag, const=s.flag, **told)
 
 
-def _lab(parser: argparse.ArgumentParser) -> None:
-    experiment = spec.setting_of(spec.LabConfig, "experiment")
-    parser.add_argument(
-        "experiment",
-        nargs="?",
-        metavar="EXPERIMENT",
-        default=argparse.SUPPRESS,
-        help=f"{experiment.help} [{experiment.default}]",
-    )
-    for s in spec.settings(spec.LabConfig):
-        if s.flag is not None:
-            _flag(parser, s)
+class _OldFlag(argparse.Action):
+    """Takes a flag by its older name, and says so."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        print(f"unrolled: {option_string} is now {self.const}; the older name goes in 0.3", file=sys.stderr)
+        setattr(namespace, self.dest, values)
 
 
-def _sample(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
-    parser.add_argument(
-        "--prompt", default="", metavar="TEXT", help="text that comes before, printed first []"
-    )
-    parser.add_argument("--length", default=400, type=int, metavar="N", help="symbols to draw [400]")
-    parser.add_argument("--temperature", default=0.8, type=float, metavar="X",
-                        help="0 takes the likeliest symbol, 1 draws as the model says [0.8]")  # fmt: skip
-    parser.add_argument("--top-k", default=None, type=int, metavar="N", help="draw among the N likeliest")
-    parser.add_argument("--top-p", default=None, type=float, metavar="X",
-                        help="draw among the likeliest that together have probability X")  # fmt: skip
-    parser.add_argument(
-        "--seed", default=None, type=int, metavar="N", help="the same seed gives the same text"
-    )
+def _help(s: spec.Setting) -> str:
+    shown = s.help if s.default in (None, MISSING, False, "") else f"{s.help} (default: {s.default})"
+    return shown.replace("%", "%%")
 
 
-def _eval(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
-    parser.add_argument("source", metavar="SOURCE", help="a text to score, as for train")
-    parser.add_argument("--cold", default=None, type=int, metavar="N",
-                        help="tokens of windows scored from a zero state; default 256")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _reader(s: spec.Setting) -> Callable[[str], Any]:
+    """Return what turns a word of the command line into the field's type."""
+
+    def read(word: str) -> Any:
+        try:
+            return s.type(word)
+        except ValueError:
+            hint = f"; write {s.flag}={s.bare}, or SOURCE before {s.flag}" if s.bare is not None else ""
+            raise argparse.ArgumentTypeError(f"expected {NUMBERS[s.type]}, got {word!r}{hint}") from None
+
+    return read
 
 
-def _probe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run directory, a checkpoint or a model directory")
-    parser.add_argument("source", metavar="FILE", nargs="?", default=None,
-                        help="a text, as for train; default the part that the run held out")  # fmt: skip
-    parser.add_argument("--lags", default=None, type=int, metavar="N",
-                        help="steps to look back; default 64, fewer where rows are short")  # fmt: skip
-    parser.add_argument("--known-lag", default=None, type=int, metavar="N",
-                        help="steps between an input and the prediction that needs it, where you know them: "
-                        "a network that does not reach so far is a finding")  # fmt: skip
-    parser.add_argument("--html", default=None, metavar="REPORT.html",
-                        help="also write a page with every figure, that opens offline")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print everything but the trajectories as JSON")
+def _unexpected(parser: argparse.ArgumentParser, word: str, configs: Sequence[type]) -> str:
+    """Return what to say of a word that no flag takes."""
+    if not word.startswith("-"):
+        return f"{word!r}: expected no further argument; a name with spaces is written in quotes"
+    flag = word.partition("=")[0]
+    known = {
+        f"--{name.replace('_', '-')}": flag for name, flag in flags_of(configs).items() if flag[0] == "-"
+    }
+    known |= {name: name for a in parser._actions if a.help != argparse.SUPPRESS for name in a.option_strings}
+    return f"{flag}: expected a flag of {parser.prog}, got an unknown one{_near(flag, known)}"
 
 
-def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _near(word: str, known: dict[str, str]) -> str:
+    """Return a question after the name that was meant, if one is near."""
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {known[found[0]]}?" if found else ""

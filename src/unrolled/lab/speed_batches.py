@@ -285,7 +285,7 @@ class FrameModel(Trainable):
         self.recurrent = LSTM(self.front.size, hidden, backend=backend)
         self.readout = nn.Linear(hidden, frames * config.vocab_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)  # as LanguageModel does
-        init_recurrent(self.recurrent, init=config.start, generator=generator)
+        init_recurrent(self.recurrent, init=config.init, generator=generator)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1, generator=generator)
         nn.init.zeros_(self.readout.bias)
 

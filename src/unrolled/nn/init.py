@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import CELLS, STARTS, Cell, cell_of_mode
+from unrolled.spec import CELLS, INITS, Cell, cell_of_mode
 
 __all__ = ["init_recurrent"]
 
@@ -103,8 +103,8 @@ def _start_gates(
 def _check(
     layer: nn.RNNBase, cell: Cell, init: str, forget_bias: float | None, chrono_steps: int | None
 ) -> None:
-    if init not in STARTS:
-        raise ConfigError(expected("init", "one of " + ", ".join(STARTS), repr(init)))
+    if init not in INITS:
+        raise ConfigError(expected("init", "one of " + ", ".join(INITS), repr(init)))
     if chrono_steps is not None and (isinstance(chrono_steps, bool) or chrono_steps < 2):
         raise ConfigError(expected("chrono_steps", "at least 2", chrono_steps))
     if chrono_steps is not None and cell.keep is None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from unrolled import tasks
 from unrolled.data import Batch
-from unrolled.errors import ShapeError, expected
+from unrolled.errors import ShapeError, counted, expected
 from unrolled.probe.batch import LARGEST, at_least_one
 from unrolled.probe.page import check_place
 from unrolled.probe.report import Report, Watch, report
-from unrolled.probe.words import counted
-from unrolled.spec import RunDirectory, kind_of_stored
+from unrolled.spec import RunDirectory, TrainConfig, current_names, kind_of_stored
 
 LAGS = 64  # by default, where the rows are long enough
 
@@ -64,9 +63,10 @@ def examine(
     if bptt_steps is not None:
         facts["trained"] = f"with windows of {counted(bptt_steps, 'step')}"
     stored = loaded.config.get("training")
+    trained = current_names(TrainConfig, stored) if isinstance(stored, Mapping) else {}
     found = report(
         loaded.model, batch, lags=used, bptt_steps=bptt_steps, known_lag=known_lag, title=f"{run}: {kind}",
-        facts=facts, trained=stored if isinstance(stored, Mapping) else {}, run=str(run), progress=progress,
+        facts=facts, trained=trained, run=str(run), progress=progress,
     )  # fmt: skip
     if html is not None:
         found.plot(html)

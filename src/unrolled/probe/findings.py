@@ -31,7 +31,6 @@ SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its s
 
 
 FLAGS = {setting.name: setting.flag for setting in settings(TrainConfig)}
-INIT = "init" if "init" in FLAGS else "start"  # its older name
 
 
 class Remedy(NamedTuple):
@@ -243,10 +242,10 @@ def _tamer(report: Measurements) -> Remedy:
         remedy = _clip("clip the gradient at the median of its measured norms", clip)
     else:
         remedy = _clip("clip the gradient at less", before / 4)
-    if not _gated(report) and "orthogonal" not in (report.trained.get("init"), report.trained.get("start")):
+    if not _gated(report) and report.trained.get("init") != "orthogonal":
         return Remedy(
             f"start from orthogonal weights and {remedy.words}",
-            f"{_flags(**{INIT: 'orthogonal'})} {remedy.flag}",
+            f"{_flags(init="orthogonal")} {remedy.flag}",
             f"unrolled.nn.init_recurrent(layer); {remedy.python}",
         )
     return remedy

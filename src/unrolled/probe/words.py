@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from unrolled.errors import counted
 from unrolled.probe.result import Floats
 
 SMALL, LARGE = 1e-3, 1e6  # magnitudes outside are written with a power of ten
@@ -47,15 +48,6 @@ def between(low: float, high: float) -> str:
     if math.isnan(low) or math.isnan(high):
         return "none, as there is nothing to compare"
     return f"{number(low)} to {number(high)}"
-
-
-def counted(count: float, one: str, many: str | None = None) -> str:
-    """Return a number of things.
-
-    >>> [counted(n, "row") for n in (1, 2)]
-    ['1 row', '2 rows']
-    """
-    return f"1 {one}" if count == 1 else f"{number(count)} {many or one + 's'}"
 
 
 def steps(count: float) -> str:

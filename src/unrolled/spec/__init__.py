@@ -1,4 +1,8 @@
-"""What a model, its data and its training are: frozen dataclasses that every other room reads."""
+"""What a model, its data and each command do: frozen dataclasses that every other room reads.
+
+`setting` declares a field once: its default, bounds, help text and flag; `check` compares a config with them.
+The other names are layouts that rooms share: `Cell` and `tensors`.
+"""
 
 from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell, cell_of_mode, register_cell
 
@@ -7,31 +11,44 @@ from unrolled.spec.data import LARGEST_BPE as LARGEST_BPE
 from unrolled.spec.data import SMALLEST_BPE as SMALLEST_BPE
 from unrolled.spec.data import DataConfig
 from unrolled.spec.data import bpe_size as bpe_size
-from unrolled.spec.fields import Setting, from_json, setting_of, settings, to_json
-from unrolled.spec.fields import check as check
-from unrolled.spec.fields import setting as setting
+from unrolled.spec.fields import (
+    Setting,
+    check,
+    current_names,
+    from_json,
+    setting,
+    setting_of,
+    settings,
+    to_json,
+)
 from unrolled.spec.lab import LabConfig
+from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
-from unrolled.spec.model import STARTS as STARTS
-from unrolled.spec.model import ModelConfig
 from unrolled.spec.rundir import RunDirectory, register_picture
 from unrolled.spec.tasks import TASKS, TaskKind, kind_named, kind_of, kind_of_stored, register_task, tensors
+from unrolled.spec.trained import EvalConfig, ProbeConfig, SampleConfig
 from unrolled.spec.training import TrainConfig
 
 __all__ = [
     "CELLS",
     "CLOSED",
+    "INITS",
     "OPEN",
     "TASKS",
     "Cell",
     "DataConfig",
+    "EvalConfig",
     "LabConfig",
     "ModelConfig",
+    "ProbeConfig",
     "RunDirectory",
+    "SampleConfig",
     "Setting",
     "TaskKind",
     "TrainConfig",
     "cell_of_mode",
+    "check",
+    "current_names",
     "from_json",
     "kind_named",
     "kind_of",
@@ -39,6 +56,7 @@ __all__ = [
     "register_cell",
     "register_picture",
     "register_task",
+    "setting",
     "setting_of",
     "settings",
     "tensors",

@@ -14,34 +14,39 @@ SMALLEST_BPE, LARGEST_BPE = 258, 65_536  # symbols; the 256 bytes are among them
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A corpus and its shape."""
+    """A text and how it is cut: `DataConfig("book.txt")`."""
 
     source: str = setting(
-        MISSING, "sentences | stdlib | a text file, .gz, directory of text files, or - for standard input"
+        MISSING,
+        "sentences or stdlib (both built in), a text file, a .gz of one, a directory of text files, or - for "
+        "standard input",
+        flag="SOURCE",
     )
     shape: str = setting(
         "auto",
-        "lines: each line is a sequence; stream: one long text; auto: lines for one file without blank "
-        "lines, of at most 1,000,000 characters and no line over 1,000; else stream",
+        "how the text is cut; lines: each line is a sequence of its own; stream: one long text; auto: lines "
+        "for a single file without blank lines, of at most 1,000,000 characters and no line over 1,000, "
+        "else stream",
         flag="--as",
         choices=("auto", "lines", "stream"),
     )
     tokens: str = setting(
         "auto",
-        "what a symbol is; auto: char, or byte when the text has more than 512 kinds of character; bpe:1000: "
-        "at most 1,000 symbols, learnt by byte-pair encoding",
+        "what a symbol is; auto: a character, or a byte where the text has more than 512 different "
+        "characters; bpe:N: byte-pair encoding with at most N symbols",
         flag="--tokens",
         choices=("auto", "char", "byte", "word", "bpe:N"),
     )
     max_words: int | None = setting(
         None,
-        "vocabulary of --tokens word; rarer words become <unk>; default 10,000",
+        "size of the vocabulary of --tokens word; rarer words become <unk>; default: 10,000",
         flag="--max-words",
         minimum=2,
     )
     validation_share: float | None = setting(
         None,
-        "held-out share: the end of a stream, or a seeded choice of lines; default 0.1",
+        "share of the text that is held out for validation: the end of a stream, or randomly chosen lines; "
+        "default: 0.1",
         flag="--validation",
         above=0,
         below=1,

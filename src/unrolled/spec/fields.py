@@ -7,15 +7,27 @@ command line reads the same metadata through `settings(cls)`, so a flag and a fi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from unrolled.errors import ConfigError, expected
 
-__all__ = ["Setting", "check", "from_json", "setting", "setting_of", "settings", "to_json"]
+__all__ = [
+    "Setting",
+    "check",
+    "current_names",
+    "from_json",
+    "setting",
+    "setting_of",
+    "settings",
+    "takes_older_names",
+    "to_json",
+]
 
 T = TypeVar("T")
 
@@ -29,13 +41,20 @@ class Setting:
     optional: bool  # None is legal and means "by rule"
     default: Any
     help: str
-    flag: str | None  # "--hidden", or None for a field that the command line sets otherwise
+    flag: str | None  # "--hidden"; "SOURCE" for a word without a flag; None: not on the command line
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None  # an exclusive lower bound
     below: float | None = None  # an exclusive upper bound
     bare: Any = None  # what the flag means without a value; None: it needs one
+    metavar: str = ""  # what the help calls the value; default by its type
+    was: str = ""  # the name of the field in older versions, whose config.json and flag still work
+
+    @property
+    def old_flag(self) -> str | None:
+        """The flag by the older name; None where there is none."""
+        return f"--{self.was}" if self.was and self.flag else None
 
 
 def setting(
@@ -49,10 +68,12 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     bare: Any = None,
+    metavar: str = "",
+    was: str = "",
 ) -> Any:
     """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds.
 
-    `choices` are read anew for every check: a dictionary such as `CELLS` may grow after the class is made.
+    `choices` are read anew for every check: a dictionary such as `CELLS` may grow after the class is cls.
     """
     metadata = {
         "help": help,
@@ -63,8 +84,38 @@ def setting(
         "above": above,
         "below": below,
         "bare": bare,
+        "metavar": metavar,
+        "was": was,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def takes_older_names(cls: type[T]) -> type[T]:
+    """Let a config class take and give renamed fields by their older names, with a DeprecationWarning."""
+    renamed = {s.was: s.name for s in settings(cls) if s.was}
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def with_older_names(self: T, *args: Any, **given: Any) -> None:
+        for was in [name for name in given if name in renamed]:
+            _warn(cls, was, renamed[was])
+            given[renamed[was]] = given.pop(was)
+        init(self, *args, **given)
+
+    cls.__init__ = with_older_names  # type: ignore[assignment, method-assign]
+    for was, name in renamed.items():
+        setattr(cls, was, property(functools.partial(_older, cls, was, name)))
+    return cls
+
+
+def _older(cls: type, was: str, name: str, config: Any) -> Any:
+    _warn(cls, was, name)
+    return getattr(config, name)
+
+
+def _warn(cls: type, was: str, name: str) -> None:
+    text = f"{cls.__name__}.{was} is now {cls.__name__}.{name}; the older name goes in 0.3"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
 def settings(cls: type) -> list[Setting]:
@@ -104,6 +155,9 @@ def from_json(cls: type[T], stored: object, *, where: str = "config") -> T:
     """Build a config from a stored dictionary, strictly: unknown and missing fields are errors."""
     if not isinstance(stored, dict):
         raise ConfigError(expected(where, "an object", type(stored).__name__))
+    given, stored = len(stored), current_names(cls, stored)
+    if len(stored) < given:
+        raise ConfigError(expected(where, "each field once", "one by its older and its present name"))
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(stored) - set(fields))
     if unknown:
@@ -120,6 +174,12 @@ def from_json(cls: type[T], stored: object, *, where: str = "config") -> T:
             value = from_json(typing.cast(type, hints[name]), value, where=f"{where}.{name}")
         values[name] = value
     return cls(**values)
+
+
+def current_names(cls: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored values by the names that the fields of a config class have now."""
+    renamed = {s.was: s.name for s in settings(cls) if s.was}
+    return {renamed.get(name, name): value for name, value in stored.items()}
 
 
 def _plain(hint: Any) -> tuple[type, bool]:

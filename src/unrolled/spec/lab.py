@@ -16,23 +16,31 @@ class LabConfig:
 
     experiment: str = setting(
         "all",
-        "sentences | memory | speed | remedies | gradients | all",
+        "sentences, memory, speed, remedies, gradients or all",
+        flag="EXPERIMENT",
         choices=("sentences", "memory", "speed", "remedies", "gradients", "all"),
     )
     quick: bool = setting(
-        False, "small networks and few steps: a look at everything, in minutes", flag="--quick"
+        False, "small networks and few steps: an overview of everything in minutes", flag="--quick"
     )
     long: bool = setting(False, "also the longest sequences", flag="--long")
     seeds: int = setting(
-        3, "runs of everything that is trained, with seeds 0, 1, …", flag="--seeds", minimum=1, maximum=1000
+        3,
+        "train everything this many times, with seeds 0, 1, and so on",
+        flag="--seeds",
+        minimum=1,
+        maximum=1000,
     )
     out: str = setting(
         "lab",
-        "directory of report.md, results.json and the pictures; what is done there is kept, so that an "
-        "interrupted run goes on",
+        "directory for report.md, results.json and the pictures; finished trials found there are kept, so "
+        "that an interrupted run continues",
         flag="--out",
+        metavar="DIR",
     )
-    mnist1d: str | None = setting(None, "the MNIST-1D data, for the experiment memory", flag="--mnist1d")
+    mnist1d: str | None = setting(
+        None, "file with the MNIST-1D data, for the experiment memory", flag="--mnist1d", metavar="FILE"
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -9,30 +9,31 @@ from dataclasses import MISSING, dataclass
 from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.data import DataConfig
-from unrolled.spec.fields import check, setting
+from unrolled.spec.fields import check, setting, takes_older_names
 from unrolled.spec.tasks import TaskKind, register_task
 
-__all__ = ["LANGUAGE", "STARTS", "ModelConfig", "check_cell"]
+__all__ = ["INITS", "LANGUAGE", "ModelConfig", "check_cell"]
 
-STARTS = ("orthogonal", "uniform")
+INITS = ("orthogonal", "uniform")
 LARGEST = 2**20  # no axis of a network for a CPU is longer; keeps every size below 2**63 bytes
 
 
+@takes_older_names
 @dataclass(frozen=True)
 class ModelConfig:
     """A language model: embedding, recurrent stack, linear read-out. All sizes are known."""
 
     vocab_size: int = setting(MISSING, "symbols in the vocabulary", minimum=2, maximum=2**24)
-    embedding_size: int = setting(MISSING, "width of a symbol's vector", minimum=1, maximum=LARGEST)
-    hidden_size: int = setting(MISSING, "units in a recurrent layer", minimum=1, maximum=LARGEST)
-    num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=1024)
-    cell: str = setting("lstm", "kind of recurrent unit", choices=CELLS)
-    nonlinearity: str = setting("tanh", "of the rnn cell", choices=("tanh", "relu"))
-    dropout: float = setting(0.0, "share of activations dropped while training", minimum=0, below=1)
-    tie_weights: bool = setting(False, "read-out shares the embedding's weights")
-    chrono_steps: int | None = setting(None, "longest lag that chrono initialisation aims at", minimum=2)
-    start: str = setting("orthogonal", "of the recurrent weights", choices=STARTS)
-    forget_bias: float = setting(1.0, "that an LSTM starts with", minimum=-20, maximum=20)
+    embedding_size: int = setting(MISSING, "size of a symbol's embedding", minimum=1, maximum=LARGEST)
+    hidden_size: int = setting(MISSING, "hidden units per recurrent layer", minimum=1, maximum=LARGEST)
+    num_layers: int = setting(1, "number of recurrent layers", minimum=1, maximum=1024)
+    cell: str = setting("lstm", "kind of recurrent cell", choices=CELLS)
+    nonlinearity: str = setting("tanh", "activation function of the rnn cell", choices=("tanh", "relu"))
+    dropout: float = setting(0.0, "share of activations dropped during training", minimum=0, below=1)
+    tie_weights: bool = setting(False, "the read-out uses the embedding's weights")
+    chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
+    init: str = setting("orthogonal", "initial recurrent weights", choices=INITS, was="start")
+    forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
 
     def __post_init__(self) -> None:
         check(self)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.errors import RunError, expected
+from unrolled.errors import RunError, counted, expected
 from unrolled.figures import dark, require
 from unrolled.files import replace
 from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
@@ -32,7 +32,7 @@ from unrolled.probe.page.sections import (
     updates,
 )  # fmt: skip
 from unrolled.probe.page.units import record, use
-from unrolled.probe.words import between, counted, listed, number, percent, steps
+from unrolled.probe.words import between, listed, number, percent, steps
 from unrolled.spec import CLOSED, OPEN
 
 LARGEST = 2_000_000  # bytes of a page

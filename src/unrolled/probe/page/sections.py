@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unrolled.errors import counted
 from unrolled.probe.gradient import Flow, GradientFlow, UpdateNorms
 from unrolled.probe.long_run import WINDOW, WORSE, LongRun
 from unrolled.probe.lyapunov import Lyapunov
@@ -18,7 +19,7 @@ from unrolled.probe.maps import MemoryMap
 from unrolled.probe.memory import CLOSE, ContextCurve, MemoryHorizon
 from unrolled.probe.page.html import Markup, joined, paragraph, region, table, tag, token
 from unrolled.probe.result import Floats
-from unrolled.probe.words import between, counted, number, numbers, percent, steps, thinned
+from unrolled.probe.words import between, number, numbers, percent, steps, thinned
 
 Draw = Callable[[Path], None]
 INCH, DOTS = 96, 150  # pixels of the page, and of a picture, in an inch

@@ -7,12 +7,13 @@ from functools import partial
 
 import numpy as np
 
+from unrolled.errors import counted
 from unrolled.probe.findings import STUCK
 from unrolled.probe.gates import NAMED, Gates, LayerGates, Trajectories
 from unrolled.probe.page.html import Markup, table, token
 from unrolled.probe.page.sections import Section
 from unrolled.probe.result import Floats
-from unrolled.probe.words import counted, listed, number, numbers, percent, steps, thinned
+from unrolled.probe.words import listed, number, numbers, percent, steps, thinned
 from unrolled.spec import CLOSED, OPEN, Cell
 
 SHARES = (0, 10, 50, 90, 100)  # percentiles over units, that tables list

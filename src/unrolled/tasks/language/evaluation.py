@@ -157,12 +157,14 @@ def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int | None = None)
             for a model of lines.
     """
     if cold_steps is not None and cold_steps < 1:
-        raise ConfigError(expected("cold", "at least 1", cold_steps))
+        raise ConfigError(expected("cold_steps", "at least 1", cold_steps))
     data = from_json(DataConfig, loaded.config.get("data"), where="config.json data")
     if data.shape == "auto":
         raise CheckpointError(expected("config.json data.shape", "lines or stream", "auto"))
     if data.shape == "lines" and cold_steps is not None:
-        raise ConfigError(expected("cold", "a model of a stream", "one of lines, each of which starts cold"))
+        raise ConfigError(
+            expected("cold_steps", "a model of a stream", "one of lines, each of which starts cold")
+        )
     with tempfile.TemporaryDirectory() as folder:  # of the ids, which are mapped
         split = encode_source(source, loaded.tokens, data.shape, Path(folder))
         unknown = loaded.tokens.count_unknown(split.ids)

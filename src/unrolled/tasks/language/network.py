@@ -67,7 +67,7 @@ class LanguageModel(Pretrained, nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
         init_recurrent(
             self.recurrent,
-            init=self.config.start,
+            init=self.config.init,
             forget_bias=self.config.forget_bias,
             chrono_steps=self.config.chrono_steps,
             generator=generator,

@@ -81,7 +81,7 @@ class LanguageTask(Task):
             nonlinearity=config.nonlinearity,
             tie_weights=config.tie_weights,
             chrono_steps=config.chrono_steps,
-            start=config.start,
+            init=config.init,
             forget_bias=config.forget_bias,
             **sizes,
         )

@@ -1,0 +1,91 @@
+"""What is done with a trained network: text is drawn from it, a text is scored by it, it is examined."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from unrolled.spec.fields import check, setting
+
+__all__ = ["EvalConfig", "ProbeConfig", "SampleConfig"]
+
+RUN = "a run directory, a checkpoint or a model directory"
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What `unrolled sample` does; `sample.sample(load(run), prompt, length=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    prompt: str = setting("", "text to continue; it is printed first", flag="--prompt")
+    length: int = setting(400, "number of symbols to draw after the prompt", flag="--length", minimum=1)
+    temperature: float = setting(
+        0.8,
+        "0 always takes the likeliest symbol, 1 draws from the model's own distribution",
+        flag="--temperature",
+        minimum=0,
+    )
+    top_k: int | None = setting(
+        None, "draw among the N likeliest symbols only; default: all", flag="--top-k", minimum=1
+    )
+    top_p: float | None = setting(
+        None,
+        "draw among the fewest likeliest symbols whose probabilities sum to X; default: all",
+        flag="--top-p",
+        above=0,
+        maximum=1,
+    )
+    seed: int | None = setting(
+        None, "the same seed gives the same text; default: another text each time", flag="--seed", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What `unrolled eval` does; `evaluate_text(load(run), source, cold_steps=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    source: str = setting(MISSING, "the text to score: what `unrolled train` takes", flag="SOURCE")
+    cold_steps: int | None = setting(
+        None,
+        "also score windows of N tokens, each from the zero state; default: 256. A model of lines has none",
+        flag="--cold",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What `unrolled probe` does; `probe.examine(run, source, lags=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    source: str | None = setting(
+        None,
+        "the text to measure on: what `unrolled train` takes; default: the part that the run held out",
+        flag="SOURCE",
+    )
+    lags: int | None = setting(
+        None, "how many steps to look back; default: 64, or fewer where the rows are short", flag="--lags",
+        minimum=1,
+    )  # fmt: skip
+    known_lag: int | None = setting(
+        None,
+        "steps between an input and the prediction that needs it, where you know them; a network that does "
+        "not reach that far back is reported as a finding",
+        flag="--known-lag",
+        minimum=1,
+    )
+    html: str | None = setting(
+        None,
+        "also write everything as one HTML page with all figures, which opens offline",
+        flag="--html",
+        metavar="FILE",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
