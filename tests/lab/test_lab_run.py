@@ -116,7 +116,7 @@ def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(
     fake.before = lambda _: None
     assert main(words) == 0
     assert fake.log == ALL
-    assert "3 trials were run, 1 kept from before" in capsys.readouterr().out
+    assert "3 trials run, 1 kept from before" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -243,11 +243,11 @@ def test_a_result_that_json_cannot_hold_names_its_trial(fake: Fake, tmp_path: Pa
     [
         (
             ["memories"],
-            "experiment: expected one of sentences, memory, speed, remedies, gradients, all, got 'memories'",
+            "EXPERIMENT: expected one of sentences, memory, speed, remedies, gradients, all, got 'memories'",
         ),
-        (["--seeds", "0"], "seeds: expected at least 1, got 0"),
-        (["--quick", "--long"], "long: expected no quick beside it, got both"),
-        (["--out", ""], "out: expected a directory or a new path, got an empty text"),
+        (["--seeds", "0"], "--seeds: expected at least 1, got 0"),
+        (["--quick", "--long"], "--long: expected no quick beside it, got both"),
+        (["--out", ""], "--out: expected a directory or a new path, got an empty text"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(

@@ -1,19 +1,19 @@
 """Recurrent layers as differentiable functions: one layer, one direction per call.
 
-call.py       what a call is, and the registry of cells   choice.py     the rule that `auto` follows
-validate.py   checks of arguments, autocast               dispatch.py   run, explain: choose, run, return
+call.py       what a call is, and what it returns         registry.py   what computes each cell
+choice.py     the rule that `auto` follows                dispatch.py   run, explain: choose, run, return
+validate.py   checks of arguments, autocast               jacobian.py   one step's Jacobian; gradients by lag
 scan.py       the reference time loop                     packed.py     the torch backend
-jacobian.py   one step's Jacobian; gradients by lag       native/       the engine as a backend
+native/       the engine as a backend
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
 
 Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
 `valid_steps`, and the checks of validate.py.
 """
 
-from unrolled.ops.call import Call, Op, Result, register, unregister
+from unrolled.ops.call import Call, Result
 from unrolled.ops.call import Output as Output
 from unrolled.ops.call import States as States
-from unrolled.ops.call import op_of as op_of
 from unrolled.ops.choice import Explanation
 from unrolled.ops.choice import check_backend as check_backend
 from unrolled.ops.dispatch import execute as execute
@@ -24,8 +24,10 @@ from unrolled.ops.jacobian import Lag as Lag
 from unrolled.ops.jacobian import StepJacobian
 from unrolled.ops.jacobian import backward_step as backward_step
 from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
-from unrolled.ops.jacobian import linearise as linearise
 from unrolled.ops.lstm import LSTMTrajectory, lstm
+from unrolled.ops.registry import Op, register, unregister
+from unrolled.ops.registry import linearise as linearise
+from unrolled.ops.registry import op_of as op_of
 from unrolled.ops.rnn import RNNTrajectory, rnn
 from unrolled.ops.scan import scan
 from unrolled.ops.scan import valid_steps as valid_steps

@@ -11,8 +11,9 @@ from torch.autograd import forward_ad
 
 from unrolled.errors import BackendError, expected
 from unrolled.ops import native
-from unrolled.ops.call import OPS, Call
+from unrolled.ops.call import Call
 from unrolled.ops.packed import is_dense
+from unrolled.ops.registry import OPS
 
 BACKENDS = ("native", "torch", "reference")  # in the order that `auto` prefers
 _SLOWER = {

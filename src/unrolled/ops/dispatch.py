@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
-from unrolled.ops.call import OPS, Call, Output, States, op_of
+from unrolled.ops.call import Call, Output, States
 from unrolled.ops.choice import Explanation, choose, explanation
+from unrolled.ops.registry import OPS, op_of
 from unrolled.ops.validate import autocast_call, autocast_is_on, validate
 
 

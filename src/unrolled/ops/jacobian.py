@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError, expected
-from unrolled.ops.call import Call, States, op_of
+from unrolled.ops.call import Call, States
 
-__all__ = ["Lag", "StepJacobian", "backward_step", "gradients_by_lag", "linearise"]
+__all__ = ["Lag", "StepJacobian", "backward_step", "gradients_by_lag"]
 
 Before = Callable[[str], Tensor]  # a state's name → the state before each step, [T, B, ·]
 
@@ -86,30 +84,6 @@ class StepJacobian(ABC):
             return states
         carried = self.carried[at] if isinstance(at, Tensor) else self.carried[at].unsqueeze(1)
         return tuple(state * carried for state in states)
-
-
-def linearise(call: Call, trajectory: Any) -> StepJacobian:
-    """Return the Jacobians of the steps of one call.
-
-    Args:
-        call: what the op was given; it must run forward.
-        trajectory: what it returned with `trajectories`.
-    Raises:
-        ConfigError: the cell is registered without a Jacobian.
-    """
-    op = op_of(call.op)
-    if op.jacobian is None:
-        raise ConfigError(expected("cell", "one that is registered with its step Jacobian", call.op))
-    carried = None if call.resets is None else (~call.resets)[..., None].to(trajectory.h.dtype)
-
-    def before(name: str) -> Tensor:
-        first, after = call.states[op.cell.states.index(name)], getattr(trajectory, name)
-        shifted = torch.cat((first[None], after[:-1])) if len(after) else after
-        return shifted if carried is None else shifted * carried
-
-    factors = torch.stack(op.jacobian.factors_of(call, trajectory, before), dim=-2)
-    sizes = tuple(state.shape[1] for state in call.states)
-    return op.jacobian(call.weight_ih, call.weight_hh, call.weight_hr, factors, carried, sizes)
 
 
 class Lag(NamedTuple):

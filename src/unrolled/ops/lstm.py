@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Op, Result, States, register
+from unrolled.ops.call import Call, Result, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.registry import Op, register
 from unrolled.ops.scan import scan
 from unrolled.spec import CELLS
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.ops.call import OPS, Call, Result, States
+from unrolled.ops.call import Call, Result, States
+from unrolled.ops.registry import OPS
 from unrolled.ops.scan import cuts, valid_steps
 from unrolled.ops.validate import check_lengths
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DeviceError, DtypeError, ShapeError, expected
-from unrolled.ops.call import Call, States, op_of
+from unrolled.ops.call import Call, States
+from unrolled.ops.registry import op_of
 from unrolled.spec import Cell
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -245,7 +245,7 @@ def _tamer(report: Measurements) -> Remedy:
     if not _gated(report) and report.trained.get("init") != "orthogonal":
         return Remedy(
             f"start from orthogonal weights and {remedy.words}",
-            f"{_flags(init="orthogonal")} {remedy.flag}",
+            f"{_flags(init='orthogonal')} {remedy.flag}",
             f"unrolled.nn.init_recurrent(layer); {remedy.python}",
         )
     return remedy

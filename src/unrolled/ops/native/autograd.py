@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.ops.call import OPS, Call
+from unrolled.ops.call import Call
 from unrolled.ops.native.library import Inputs, layer, layer_backward, library
+from unrolled.ops.registry import OPS
 
 _EMPTY = torch.empty(0)
 
