@@ -15,8 +15,9 @@ from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, lab
 from unrolled.lab import gradients
-from unrolled.lab.gradients import STARTS, build, fate, flow, outcome, text, words
+from unrolled.lab.gradients import STARTS, build, fate, flow, measured, outcome, words
 from unrolled.lab.gradients_report import answer, likelihood
+from unrolled.lab.speed_batches import texts
 
 TINY = {"hidden_size": 8, "rows": 4, "steps": 12, "characters": 20_000}
 NAMES = ("rnn", "rnn-3", "gru", "lstm", "lstm-torch")
@@ -87,23 +88,14 @@ def test_every_run_is_counted_at_every_pace(document: dict[str, Any], trials: di
 
 
 def test_a_contracting_start_loses_its_gradient_at_the_rate_of_its_gain():
-    material = text(20_000, 80)
+    text = texts(20_000, 2**13, 256)
     rates = {}
     for gain in (0.5, 0.9):
-        model = build(settings("rnn", gain=gain), material.tokens.size)
+        model = build(settings("rnn", gain=gain), text.tokens.size)
         with torch.no_grad():
             model.embedding.weight.mul_(0.01)  # so small that tanh is the identity
-        rates[gain] = flow(model, material.measured, 40)["rate"]
+        rates[gain] = flow(model, measured(text, 80), 40)["rate"]
         assert rates[gain] == pytest.approx(math.log(gain), abs=0.02)
-
-
-def test_torchs_own_start_is_that_of_torch():
-    model = build(settings("lstm-torch"), 30)
-    twin = torch.nn.LSTM(8, 16)
-    torch.manual_seed(3)
-    twin.reset_parameters()
-    for name, value in twin.named_parameters():
-        assert torch.equal(model.recurrent.get_parameter(name), value)
 
 
 @pytest.mark.parametrize(("name", "value"), [("lstm-forget-0", 0.0), ("lstm", 1.0), ("lstm-forget-3", 3.0)])
@@ -129,11 +121,11 @@ def test_a_gradient_vanishes_holds_or_explodes_by_what_is_left_after_the_lags():
 
 
 def test_a_network_with_weights_that_are_not_finite_has_no_rate_and_is_counted():
-    material = text(20_000, 20)
-    model = build(settings("rnn"), material.tokens.size)
+    text = texts(20_000, 2**13, 256)
+    model = build(settings("rnn"), text.tokens.size)
     with torch.no_grad():
         model.readout.bias[0] = math.nan
-    assert flow(model, material.measured, 10)["fate"] == "not finite"
+    assert flow(model, measured(text, 20), 10)["fate"] == "not finite"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from unrolled.lab.memory import KINDS, claims, problem_of, race
 from unrolled.lab.memory_report import answer, verdict
 from unrolled.lab.spread import spread, within_cap
 
-LENGTHS = {"adding": (8, 12), "copying": (2,), "recall": (10,), "mnist1d": (40,)}
+LENGTHS = {"adding": [8, 12], "copying": [2], "recall": [10], "mnist1d": [40]}
 TINY = {
-    name: {**memory.QUICK[name], "lengths": (lengths, ()), "hidden_size": 6, "cap": 20}
+    name: {**memory.QUICK[name], "lengths": [lengths, []], "hidden_size": 6, "cap": 20}
     for name, lengths in LENGTHS.items()
 }
 

@@ -6,7 +6,6 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,25 @@ from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, kernels, lab
 from unrolled.lab import remedies
-from unrolled.lab.remedies import PARTS, helped, problem_of, run, verdict
+from unrolled.lab.remedies import PARTS, clocked, helped, problem_of, run, verdict
 
 NAMES = ["slow", "fading", "exploding", "order", "sensitivity"]
-TINY = {"hidden_size": 8, "batch_size": 4, "sequence_steps": 10, "cap": 12, "evaluate_every": 4, "draws": 2}
+TINY = {
+    "hidden_size": [8, 8],
+    "batch_size": 4,
+    "sequence_steps": [10, 10],
+    "cap": [12, 12],
+    "evaluate_every": 4,
+    "draws": [2, 2],
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, part in PARTS.items():
-            change = {"lengths": [8, 16], "repeats": 1} if name == "slow" else TINY
-            patch.setitem(PARTS, name, replace(part, quick={**part.quick, **change}))
+            change = {"lengths": [[8, 16]] * 2, "repeats": [1, 1]} if name == "slow" else TINY
+            patch.setitem(PARTS, name, part._replace(settings={**part.settings, **change}))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield
@@ -53,7 +59,7 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
 def settings(**change: Any) -> dict[str, Any]:
     part = PARTS["fading"]
     return {
-        **part.shared, "cell": "rnn", "seed": 0, "sequence_steps": 3, "hidden_size": 16, "cap": 300,
+        **part.settings, "cell": "rnn", "seed": 0, "sequence_steps": 3, "hidden_size": 16, "cap": 300,
         "evaluate_every": 10, **change,
     }  # fmt: skip
 
@@ -88,7 +94,10 @@ def test_runs_that_solved_nothing_are_censored_and_not_left_out(summary: dict[st
 
 
 def test_the_problems_are_those_that_the_words_tell_of():
-    fading, order = problem_of(settings()), problem_of({**PARTS["order"].shared, "delay": 2})
+    fading, order = (
+        problem_of(settings()),
+        problem_of({**PARTS["order"].settings, "sequence_steps": 30, "delay": 2}),
+    )
     assert (fading.name, fading.steps, fading.within) == ("recall", 3, 1)
     assert (order.name, order.steps, order.reach, order.delay) == ("majority", 30, 2, 2)
 
@@ -108,7 +117,7 @@ def test_without_a_goal_a_run_goes_on_to_its_cap():
 
 
 def test_a_run_whose_loss_is_not_finite_diverged():
-    result = run(settings(optimizer="sgd", learning_rate=1e38, clip_norm=None, stop=False, cap=20))
+    result = run(settings(optimizer="sgd", learning_rate=1e38, clip_norm=0, stop=False, cap=20))
     assert result["diverged"] is True
     assert result["final_nats"] is None
     assert all(value is None or math.isfinite(value) for value in result["curve"]["y"])
@@ -117,8 +126,8 @@ def test_a_run_whose_loss_is_not_finite_diverged():
 
 def test_truncation_makes_more_updates_and_frames_make_fewer_steps():
     slow = PARTS["slow"]
-    shared = {**slow.shared, "lengths": [64, 128], "repeats": 1, "seed": 0}
-    found = {words: slow.work({**shared, **change}) for words, change in slow.variants.items()}
+    shared = {**slow.settings, "hidden_size": 64, "lengths": [64, 128], "repeats": 1, "seed": 0}
+    found = {words: clocked({**shared, **change}) for words, change in slow.variants.items()}
     assert found["truncated after 64 steps"]["updates"] == 2
     assert found["4 frames stacked"]["recurrent_steps"] == 32
     assert found["torch's kernel, the whole sequence"]["updates"] == 1

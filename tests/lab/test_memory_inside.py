@@ -29,7 +29,6 @@ STORED = {
     "follows": {"marked": 0.8, "unmarked": 0.1},
     "ratio": 8.0,
     "readable": 0.97,
-    "closest_unit": 0.95,
 }
 PRESERVED = {
     "stored": 1.0,
@@ -161,7 +160,6 @@ def test_store_finds_the_slope_of_c_by_the_marked_number():
     assert found["follows"]["marked"] == pytest.approx(np.linalg.norm(slopes), rel=1e-4)
     assert found["follows"]["unmarked"] == pytest.approx(0.1, abs=0.05)
     assert found["readable"] == pytest.approx(1.0)
-    assert found["closest_unit"] == pytest.approx(1.0)
 
 
 def test_an_unmarked_step_is_never_the_marked_one():

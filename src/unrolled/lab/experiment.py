@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from unrolled.spec import LabConfig
 
-__all__ = ["Done", "Experiment", "Found", "Json", "Trial", "groups", "pick", "seeded"]
+__all__ = ["Done", "Experiment", "Found", "Json", "Trial", "groups", "pick", "plan_of", "seeded"]
 
 Json = dict[str, Any]  # what JSON can hold: no NaN, no infinity, text keys
 Found = Mapping[str, Any]  # the same, to read
@@ -59,6 +60,11 @@ class Experiment:
     figures: Callable[[Found, Found, Path], None]
     curves: Callable[[Sequence[Done]], Json] = lambda _: {}
     constants: tuple[float, ...] = ()
+
+
+def plan_of(module: str) -> Json:
+    """Return what NAME.toml, which lies beside NAME.py, says: what is compared, and its words."""
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def seeded(key: str, settings: Found, work: Callable[[Found], Json], config: LabConfig) -> list[Trial]:

@@ -3,68 +3,39 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
+import platform
 from collections.abc import Sequence
-from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from unrolled.data import Batch, Document, Split, StreamBatches, encode_text, read
+from unrolled.data import Batch, Split, StreamBatches
 from unrolled.errors import NonFiniteError
-from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, seeded
+from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, plan_of, seeded
 from unrolled.lab.gradients_report import KINDS, figures, report
 from unrolled.lab.learning import start_weights
+from unrolled.lab.speed_batches import Texts, texts
 from unrolled.lab.spread import band, capped, finite, spread
 from unrolled.probe import Flow, gradient_flow, lyapunov
 from unrolled.spec import LabConfig, ModelConfig
 from unrolled.tasks import LanguageModel
-from unrolled.tokens import CharTokens
 from unrolled.train import fit
 
 __all__ = ["EXPERIMENT"]
 
 NAME = "gradients"
-
-FULL: dict[str, Any] = {"hidden_size": 64, "rows": 16, "steps": 300, "characters": 200_000}
-QUICK: dict[str, Any] = {"hidden_size": 32, "rows": 8, "steps": 100, "characters": 50_000}
-SHARED: dict[str, Any] = {
-    "embedding_size": 16,
-    "bptt_steps": 64,
-    "lags": 50,  # steps back, at which is asked what is left
-    "learning_rates": [1.0, 4.0],  # of plain SGD, which has no normalisation that hides a large gradient
-    "clip": 1.0,
-    "threads": 1,  # of networks so small, a second thread costs more than it gives
-}
+PLAN = plan_of(__file__)
+FULL, QUICK = PLAN["full"], PLAN["quick"]
 START: dict[str, Any] = {
     "start": "orthogonal", "gain": 1.0, "forget_bias": 1.0, "chrono_steps": None, "nonlinearity": "tanh",
 }  # fmt: skip
-EVERY_CELL: dict[str, dict[str, Any]] = {  # what a start changes
-    "torch": {"start": "torch"},
-    "": {},
-    "0.5": {"gain": 0.5},
-    "1.5": {"gain": 1.5},
-    "3": {"gain": 3.0},
-}
-GATED: dict[str, dict[str, Any]] = {"chrono": {"chrono_steps": 64}}  # the window of training
-STARTS: dict[str, dict[str, Any]] = {
-    f"{cell}-{name}".rstrip("-"): {"cell": cell, **START, **change}
-    for cell, more in {
-        "rnn": {"relu": {"nonlinearity": "relu"}},
-        "gru": GATED,
-        "lstm": {"forget-0": {"forget_bias": 0.0}, "forget-3": {"forget_bias": 3.0}, **GATED},
-    }.items()
-    for name, change in {**EVERY_CELL, **more}.items()
-}
-QUICK_STARTS = tuple(f"{cell}{name}" for cell in KINDS for name in ("-torch", "", "-3"))
+STARTS = {name: {**START, **change} for name, change in PLAN["starts"].items()}
+QUICK_STARTS = PLAN["quick_starts"]
 GAINS = (0.5, 1, 3)  # that are drawn: more curves than these are not told apart
 
-SOURCE = (
-    "stdlib"  # the text: the beginning of this Python's standard library, which needs no file of the user's
-)
-HELD_OUT = 0.1  # of the characters, at the end: what gradients are measured on
+HELD_OUT, LONGEST = 2**13, 256  # characters: held out; of a paragraph
 MEASURED_ROWS, LOSSES = 8, 8  # of a batch; of a row, whose gradients are followed
 FOLD = 100.0  # a gradient that is this much smaller, or larger, after the lags vanishes, or explodes
 FATES = ("vanishes", "holds", "explodes", "not finite")
@@ -75,18 +46,11 @@ POINTS = 50  # of the curve
 SIZES = ("hidden_size", "rows", "steps", "bptt_steps", "characters", "lags", "clip", "learning_rates")
 
 
-class Text(NamedTuple):
-    """Characters to train on, and a batch that is not among them."""
-
-    tokens: CharTokens
-    train: Split
-    measured: Batch  # rows of one length, without resets
-
-
 def trials(config: LabConfig) -> list[Trial]:
     """Return a trial per start and seed: the start is measured, then trained at all paces."""
-    sizes = {**(QUICK if config.quick else FULL), **SHARED}
-    sizes["text_sha256"] = hashlib.sha256(_beginning(sizes["characters"]).encode()).hexdigest()
+    sizes = {**(QUICK if config.quick else FULL), **PLAN["shared"]}
+    sizes["python"] = platform.python_version()  # the text is its standard library
+    texts(sizes["characters"], HELD_OUT, LONGEST)  # refused here, where it is not there
     plan = {n: {"name": n, **STARTS[n], **sizes} for n in (QUICK_STARTS if config.quick else STARTS)}
     return [t for name, settings in plan.items() for t in seeded(f"{NAME}/{name}", settings, work, config)]
 
@@ -114,38 +78,24 @@ def build(settings: Found, vocab_size: int) -> LanguageModel:
     return model
 
 
-def text(characters: int, steps: int) -> Text:
-    """Return the first characters of the source; `measured` has rows of `steps`. Raises DataError: none."""
-    whole = _beginning(characters)
-    tokens = CharTokens.build([whole])
-    split = encode_text([Document(SOURCE, whole)], tokens, "stream")
-    kept = int(split.num_targets * (1 - HELD_OUT))
-    ids = torch.from_numpy(split.ids[kept : kept + MEASURED_ROWS * steps + 1].astype("int64"))
-    inputs, targets = (part.view(MEASURED_ROWS, steps).T.contiguous() for part in (ids[:-1], ids[1:]))
-    return Text(tokens, split.head(kept), Batch(inputs, targets))
-
-
-@lru_cache(maxsize=2)
-def _beginning(characters: int) -> str:
-    parts: list[str] = []
-    for document in read(SOURCE).documents:
-        parts.append(str(document.text))
-        if sum(map(len, parts)) >= characters:
-            break
-    return "\n".join(parts)[:characters]
-
-
 def work(settings: Found) -> Json:
     """Measure a start, train it at every learning rate with clipping and without, and measure again."""
-    lags = settings["lags"]
-    material = text(settings["characters"], 2 * lags)
-    start = build(settings, material.tokens.size)
+    lags, found = settings["lags"], texts(settings["characters"], HELD_OUT, LONGEST)
+    held = measured(found, 2 * lags)
+    start = build(settings, found.tokens.size)
     trained = {}
     for name, (learning_rate, clip) in paces(settings).items():
         model = copy.deepcopy(start)
-        found = _train(model, material, settings, learning_rate, clip)
-        trained[name] = {**found, "flow": flow(model, material.measured, lags)}
-    return {"start": flow(start, material.measured, lags), "trained": trained}
+        outcome = _train(model, found.long_text, settings, learning_rate, clip)
+        trained[name] = {**outcome, "flow": flow(model, held, lags)}
+    return {"start": flow(start, held, lags), "trained": trained}
+
+
+def measured(found: Texts, steps: int) -> Batch:
+    """Return rows of held-out text, without resets, on which gradients are measured."""
+    ids = torch.from_numpy(found.held_long_text.ids[: MEASURED_ROWS * steps + 1].astype("int64"))
+    inputs, targets = (part.view(MEASURED_ROWS, steps).T.contiguous() for part in (ids[:-1], ids[1:]))
+    return Batch(inputs, targets)
 
 
 def paces(settings: Found) -> dict[str, tuple[float, float | None]]:
@@ -162,10 +112,10 @@ def pace(learning_rate: float, clipped: bool) -> str:
     return f"{learning_rate:g} {'clipped' if clipped else 'free'}"
 
 
-def _train(model: LanguageModel, material: Text, settings: Found, rate: float, clip: float | None) -> Json:
+def _train(model: LanguageModel, text: Split, settings: Found, rate: float, clip: float | None) -> Json:
     """Train by SGD until the steps are done, or the loss or its gradient is not finite."""
     sizes = {"batch_size": settings["rows"], "bptt_steps": settings["bptt_steps"], "seed": settings["seed"]}
-    batches = StreamBatches(material.train, **sizes)
+    batches = StreamBatches(text, **sizes)
     losses: list[float] = []
     largest = 0.0
     try:
@@ -250,11 +200,18 @@ def _calm(done: Sequence[Done]) -> str:
 
 
 def _start(runs: Sequence[Done]) -> Json:
+    after = {name: [run.result["trained"][name] for run in runs] for name in paces(runs[0].settings)}
     return {
         "words": words(runs[0].settings),
         "start": _flows([_flow(run) for run in runs]),
         "trained": {
-            name: _trained([run.result["trained"][name] for run in runs]) for name in paces(runs[0].settings)
+            name: {
+                "diverged": sum(one["diverged"] for one in found),
+                "largest_norm": capped([one["largest_norm"] for one in found], NORM_CAP),
+                "end_nats_per_char": capped([one["end_nats_per_char"] for one in found], LOSS_CAP),
+                **_flows([one["flow"] for one in found]),
+            }
+            for name, found in after.items()
         },
     }
 
@@ -279,15 +236,6 @@ def _flows(flows: Sequence[Found]) -> Json:
         "half_life": math.log(2) / -rate["median"] if rate is not None and falls else None,
         "lyapunov": spread(exponents) if exponents else None,
         "fates": {name: fates.count(name) for name in FATES},
-    }
-
-
-def _trained(runs: Sequence[Found]) -> Json:
-    return {
-        "diverged": sum(run["diverged"] for run in runs),
-        "largest_norm": capped([run["largest_norm"] for run in runs], NORM_CAP),
-        "end_nats_per_char": capped([run["end_nats_per_char"] for run in runs], LOSS_CAP),
-        **_flows([run["flow"] for run in runs]),
     }
 
 
@@ -330,21 +278,17 @@ def curves(done: Sequence[Done]) -> Json:
     """Return what is left of gradients by lag, and the losses at the highest learning rate."""
     rate, calm = done[0].settings["learning_rates"][-1], _calm(done)
     at_start: Json = {}
-    for kind in KINDS:
-        runs = [run for run in pick(done, cell=kind) if run.settings["gain"] in GAINS]
-        at_start[kind] = {
-            words(group[0].settings): _left([_flow(run) for run in group])
-            for group in groups(runs, "name").values()
-        }
     trained: Json = {}
     losses: Json = {}
     for kind in KINDS:
-        runs = pick(done, name=kind)
-        trained[kind] = {
-            "words": words(runs[0].settings),
-            "start": _left([_flow(run) for run in runs]),
-            "trained": _left([_flow(run, calm) for run in runs]),
+        drawn = [run for run in pick(done, cell=kind) if run.settings["gain"] in GAINS]
+        at_start[kind] = {
+            words(same[0].settings): _left([_flow(run) for run in same])
+            for same in groups(drawn, "name").values()
         }
+        runs = pick(done, name=kind)
+        trained[f"{words(runs[0].settings)}: start"] = _left([_flow(run) for run in runs])
+        trained[f"{kind.upper()}, trained"] = _left([_flow(run, calm) for run in runs])
         for clipped in (True, False):
             found = [run.result["trained"][pace(rate, clipped)]["curve"] for run in runs]
             same = [(curve["step"], curve["nats_per_char"]) for curve in found]
@@ -361,13 +305,6 @@ def _left(flows: Sequence[Found]) -> Json | None:
     return band([(list(range(len(nats))), nats) for nats in less], stays=False)
 
 
-EXPERIMENT = Experiment(
-    NAME,
-    "Exploding and vanishing gradients",
-    trials,
-    summary,
-    report,
-    figures,
-    curves,
-    constants=(1,),  # "gain 1"; of "1/100"
-)
+TITLE = "Exploding and vanishing gradients"
+CONSTANTS = (1,)  # "gain 1"; of "1/100"
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS)

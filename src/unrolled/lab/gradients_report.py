@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unrolled import figures as draw
 from unrolled.lab.experiment import Found
-from unrolled.lab.report import picture, table
+from unrolled.lab.report import lines, picture, table
 from unrolled.lab.spread import number, spread_text
 
 __all__ = ["KINDS", "answer", "figures", "likelihood", "report"]
@@ -23,35 +22,18 @@ TRAINED, LOSSES = "gradients-trained.png", "gradients-losses.png"
 
 def figures(summary: Found, curves: Found, folder: Path) -> None:
     """Draw a picture of all starts of a kind, one of the orthogonal starts after training, one of losses."""
-    for kind, found in curves["start"].items():
-        title = f"{kind.upper()} at the start: what is left of a gradient"
-        _flow(folder / f"gradients-{kind}.png", found, title)
-    trained = {}
-    for kind, found in curves["trained"].items():
-        trained[f"{found['words']}: start"] = found["start"]
-        trained[f"trained, {kind.upper()}"] = found["trained"]
-    title = f"The same starts after training (learning rate {summary['calm']})"
-    _flow(folder / TRAINED, trained, title)
-    draw.series(
-        folder / LOSSES,
-        curves=curves["losses"],
-        xlabel="optimizer steps",
-        ylabel="nats per character",
-        title=f"Training at a learning rate of {curves['learning_rate']:g}: median and spread of the seeds",
-        log_y=True,
-    )
-
-
-def _flow(path: Path, curves: Mapping[str, Found | None], title: str) -> None:
-    """Draw gradients by lag, in parts of that at lag 0; starts without any are left out."""
-    draw.series(
-        path,
-        curves={name: curve for name, curve in curves.items() if curve is not None},
-        xlabel="lag, steps back",
-        ylabel="ln of the gradient, in parts of that at lag 0",
-        title=title,
-        levels={"neither grows nor falls": 0.0},
-    )
+    axes = ("lag, steps back", "ln of the gradient, in parts of that at lag 0")
+    pictures = {
+        f"gradients-{kind}.png": (found, f"{kind.upper()} at the start")
+        for kind, found in curves["start"].items()
+    }
+    pictures[TRAINED] = curves["trained"], f"The same starts after training (learning rate {summary['calm']})"
+    for name, (found, title) in pictures.items():
+        drawn = {start: curve for start, curve in found.items() if curve is not None}
+        title = f"{title}: what is left of a gradient"
+        lines(folder / name, drawn, axes, title, levels={"neither grows nor falls": 0.0})
+    title = f"Training at a learning rate of {curves['learning_rate']:g}: median and spread of the seeds"
+    lines(folder / LOSSES, curves["losses"], ("optimizer steps", "nats per character"), title, log_y=True)
 
 
 def report(summary: Found) -> str:

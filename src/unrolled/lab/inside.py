@@ -71,8 +71,9 @@ def measured(network: Network, problem: Adding, *, rows: int, seed: int) -> Json
     length = problem.steps
     tenth = max(length // 10, 1)
     steps = {"first": tenth, "unmarked": max(length // 4, tenth + 1), "second": length - 1 - tenth}
-    free = record(network, _sequences(problem, rows, SEEDS["drawn"] + seed))
-    inputs = _sequences(problem, rows, SEEDS["placed"] + seed)
+    seeds = {name: torch.Generator().manual_seed(first + seed) for name, first in SEEDS.items()}
+    free = record(network, problem.draw(rows, seeds["drawn"]).inputs)
+    inputs = problem.draw(rows, seeds["placed"]).inputs
     inputs[..., 1] = 0
     inputs[[steps["first"], steps["second"]], :, 1] = 1
     fixed = record(network, inputs)
@@ -83,10 +84,6 @@ def measured(network: Network, problem: Adding, *, rows: int, seed: int) -> Json
         "preserve": preserve(fixed, steps),
         "extract": extract(network, fixed, steps),
     }
-
-
-def _sequences(problem: Adding, rows: int, seed: int) -> Tensor:
-    return problem.draw(rows, torch.Generator().manual_seed(seed)).inputs
 
 
 def record(network: Network, inputs: Tensor) -> Recording:
@@ -164,7 +161,6 @@ def store(seen: Recording, unmarked: Places) -> Json:
         "follows": {name: curve[there] for name, curve in curves.items()},
         "ratio": curves["marked"][there] / curves["unmarked"][there],
         "readable": explained(change, value),
-        "closest_unit": float(np.abs(_correlation(change, value)).max()),
         "around": {"offset": list(seen.offsets), **curves},
     }
 
@@ -250,14 +246,6 @@ def _slope(changes: Doubles, values: Floats) -> float:
     x = values[within].astype(np.float64)
     x -= x.mean()
     return float(np.linalg.norm((x @ changes[within]) / (x @ x)))
-
-
-def _correlation(units: Floats, value: Floats) -> Doubles:
-    """Return [H]: each unit's correlation with a value; 0 of a unit that never changes."""
-    x, y = units.astype(np.float64), value.astype(np.float64)
-    x, y = x - x.mean(0), y - y.mean()
-    scale = np.sqrt((x**2).sum(0) * (y**2).sum())
-    return np.where(scale > 0, (x * y[:, None]).sum(0) / np.where(scale > 0, scale, 1.0), 0.0)
 
 
 def explained(read: npt.ArrayLike, wanted: npt.ArrayLike) -> float:

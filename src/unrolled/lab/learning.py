@@ -209,7 +209,7 @@ def learn(problem: Problem, settings: Found, *, start_seed: int | None = None) -
         problem: what is to be learnt.
         settings: seed (of starting values, examples and dropout), cap (optimizer steps), batch_size,
             learning_rate, evaluate_every (steps between scores on held-out examples); and where they are not
-            the default: clip_norm (1; None never clips), optimizer ("adam" or "sgd"), cosine (False: a
+            the default: clip_norm (1; 0 never clips), optimizer ("adam" or "sgd"), cosine (False: a
             constant rate, so that the step of a solution does not depend on the cap), stop (True: end at the
             first held-out score that solves the problem), and those of `NetworkSettings`.
         start_seed: of the starting values alone.
@@ -225,7 +225,7 @@ def learn(problem: Problem, settings: Found, *, start_seed: int | None = None) -
             model,
             (problem.draw(settings["batch_size"], examples) for _ in range(steps)),
             learning_rate=Schedule(steps, steps, peak).learning_rate if settings.get("cosine") else peak,
-            clip_norm=settings.get("clip_norm", 1.0),
+            clip_norm=settings.get("clip_norm", 1.0) or None,
             optimizer=torch.optim.SGD(model.parameters()) if settings.get("optimizer") == "sgd" else None,
         )
         curve = [(0, *model.look(problem.held_out(EVALUATED_ROWS, unseen)))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import DataError, expected
-from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, seeded
+from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, plan_of, seeded
 from unrolled.lab.inside import CURVES, measured
 from unrolled.lab.learning import learn
 from unrolled.lab.memory_report import LIMITS, figures, report
@@ -22,34 +22,10 @@ from unrolled.spec import CELLS, LabConfig
 __all__ = ["EXPERIMENT"]
 
 NAME = "memory"
-
-KINDS: dict[str, dict[str, Any]] = {  # a recurrent unit and how it starts
-    "rnn": {"cell": "rnn"},
-    # The rate that suits gated cells drives a plain RNN off; without this it would lose by the recipe alone.
-    "rnn-slow": {"cell": "rnn", "rate": 0.1},
-    "gru": {"cell": "gru"},
-    "lstm": {"cell": "lstm"},
-    "lstm-chrono": {"cell": "lstm", "chrono": True},
-}
-# A problem's recipe is the same for every length and kind, but for the factor on an RNN's rate. `lengths` are
-# T, or the lag of copying, the second ones with --long; `hidden_size` is the LSTM's, and the other kinds get
-# about as many parameters; ten symbols to copy would need thousands of steps.
+PLAN = plan_of(__file__)
+KINDS, FULL, QUICK = PLAN["kinds"], PLAN["full"], PLAN["quick"]
+# the rate is constant, so that the step of a solution does not depend on the cap
 SHARED: dict[str, Any] = {"learning_rate": 1e-2, "evaluate_every": 25, "threads": 1}
-LENGTHS = {"lengths": ((50, 100, 200), (400, 750))}
-CURVES_OF = {"learning_rate": 5e-3, "lengths": ((Mnist1d.steps,), ())}
-FULL: dict[str, dict[str, Any]] = {
-    "adding": {**LENGTHS, "hidden_size": 32, "batch_size": 64, "cap": 2000},
-    "copying": {**LENGTHS, "hidden_size": 48, "batch_size": 64, "cap": 2500, "word": 2},
-    "recall": {**LENGTHS, "hidden_size": 32, "batch_size": 64, "cap": 1200},
-    "mnist1d": {**CURVES_OF, "hidden_size": 64, "batch_size": 64, "cap": 2500, "evaluate_every": 50},
-}
-SMALL = {"hidden_size": 32, "batch_size": 32, "lengths": ((20, 50), ())}
-QUICK: dict[str, dict[str, Any]] = {
-    "adding": {**SMALL, "cap": 900},
-    "copying": {**SMALL, "cap": 900, "word": 1, "lengths": ((10, 20), ())},
-    "recall": {**SMALL, "cap": 500},
-    "mnist1d": {**SMALL, **CURVES_OF, "cap": 400},
-}
 PROBLEMS: dict[str, Any] = {"adding": Adding, "copying": Copying, "recall": Recall, "mnist1d": Mnist1d}
 INSIDE_ROWS = 1024
 OURS, RIVALS = ("lstm", "lstm-chrono"), ("rnn", "rnn-slow", "gru")
@@ -66,7 +42,7 @@ def trials(config: LabConfig) -> list[Trial]:
     found = []
     for name in ("adding", "copying", "recall"):
         usual, longer = plans[name]["lengths"]
-        for length in usual + (longer if config.long else ()):
+        for length in usual + (longer if config.long else []):
             for kind in KINDS:
                 settings = _settings(name, plans[name], length, kind)
                 found += seeded(f"{NAME}/{name}/T={length}/{kind}", settings, race, config)
@@ -282,13 +258,6 @@ def curves(done: Sequence[Done]) -> Json:
     return {"mnist1d": scores, **found}
 
 
-EXPERIMENT = Experiment(
-    NAME,
-    "Memory: what is learnt over many steps, by which cell, and how an LSTM does it",
-    trials,
-    summary,
-    report,
-    figures,
-    curves,
-    constants=(0, 1, *LIMITS),  # step 0, 1/e, a forget bias, the name MNIST-1D
-)
+TITLE = "Memory: what is learnt over many steps, by which cell, and how an LSTM does it"
+CONSTANTS = (0, 1, *LIMITS)  # step 0, 1/e, a forget bias, the name MNIST-1D
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ MOST_ROWS = 1_000_000  # a file that holds more is not this data
 ARRAYS = ("x", "y", "x_test", "y_test")
 
 Array = npt.NDArray[Any]
+refused = functools.partial(files.refusal, DataError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +113,9 @@ def _arrays(path: Path) -> Mapping[str, Array]:
     except DataError:
         raise
     except OSError as error:
-        raise files.refusal(
-            DataError, path, "a file that can be read", (error.strerror or str(error)).lower()
-        ) from None
+        raise refused(path, "a file that can be read", (error.strerror or str(error)).lower()) from None
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
-        raise files.refusal(DataError, path, "an .npz file", str(error).partition("\n")[0]) from None
+        raise refused(path, "an .npz file", str(error).partition("\n")[0]) from None
     for part in ("", "_test"):
         _check_values(path, arrays[f"x{part}"], arrays[f"y{part}"], part)
     return arrays
@@ -124,27 +124,23 @@ def _arrays(path: Path) -> Mapping[str, Array]:
 def _check_header(path: Path, archive: zipfile.ZipFile, name: str) -> None:
     """Refuse an array by what its header declares, before any memory is taken for it."""
     if f"{name}.npy" not in archive.namelist():
-        raise files.refusal(DataError, path, "the arrays " + ", ".join(ARRAYS), f"no {name}")
+        raise refused(path, "the arrays " + ", ".join(ARRAYS), f"no {name}")
     with archive.open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         if version != (1, 0):  # what numpy writes for arrays as these
-            raise files.refusal(DataError, path, f"{name} in version (1, 0) of the format", version)
+            raise refused(path, f"{name} in version (1, 0) of the format", version)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
     kind, want = ("f", f"[N, {STEPS}]") if name.startswith("x") else ("iu", "[N]")
     if not shape or shape[1:] != (STEPS,) * (kind == "f") or not 0 < shape[0] <= MOST_ROWS:
-        raise files.refusal(DataError, path, f"{name} {want}, N in 1 … {MOST_ROWS}", list(shape))
+        raise refused(path, f"{name} {want}, N in 1 … {MOST_ROWS}", list(shape))
     if dtype.kind not in kind:
-        raise files.refusal(
-            DataError, path, f"{name} of {'floating-point' if kind == 'f' else 'whole'} numbers", dtype
-        )
+        raise refused(path, f"{name} of {'floating-point' if kind == 'f' else 'whole'} numbers", dtype)
 
 
 def _check_values(path: Path, x: Array, y: Array, part: str) -> None:
     if len(x) != len(y):
-        raise files.refusal(DataError, path, f"y{part} as long as x{part}, {len(x)}", len(y))
+        raise refused(path, f"y{part} as long as x{part}, {len(x)}", len(y))
     if not np.isfinite(x).all():
-        raise files.refusal(DataError, path, f"finite numbers in x{part}", "others")
+        raise refused(path, f"finite numbers in x{part}", "others")
     if y.min() < 0 or y.max() >= CLASSES:
-        raise files.refusal(
-            DataError, path, f"classes 0 to {CLASSES - 1} in y{part}", f"{y.min()} to {y.max()}"
-        )
+        raise refused(path, f"classes 0 to {CLASSES - 1} in y{part}", f"{y.min()} to {y.max()}")

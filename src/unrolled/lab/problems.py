@@ -207,10 +207,9 @@ class Majority(Problem):
 
 def forward_ceiling(reach: int) -> float:
     """Return how often the best guess of a majority is right where nothing after t is known."""
-    known = reach + 1
     right = 0.0
-    for ones in range(known + 1):
-        needed = reach + 1 - ones  # of the `reach` bits to come
-        share = sum(math.comb(reach, k) for k in range(max(needed, 0), reach + 1)) / 2**reach
-        right += math.comb(known, ones) / 2**known * max(share, 1 - share)
+    for ones in range(reach + 2):  # among the signs up to t
+        more = range(max(reach + 1 - ones, 0), reach + 1)  # among the `reach` to come, for a majority
+        share = sum(math.comb(reach, k) for k in more) / 2**reach
+        right += math.comb(reach + 1, ones) / 2 ** (reach + 1) * max(share, 1 - share)
     return right

@@ -6,20 +6,19 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator
 
-from unrolled import figures as draw
 from unrolled import kernels
 from unrolled.data import Batch
-from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, seeded
+from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, plan_of, seeded
 from unrolled.lab.learning import Learnt, Network, NetworkSettings, learn
 from unrolled.lab.problems import Majority, Problem, Recall, forward_ceiling
-from unrolled.lab.report import picture, table
+from unrolled.lab.report import lines, picture, table
 from unrolled.lab.spread import band, capped, finite, number, spread, spread_text, within_text
 from unrolled.spec import LabConfig
 from unrolled.train import fit
@@ -31,58 +30,35 @@ QUESTION = "What are some downsides of RNNs and how can you resolve them?"
 
 RISEN = 1.1  # a loss that ends at more than this many times its start diverged; less is chance
 NORM_CAP, NATS_CAP = 1e6, 100.0  # above it a figure counts as more
-STRIDE, WINDOW, REACH, CHRONO = 4, 64, 2, 50
+PAIRS = ("sequence_steps", "cap", "hidden_size", "lengths", "repeats", "draws")  # quick run, full run
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A figure of a run that the table shows.
+class Measure(NamedTuple):
+    """A figure of a run that the table shows; the first one of a part decides whether a remedy helps."""
 
-    Attributes:
-        name: its key in the result, or in the result's "timing".
-        words: the table's heading.
-        cap: a number, or the name of a setting: a run without a value counts as more than it. Without one,
-            runs are counted of which a figure is true, where that is so, or the spread of values is shown.
-        more_is_better: which way a remedy is to move it.
-        timing: whether the clock gives it.
-    """
-
-    name: str
-    words: str
+    name: str  # its key in the result, or in the result's "timing"
+    words: str  # the table's heading
+    # A number, or the name of a setting: a run without a value counts as more than it. Without one, runs are
+    # counted of which a figure is true, where that is so, or the spread of values is shown.
     cap: str | float | None = None
-    more_is_better: bool = False
-    timing: bool = False
+    more_is_better: bool = False  # which way a remedy is to move it
+    timing: bool = False  # whether the clock gives it
 
     def of(self, row: Found) -> Any:
         """Return what a row or a result has of it."""
         return (row["timing"] if self.timing else row)[self.name]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A downside with its remedies.
-
-    Attributes:
-        title: its heading.
-        words: a paragraph, with {names} of settings and of `numbers` in it.
-        shared: the settings of all its runs. quick, full: those of a quick run and of a full one.
-        variants: words → what a run changes, the one without remedy first.
-        work: does a trial. measures: of a run; the first one decides whether a remedy helps.
-        axes: words of the picture of each run's "curve". log: whether both are logarithmic.
-        numbers: settings → what else the paragraph prints.
-    """
+class Part(NamedTuple):
+    """A downside with its remedies, as remedies.toml has it."""
 
     title: str
-    words: str
-    shared: Found
-    quick: Found
-    full: Found
-    variants: Mapping[str, Found]
-    work: Callable[[Found], Json]
+    words: str  # a paragraph, with {names} of settings and of `_numbers` in it
+    settings: Found  # of all its runs; a pair is that of a quick run and of a full one
+    variants: Mapping[str, Found]  # words → what a run changes, the one without remedy first
     measures: tuple[Measure, ...]
-    axes: tuple[str, str] = ("optimizer steps", "held-out nats")
-    log: bool = False
-    numbers: Callable[[Found], dict[str, float]] = field(default=lambda _: {})
+    axes: tuple[str, str] = ("optimizer steps", "held-out nats")  # of the picture of each run's "curve"
+    log: bool = False  # whether both are logarithmic
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +77,12 @@ def trials(config: LabConfig) -> list[Trial]:
     """Return a trial per downside, variant and seed."""
     found = []
     for name, part in PARTS.items():
-        shared = {**part.shared, **(part.quick if config.quick else part.full)}
         for place, (words, change) in enumerate(part.variants.items()):
-            settings = {**shared, **change, "part": name, "variant": words}
-            found += seeded(f"{NAME}/{name}-{place}", settings, part.work, config)
+            settings = {**part.settings, **change, "part": name, "variant": words}
+            for key, value in part.settings.items():
+                if key in PAIRS:
+                    settings[key] = value[0 if config.quick else 1]
+            found += seeded(f"{NAME}/{name}-{place}", settings, WORKS.get(name, run), config)
     return found
 
 
@@ -136,7 +114,6 @@ def several(settings: Found) -> Json:
     complete = len(whole) == len(finals)
     worst = band([(run["curve"]["x"], run["curve"]["y"]) for run in runs], stays=False)
     return {
-        "finals": finals,
         "range": max(whole) - min(whole) if complete else None,
         "best": min(whole) if whole else None,
         "worst": max(whole) if complete else None,
@@ -158,7 +135,7 @@ def clocked(settings: Found) -> Json:
     sequence, updates = [], []
     for steps in settings["lengths"]:
         whole = _Noise(steps).draw(settings["rows"], torch.Generator().manual_seed(settings["seed"]))
-        parts = torch.split(whole.inputs, settings["window"] or steps)
+        parts = torch.split(whole.inputs, settings.get("window", steps))
         each = [(Batch(part, whole.targets), place == 0) for place, part in enumerate(parts)]
         count = len(each) * (1 + settings["repeats"])  # the first sequence warms up
         sgd = torch.optim.SGD(network.parameters())
@@ -181,165 +158,33 @@ def clocked(settings: Found) -> Json:
     }
 
 
-FAST: dict[str, Any] = {
-    "task": "recall",
-    "batch_size": 32,
-    "hidden_size": 32,
-    "evaluate_every": 25,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "clip_norm": 1.0,
-    "stop": True,
-    "threads": 1,
-}
-STACKED = {"front": "stacked", "frames": STRIDE}
-SPEEDS: dict[str, Found] = {
-    "torch's kernel, the whole sequence": {},
-    f"truncated after {WINDOW} steps": {"window": WINDOW},
-    f"{STRIDE} frames stacked": STACKED,
-    f"a convolution of stride {STRIDE} in front": {"front": "convolved", "frames": STRIDE},
-}
-if kernels.available():  # without compiled kernels there is no native engine
-    SPEEDS |= {
-        "the native engine": {"backend": "native"},
-        f"the native engine, {STRIDE} frames stacked": {"backend": "native", **STACKED},
-    }
-PARTS: dict[str, Part] = {
-    "slow": Part(
-        title="Long sequences are slow, one step after another",
-        words=(
-            "An LSTM of {hidden_size} units goes over {rows} rows of {shortest} to {longest} steps, forward "
-            "and backward, with an update after each sequence or each window of it; the table is for "
-            "{longest} steps. This is time alone: what a shorter sequence or a window costs in loss is not "
-            "in it."
-        ),
-        shared={"hidden_size": 64, "rows": 16, "window": None, "backend": "torch", "threads": 1},
-        quick={"lengths": [64, 128, 256], "repeats": 3},
-        full={"lengths": [64, 128, 256, 512, 1024], "repeats": 7},
-        variants=SPEEDS,
-        work=clocked,
-        measures=(
-            Measure("ms_an_update", "time of an update, ms", timing=True),
-            Measure("ms_a_sequence", "of a sequence, ms", timing=True),
-            Measure("updates", "updates per sequence", more_is_better=True),
-            Measure("recurrent_steps", "steps of the LSTM"),
-        ),
-        axes=("steps of the sequence", "ms per update"),
-        log=True,
-        numbers=lambda s: {"shortest": s["lengths"][0], "longest": s["lengths"][-1]},
-    ),
-    "fading": Part(
-        title="The memory of the first inputs fades",
-        words=(
-            "Of {symbols} symbols one is shown first, with a flag; random ones follow without it, and after "
-            "{sequence_steps} steps the first is asked for. A run has solved it when {goal} of held-out rows "
-            "are right, within {cap} optimizer steps. By chance 1/{symbols} is right."
-        ),
-        shared=FAST,
-        quick={"sequence_steps": 20, "cap": 300},
-        full={"sequence_steps": 50, "cap": 1500},
-        variants={
-            "RNN, torch.nn's own start": {"cell": "rnn", "start": "torch"},
-            "RNN, orthogonal start": {"cell": "rnn"},
-            "GRU": {"cell": "gru"},
-            "GRU, chrono start": {"cell": "gru", "chrono_steps": CHRONO},
-            "LSTM, torch.nn's own start": {"cell": "lstm", "start": "torch"},
-            "LSTM, forget bias 1": {"cell": "lstm"},
-            "LSTM, chrono start": {"cell": "lstm", "chrono_steps": CHRONO},
-        },
-        work=run,
-        measures=(
-            Measure("solved_at", "steps to solve", "cap"),
-            Measure("accuracy", "held-out accuracy at the end", more_is_better=True),
-        ),
-        numbers=lambda _: {"symbols": Recall.output_size, "goal": Recall.solved_at},
-    ),
-    "exploding": Part(
-        title="Gradients explode, and with them the updates",
-        words=(
-            "An RNN whose recurrent weights are orthogonal times {gain} is trained by SGD, at a learning "
-            "rate of {learning_rate}, on the same problem over {sequence_steps} steps, for {cap} optimizer "
-            "steps. A run diverges if its loss is not finite, or ends more than a tenth above its start."
-        ),
-        shared={
-            **FAST, "sequence_steps": 30, "evaluate_every": 20, "optimizer": "sgd", "learning_rate": 1.0,
-            "clip_norm": None, "stop": False, "gain": 2.0, "cell": "rnn",
-        },
-        quick={"cap": 120},
-        full={"cap": 600},
-        variants={
-            "no clipping": {},
-            "clipped to 1": {"clip_norm": 1.0},
-            "clipped to 0.1": {"clip_norm": 0.1},
-            "a tenth of the learning rate": {"learning_rate": 0.1},
-            "gain 1": {"gain": 1.0},
-            "gain 1, clipped to 0.1": {"gain": 1.0, "clip_norm": 0.1},
-            "LSTM of the same gain": {"cell": "lstm"},
-        },
-        work=run,
-        measures=(
-            Measure("diverged", "diverged"),
-            Measure("final_nats", "held-out nats at the end", NATS_CAP),
-            Measure("largest_norm", "largest norm of the gradient", NORM_CAP),
-        ),
-    ),
-    "order": Part(
-        title="The order of time is strict: what comes later is not seen",
-        words=(
-            "At each step t is asked what most of the {window} signs from t - {reach} to t + {reach} are. "
-            "Without those after t, no network can be right more often than {ceiling}. A run has solved it "
-            "when {goal} of held-out answers are right, within {cap} optimizer steps. A delayed answer to t "
-            "is given at t + {reach}."
-        ),
-        shared={
-            **FAST, "task": "majority", "reach": REACH, "delay": 0, "sequence_steps": 30, "batch_size": 16,
-            "evaluate_every": 20, "cell": "lstm",
-        },
-        quick={"hidden_size": 16, "cap": 300},
-        full={"hidden_size": 32, "cap": 800},
-        variants={
-            "LSTM, forward": {},
-            "LSTM, bidirectional": {"bidirectional": True},
-            "LSTM, forward, delayed answer": {"delay": REACH},
-        },
-        work=run,
-        measures=(
-            Measure("accuracy", "held-out accuracy at the end", more_is_better=True),
-            Measure("solved_at", "steps to solve", "cap"),
-        ),
-        numbers=lambda s: {
-            "ceiling": forward_ceiling(s["reach"]), "window": 2 * s["reach"] + 1, "goal": Majority.solved_at,
-        },
-    ),
-    "sensitivity": Part(
-        title="What training comes to depends on the start",
-        words=(
-            "The first of {symbols} symbols is asked for after {sequence_steps} steps, as above. Each run "
-            "trains {draws} networks for {cap} optimizer steps on the same rows; they differ in the weights "
-            "that they start from alone. The range is that of their held-out nats at the end; a start is "
-            "good if the range is small and the worst network is good too."
-        ),
-        shared={**FAST, "stop": False},
-        quick={"sequence_steps": 10, "draws": 2, "cap": 150},
-        full={"sequence_steps": 15, "draws": 4, "cap": 300},
-        variants={
-            "RNN, torch.nn's own start": {"cell": "rnn", "start": "torch"},
-            "RNN, orthogonal": {"cell": "rnn"},
-            "LSTM, torch.nn's own start": {"cell": "lstm", "start": "torch"},
-            "LSTM, orthogonal, forget bias 0": {"cell": "lstm", "forget_bias": 0.0},
-            "LSTM, orthogonal, forget bias 1": {"cell": "lstm"},
-            "LSTM, orthogonal, chrono": {"cell": "lstm", "chrono_steps": 15},
-        },
-        work=several,
-        measures=(
-            Measure("worst", "held-out nats of the worst", NATS_CAP),
-            Measure("best", "of the best", NATS_CAP),
-            Measure("range", "range", NATS_CAP),
-        ),
-        axes=("optimizer steps", "held-out nats of the worst network"),
-        numbers=lambda _: {"symbols": Recall.output_size},
-    ),
-}  # fmt: skip
+WORKS: dict[str, Callable[[Found], Json]] = {"slow": clocked, "sensitivity": several}
+
+
+def _parts() -> dict[str, Part]:
+    """Return the downsides in the order of the report."""
+    found = {}
+    for name, part in plan_of(__file__).items():
+        measures = tuple(Measure(**measure) for measure in part.pop("measures"))
+        if not kernels.available():  # without compiled kernels there is no native engine
+            variants = {w: v for w, v in part["variants"].items() if v.get("backend") != "native"}
+            part["variants"] = variants
+        found[name] = Part(**part, measures=measures)
+    return found
+
+
+PARTS = _parts()
+
+
+def _numbers(settings: Found) -> dict[str, float]:
+    """Return what the paragraph of a part prints beside its settings."""
+    found: dict[str, float] = {"symbols": Recall.output_size, "goal": Recall.solved_at}
+    if "lengths" in settings:
+        found |= {"shortest": settings["lengths"][0], "longest": settings["lengths"][-1]}
+    if "reach" in settings:
+        reach = settings["reach"]
+        found |= {"ceiling": forward_ceiling(reach), "window": 2 * reach + 1}
+    return found
 
 
 def summary(done: Sequence[Done]) -> Json:
@@ -354,7 +199,7 @@ def _summed(part: Part, runs: Sequence[Done]) -> Json:
         for measure in part.measures:
             (row["timing"] if measure.timing else row)[measure.name] = _aggregate(measure, same)
         rows[words] = row
-    found: Json = {"settings": settings, "numbers": part.numbers(settings), "rows": rows, "timing": {}}
+    found: Json = {"settings": settings, "numbers": _numbers(settings), "rows": rows, "timing": {}}
     (found["timing"] if part.measures[0].timing else found)["helped"] = helped(part.measures, rows)
     return found
 
@@ -407,15 +252,9 @@ def curves(done: Sequence[Done]) -> Json:
 def figures(_: Found, curves: Found, folder: Path) -> None:
     """Draw a picture per downside."""
     for name, part in PARTS.items():
-        draw.series(
-            folder / f"remedies-{name}.png",
-            curves=(curves["timing"] if part.log else curves)[name],
-            xlabel=part.axes[0],
-            ylabel=part.axes[1],
-            title=part.title,
-            log_x=part.log,
-            log_y=part.log,
-        )
+        drawn = (curves["timing"] if part.log else curves)[name]
+        scales = {"log_x": part.log, "log_y": part.log}
+        lines(folder / f"remedies-{name}.png", drawn, part.axes, part.title, **scales)
 
 
 def report(summary: Found) -> str:
@@ -467,13 +306,6 @@ def _plain(value: Any) -> str:
     return number(value) if numeric else str(value)
 
 
-EXPERIMENT = Experiment(
-    NAME,
-    "The downsides of recurrent networks, and their remedies",
-    trials,
-    summary,
-    report,
-    figures,
-    curves,
-    constants=(1,),  # of "1/8": one over the symbols
-)
+TITLE = "The downsides of recurrent networks, and their remedies"
+CONSTANTS = (1,)  # of "1/8": one over the symbols
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS)

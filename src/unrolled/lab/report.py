@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from unrolled import files
+from unrolled import figures, files
 from unrolled.errors import RunError, expected
 from unrolled.lab.experiment import Experiment, Found
 from unrolled.lab.results import REPORT
 
-__all__ = ["picture", "publish", "table"]
+__all__ = ["lines", "picture", "publish", "table"]
 
 HEAD = """\
 # The lecture, by measurement
@@ -24,7 +25,7 @@ HEAD = """\
 SECTION = """\
 ## {title}
 
-From {kind}: {trials}, {seeds}.
+From {kind}; trials: {trials}, seeds: {seeds}.
 
 {words}
 """
@@ -51,6 +52,11 @@ def publish(document: Found, out: Path, experiments: Sequence[Experiment]) -> No
     files.replace(out / REPORT, "\n".join(parts))
 
 
+def lines(path: Path, curves: Mapping[str, Any], axes: Sequence[str], title: str, **how: Any) -> None:
+    """Draw curves by `figures.series`; axes are the words of x and y."""
+    figures.series(path, curves=curves, xlabel=axes[0], ylabel=axes[1], title=title, **how)
+
+
 def table(rows: Sequence[Mapping[str, str]]) -> str:
     """Return a table in Markdown; each row has the same headings."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
@@ -68,14 +74,10 @@ def _section(experiment: Experiment, section: Found) -> str:
     return SECTION.format(
         title=experiment.title,
         kind=kind + (", with the longest sequences" if settings["long"] else ""),
-        trials=_counted(section["trials"], "trial"),
-        seeds=_counted(settings["seeds"], "seed"),
+        trials=section["trials"],
+        seeds=settings["seeds"],
         words=experiment.report(section["summary"]).rstrip("\n"),
     )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _machine(found: Found) -> str:

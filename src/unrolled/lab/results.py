@@ -29,7 +29,7 @@ RESULTS, TRIALS, REPORT = "results.json", "trials.json", "report.md"
 LARGEST, PARSED = 2**26, 2**31  # bytes of a file, and parsed
 PARTS: dict[str, tuple[str, dict[str, type]]] = {  # of which many, and what each one holds
     RESULTS: ("sections", {"settings": dict, "summary": dict, "curves": dict, "trials": int}),
-    TRIALS: ("trials", {"settings": dict, "result": dict, "timing": dict, "machine": int}),
+    TRIALS: ("trials", {"settings": dict, "result": dict, "timing": dict}),
 }
 PACKAGES = ("unrolled", "torch", "numpy", "matplotlib")
 CPUINFO = Path("/proc/cpuinfo")
@@ -65,9 +65,6 @@ class Store:
         if self.older:
             self.document = _empty(RESULTS)
         self._check(trials)
-        machine, machines = _machine(), self._kept["machines"]
-        machines += [] if machine in machines else [machine]
-        self._machine = machines.index(machine)
 
     def holds(self, trial: Trial) -> bool:
         """Whether a trial is done, with these settings."""
@@ -85,7 +82,9 @@ class Store:
             NonFiniteError: the result holds what JSON cannot. RunError: the file cannot be written.
         """
         timing = {"ended": ended, "seconds": seconds}
-        record = {"settings": trial.settings, "result": result, "machine": self._machine, "timing": timing}
+        record = {"settings": trial.settings, "result": result, "timing": timing}
+        machine, machines = _machine(), self._kept["machines"]
+        machines += [] if machine in machines else [machine]
         try:
             self._kept["trials"][trial.key] = _stored(record)
         except (TypeError, ValueError) as error:
@@ -178,9 +177,8 @@ def _machine() -> Json:
 
 
 def _processor() -> str:
-    try:
-        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (text.partition(":")[2].strip() for text in lines if text.startswith("model name"))
-    return next(names, platform.processor() or platform.machine() or "unknown processor")
+    with contextlib.suppress(OSError):
+        for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "unknown processor"

@@ -7,18 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from unrolled import figures as draw
 from unrolled.data import SENTENCES, Document, LineBatches, Split, encode_text
 from unrolled.figures import visible
-from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, seeded
-from unrolled.lab.report import picture, table
+from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, plan_of, seeded
+from unrolled.lab.report import lines, picture, table
 from unrolled.lab.spread import band, number, shortened, spread, spread_text, within_cap, within_text
 from unrolled.spec import CELLS, LabConfig, ModelConfig
 from unrolled.tasks import LanguageModel
@@ -28,46 +26,17 @@ from unrolled.train import Schedule, fit
 __all__ = ["EXPERIMENT"]
 
 NAME = "sentences"
-QUICK_STEPS, STEPS = 300, 2000
-MODELS: dict[str, dict[str, Any]] = {
-    "neuron": {"cell": "rnn", "hidden_size": 1, "embedding_size": 1},
-    "layer": {"cell": "rnn", "hidden_size": 64, "embedding_size": 16},
-    "lstm": {"cell": "lstm", "hidden_size": 64, "embedding_size": 16},
-}
-SHARED: dict[str, Any] = {
-    "learning_rate": 0.02,  # at 0.01 some LSTMs complete fewer within the quick run's steps
-    "look_every": 10,  # steps between two points of the curve, each with a look at the completions
-    "shown_steps": 4,  # of the first sentence, in the equations
-    "threads": 1,  # of networks so small, a second thread costs more than it gives
-}
+PLAN = plan_of(__file__)
+MODELS, WORDS = PLAN["models"], PLAN["words"]
 TEXT = "\n".join(SENTENCES) + "\n"
 FIRST_WORDS = [sentence.split()[0] for sentence in SENTENCES]
 LONGEST = 2 * max(map(len, SENTENCES))  # characters that a completion may take
 UNIT = 0  # which unit of the layer is looked at
 
-SHOWN = {"neuron": "The neuron", "layer": "One unit of the layer", "lstm": "One unit of the LSTM"}
-WORDS = {"neuron": "one neuron", "layer": "a layer", "lstm": "an LSTM"}
-PARTS = {
-    "input": "what goes in at step t: w_ih · x_t",
-    "recurrent": "what comes back from step t − 1: w_hh · h_(t−1)",
-    "h": "what goes out: h_t",
-}
-GATES = {
-    "i": "input gate i_t: what is let in",
-    "f": "forget gate f_t: what is kept of the long-term state",
-    "g": "candidate g_t",
-    "o": "output gate o_t: what is let out",
-    "c": "long-term state c_t",
-    "h": "output h_t",
-}
-UNITS = {"neuron": PARTS, "layer": PARTS, "lstm": GATES}
-
-Vector = npt.NDArray[np.float64]
-
 
 def trials(config: LabConfig) -> list[Trial]:
     """Return a trial per model and seed."""
-    shared = {"steps": QUICK_STEPS if config.quick else STEPS, **SHARED}
+    shared = {"steps": PLAN["steps"]["quick" if config.quick else "full"], **PLAN["shared"]}
     plan = {model: {"model": model, **sizes, **shared} for model, sizes in MODELS.items()}
     return [t for model, settings in plan.items() for t in seeded(f"{NAME}/{model}", settings, work, config)]
 
@@ -175,59 +144,40 @@ def one_unit(model: LanguageModel, ids: Tensor, tokens: Tokens, *, steps: int) -
     Args:
         ids: [T] what the network reads, the boundary first.
     """
-    x = model.embedding(ids).detach().double().numpy()  # [T, E]
-    seen = model.trajectories(ids)[0]._asdict()
-    states = {name: seen[name][:, 0].double().numpy() for name in CELLS[model.config.cell].states}  # [T, H]
-    before = {name: np.concatenate([np.zeros_like(v[:1]), v[:-1]]) for name, v in states.items()}
-    weights = _gates(model)
-    parts = [
-        {name: _parts(model, name, gate, *row) for name, gate in weights.items()}
-        for row in zip(x, before["h"], strict=True)
-    ]
-    found = []
-    for t in range(steps):
-        step: Json = {"t": t + 1, "symbol": tokens.decode([int(ids[t])])}
-        step |= {"x": x[t].tolist(), "h_before": before["h"][t].tolist(), "parts": parts[t]}
-        step |= {name: float(values[t, UNIT]) for name, values in states.items()}
-        step |= {"c_before": float(before["c"][t, UNIT])} if "c" in states else {}
-        found.append(step)
-    if "h" in weights:
-        along = {part: [step["h"][part] for step in parts] for part in ("input", "recurrent")}
-    else:
-        along = {name: [step[name]["value"] for step in parts] for name in weights}
-    along |= {name: values[:, UNIT].tolist() for name, values in reversed(states.items())}
-    stored = {name: {part: v.tolist() for part, v in gate.items()} for name, gate in weights.items()}
-    return {"unit": UNIT, "weights": stored, "steps": found, "along": along}
-
-
-@torch.no_grad()
-def _gates(model: LanguageModel) -> dict[str, dict[str, Vector]]:
-    """Return the unit's row of every gate: weight_ih [E], weight_hh [H] and the summed bias []."""
     layer, cell = model.recurrent, CELLS[model.config.cell]
     names = cell.gates if cell.sigmoid else cell.states[:1]  # a plain RNN's one block gives h itself
-    rows = {name: place * model.config.hidden_size + UNIT for place, name in enumerate(names)}
-    return {
-        name: {
-            "weight_ih": layer.weight_ih_l0[row].double().numpy(),
-            "weight_hh": layer.weight_hh_l0[row].double().numpy(),
-            "bias": (layer.bias_ih_l0[row].double() + layer.bias_hh_l0[row].double()).numpy(),
-        }
-        for name, row in rows.items()
+    rows = [place * model.config.hidden_size + UNIT for place in range(len(names))]
+    with torch.no_grad():
+        # [G, E], [G, H], [G]
+        w_ih, w_hh = (w[rows].double().numpy() for w in (layer.weight_ih_l0, layer.weight_hh_l0))
+        bias = (layer.bias_ih_l0 + layer.bias_hh_l0)[rows].double().numpy()
+        x = model.embedding(ids).double().numpy()  # [T, E]
+    seen = model.trajectories(ids)[0]._asdict()
+    states = {name: seen[name][:, 0].double().numpy() for name in cell.states}  # [T, H]
+    before = {name: np.concatenate([np.zeros_like(v[:1]), v[:-1]]) for name, v in states.items()}
+    # [T, G] each
+    terms = {"input": x @ w_ih.T, "recurrent": before["h"] @ w_hh.T, "bias": np.tile(bias, (len(x), 1))}
+    total = sum(terms.values())
+    values = np.where([name in cell.sigmoid for name in names], 1 / (1 + np.exp(-total)), np.tanh(total))
+    terms |= {"sum": total, "value": values}
+    found = []
+    for t in range(steps):
+        parts = {n: {term: float(v[t, g]) for term, v in terms.items()} for g, n in enumerate(names)}
+        step: Json = {"t": t + 1, "symbol": tokens.decode([int(ids[t])]), "parts": parts}
+        step |= {"x": x[t].tolist(), "h_before": before["h"][t].tolist()}
+        step |= {name: float(v[t, UNIT]) for name, v in states.items()}
+        step |= {"c_before": float(before["c"][t, UNIT])} if "c" in states else {}
+        found.append(step)
+    shown = {name: values[:, g] for g, name in enumerate(names)}
+    if not cell.sigmoid:
+        shown = {term: terms[term][:, 0] for term in ("input", "recurrent")}
+    along = {name: v.tolist() for name, v in shown.items()}
+    along |= {name: v[:, UNIT].tolist() for name, v in reversed(states.items())}
+    weights = {
+        name: {"weight_ih": w_ih[g].tolist(), "weight_hh": w_hh[g].tolist(), "bias": float(bias[g])}
+        for g, name in enumerate(names)
     }
-
-
-def _parts(
-    model: LanguageModel, name: str, gate: dict[str, Vector], x: Vector, before: Vector
-) -> dict[str, float]:
-    parts = {
-        "input": float(gate["weight_ih"] @ x),
-        "recurrent": float(gate["weight_hh"] @ before),
-        "bias": float(gate["bias"]),
-    }
-    total = sum(parts.values())
-    sigmoid = name in CELLS[model.config.cell].sigmoid
-    value = 1 / (1 + np.exp(-total)) if sigmoid else np.tanh(total)
-    return {**parts, "sum": total, "value": float(value)}
+    return {"unit": UNIT, "weights": weights, "steps": found, "along": along}
 
 
 def summary(done: Sequence[Done]) -> Json:
@@ -297,18 +247,14 @@ def curves(done: Sequence[Done]) -> Json:
 def figures(summary: Found, curves: Found, folder: Path) -> None:
     """Draw the loss of all models over steps, what each gave the next character, and one unit of each."""
     text, read = summary["text"], list(summary["read"])
-    draw.series(
-        folder / "sentences-loss.png",
-        curves={WORDS[name]: curve for name, curve in curves["loss"].items()},
-        xlabel="optimizer steps",
-        ylabel="nats per character",
-        title="The ten sentences: training loss, median of the seeds and their spread",
-        levels={
-            "how often a character comes": text["unigram_nats_per_char"],
-            "the best possible": text["floor_nats_per_char"],
-        },
-        log_y=True,
-    )
+    losses = {WORDS[name]: curve for name, curve in curves["loss"].items()}
+    title = "The ten sentences: training loss, median of the seeds and their spread"
+    levels = {
+        "how often a character comes": text["unigram_nats_per_char"],
+        "the best possible": text["floor_nats_per_char"],
+    }
+    axes = ("optimizer steps", "nats per character")
+    lines(folder / "sentences-loss.png", losses, axes, title, levels=levels, log_y=True)
     shown = {WORDS[name]: found["probability"] for name, found in curves["shown"].items()}
     draw.strips(
         folder / "sentences-expected.png",
@@ -317,8 +263,9 @@ def figures(summary: Found, curves: Found, folder: Path) -> None:
         ranges=dict.fromkeys(shown, (0.0, 1.0)),
         title="The probability that each model gave the next character, before it read it",
     )
-    for name, words in UNITS.items():
-        sigmoids, along = CELLS[MODELS[name]["cell"]].sigmoid, curves["shown"][name]["unit"]
+    for name, sizes in MODELS.items():
+        sigmoids, along = CELLS[sizes["cell"]].sigmoid, curves["shown"][name]["unit"]
+        words = PLAN["units"][sizes["cell"]]
         draw.strips(
             folder / f"sentences-{name}.png",
             tokens=read[:-1],
@@ -350,8 +297,8 @@ def report(summary: Found) -> str:
         picture("sentences-expected.png", "The probability that each model gave the next character"),
         "### What goes in at step t, what comes back from t - 1\n",
     ]
-    for (name, found), equations in zip(summary["equations"].items(), (_neuron, _layer, _lstm), strict=True):
-        parts += [equations(found), picture(f"sentences-{name}.png", SHOWN[name])]
+    for (name, found), equations in zip(summary["equations"].items(), (_rnn, _rnn, _lstm), strict=True):
+        parts += [equations(found), picture(f"sentences-{name}.png", PLAN["shown"][name])]
     return "\n".join([*parts, _completions(summary)])
 
 
@@ -372,31 +319,27 @@ def _models(summary: Found) -> str:
     return table(rows)
 
 
-def _neuron(found: Found) -> str:
-    head = (
-        "**One recurrent neuron.** The character is one number x_t, and what comes back is the neuron's own "
-        "output h_(t-1). The first step reads the newline before the sentence, from the zero state:\n"
-    )
-    weights = found["weights"]
-    w_ih, w_hh, b = weights["weight_ih"][0], weights["weight_hh"][0], weights["bias"]
-    lines = ["h_t = tanh(w_ih * x_t + w_hh * h_(t-1) + b)", ""]
-    lines += [
-        f"{_name(step)} tanh({w_ih:.4f} * {step['x']:.4f} {_signed(w_hh)} * {step['h_before']:.4f} "
-        f"{_signed(b)}) = tanh({step['parts']['h']['sum']:.4f}) = {step['h']:.4f}"
-        for step in found["steps"]
-    ]
-    return _block(head, lines)
-
-
-def _layer(found: Found) -> str:
+def _rnn(found: Found) -> str:
+    """Print each step with the neuron's weights, or with the parts that a unit of a layer sums."""
     head = (
         f"**A layer.** Unit {found['unit']} of {found['hidden_size']} takes in {found['embedding_size']} "
         f"numbers that stand for the character, and what all {found['hidden_size']} units gave at t - 1:\n"
     )
     lines = ["h_t = tanh(w_ih . x_t + w_hh . h_(t-1) + b)", ""]
-    lines += [
-        f"{_name(step)} {_gate('tanh', step['parts']['h'])} = {step['h']:.4f}" for step in found["steps"]
-    ]
+    if "weights" in found:
+        head = (
+            "**One recurrent neuron.** The character is one number x_t, and what comes back is the neuron's "
+            "own output h_(t-1). The first step reads the newline before the sentence, from the zero state:\n"
+        )
+        w_ih, w_hh, b = (found["weights"][name] for name in ("weight_ih", "weight_hh", "bias"))
+    for step in found["steps"]:
+        told = _gate("tanh", step["parts"]["h"])
+        if "weights" in found:
+            terms = (
+                f"{w_ih[0]:.4f} * {step['x']:.4f} {_signed(w_hh[0])} * {step['h_before']:.4f} {_signed(b)}"
+            )
+            told = f"tanh({terms}) = tanh({step['parts']['h']['sum']:.4f})"
+        lines.append(f"{_name(step)} {told} = {step['h']:.4f}")
     return _block(head, lines)
 
 
@@ -448,6 +391,5 @@ def _block(head: str, lines: list[str]) -> str:
     return "\n".join([head, "```", *lines, "```", ""])
 
 
-EXPERIMENT = Experiment(
-    NAME, "The ten sentences: one neuron, a layer, an LSTM", trials, summary, report, figures, curves
-)
+TITLE = "The ten sentences: one neuron, a layer, an LSTM"
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves)

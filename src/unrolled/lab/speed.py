@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +14,9 @@ import torch
 from unrolled import kernels
 from unrolled.data import Batch, LineBatches, StreamBatches
 from unrolled.errors import NonFiniteError
-from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, seeded
+from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, plan_of, seeded
 from unrolled.lab.learning import Network, NetworkSettings
 from unrolled.lab.speed_batches import (
-    WHOLE,
     FrameModel,
     Read,
     Signals,
@@ -37,105 +34,34 @@ from unrolled.train import fit, native_bfloat16
 __all__ = ["EXPERIMENT"]
 
 NAME = "speed"
-
-# Of a quick run: a fixed number of targets, so that a seed gives the same again; two threads can cost
-# tenfold where the cores are busy, so it takes one.
-QUICK: dict[str, Any] = {
-    "embedding_size": 32,
-    "hidden_size": 64,
-    "train_targets": 2**15,
-    "held_targets": 2**13,
-    "targets": 80_000,  # of a variant with share 1
-    "seconds": None,
-    "warmup_targets": 20_000,
-    "rounds": 4,
-    "threads": 1,
-}
-FULL: dict[str, Any] = {
-    "embedding_size": 32,
-    "hidden_size": 128,
-    "train_targets": 2**17,
-    "held_targets": 2**14,
-    "targets": None,
-    "seconds": 10.0,  # of each variant
-    "warmup_targets": 200_000,
-    "rounds": 8,
-    "threads": 2,
-}
+PLAN = plan_of(__file__)
+ABSENT = {"targets": None, "seconds": None}  # of which a plan has one
+FULL, QUICK = {**ABSENT, **PLAN["full"]}, {**ABSENT, **PLAN["quick"]}
 SHARED: dict[str, Any] = {"longest": 256, "learning_rate": 0.004}  # characters of a sequence; the peak
 HELD_ROWS, HELD_STEPS = 8, 256  # of the held-out long text, read with the state carried
 HELD_SIGNALS = 200
 SPEED_MARGIN = 1.05  # times as fast, in every run, is faster
 LOSS_MARGIN = 0.02  # nats per character higher, in every run, is worse
 
-Curve = Mapping[str, Any]  # "seconds", "targets", "nats": a value per round, the first at no time
 
-
-@dataclass(frozen=True)
-class Family:
-    """Variants that read the same text; the first is the baseline."""
+class Family(NamedTuple):
+    """Variants that read the same, as speed.toml has them; the first is the baseline."""
 
     name: str
     title: str
-    variants: tuple[Variant, ...]
+    variants: list[Variant]
 
 
-SEQUENCES = Family(
-    "sequences",
-    "Sequences of unequal length",
-    (
-        Variant("random order, padded to the longest", "", 0.8, batching="padded"),
-        Variant("padded, the engine is told the lengths", "lengths", 1.4, batching="lengths"),
-        Variant("batches of about equal length, padded", "length buckets", 1.6, batching="buckets"),
-        Variant("equal length, lengths told", "buckets and lengths", 1.6, batching="bucket lengths"),
-        Variant("several in a row, with resets", "packing", 1.6, batching="packed"),
-        Variant("short ones first, padded", "length warm-up", 0.8, batching="short first"),
-    ),
-)
-LONG_TEXT = Family(
-    "long-text",
-    "One long text",
-    (
-        Variant("windows of 64 steps, 32 rows, carried state", ""),
-        Variant("windows of 16 steps", "BPTT window", 0.8, bptt_steps=16),
-        Variant("windows of 256 steps", "BPTT window", bptt_steps=256),
-        Variant("the whole row at once", "BPTT window", bptt_steps=WHOLE),
-        Variant("1 row", "batch size", 0.15, batch_size=1),
-        Variant("8 rows", "batch size", 0.6, batch_size=8),
-        Variant("128 rows", "batch size", batch_size=128),
-        Variant("128 rows, twice the learning rate", "batch size and rate", batch_size=128, rate=2.0),
-        Variant("each window from the zero state", "carried state", carried=False),
-        Variant("4 characters stacked into a step", "frame stacking", 2.0, front="stacked", frames=4),
-        Variant("a convolution of stride 4 in front", "convolution", 2.0, front="convolved", frames=4),
-    ),
-)
-SIGNALS = Family(
-    "signals",
-    "Long signals, a label each",
-    (
-        Variant("a sample a step", "", 0.01, batching="signals"),
-        Variant("8 samples stacked", "frame stacking", 0.04, batching="signals", front="stacked", frames=8),
-        Variant("stride 8", "convolution", 0.04, batching="signals", front="convolved", frames=8),
-    ),
-)
-ENGINE = Family(
-    "engine",
-    "The engine and its numbers",
-    (
-        Variant("torch's layers, float32", "", backend="torch"),
-        Variant("the native engine, float32", "engine", 1.4, backend="native"),
-        Variant("torch's layers, bfloat16", "precision", backend="torch", dtype="bfloat16"),
-    ),
-)
-FAMILIES = (SEQUENCES, LONG_TEXT, SIGNALS, ENGINE)
+FAMILIES = [
+    Family(name, found["title"], [Variant(**variant) for variant in found["variants"]])
+    for name, found in PLAN["families"].items()
+]
 
 
 def trials(config: LabConfig) -> list[Trial]:
     """Return a trial per family and seed: its variants take turns, so that a busy moment hits all."""
     sizes = {**(QUICK if config.quick else FULL), **SHARED}
-    texts(
-        sizes["train_targets"], sizes["held_targets"], sizes["longest"]
-    )  # refused here, where it is not there
+    texts(sizes["train_targets"], sizes["held_targets"], sizes["longest"])  # refused where it is not there
     found = []
     for family in FAMILIES:
         variants = [asdict(variant) for variant in family.variants if _runs_here(variant)]
@@ -165,15 +91,7 @@ def work(settings: Found) -> Json:
             runner.train_to((number + 1) / rounds)
             runner.look()
     variants = {runner.variant.name: runner.result() for runner in runners}
-    return {"variants": variants, "timing": {"load": _load()}}
-
-
-def _load() -> float | None:
-    """Return how many processes want a core, over the last five minutes; None where nobody counts them."""
-    try:
-        return os.getloadavg()[1]
-    except (AttributeError, OSError):
-        return None
+    return {"variants": variants}
 
 
 class Runner:
@@ -260,45 +178,40 @@ def held_out(model: Any, found: Texts, batching: str) -> float | None:
         batches: Iterable[Batch] = [Signals().draw(HELD_SIGNALS, torch.Generator().manual_seed(0))]
     elif batching == "windows":
         stream = StreamBatches(found.held_long_text, batch_size=HELD_ROWS, bptt_steps=HELD_STEPS, seed=0)
-        batches = (
-            replace(batch, resets=None) for batch in stream.epoch(0)
-        )  # at its beginning the state is 0
+        batches = (replace(batch, resets=None) for batch in stream.epoch(0))  # where the state is 0 anyway
     else:
         batches = LineBatches(found.held_paragraphs, batch_size=64, seed=0).epoch(0)
     total, targets = model.evaluate(batches, carry=batching == "windows")
     return finite(total / targets)
 
 
-def equal_seconds(curves: Sequence[Curve]) -> float:
-    """Return the seconds of training that all variants reached, but for those that diverged."""
+def equal_seconds(curves: Sequence[Found]) -> float:
+    """Return the seconds of training that all variants reached, but for those that diverged.
+
+    A curve has "seconds", "targets" and "nats": a value per round, the first at no time.
+    """
     whole = [curve for curve in curves if None not in curve["nats"]]
     return float(min(curve["seconds"][-1] for curve in whole or curves))
 
 
-def loss_at(seconds: float, curve: Curve) -> float | None:
+def loss_at(seconds: float, curve: Found) -> float | None:
     """Return a curve's loss after so many seconds, on the line between its points; None if it diverged."""
     if None in curve["nats"]:
         return None
     return float(np.interp(seconds, curve["seconds"], curve["nats"]))
 
 
-def speedup(curve: Curve, baseline: Curve) -> float:
+def speedup(curve: Found, baseline: Found) -> float:
     """Return how many times the baseline's targets per second a variant had: the median over the rounds.
 
     Rounds are compared each with the baseline's of about the same minute; one in which nothing was done
     (an update may be longer than a round) is left out.
     """
-    pairs = zip(_rates(curve), _rates(baseline), strict=True)
-    ratios = [one / other for one, other in pairs if one is not None and other is not None]
-    return statistics.median(ratios) if ratios else 0.0
-
-
-def _rates(curve: Curve) -> list[float | None]:
-    seconds, targets = np.diff(curve["seconds"]), np.diff(curve["targets"])
-    return [
-        float(n / s) if n > 0 and s > 0 else None
-        for n, s in zip(targets.tolist(), seconds.tolist(), strict=True)
-    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = (np.diff(one["targets"]) / np.diff(one["seconds"]) for one in (curve, baseline))
+        ratios = np.divide(*rates)
+    known = ratios[np.isfinite(ratios) & (ratios > 0)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def verdict(ratio: Found, difference: Found | None) -> tuple[str, str]:
@@ -340,7 +253,6 @@ def summary(done: Sequence[Done]) -> Json:
         "timing": {
             "faster": len(faster),
             "faster_and_worse": sum(timing["quality"] in ("worse", "diverged") for timing in faster),
-            "load": _spread([run.result["timing"]["load"] for run in done]),
         },
     }
 
@@ -368,7 +280,7 @@ def _family(family: Family, runs: Sequence[Done]) -> Json:
     }
 
 
-def _compared(curves: Mapping[str, Curve]) -> dict[str, Json]:
+def _compared(curves: Mapping[str, Found]) -> dict[str, Json]:
     """Return the figures of one run, a dictionary per variant."""
     seconds = equal_seconds(list(curves.values()))
     baseline = next(iter(curves.values()))
@@ -398,11 +310,5 @@ def _spread(values: Sequence[float | None]) -> Json | None:
     return spread(known) if len(known) == len(values) else None
 
 
-EXPERIMENT = Experiment(
-    NAME,
-    "Question 1: what can you do to sequences to speed up training?",
-    trials,
-    summary,
-    report,
-    figures,
-)
+TITLE = "Question 1: what can you do to sequences to speed up training?"
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures)

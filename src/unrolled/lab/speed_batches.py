@@ -29,7 +29,7 @@ from unrolled.data import (
     gather,
     read,
 )
-from unrolled.errors import DataError, ShapeError, expected
+from unrolled.errors import DataError, expected
 from unrolled.lab.learning import Front, Trainable
 from unrolled.lab.problems import Problem
 from unrolled.nn import LSTM, init_recurrent
@@ -38,8 +38,8 @@ from unrolled.tasks import LanguageModel, State
 from unrolled.tokens import CharTokens
 
 __all__ = [
-    "WHOLE", "FrameModel", "Signals", "TextModel", "Texts", "Variant", "packed", "padded", "reads", "texts",
-    "useful",
+    "WHOLE", "FrameModel", "Signals", "TextModel", "Texts", "Variant", "packed", "padded", "reads",
+    "texts", "useful",
 ]  # fmt: skip
 
 SHORTEST = 8  # characters of a paragraph that is kept
@@ -58,9 +58,7 @@ class Variant:
     name: str  # as the tables print it
     factor: str  # what differs from the baseline; "" for the baseline itself
     share: float = 1.0  # of the targets that a quick run gives the baseline: slow variants get fewer
-    batching: str = (
-        "windows"  # windows | signals | padded | lengths | buckets | bucket lengths | packed | short first
-    )
+    batching: str = "windows"  # signals, padded, lengths, buckets, bucket lengths, packed, short first
     batch_size: int = 32  # rows of long text; sequences per batch
     bptt_steps: int = 64  # of long text: steps of a window, or WHOLE
     carried: bool = True  # of long text: a window goes on from the state of the one before
@@ -295,15 +293,8 @@ class FrameModel(Trainable):
         return zero, zero, torch.full((self.front.reach - 1, batch_size), self.boundary)
 
     def loss(self, batch: Batch, state: tuple[Tensor, ...]) -> tuple[Tensor, int, tuple[Tensor, ...]]:
-        """Return summed nats over the targets, how many they are, and the state after.
-
-        Raises:
-            ShapeError: the steps are no multiple of `frames`, or rows have lengths or resets.
-        """
+        """Return summed nats over the targets, how many they are, and the state after, for full rows."""
         steps, rows = batch.inputs.shape
-        if steps % self.frames or batch.lengths is not None or batch.resets is not None:
-            wanted = f"full rows of a multiple of {self.frames} steps"
-            raise ShapeError(expected("batch", wanted, [steps, rows]))
         h, c, tail = state
         ids = torch.cat([tail, batch.inputs])  # [reach − 1 + T, B]
         y, (h, c) = self.recurrent(self.front(self.embedding(ids)), (h, c))

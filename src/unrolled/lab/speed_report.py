@@ -45,33 +45,27 @@ def report(summary: Found) -> str:
     return "\n".join([*head, *(_family(family) for family in summary["families"])])
 
 
+GROUPS = (
+    "Faster, and not clearly worse at equal wall-clock",
+    "Faster, and worse all the same",
+    "No more targets per second, yet a lower loss at equal wall-clock",
+    "Nothing gained",
+)
+
+
 def answer(summary: Found) -> str:
     """Return what was best in each family, then all variants but the baselines, a line per kind of result."""
     families = summary["families"]
-    rows = [row for family in families for row in family["rows"] if row["factor"]]
-    kinds = {
-        "Faster, and not clearly worse at equal wall-clock": [
-            row for row in rows if _is(row, "faster", "better", "as good")
-        ],
-        "Faster, and worse all the same": [row for row in rows if _is(row, "faster", "worse", "diverged")],
-        "No more targets per second, yet a lower loss at equal wall-clock": [
-            row for row in rows if _is(row, "as fast", "better") or _is(row, "slower", "better")
-        ],
-        "Nothing gained": [
-            row for row in rows if row["timing"]["pace"] != "faster" and not _is(row, "", "better")
-        ],
-    }
+    found: dict[str, list[Found]] = {words: [] for words in GROUPS}
+    for row in (row for family in families for row in family["rows"] if row["factor"]):
+        pace, quality = row["timing"]["pace"], row["timing"]["quality"]
+        good = quality in ("better", "as good") if pace == "faster" else quality == "better"
+        found[GROUPS[2 * (pace != "faster") + (not good)]].append(row)
     told = (
-        f"- **{words}**: {'; '.join(_told(row) for row in sorted(of, key=_difference)) or 'none'}.\n"
-        for words, of in kinds.items()
+        f"- **{words}**: {'; '.join(_told(row) for row in sorted(rows, key=_difference)) or 'none'}.\n"
+        for words, rows in found.items()
     )
     return "".join([*(_best(family) for family in families), _count(summary), *told])
-
-
-def _is(row: Found, pace: str, *qualities: str) -> bool:
-    """Whether a row has this pace ("": any) and one of these qualities."""
-    timing = row["timing"]
-    return pace in ("", timing["pace"]) and timing["quality"] in qualities
 
 
 def _difference(row: Found) -> float:
@@ -104,7 +98,7 @@ def _count(summary: Found) -> str:
 
 def _best(family: Found) -> str:
     """Tell which variant of a family had the lowest loss at equal wall-clock."""
-    better = [row for row in family["rows"] if row["factor"] and _is(row, "", "better")]
+    better = [row for row in family["rows"] if row["factor"] and row["timing"]["quality"] == "better"]
     if not better:
         return f"- {family['title']}: no variant beat the baseline's loss at equal wall-clock in every run.\n"
     best = min(better, key=_difference)
@@ -116,8 +110,7 @@ def _best(family: Found) -> str:
 
 
 def _introduction(summary: Found) -> str:
-    s, load = summary["settings"], summary["timing"]["load"]
-    busy = f" (load average of the machine: {spread_text(load)})" if load else ""
+    s = summary["settings"]
     threads = "1 thread" if s["threads"] == 1 else f"{s['threads']} threads"
     long = (
         f"until {number(s['targets'], 9)} targets, times the share in its settings, so that slow ones take "
@@ -131,7 +124,7 @@ def _introduction(summary: Found) -> str:
         f"{s['longest']} characters, each from the zero state, or as one long text. Or it tells which of "
         f"{s['classes']} frequencies a noisy signal of {s['samples']} samples has. Each variant differs from "
         "the first row of its table in one factor, starts from the same seed with the same learning rate "
-        f"({s['learning_rate']:g}) and is trained {long}, on {threads}{busy}. The variants of a "
+        f"({s['learning_rate']:g}) and is trained {long}, on {threads}. The variants of a "
         f"table take turns in {s['rounds']} rounds, so that a busy moment of the machine hits all.\n\n"
         "Useful targets are the characters or labels that are scored; padding is not counted. After each "
         f"round the loss is measured, off the clock, on {number(s['held_targets'], 9)} characters of other "

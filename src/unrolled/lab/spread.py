@@ -16,7 +16,8 @@ import numpy.typing as npt
 from unrolled.errors import ConfigError, expected
 
 __all__ = [
-    "band", "capped", "finite", "number", "shortened", "spread", "spread_text", "within_cap", "within_text",
+    "band", "capped", "finite", "number", "shortened", "spread", "spread_text", "within_cap",
+    "within_text",
 ]  # fmt: skip
 
 DIGITS = 5  # of the values that pictures are drawn from
