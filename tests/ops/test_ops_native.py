@@ -165,9 +165,9 @@ def test_x_and_dy_are_read_where_they_lie_whatever_their_strides_over_time_and_r
     for x in (rows_first.transpose(0, 1), every_second, one_row_for_all):
         y, _ = call("gru", case | {"x": x}, backend="native")
         assert forward[-1]["x"] == (x.data_ptr(), *x.stride()[:2])
-        pull = torch.ones(4, 6, 5, dtype=torch.float64).transpose(0, 1)
-        y.backward(pull)
-        assert backward[-1]["dy"] == (pull.data_ptr(), 5, 30)
+        grad = torch.ones(4, 6, 5, dtype=torch.float64).transpose(0, 1)
+        y.backward(grad)
+        assert backward[-1]["dy"] == (grad.data_ptr(), 5, 30)
         assert backward[-1]["x"] == forward[-1]["x"]
 
 

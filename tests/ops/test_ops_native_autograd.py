@@ -34,8 +34,8 @@ def no_native_backward(monkeypatch):
 
 def gradients(variant, case, wanted, backend, **options):
     y, *states = call(variant, case, backend=backend, **options)
-    pull = y.square().sum() + sum(state.sin().sum() for state in states)
-    return dict(zip(wanted, torch.autograd.grad(pull, [case[name] for name in wanted]), strict=True))
+    loss = y.square().sum() + sum(state.sin().sum() for state in states)
+    return dict(zip(wanted, torch.autograd.grad(loss, [case[name] for name in wanted]), strict=True))
 
 
 @each_cell
@@ -57,8 +57,8 @@ def test_second_gradients_equal_the_references(variant, reverse):
 
     def second(backend):
         y, *states = call(variant, case, backend=backend, reverse=reverse, **rows)
-        pull = y.square().sum() + sum(state.sin().sum() for state in states)
-        first = torch.autograd.grad(pull, leaves, create_graph=True)
+        loss = y.square().sum() + sum(state.sin().sum() for state in states)
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
         penalty = sum(gradient.square().sum() for gradient in first)
         return dict(enumerate((*first, *torch.autograd.grad(penalty, leaves))))
 
@@ -99,10 +99,10 @@ def test_a_gradient_to_be_differentiated_again_is_the_references():
 def test_batched_gradients_equal_one_after_the_other(variant):
     case, rows = make(variant, T=4, B=3, H=2), ragged(4, 3)
     y, *_ = call(variant, case, backend="native", **rows)
-    pulls = torch.randn(5, *y.shape, dtype=y.dtype)
+    grads = torch.randn(5, *y.shape, dtype=y.dtype)
     leaves = [case["x"], case["weight_hh"]]
-    got = torch.autograd.grad(y, leaves, pulls, is_grads_batched=True, retain_graph=True)
-    alone = [torch.autograd.grad(y, leaves, pull, retain_graph=True) for pull in pulls]
+    got = torch.autograd.grad(y, leaves, grads, is_grads_batched=True, retain_graph=True)
+    alone = [torch.autograd.grad(y, leaves, grad, retain_graph=True) for grad in grads]
     torch.testing.assert_close(got, tuple(torch.stack(each) for each in zip(*alone, strict=True)))
 
 

@@ -72,9 +72,9 @@ def test_opcheck_finds_nothing_wrong_with_the_backward_pass(variant, case):
     given = [value.detach() if isinstance(value, torch.Tensor) else value for value in given]
     y, h_n, c_n, kept, _ = torch.ops.unrolled.layer(*given)
     dc_n = torch.ones_like(c_n) if variant == "lstm" else None
-    pulls = (torch.ones_like(y), torch.ones_like(h_n), dc_n)
+    grads = (torch.ones_like(y), torch.ones_like(h_n), dc_n)
     for wanted in ([True] * 7, [False, True] * 3 + [False]):
-        operands = (*given[:11], y, kept, *pulls, wanted)
+        operands = (*given[:11], y, kept, *grads, wanted)
         torch.library.opcheck(torch.ops.unrolled.layer_backward, operands)
 
 
@@ -122,8 +122,8 @@ def test_a_compiled_call_is_one_op_forward_and_one_backward(variant, reverse):
     want = call(variant, case, reverse=reverse, **rows)
     leaves = list(case.values())
     assert all(map(torch.equal, got, want))
-    pulls = [sum(value.square().sum() for value in outputs) for outputs in (got, want)]
-    gradients = [torch.autograd.grad(pull, leaves) for pull in pulls]
+    losses = [sum(value.square().sum() for value in outputs) for outputs in (got, want)]
+    gradients = [torch.autograd.grad(loss, leaves) for loss in losses]
     torch.testing.assert_close(*gradients)
     for kind, op in (("forward", "unrolled.layer.default"), ("backward", "unrolled.layer_backward.default")):
         assert seen[kind].count(op) == 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -45,6 +47,53 @@ def test_the_engines_own_threads_give_the_bits_of_torchs():
     finally:
         backend.lend_team()
     assert all(torch.equal(lent[name], own[name]) for name in lent)
+
+
+def lend_team_of(most):
+    """Lend the engine a team of `most[0]` threads at most, however many it asks for; return what must outlive it."""
+    local = threading.local()
+    job_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    number_type = ctypes.CFUNCTYPE(ctypes.c_int)
+
+    def parallel(job, data, asked, _flags):
+        size = min(most[0], asked)
+
+        def member():
+            local.size = size
+            job_type(job)(data)
+            local.size = 1
+
+        others = [threading.Thread(target=member) for _ in range(size - 1)]
+        for other in others:
+            other.start()
+        member()
+        for other in others:
+            other.join()
+
+    held = (
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)(parallel),
+        number_type(lambda: local.size),
+        number_type(lambda: getattr(local, "size", 1) > 1),
+    )
+    names = ("parallel", "size", "in_parallel")
+    addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in held]
+    kernels.borrow_team(**dict(zip(names, addresses, strict=True)))
+    return held
+
+
+def test_a_team_of_any_size_gives_the_same_bits():
+    case = make("lstm", T=20, B=24, H=48, dtype=torch.float32, seed=1)
+    want = evaluate("lstm", case, backend="native")
+    most = [3]
+    held = lend_team_of(most)
+    try:
+        torch.set_num_threads(3)
+        for most[0] in (3, 2, 1, 3):  # as under OMP_DYNAMIC, on a machine that is busy for a while
+            got = evaluate("lstm", case, backend="native")
+            assert all(torch.equal(got[name], want[name]) for name in want)
+    finally:
+        backend.lend_team()
+    del held
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the runtime is looked for in what Linux says is loaded")

@@ -117,7 +117,7 @@ class Backward : Pass<V, C> {
     int wide = 4;  // vectors in a panel of dh·W_hh
     S *w_hh, *w_ih, *d[2];
     S *dh_n, *dc_n, *c_0;  // [B, P] by rank, padded
-    struct Desk {
+    struct Buffers {
         const S** d_after;
         S** dh_now;
         BackwardRow<S>* rows;
@@ -127,7 +127,7 @@ class Backward : Pass<V, C> {
         S** dx;
         S* chunk;  // [kChunk, 4 · lanes]
     };
-    Desk* desks;
+    Buffers* buffers;
 
     bool has_gates() const { return gates_width(C::cell, w.H) > 0; }
     int width_by_units(int split) const {  // of a panel of dh·W_hh, so that every thread has one
@@ -164,8 +164,8 @@ class Backward : Pass<V, C> {
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
         Base::share_all_rows();
-        desks = memory.take<Desk>(threads);
-        for (int t = 0; t < threads; ++t) desks[t] = {};
+        buffers = memory.take<Buffers>(threads);
+        for (int t = 0; t < threads; ++t) buffers[t] = {};
         const int64_t n = threads;
         const S** d_after = memory.take<const S*>(n * most);
         S** dh_now = memory.take<S*>(n * most);
@@ -176,7 +176,7 @@ class Backward : Pass<V, C> {
         S** dx = memory.take<S*>(n * block);
         S* chunk = memory.take<S>(n * kChunk * 4 * L);
         for (int64_t t = 0; t < n; ++t) {
-            desks[t] = {d_after + t * most,
+            buffers[t] = {d_after + t * most,
                         dh_now + t * most,
                         rows + t * most,
                         dh + t * most * P,
@@ -246,17 +246,17 @@ class Backward : Pass<V, C> {
     // One step of the time loop: the rows that come from the step after by dh·W_hh, then those whose
     // last step this is. Returns how many rows there are now.
     int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const S* after, S* now) {
-        const Desk& desk = desks[thread];
+        const Buffers& buf = buffers[thread];
         const int64_t n = running(mine, s, n_after);
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
-            BackwardRow<S>& row = desk.rows[j];
+            BackwardRow<S>& row = buf.rows[j];
             const bool last = s == plan.length[rank] - 1;
             const bool fresh = !last && cut(rank, time(rank, s + 1));
             row.d = now + rank * stride;
             row.dy = in.dy.data == nullptr ? nullptr : at(in.dy, rank, t);
-            row.carry = desk.carry + j * P;
-            row.dh = fresh ? zeros : desk.dh + j * P;
+            row.carry = buf.carry + j * P;
+            row.dh = fresh ? zeros : buf.dh + j * P;
             row.carried = fresh ? zeros : row.carry;
             if (last) {
                 row.dh = in.dh_n != nullptr ? dh_n + rank * P : zeros;
@@ -272,33 +272,33 @@ class Backward : Pass<V, C> {
             }
         }
         products(thread, mine, n_after, after, [&](int64_t begin, int64_t stop, int64_t u0, int64_t u1) {
-            pointwise(desk, begin, stop, u0, u1);
+            pointwise(buf, begin, stop, u0, u1);
         });
         const Range panels = my_panels(thread);
         const int64_t first = panels.begin * wide, past = panels.end * wide < nb ? panels.end * wide : nb;
-        pointwise(desk, n_after, n, first, past);
+        pointwise(buf, n_after, n, first, past);
         return n;
     }
 
-    void pointwise(const Desk& desk, int64_t begin, int64_t end, int64_t first, int64_t past) const {
+    void pointwise(const Buffers& buf, int64_t begin, int64_t end, int64_t first, int64_t past) const {
         for (int64_t j = begin; j < end; ++j)
             for (int64_t b = first; b < past; ++b)
-                differentiate<V>(C{}, desk.rows[j], b * L, w.H - b * L, x_part);
+                differentiate<V>(C{}, buf.rows[j], b * L, w.H - b * L, x_part);
     }
 
     // dh of rows 0 .. n from the gradients of the step after; then(rows, unit blocks) follows each tile.
     template <class Then>
     void products(int thread, const Share& mine, int64_t n, const S* after, Then then) {
-        const Desk& desk = desks[thread];
+        const Buffers& buf = buffers[thread];
         for (int64_t j = 0; j < n; ++j) {
-            desk.d_after[j] = after + mine.rank[j] * stride;
-            desk.dh_now[j] = desk.dh + j * P;
+            buf.d_after[j] = after + mine.rank[j] * stride;
+            buf.dh_now[j] = buf.dh + j * P;
         }
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<S> panel{w_hh + p * part * wide * L, part, dh_vectors(p)};
             const int64_t first = p * wide;
-            through_rows<V>(panel, desk.d_after, n, Start::zero, nullptr, desk.dh_now, first * L,
+            through_rows<V>(panel, buf.d_after, n, Start::zero, nullptr, buf.dh_now, first * L,
                             panel.vectors * L, [&](int64_t begin, int64_t end) {
                                 then(begin, end, first, first + panel.vectors);
                             });
@@ -307,22 +307,22 @@ class Backward : Pass<V, C> {
 
     // dW, db and dx of one block of steps.
     void consume(int thread, int64_t s, int64_t end, const S* grads) {
-        const Desk& desk = desks[thread];
+        const Buffers& buf = buffers[thread];
         const int64_t rows = plan.offset[end] - plan.offset[s];
         int64_t m = 0;
         for (; s < end; ++s) {
             for (int64_t rank = 0; rank < plan.active[s]; ++rank, ++m) {
                 const int64_t t = time(rank, s);
-                desk.x[m] = at(q.x, rank, t);
-                desk.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
-                desk.d_now[m] = grads + m * stride + x_part;
-                desk.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
+                buf.x[m] = at(q.x, rank, t);
+                buf.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
+                buf.d_now[m] = grads + m * stride + x_part;
+                buf.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
             }
         }
         const Part mine = my_part(thread);
-        weights(desk.chunk, desk.x, w.I, mine.x, rows, grads + x_part, mine.gates,
+        weights(buf.chunk, buf.x, w.I, mine.x, rows, grads + x_part, mine.gates,
                 static_cast<S*>(o.dweight_ih));
-        weights(desk.chunk, desk.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
+        weights(buf.chunk, buf.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
         biases(thread, rows, grads + x_part, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
         if (o.dx.data == nullptr) return;
@@ -331,8 +331,8 @@ class Backward : Pass<V, C> {
             const Panel<S> panel{w_ih + p * part * 4 * L, part, dx_vectors(p)};
             const int64_t column = p * 4 * L, left = w.I - column;
             const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
-            through_rows<V>(panel, desk.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
-                            nullptr, desk.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
+            through_rows<V>(panel, buf.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
+                            nullptr, buf.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
         }
     }
 
@@ -401,7 +401,7 @@ class Backward : Pass<V, C> {
 
     // The gradients of the initial states, and zeros for x past a row's length.
     void finish(int thread, const Share& mine, int64_t n, const S* first) {
-        const Desk& desk = desks[thread];
+        const Buffers& buf = buffers[thread];
         if (o.dh_0 != nullptr && n > 0) products(thread, mine, n, first, [](int64_t, int64_t, int64_t, int64_t) {});
         const Range panels = my_panels(thread);
         const int64_t u0 = panels.begin * wide * L, u1 = panels.end * wide * L < w.H ? panels.end * wide * L : w.H;
@@ -411,11 +411,11 @@ class Backward : Pass<V, C> {
             for (int64_t u = u0; u < u1; ++u) {
                 const S still_h = in.dh_n != nullptr && none ? dh_n[rank * P + u] : S(0);
                 const S still_c = in.dc_n != nullptr && none ? dc_n[rank * P + u] : S(0);
-                const S carry = none || zeroed ? S(0) : desk.carry[j * P + u];
+                const S carry = none || zeroed ? S(0) : buf.carry[j * P + u];
                 const S passed = C::cell == Cell::gru ? carry : S(0);
                 if (o.dh_0 != nullptr)
                     static_cast<S*>(o.dh_0)[row * w.H + u] =
-                        none ? still_h : zeroed ? S(0) : desk.dh[j * P + u] + passed;
+                        none ? still_h : zeroed ? S(0) : buf.dh[j * P + u] + passed;
                 if (C::cell == Cell::lstm && o.dc_0 != nullptr)
                     static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still_c : carry;
             }

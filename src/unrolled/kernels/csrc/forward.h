@@ -109,7 +109,7 @@ class Forward : Pass<V, C> {
     Weight packed{w, nullptr};
     S* state;  // [B, P] c_0 by rank; where no cell states are kept, the running ones
     int64_t block_rows, block_steps;
-    struct Desk {  // what one thread works on
+    struct Buffers {  // what one thread works on
         const S** x;
         S** g;  // of a block of steps
         const S** h;
@@ -117,7 +117,7 @@ class Forward : Pass<V, C> {
         ForwardRow<S>* rows;  // of a step
         S* gates;             // [block_rows, width] where nobody keeps them
     };
-    Desk* desks;
+    Buffers* buffers;
 
     Range my_panels(int thread) const {
         return way == Way::by_units ? share(panel_count, thread, threads) : Range{0, panel_count};
@@ -142,7 +142,7 @@ class Forward : Pass<V, C> {
         block_steps = most == 0 ? 1 : rows / most < 1 ? 1 : rows / most;
         if (block_steps > plan.steps) block_steps = plan.steps;
         block_rows = block_steps * most;
-        desks = memory.take<Desk>(threads);
+        buffers = memory.take<Buffers>(threads);
         const bool keeps = gates_width(C::cell, w.H) > 0 && o.kept != nullptr;
         const int64_t n = threads;
         const S** xs = memory.take<const S*>(n * block_rows);
@@ -152,7 +152,7 @@ class Forward : Pass<V, C> {
         ForwardRow<S>* rows_of = memory.take<ForwardRow<S>>(n * most);
         S* gates = memory.take<S>(keeps ? 0 : n * block_rows * width);
         for (int64_t t = 0; t < n; ++t) {
-            desks[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
+            buffers[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
                         rows_of + t * most,  keeps ? nullptr : gates + t * block_rows * width};
         }
     }
@@ -163,8 +163,8 @@ class Forward : Pass<V, C> {
     }
 
     // Where the gates of a row are: with those who keep them, or in the thread's own block.
-    S* gates_at(const Desk& desk, int64_t rank, int64_t s, int64_t in_block) const {
-        return desk.gates != nullptr ? desk.gates + in_block * width : Base::gates_in(o.kept, rank, s);
+    S* gates_at(const Buffers& buf, int64_t rank, int64_t s, int64_t in_block) const {
+        return buf.gates != nullptr ? buf.gates + in_block * width : Base::gates_in(o.kept, rank, s);
     }
 
     S* cells_at(int64_t rank, int64_t s) const {
@@ -176,17 +176,17 @@ class Forward : Pass<V, C> {
         prepare(thread);
         team->barrier();
         const Share& mine = shares[thread];
-        const Desk& desk = desks[thread];
+        const Buffers& buf = buffers[thread];
         int64_t n = mine.count;
         for (int64_t s = 0; s < plan.steps; s += block_steps) {
             const int64_t end = s + block_steps < plan.steps ? s + block_steps : plan.steps;
             n = running(mine, s, n);
             if (n == 0) break;
-            input_products(thread, mine, desk, s, end, n);
+            input_products(thread, mine, buf, s, end, n);
             int64_t in_block = 0, now = n;
             for (int64_t step = s; step < end; ++step) {
                 now = running(mine, step, now);
-                if (now > 0) take_step(thread, mine, desk, step, now, in_block);
+                if (now > 0) take_step(thread, mine, buf, step, now, in_block);
                 in_block += now;
                 if (way == Way::by_units) team->barrier();
             }
@@ -194,14 +194,14 @@ class Forward : Pass<V, C> {
         finish(thread, mine);
     }
 
-    void input_products(int thread, const Share& mine, const Desk& desk, int64_t s, int64_t end, int64_t n) {
+    void input_products(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
         int64_t rows = 0;
         for (; s < end; ++s) {
             n = running(mine, s, n);
             for (int64_t j = 0; j < n; ++j, ++rows) {
                 const int64_t rank = mine.rank[j];
-                desk.x[rows] = at(q.x, rank, time(rank, s));
-                desk.g[rows] = gates_at(desk, rank, s, rows);
+                buf.x[rows] = at(q.x, rank, time(rank, s));
+                buf.g[rows] = gates_at(buf, rank, s, rows);
             }
         }
         const Range panels = my_panels(thread);
@@ -209,22 +209,22 @@ class Forward : Pass<V, C> {
             const Panel<S> panel{packed.w_ih + p * Weight::panel_size(w.I), w.I, Weight::vectors(w, p)};
             const int64_t column = p * C::blocks * C::slots * L;
             const S* bias = packed.bias + p * Weight::panel_size(1);
-            through_rows<V>(panel, desk.x, rows, Start::bias, bias, desk.g, column, panel.vectors * L,
+            through_rows<V>(panel, buf.x, rows, Start::bias, bias, buf.g, column, panel.vectors * L,
                             [&](int64_t begin, int64_t stop) {
                                 if (C::cell != Cell::gru) return;
                                 const V second = V::load(packed.bias_n + p * L);
                                 for (int64_t i = begin; i < stop; ++i)
-                                    second.store(desk.g[i] + column + 3 * L);
+                                    second.store(buf.g[i] + column + 3 * L);
                             });
         }
     }
 
-    void take_step(int thread, const Share& mine, const Desk& desk, int64_t s, int64_t n, int64_t in_block) {
+    void take_step(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n, int64_t in_block) {
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
             const bool fresh = cut(rank, t);
-            ForwardRow<S>& row = desk.rows[j];
-            row.g = gates_at(desk, rank, s, in_block + j);
+            ForwardRow<S>& row = buf.rows[j];
+            row.g = gates_at(buf, rank, s, in_block + j);
             row.y = at(o.y, rank, t);
             row.h = fresh    ? zeros
                     : s == 0 ? Base::h_0(rank)
@@ -234,8 +234,8 @@ class Forward : Pass<V, C> {
                 row.c = cells_at(rank, s);
                 row.c_before = fresh ? zeros : s == 0 ? state + rank * P : cells_at(rank, s - 1);
             }
-            desk.h[j] = row.h;
-            desk.g_now[j] = row.g;
+            buf.h[j] = row.h;
+            buf.g_now[j] = row.g;
         }
         Traces<V> traces;
         for (int i = 0; i < 5; ++i) traces.of[i] = static_cast<S*>(o.traces[i]);
@@ -243,12 +243,12 @@ class Forward : Pass<V, C> {
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<S> panel{packed.w_hh + p * Weight::panel_size(w.H), w.H, Weight::vectors(w, p)};
             const int64_t first = p * C::blocks;
-            through_rows<V>(panel, desk.h, n, Start::stored, nullptr, desk.g_now,
+            through_rows<V>(panel, buf.h, n, Start::stored, nullptr, buf.g_now,
                             (first * C::slots + C::first_h) * L, panel.vectors * L,
                             [&](int64_t begin, int64_t end) {
                                 for (int64_t j = begin; j < end; ++j)
                                     for (int64_t b = first; b < first + panel.vectors / C::gates; ++b)
-                                        activate<V>(C{}, desk.rows[j], b * L, w.H - b * L, traces);
+                                        activate<V>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
                             });
         }
     }

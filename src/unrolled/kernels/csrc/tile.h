@@ -17,9 +17,9 @@ constexpr int tile_rows(int n) {
     return V::registers / n < 8 ? V::registers / n : 8;
 }
 
-// What a tile will add to or continue, called for while other work goes on.
+// What a tile will add to or continue, fetched while other work goes on.
 template <class S>
-inline void call_for(const S* const* c, int64_t rows, int64_t at, int64_t cols) {
+inline void prefetch(const S* const* c, int64_t rows, int64_t at, int64_t cols) {
     constexpr int64_t kLine = 64 / sizeof(S);
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < cols; i += kLine) __builtin_prefetch(c[r] + at + i, 1);
@@ -51,7 +51,7 @@ inline void get(V (&acc)[R][N], typename V::Scalar* const* c, int64_t at, int co
 }
 
 // acc[r][·] += Σ_k a[r][from + k] · w[k][·]; w is packed [K][N · lanes]. From `next` on, two vectors for
-// each k are called for: what comes after w, which may lie in a far cache.
+// each k are prefetched: what comes after w, which may lie in a far cache.
 template <class V, int R, int N>
 inline void chains(V (&acc)[R][N], const typename V::Scalar* const* a, int64_t from, int64_t K,
                    const typename V::Scalar* w, const typename V::Scalar* next) {
@@ -108,7 +108,7 @@ template <class V, int R, int N>
 void outer(const typename V::Scalar* a, int64_t stride, int64_t M, const typename V::Scalar* b,
            typename V::Scalar* const* c, int64_t at, int cols) {
     constexpr int L = V::lanes;
-    call_for(c, R, at, cols);
+    prefetch(c, R, at, cols);
     V acc[R][N];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
@@ -198,7 +198,7 @@ inline void through_rows(Panel<typename V::Scalar> panel, const typename V::Scal
         int64_t begin = 0;
         for (int64_t i = 1; i <= tiles; ++i) {
             const int64_t end = rows * i / tiles;
-            if (i < tiles) call_for(c + end, rows * (i + 1) / tiles - end, at, cols);
+            if (i < tiles) prefetch(c + end, rows * (i + 1) / tiles - end, at, cols);
             const typename V::Scalar* next = w + K * (panel.vectors + 2 * (i & 1)) * V::lanes;
             with_size<V, Tile>(static_cast<int>(end - begin), panel.vectors, a + begin, from, K, w, next,
                                part == 0 ? start : Start::stored, bias, c + begin, at, cols);
