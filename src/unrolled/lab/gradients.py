@@ -283,7 +283,7 @@ def curves(done: Sequence[Done]) -> Json:
     for kind in KINDS:
         drawn = [run for run in pick(done, cell=kind) if run.settings["gain"] in GAINS]
         at_start[kind] = {
-            words(same[0].settings): _left([_flow(run) for run in same])
+            words(same[0].settings).partition(", ")[2]: _left([_flow(run) for run in same])
             for same in groups(drawn, "name").values()
         }
         runs = pick(done, name=kind)
