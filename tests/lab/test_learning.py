@@ -213,3 +213,15 @@ def test_evaluation_carries_the_state_where_it_is_asked_to():
     whole = network.evaluate([batch], carry=False)
     assert network.evaluate(halves, carry=True) == pytest.approx(whole, rel=1e-5)
     assert network.evaluate(halves, carry=False) != pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_chrono_start_and_a_cosine_solve_the_adding_problem_at_two_hundred_steps():
+    recipe = {
+        "hidden_size": 64,
+        "batch_size": 64,
+        "learning_rate": 1e-2,
+        "evaluate_every": 100,
+        "cosine": True,
+    }
+    assert run(Adding(200), cap=2000, chrono_steps=200, **recipe).solved

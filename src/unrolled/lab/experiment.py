@@ -62,9 +62,9 @@ class Experiment:
     constants: tuple[float, ...] = ()
 
 
-def plan_of(module: str) -> Json:
+def plan_of(name: str) -> Json:
     """Return what NAME.toml, which lies beside NAME.py, says: what is compared, and its words."""
-    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def seeded(key: str, settings: Found, work: Callable[[Found], Json], config: LabConfig) -> list[Trial]:

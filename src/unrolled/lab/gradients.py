@@ -26,7 +26,7 @@ from unrolled.train import fit
 __all__ = ["EXPERIMENT"]
 
 NAME = "gradients"
-PLAN = plan_of(__file__)
+PLAN = plan_of(NAME)
 FULL, QUICK = PLAN["full"], PLAN["quick"]
 START: dict[str, Any] = {
     "start": "orthogonal", "gain": 1.0, "forget_bias": 1.0, "chrono_steps": None, "nonlinearity": "tanh",

@@ -22,7 +22,7 @@ from unrolled.spec import CELLS, LabConfig
 __all__ = ["EXPERIMENT"]
 
 NAME = "memory"
-PLAN = plan_of(__file__)
+PLAN = plan_of(NAME)
 KINDS, FULL, QUICK = PLAN["kinds"], PLAN["full"], PLAN["quick"]
 # the rate is constant, so that the step of a solution does not depend on the cap
 SHARED: dict[str, Any] = {"learning_rate": 1e-2, "evaluate_every": 25, "threads": 1}

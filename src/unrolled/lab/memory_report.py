@@ -14,7 +14,7 @@ from unrolled.lab.spread import number, spread_text, within_text
 
 __all__ = ["LIMITS", "WORDS", "answer", "figures", "judged", "report", "verdict"]
 
-PLAN = plan_of(__file__.replace("_report", ""))
+PLAN = plan_of("memory")
 KINDS = {kind: found["words"] for kind, found in PLAN["kinds"].items()}
 NAMES, TITLES, CLAIMS, VERDICTS = (PLAN[name] for name in ("names", "titles", "claims", "verdicts"))
 WORDS = {word: found["figures"] for word, found in PLAN["words"].items()}

@@ -29,7 +29,6 @@ NAME = "remedies"
 QUESTION = "What are some downsides of RNNs and how can you resolve them?"
 
 RISEN = 1.1  # a loss that ends at more than this many times its start diverged; less is chance
-NORM_CAP, NATS_CAP = 1e6, 100.0  # above it a figure counts as more
 PAIRS = ("sequence_steps", "cap", "hidden_size", "lengths", "repeats", "draws")  # quick run, full run
 
 
@@ -164,7 +163,7 @@ WORKS: dict[str, Callable[[Found], Json]] = {"slow": clocked, "sensitivity": sev
 def _parts() -> dict[str, Part]:
     """Return the downsides in the order of the report."""
     found = {}
-    for name, part in plan_of(__file__).items():
+    for name, part in plan_of(NAME).items():
         measures = tuple(Measure(**measure) for measure in part.pop("measures"))
         if not kernels.available():  # without compiled kernels there is no native engine
             variants = {w: v for w, v in part["variants"].items() if v.get("backend") != "native"}

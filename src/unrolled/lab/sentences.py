@@ -26,7 +26,7 @@ from unrolled.train import Schedule, fit
 __all__ = ["EXPERIMENT"]
 
 NAME = "sentences"
-PLAN = plan_of(__file__)
+PLAN = plan_of(NAME)
 MODELS, WORDS = PLAN["models"], PLAN["words"]
 TEXT = "\n".join(SENTENCES) + "\n"
 FIRST_WORDS = [sentence.split()[0] for sentence in SENTENCES]

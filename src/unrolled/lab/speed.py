@@ -34,7 +34,7 @@ from unrolled.train import fit, native_bfloat16
 __all__ = ["EXPERIMENT"]
 
 NAME = "speed"
-PLAN = plan_of(__file__)
+PLAN = plan_of(NAME)
 ABSENT = {"targets": None, "seconds": None}  # of which a plan has one
 FULL, QUICK = {**ABSENT, **PLAN["full"]}, {**ABSENT, **PLAN["quick"]}
 SHARED: dict[str, Any] = {"longest": 256, "learning_rate": 0.004}  # characters of a sequence; the peak
