@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoint_mutations import seal
 from probe_cases import F64, TwoModules, language_model, noise, tokens
 
-from checkpoint_mutations import seal
 from unrolled import probe
 from unrolled.errors import CheckpointError, ConfigError, DataError, DtypeError, RunError, ShapeError
 from unrolled.probe.batch import copies_at_once

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoint_runs import write_run
 
 import unrolled
-from checkpoint_runs import write_run
 from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError
 from unrolled.spec import ModelConfig, to_json
 from unrolled.tasks import LanguageModel
