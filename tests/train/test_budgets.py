@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +19,19 @@ from unrolled.data import Batch
 from unrolled.errors import ConfigError
 from unrolled.spec import ModelConfig, TrainConfig
 from unrolled.tasks import LanguageModel
-from unrolled.train import Finished, Fresh, Observer, Resumed, StepRecord, fit, plan, resources, run
+from unrolled.train import (
+    Finished,
+    Fresh,
+    Observer,
+    Resumed,
+    StepRecord,
+    Stopped,
+    fit,
+    plan,
+    report,
+    resources,
+    run,
+)
 
 Make = Callable[..., TrainConfig]
 
@@ -133,6 +147,19 @@ def test_a_lengthened_run_that_is_stopped_and_resumed_ends_at_the_same_bits(smal
         ends.append(run(longer, observers=[]).run)
     a, b = ((path / "checkpoints" / "step-00000012" / "model.safetensors").read_bytes() for path in ends)
     assert a == b
+
+
+def test_a_lengthened_run_that_ends_in_its_report_is_not_taken_for_finished(small: Make, monkeypatch: Any):
+    config = small(steps=6)
+    run(config, observers=[])
+    longer = replace(config, resume=True, steps=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "draw_loss", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Stopped, match=r"^stopped in the report"):
+            run(longer, observers=[])
+    again = replace(config, resume=True, steps=None)
+    assert isinstance(plan(again), Resumed)
+    assert run(again, observers=[]).schedule.steps == 8
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 9}, {"minutes": 0.02}])

@@ -29,7 +29,7 @@ class TrainConfig:
         "continue the run in that directory from its latest checkpoint, bit for bit as if uninterrupted; "
         "start it if there is none. Settings that are not given are the run's own; only --save-every, "
         "--keep, --tensorboard, --telemetry and --threads may differ from it (another number of threads "
-        "gives other bits)",
+        "gives other bits). More --steps, --epochs or --minutes lengthen a run that has taken all its steps",
         flag="--resume",
     )
     minutes: float | None = setting(
@@ -139,7 +139,11 @@ class TrainConfig:
         choices=("auto", "reference", "native", "torch"),
     )
     threads: int | None = setting(
-        None, "number of threads; default: torch's own choice", flag="--threads", minimum=1, maximum=1024
+        None,
+        "number of threads; default: one for a small network, else torch's own choice; timed with --minutes",
+        flag="--threads",
+        minimum=1,
+        maximum=1024,
     )
     seed: int = setting(
         0, "seed of weights, order, dropout and samples", flag="--seed", minimum=0, maximum=2**32 - 1

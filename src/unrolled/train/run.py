@@ -219,6 +219,8 @@ class _Run:
         stepper = self.stepper
         schedule = self._schedule()
         stepper.learning_rate = schedule.learning_rate
+        if self.lengthened:  # the report is of fewer steps: until there is a new one the run is not finished
+            self.place.evaluation.unlink(missing_ok=True)
         self.saver = Saver(
             run=self.place.path,
             config=self.stored,
