@@ -59,7 +59,7 @@ class DeviceError(UnrolledError, ValueError, RuntimeError):
 
 
 class BackendError(UnrolledError, RuntimeError):
-    """The backend asked for by name cannot run this call here; nothing falls back in silence."""
+    """The backend asked for by name cannot run this call here; there is no silent fallback."""
 
 
 class DataError(UnrolledError, ValueError):

@@ -43,7 +43,7 @@ class Experiment:
         title: the heading of its section.
         trials: config → the plan. Bad data is refused here, before anything is run or written.
         summary: all trials of the plan, in its order → every number and text that the report prints. What
-            depends on the clock stands under keys "timing". `pick(done, model="lstm")` gives the runs,
+            depends on the clock is under keys "timing". `pick(done, model="lstm")` gives the runs,
             `spread(values)` median and ends, `within_cap(values, cap)` also how many got there.
         report: summary → the section in Markdown, without its heading: the conclusion first, each picture
             beside its text. It computes no number; `number`, `spread_text`, `within_text` print.

@@ -1,4 +1,4 @@
-"""How the gradient fares in an RNN, a GRU and an LSTM: at the start, after training, clipped and not."""
+"""What becomes of the gradient in an RNN, a GRU and an LSTM: untrained, trained, clipped and not."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Runner:
         self._seconds.append(self.seconds)
 
     def result(self) -> Json:
-        """Return the curve; where the clock decided how far it goes, all of it stands under "timing"."""
+        """Return the curve; where the clock decided how far it goes, all of it is under "timing"."""
         found = {**self._curve, "useful_share": self.targets / self.positions}
         if self._settings["seconds"] is None:
             return {**found, "timing": {"seconds": self._seconds}}
@@ -234,7 +234,7 @@ def verdict(ratio: Found, difference: Found | None) -> tuple[str, str]:
 
 
 def summary(done: Sequence[Done]) -> Json:
-    """Sum up over seeds, a row per variant; all that the clock decides stands under "timing"."""
+    """Sum up over seeds, a row per variant; all that the clock decides is under "timing"."""
     settings = {name: done[0].settings[name] for name in (*FULL, *SHARED)}
     families = [_family(family, pick(done, family=family.name)) for family in FAMILIES]
     timings = [row["timing"] for family in families for row in family["rows"] if row["factor"]]

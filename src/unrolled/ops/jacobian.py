@@ -2,7 +2,7 @@
 
 `vjp` takes gradients with respect to the states after steps to those before them, as back-propagation through
 time does; `jvp` takes a small disturbance of the state before a step to the one after it. Each cell's class
-stands beside its reference, the function that is differentiated.
+is beside its reference, the function that is differentiated.
 
 Back-propagation from many losses at once: the losses at steps t_1 … t_n of B rows are n · B independent
 gradients. At lag k all of them go back through one step each (step t_i − k), so a lag is one matrix product

@@ -1,4 +1,4 @@
-"""What a recurrent network remembers, and how its gradient fares: measured, the model untouched.
+"""What a recurrent network remembers, and its gradient by lag: measured, without changing the model.
 
 report.py        all measurements together      examine.py    those of a run and a text
 gradient.py      gradient flow, update norms    memory.py     memory horizon, context curve

@@ -179,7 +179,7 @@ def _clipping(report: Measurements) -> Iterator[Finding]:
 def _saturated(report: Measurements) -> Iterator[Finding]:
     """A unit that takes nothing in, gives nothing out, or never changes.
 
-    A gate that stands at its other end serves: units that only pass on, and units that only keep, are what
+    A gate that stays at its other end is of use: units that only pass on, and units that only keep, are what
     many tasks need. The candidate of a gated unit may stand at its end: its gates say what comes of it.
     """
     for layer in _layers(report):

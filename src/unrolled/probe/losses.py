@@ -56,7 +56,7 @@ def step_losses(subject: Subject, inputs: Inputs, run: Run, loss: Loss | None) -
 
 
 def projection(size: int) -> Tensor:
-    """Return the fixed random vector [size] of length 1 that stands in for a loss."""
+    """Return the fixed random vector [size] of length 1 that is used in the place of a loss."""
     vector = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return F.normalize(vector, dim=0)
 

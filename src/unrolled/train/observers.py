@@ -72,7 +72,7 @@ class Observer:
         """Figures were collected, with a validation or without."""
 
     def telemetry(self, step: int, found: Telemetry) -> None:
-        """Every `telemetry_every` steps: how the gradient fares and gates stand, before the step is taken."""
+        """Every `telemetry_every` steps: the gradient by lag and the gates, before the step is taken."""
 
     def note(self, text: str) -> None:
         """Something that the user should read, in one line."""

@@ -20,7 +20,7 @@ SPOKEN = {"\n": "line break", " ": "space", "\t": "tab", "\r": "carriage return"
 
 
 class Markup(str):
-    """HTML that stands as it is."""
+    """HTML that is not escaped again."""
 
     __slots__ = ()
 

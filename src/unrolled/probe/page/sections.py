@@ -67,7 +67,7 @@ class Section:
 
 
 def lay_out(section: Section, light: bytes | None, dark: bytes | None) -> list[Markup]:
-    """Return what stands below a section's heading: what it shows, its picture, its numbers.
+    """Return what is below a section's heading: what it shows, its picture, its numbers.
 
     Args:
         light, dark: its picture as PNG files, for a light and a dark page; None where there was no room.
