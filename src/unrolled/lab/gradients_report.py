@@ -81,7 +81,9 @@ def _flows(summary: Found) -> str:
                 "rate, nats per step": "none" if flow["rate"] is None else spread_text(flow["rate"]),
                 "halves every, steps": _steps(flow["half_life"]),
                 "Lyapunov exponent": "none" if flow["lyapunov"] is None else spread_text(flow["lyapunov"]),
-                "it …, runs": ", ".join(f"{name} {count}" for name, count in flow["fates"].items() if count),
+                "gradient, runs": ", ".join(
+                    f"{name} {count}" for name, count in flow["fates"].items() if count
+                ),
             }
             rows.append(row)
     return f'{table(rows)}\n"{calm}" is the learning rate, with clipping.\n'

@@ -59,7 +59,7 @@ def answer(summary: Found) -> str:
         word = VERDICTS[verdict({"settings": len(ahead), "wins": wins, "losses": losses})]
         told = (f"{NAMES[n]} {one or 'none'} against {two or 'none'}" for n, (one, two) in reaches.items())
         rows.append({**row, CLAIMS["longer"]: f"{word}: {', '.join(told)}"})
-    return f"### Of LSTMs it is said that …\n\n{table(rows)}"
+    return f"### The claims: against an RNN and a GRU, an LSTM …\n\n{table(rows)}"
 
 
 def _counted(count: Found) -> str:
@@ -84,7 +84,7 @@ def _task(name: str, task: Found) -> str:
     words = (
         f"Score: {PLAN['scores'][task['score_name']]} {number(task['threshold'])}; trivial control: "
         f"{number(task['control'])}.{word} {sizes}. Adam at a constant rate of {task['learning_rate']:g}, "
-        f"{task['batch_size']} sequences a step, a look every {task['evaluate_every']} steps, at most "
+        f"{task['batch_size']} sequences per step, scored every {task['evaluate_every']} steps, at most "
         f"{number(task['cap'], 9)} steps.\n"
     )
     rows = []
@@ -109,7 +109,7 @@ def _inside(found: Found) -> str:
         end = f"It did not solve the problem within {number(found['cap'], 9)} steps, so what follows is of a "
         end += "network that has not learnt it."
     parts = [
-        "### LSTMs recognise important inputs, store them, preserve them, and extract them when needed?\n",
+        "### Does an LSTM recognise important inputs, store, preserve and extract them?\n",
         f"The adding problem at T = {found['length']}, {KINDS[found['kind']]}, {found['units']} units, seed "
         f"{found['seed']}, trained as above. {end} Measured over {number(found['rows'], 9)} new sequences. "
         f"For the last two words the marks are set at steps {places['first']} and {places['second']}, "

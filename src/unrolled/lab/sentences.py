@@ -280,7 +280,7 @@ def report(summary: Found) -> str:
     text, training = summary["text"], summary["training"]
     told = "; ".join(f"{WORDS[name]} {spread_text(m['completed'])}" for name, m in summary["models"].items())
     introduction = (
-        f"**Of {text['sentences']} sentences, given their first words, are completed:** {told}. More than "
+        f"**Sentences completed from their first word, of {text['sentences']}:** {told}. More than "
         f"{text['completable']} cannot be: {' and '.join(text['shared_words'])} each begin more than one.\n\n"
         f"Each model is trained for {number(training['steps'], 9)} steps on all {text['sentences']} "
         f"sentences ({text['characters']} characters with their newlines), from character to character, at "
