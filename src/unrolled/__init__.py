@@ -2,18 +2,23 @@
 
 Importing this loads no torch; it loads when something that needs it is touched.
 
-    unrolled.nn         layers and cells: torch.nn's constructors, ragged lengths, resets
-    unrolled.ops        rnn(), lstm(), gru() as functions
-    unrolled.accelerate swap the torch.nn recurrent layers of any model, in place
-    unrolled.to_torch   and back, for ONNX, quantisation and other tools
-    unrolled.explain    which path a call takes, and why
-    unrolled.train      train.run(TrainConfig(...)): a text in, a run directory out
-    unrolled.load       a trained network from its files
-    unrolled.sample     sample.sample(loaded, prompt): its text, streamed
+    unrolled.nn             layers and cells: torch.nn's constructors, ragged lengths, resets
+    unrolled.ops            rnn(), lstm(), gru() as functions
+    unrolled.accelerate     swap the torch.nn recurrent layers of any model, in place
+    unrolled.accelerated    what was swapped, what was not, and why
+    unrolled.to_torch       and back, for quantisation and other tools
+    unrolled.explain        which path a call takes, and why
+    unrolled.train          train.run(TrainConfig(...)): a text in, a run directory out
+    unrolled.load           a trained network from its files
+    unrolled.sample         sample.sample(loaded, prompt): its text, streamed
     unrolled.evaluate_text  its score on a text
-    unrolled.probe      what a recurrent network remembers, and how its gradient fares
-    unrolled.lab        lab.run(LabConfig(...)): a lecture on recurrent networks, answered by measurement
-    unrolled.doctor     doctor.report(): what this machine has
+    unrolled.tasks          the language model, and the protocol for a task of your own
+    unrolled.probe          what a recurrent network remembers, and how its gradient fares
+    unrolled.lab            lab.run(LabConfig(...)): a lecture on recurrent networks, answered by measurement
+    unrolled.doctor         doctor.report(): what this machine has
+
+Rooms that these are built on, documented and found here too: `checkpoint`, `data`, `draw`, `figures`, `spec`
+and `tokens`; `models` is the old name of `tasks`.
 """
 
 from __future__ import annotations
@@ -25,22 +30,8 @@ from unrolled.errors import MissingExtraError, UnrolledError
 from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from unrolled import (
-        checkpoint,
-        data,
-        doctor,
-        draw,
-        figures,
-        lab,
-        nn,
-        ops,
-        probe,
-        sample,
-        tasks,
-        tokens,
-        train,
-    )
-    from unrolled.nn import accelerate, explain, to_torch
+    from unrolled import doctor, lab, nn, ops, probe, sample, tasks, train
+    from unrolled.nn import accelerate, accelerated, explain, to_torch
     from unrolled.tasks import evaluate_text, load
 
 __all__ = [
@@ -51,48 +42,30 @@ __all__ = [
     "UnrolledError",
     "__version__",
     "accelerate",
-    "checkpoint",
-    "data",
+    "accelerated",
     "doctor",
-    "draw",
     "evaluate_text",
     "explain",
-    "figures",
     "lab",
     "load",
-    "models",
     "nn",
     "ops",
     "probe",
     "sample",
     "tasks",
     "to_torch",
-    "tokens",
     "train",
 ]
 
-_ROOMS = (
-    "checkpoint",
-    "data",
-    "doctor",
-    "draw",
-    "figures",
-    "lab",
-    "models",
-    "nn",
-    "ops",
-    "probe",
-    "sample",
-    "tasks",
-    "tokens",
-    "train",
-)
+_ROOMS = {"doctor", "lab", "nn", "ops", "probe", "sample", "tasks", "train"}
+_ROOMS |= {"checkpoint", "data", "draw", "figures", "models", "spec", "tokens"}
 _NAMES = {
-    "accelerate": ("unrolled.nn", "accelerate"),
-    "evaluate_text": ("unrolled.tasks", "evaluate_text"),
-    "explain": ("unrolled.nn", "explain"),
-    "load": ("unrolled.tasks", "load"),
-    "to_torch": ("unrolled.nn", "to_torch"),
+    "accelerate": "unrolled.nn",
+    "accelerated": "unrolled.nn",
+    "evaluate_text": "unrolled.tasks",
+    "explain": "unrolled.nn",
+    "load": "unrolled.tasks",
+    "to_torch": "unrolled.nn",
 }
 
 
@@ -103,8 +76,7 @@ def __getattr__(name: str) -> Any:
         return version("unrolled")
     try:
         if name in _NAMES:
-            module, attribute = _NAMES[name]
-            return getattr(importlib.import_module(module), attribute)
+            return getattr(importlib.import_module(_NAMES[name]), name)
         if name in _ROOMS:
             return importlib.import_module(f"unrolled.{name}")
     except ModuleNotFoundError as error:

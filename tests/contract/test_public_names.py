@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+import unrolled
 from unrolled import errors
 from unrolled.cli.parser import build
 
 ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
-        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate checkpoint data
-        doctor draw evaluate_text explain figures lab load models nn ops probe sample tasks to_torch tokens train
+        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate accelerated doctor
+        evaluate_text explain lab load nn ops probe sample tasks to_torch train
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark prune read rewind
@@ -102,6 +103,17 @@ def test_the_public_names_of_a_room_are_those_pinned_here(room: str):
 
 def test_every_room_is_pinned():
     assert set(PAGES["rooms"]()) == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "data", "draw", "figures", "models", "spec", "tokens"])
+def test_a_room_that_others_build_on_is_found_without_an_import_of_its_own(name: str):
+    assert getattr(unrolled, name) is importlib.import_module(f"unrolled.{name}")
+    assert f"`{name}`" in (unrolled.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", [name for name in unrolled.__all__ if name.islower() and name[0] != "_"])
+def test_the_package_says_what_each_of_its_names_is_for(name: str):
+    assert f"    unrolled.{name} " in (unrolled.__doc__ or "")
 
 
 @pytest.mark.parametrize("room", ROOMS)
