@@ -24,10 +24,11 @@ LATER = [
     line for text in SHELL if text != FIRST for line in text.splitlines() if line.startswith("unrolled ")
 ]
 RECIPE = (ROOT / "Makefile").read_text().split("\ndemo:", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+COMMANDS = [line.strip() for line in RECIPE if not line.strip().startswith("@")]
 BOOK = "KING: the quick brown fox jumps over the lazy dog.\n\nQUEEN: pack my box with jugs.\n" * 40
 # What the tests change in the README's commands: the installation, and how long they take. Nothing else.
 SHORTER = {
-    "make demo": "\n".join(line.strip().replace("$(BIN)/", "") for line in RECIPE),
+    "make demo": "\n".join(line.replace("$(BIN)/", "") for line in COMMANDS),
     ". .venv/bin/activate": ":",
     "unrolled train sentences": "unrolled train sentences --steps 20",
     " --minutes 1 ": " --steps 3 --hidden 8 ",
@@ -84,7 +85,7 @@ def test_the_later_commands_run_one_after_another(tmp_path: Path, monkeypatch: p
 
 def test_the_lines_for_a_machine_without_make_are_those_of_the_makefile():
     lines = [line for text in SHELL for line in text.splitlines() if line.startswith(".venv/bin/unrolled")]
-    assert lines == [line.strip().replace("$(BIN)", ".venv/bin") for line in RECIPE]
+    assert lines == [line.replace("$(BIN)", ".venv/bin") for line in COMMANDS]
 
 
 @pytest.mark.parametrize("command", re.findall(r"`(unrolled \w+\s[^`]*)`", README))
