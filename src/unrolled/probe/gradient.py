@@ -125,8 +125,8 @@ def gradient_flow(
     """Measure ‖∂L_t/∂h_{t−k}‖ and ‖∂L_t/∂c_{t−k}‖ for k = 0 … lags, for each layer.
 
     The derivative is the whole one: through the layer's own recurrence and through the layers above. Where a
-    model has one recurrent module and L_t depends on its output at t alone, all losses are followed at once
-    together; otherwise one backward pass is made for each, which takes several times as long.
+    model has one recurrent module and L_t depends on its output at t alone, all losses are followed at
+    once; otherwise one backward pass is made for each, which takes several times as long.
 
     The rate is the slope of the mean logarithm over lags 1 to the last one at which at most a tenth of the
     samples has fallen below the smallest norm that the dtype holds at full precision; the samples that have
