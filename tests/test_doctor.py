@@ -158,7 +158,7 @@ def test_a_single_thread_on_many_cores_is_the_loud_first_line(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(doctor, "_cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert str(report()).startswith("PROBLEM: torch uses 1 thread only, of 8 cores: OMP_NUM_THREADS is set")
+    assert str(report()).startswith("PROBLEM: torch uses only 1 thread of 8 cores: OMP_NUM_THREADS is set")
 
 
 @pytest.mark.usefixtures("with_kernels")
@@ -184,3 +184,20 @@ def test_a_missing_plotting_package_is_named(monkeypatch):
 
 def test_cores_are_those_that_this_process_may_use():
     assert 1 <= report().cores <= (os.cpu_count() or 1)
+
+
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize(
+    ("threads", "says"), [(1, "torch uses 1"), (4, "torch uses 4; on a busy machine they wait")]
+)
+def test_more_threads_than_one_come_with_what_a_busy_machine_does(monkeypatch, threads, says):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    line = next(line for line in str(report()).splitlines() if line.startswith("threads"))
+    assert line.removeprefix("threads").strip().startswith(says)
+    assert ("--threads 1" in line) == (threads > 1)
+
+
+@pytest.mark.parametrize(("limit", "says"), [(3 * 2**30, "3.0 GiB to use"), (None, "unknown")])
+def test_memory_is_what_the_container_grants(monkeypatch, limit, says):
+    monkeypatch.setattr(doctor, "memory_limit", lambda: limit)
+    assert f"memory       {says}" in str(report()).splitlines()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled import kernels
-from unrolled.errors import BackendError
-from unrolled.files import cpu_limit
+from unrolled.errors import BackendError, counted
+from unrolled.files import cpu_limit, memory_limit
 from unrolled.spec import CELLS
 
 __all__ = ["Backend", "Report", "report"]
@@ -56,7 +56,8 @@ class Report:
     python: str
     platform: str
     processor: str
-    cores: int  # that this process may use
+    cores: int  # that this process may use: a container may have fewer than the machine
+    memory: int | None  # bytes that this process may use, likewise; None: the system does not say
     instruction_sets: tuple[str, ...]
     packages: Mapping[str, str | None]  # name → version; None: not installed
     torch_threads: int | None  # None without torch
@@ -75,11 +76,10 @@ class Report:
         lines += [
             f"python       {self.python} on {self.platform}",
             "packages     " + ", ".join(f"{name} {v or '(missing)'}" for name, v in self.packages.items()),
-            f"processor    {self.processor}, {self.cores} {'core' if self.cores == 1 else 'cores'} to use",
+            f"processor    {self.processor}, {counted(self.cores, 'core')} to use",
+            f"memory       {'unknown' if self.memory is None else f'{self.memory / 2**30:.1f} GiB to use'}",
             f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
-            f"threads      torch uses {self.torch_threads}"
-            if self.torch_threads
-            else "threads      no torch",
+            f"threads      {_threads(self.torch_threads)}",
             "backends",
         ]
         lines += [
@@ -119,6 +119,7 @@ def report() -> Report:
         platform=platform.platform(terse=True),
         processor=_processor(),
         cores=cores,
+        memory=memory_limit(),
         instruction_sets=_instruction_sets(torch),
         packages=packages,
         torch_threads=threads,
@@ -169,12 +170,20 @@ def _problems(
     limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
     # fewer threads than cores is torch's own choice where two cores are one with hyper-threading
     if threads is not None and threads < cores and (limits or threads == 1):
-        few = "1 thread" if threads == 1 else f"{threads} threads"
         cause = f"{' and '.join(limits)} is set" if limits else "see --threads"
-        found.append(f"torch uses {few} only, of {cores} cores: {cause}")
+        found.append(f"torch uses only {counted(threads, 'thread')} of {counted(cores, 'core')}: {cause}")
     if threads is not None and threads > cores:
-        found.append(f"torch uses {threads} threads on {cores} usable cores: see --threads")
+        found.append(
+            f"torch uses {counted(threads, 'thread')} on {counted(cores, 'usable core')}: see --threads"
+        )
     return tuple(found)
+
+
+def _threads(threads: int | None) -> str:
+    if threads is None:
+        return "no torch"
+    busy = "; on a busy machine they wait for one another: --threads 1 is faster then" if threads > 1 else ""
+    return f"torch uses {threads}{busy}"
 
 
 def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any:
@@ -184,16 +193,18 @@ def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any
     gates = len(CELLS[cell].gates)
     x = torch.zeros(2, 1, 1, dtype=getattr(torch, dtype))
     h = x[0]
-    state = (h, h) if len(CELLS[cell].states) == 2 else h
+    states = tuple(h for _ in CELLS[cell].states)
+    state = states if len(states) > 1 else h
     weight = x.new_zeros(gates, 1)
     return ops.explain(cell, x, state, weight, weight, backend=backend)
 
 
 def _backend(torch: Any, name: str) -> Backend:
+    cell = next(iter(CELLS))  # a backend has all of them, or none
     try:
-        return Backend(True, _explain(torch, "lstm", name).reason.removeprefix("asked for by name; "))
+        return Backend(True, _explain(torch, cell, name).reason.removeprefix("asked for by name; "))
     except BackendError:
-        return Backend(False, _explain(torch, "lstm", "auto").refused[name])
+        return Backend(False, _explain(torch, cell, "auto").refused[name])
 
 
 def _dtypes() -> dict[str, str]:

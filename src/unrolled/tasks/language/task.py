@@ -103,6 +103,12 @@ class LanguageTask(Task):
             f"{dataset.tokens_setting} tokens, {counted(dataset.tokens.size, 'symbol')}; {held}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
         ]
+        form = corpora.form_of(config.data.source)
+        if form is not None:
+            lines.append(
+                f"note      the source looks like {form}; it is trained on as plain text. To predict "
+                "something from it, write a loop around unrolled.nn.GRU(...)(x, lengths=...): see README.md"
+            )
         if dataset.left_out:
             entries = counted(dataset.left_out, "entry", "entries")
             lines.append(f"left out  {entries} that are hidden, not text or runs")
