@@ -31,7 +31,7 @@ def line(machine: dict[str, Any]) -> str:
     peer = machine["onnxruntime"]
     onnx = f"ONNX Runtime {peer}" if peer else "no ONNX Runtime (its columns are left out)"
     said = (
-        f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['instruction_sets'])};\n"
+        f"{machine['processor']}, {machine['cores']:g} cores, {' '.join(machine['instruction_sets'])};\n"
         f"{machine['threads']} threads; kernels {machine['kernels']}, torch {machine['torch']}, {onnx}, "
         f"Python {machine['python']}, {machine['platform']}."
     )

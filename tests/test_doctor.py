@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from unrolled import doctor, kernels
+from unrolled import doctor, files, kernels
 from unrolled.doctor import report
 
 WHY_NOT = "this install holds no compiled kernels: no C++ compiler was found"
@@ -156,48 +156,62 @@ def test_a_torch_that_does_not_load_is_one_line(monkeypatch):
 @pytest.mark.usefixtures("with_kernels")
 def test_a_single_thread_on_many_cores_is_the_loud_first_line(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(doctor, "_cores", lambda: 8)
+    monkeypatch.setattr(doctor, "cpu_limit", lambda: 8.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert str(report()).startswith("PROBLEM: torch uses only 1 thread of 8 cores: OMP_NUM_THREADS is set")
 
 
 @pytest.mark.usefixtures("with_kernels")
 def test_more_threads_than_cores_is_a_problem(monkeypatch):
-    monkeypatch.setattr(doctor, "_cores", lambda: 2)
+    monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert "4 threads on 2 usable cores" in report().problems[0]
 
 
 @pytest.mark.usefixtures("with_kernels")
 def test_a_healthy_machine_has_no_problem(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", doctor._cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: int(doctor.cpu_limit()))
     monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
     assert report().problems == ()
 
 
 @pytest.mark.usefixtures("with_kernels")
 def test_a_missing_plotting_package_is_named(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", doctor._cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: int(doctor.cpu_limit()))
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rich" else "1.0")
     assert report().problems[0].startswith("rich not installed")
 
 
-def test_cores_are_those_that_this_process_may_use():
-    assert 1 <= report().cores <= (os.cpu_count() or 1)
+def test_cores_and_memory_are_those_that_this_process_may_use():
+    found = report()
+    assert 0 < found.cores <= (os.cpu_count() or 1)
+    assert found.cores == files.cpu_limit()
+    assert found.memory_bytes == files.memory_limit()
 
 
 @pytest.mark.usefixtures("with_kernels")
-@pytest.mark.parametrize(
-    ("threads", "says"), [(1, "torch uses 1"), (4, "torch uses 4; on a busy machine they wait")]
-)
-def test_more_threads_than_one_come_with_what_a_busy_machine_does(monkeypatch, threads, says):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    line = next(line for line in str(report()).splitlines() if line.startswith("threads"))
-    assert line.removeprefix("threads").strip().startswith(says)
-    assert ("--threads 1" in line) == (threads > 1)
+def test_the_limits_of_a_container_are_shown_and_no_problem(monkeypatch):
+    monkeypatch.setattr(doctor, "cpu_limit", lambda: 1.5)
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 3 * 2**29)
+    monkeypatch.setattr(doctor, "_version", lambda _: "1.0")
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found = report()
+        assert found.problems == ()
+        assert (found.cores, found.memory_bytes) == (1.5, 3 * 2**29)
+        assert ", 1.5 cores to use\n" in str(found)
+        assert "memory       1.5 GiB to use\n" in str(found)
+    monkeypatch.setattr(doctor, "memory_limit", lambda: None)
+    assert "memory       unknown\n" in str(report())
 
 
-@pytest.mark.parametrize(("limit", "says"), [(3 * 2**30, "3.0 GiB to use"), (None, "unknown")])
-def test_memory_is_what_the_container_grants(monkeypatch, limit, says):
-    monkeypatch.setattr(doctor, "memory_limit", lambda: limit)
-    assert f"memory       {says}" in str(report()).splitlines()
+def test_the_text_says_what_training_does_about_threads_that_wait():
+    line = next(line for line in str(report()).splitlines() if line.startswith("threads "))
+    assert "wait for one another" in line
+    assert "see --threads" in line
+
+
+def test_looking_changes_no_random_state():
+    before = torch.get_rng_state()
+    report()
+    assert torch.equal(torch.get_rng_state(), before)

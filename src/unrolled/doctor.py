@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
-import math
 import os
 import platform
 from collections.abc import Mapping
@@ -23,6 +22,8 @@ __all__ = ["Backend", "Report", "report"]
 BACKENDS = ("reference", "torch", "native")
 PACKAGES = ("unrolled", "torch", "numpy", "matplotlib", "rich")
 TRAINING = ("matplotlib", "rich")  # what `unrolled train` needs beside torch
+GIB = 2**30
+THREADS = "`unrolled train` takes 1 for a small network: on a busy machine threads wait for one another"
 INSTALL = "pip install 'unrolled[train]'"
 CPUINFO = Path("/proc/cpuinfo")
 # our name → the flag of Linux; the first six of x86, the others of ARM
@@ -56,8 +57,8 @@ class Report:
     python: str
     platform: str
     processor: str
-    cores: int  # that this process may use: a container may have fewer than the machine
-    memory: int | None  # bytes that this process may use, likewise; None: the system does not say
+    cores: float  # whose time this process may use: fewer in a container, 1.5 where it was given 1.5
+    memory_bytes: int | None  # that this process may use; None where the system does not say
     instruction_sets: tuple[str, ...]
     packages: Mapping[str, str | None]  # name → version; None: not installed
     torch_threads: int | None  # None without torch
@@ -77,9 +78,12 @@ class Report:
             f"python       {self.python} on {self.platform}",
             "packages     " + ", ".join(f"{name} {v or '(missing)'}" for name, v in self.packages.items()),
             f"processor    {self.processor}, {counted(self.cores, 'core')} to use",
-            f"memory       {'unknown' if self.memory is None else f'{self.memory / 2**30:.1f} GiB to use'}",
+            "memory       "
+            + ("unknown" if self.memory_bytes is None else f"{self.memory_bytes / GIB:.1f} GiB to use"),
             f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
-            f"threads      {_threads(self.torch_threads)}",
+            f"threads      torch uses {self.torch_threads}; {THREADS} (see --threads)"
+            if self.torch_threads
+            else "threads      no torch",
             "backends",
         ]
         lines += [
@@ -112,14 +116,14 @@ def report() -> Report:
         dtypes = _dtypes()
         auto = {cell: _explain(torch, cell, "auto") for cell in CELLS}
     training = {cell: _explain(torch, cell, "auto", dtype).backend for cell, dtype in dtypes.items()}
-    cores = _cores()
+    cores = cpu_limit()
     return Report(
         problems=_problems(packages, why_not, wrong_isa, threads, cores),
         python=platform.python_version(),
         platform=platform.platform(terse=True),
         processor=_processor(),
         cores=cores,
-        memory=memory_limit(),
+        memory_bytes=memory_limit(),
         instruction_sets=_instruction_sets(torch),
         packages=packages,
         torch_threads=threads,
@@ -155,7 +159,7 @@ def _native() -> tuple[Backend, str]:
 
 
 def _problems(
-    packages: Mapping[str, str | None], why_not: str, wrong_isa: str, threads: int | None, cores: int
+    packages: Mapping[str, str | None], why_not: str, wrong_isa: str, threads: int | None, cores: float
 ) -> tuple[str, ...]:
     found = []
     if why_not:
@@ -169,34 +173,23 @@ def _problems(
         found.append(f"{' and '.join(missing)} not installed; training needs it: {INSTALL}")
     limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
     # fewer threads than cores is torch's own choice where two cores are one with hyper-threading
-    if threads is not None and threads < cores and (limits or threads == 1):
+    if threads is not None and threads <= cores - 1 and (limits or threads == 1):
         cause = f"{' and '.join(limits)} is set" if limits else "see --threads"
         found.append(f"torch uses only {counted(threads, 'thread')} of {counted(cores, 'core')}: {cause}")
-    if threads is not None and threads > cores:
+    if threads is not None and threads >= cores + 1:
         found.append(
             f"torch uses {counted(threads, 'thread')} on {counted(cores, 'usable core')}: see --threads"
         )
     return tuple(found)
 
 
-def _threads(threads: int | None) -> str:
-    if threads is None:
-        return "no torch"
-    busy = "; on a busy machine they wait for one another: --threads 1 is faster then" if threads > 1 else ""
-    return f"torch uses {threads}{busy}"
-
-
 def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any:
-    """Ask ops which way a plain call takes on this CPU: x [2, 1, 1], one unit."""
-    from unrolled import ops
+    """Ask which way a plain call takes on this CPU: two steps of one row, one unit."""
+    from unrolled import nn
 
-    gates = len(CELLS[cell].gates)
-    x = torch.zeros(2, 1, 1, dtype=getattr(torch, dtype))
-    h = x[0]
-    states = tuple(h for _ in CELLS[cell].states)
-    state = states if len(states) > 1 else h
-    weight = x.new_zeros(gates, 1)
-    return ops.explain(cell, x, state, weight, weight, backend=backend)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        layer = nn.layer(cell, 1, 1, backend=backend, dtype=getattr(torch, dtype))
+        return nn.explain(layer, torch.zeros(2, 1, 1, dtype=layer.weight_ih_l0.dtype)).calls["l0"]
 
 
 def _backend(torch: Any, name: str) -> Backend:
@@ -220,10 +213,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "(source tree)" if name == "unrolled" else None
-
-
-def _cores() -> int:
-    return math.ceil(cpu_limit())
 
 
 def _processor() -> str:

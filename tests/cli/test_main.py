@@ -452,3 +452,22 @@ def test_an_older_flag_works_and_says_what_it_is_called_now(
     with pytest.raises(SystemExit):
         build().parse_args(["train", "--help"])
     assert "--start" not in capsys.readouterr().out
+
+
+def test_data_that_is_no_prose_is_named_with_what_becomes_of_it_and_a_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = ["train", str(tmp_path / "a.csv"), "--run", str(tmp_path / "run"), "--steps", "2", "--hidden", "4"]
+    (tmp_path / "a.csv").write_text("day,price\n" + "".join(f"{d},{d}.5\n" for d in range(40)))
+    assert main(argv) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "looks like" in line]
+    assert len(notes) == 1
+    assert "a table: 2 columns separated by commas (day, price); it is trained on as plain text" in " ".join(
+        notes[0].split()
+    )
+    assert "unrolled.nn.GRU" in notes[0]
+    readme = Path(__file__).parents[2] / "README.md"
+    assert "### Tables, labels, sensors" in readme.read_text()
+    (tmp_path / "a.csv").write_text(TEXT)
+    assert main([*argv, "--overwrite"]) == 0
+    assert "looks like" not in capsys.readouterr().err

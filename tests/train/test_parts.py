@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 import torch
 
 from unrolled.data import Split, StreamBatches
-from unrolled.errors import NonFiniteError
+from unrolled.errors import NonFiniteError, RunError
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
 from unrolled.tasks import LanguageModel
 from unrolled.tasks.language.sizing import bytes_needed, sizes
-from unrolled.train import Schedule, choose_dtype, resolve, resources
+from unrolled.train import Schedule, choose_dtype, report, resolve, resources
 from unrolled.train.finite import check_gradient
 from unrolled.train.fit import Feed, make_optimizer
 
@@ -147,3 +148,54 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
 
     stepper: Any = None
     assert resources.steps_within(seconds, stepper, validate, save_every=save_every, checks=10) == found
+
+
+class Found:
+    """An evaluation of a task of one's own."""
+
+    def __init__(self, **values: object) -> None:
+        self.values = values
+
+    def to_dict(self) -> dict[str, object]:
+        return self.values
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [1.0, -math.inf]])
+def test_an_evaluation_that_json_cannot_hold_is_refused_and_leaves_the_old_one(value: object, tmp_path: Path):
+    path = tmp_path / "evaluation.json"
+    report.write_evaluation(Found(error=None), path, validation_is_train=False)
+    with pytest.raises(NonFiniteError, match=r"evaluation: expected finite numbers, or None for others"):
+        report.write_evaluation(Found(error=value), path, validation_is_train=False)
+    assert report.read_evaluation(path) == {"error": None, "validation_is_train": False}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": 1, "a": 2}',
+        b"[1]",
+        b"[" * 9000,
+        b'{"a": "' + b"x" * 2**17 + b'"}',
+        b"\xff",
+        b"",
+    ],
+)
+def test_a_file_that_is_no_evaluation_is_one_line(content: bytes, tmp_path: Path):
+    path = tmp_path / "evaluation.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"evaluation\.json: expected") as caught:
+        report.read_evaluation(path)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_evaluation_and_a_link_are_one_line(tmp_path: Path):
+    with pytest.raises(RunError, match=r"evaluation\.json: expected a regular file, got nothing there"):
+        report.read_evaluation(tmp_path / "evaluation.json")
+    (tmp_path / "other").write_text("{}")
+    (tmp_path / "evaluation.json").symlink_to(tmp_path / "other")
+    with pytest.raises(RunError, match=r"evaluation\.json: expected a regular file"):
+        report.read_evaluation(tmp_path / "evaluation.json")

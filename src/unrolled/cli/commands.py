@@ -26,8 +26,7 @@ def train(args: argparse.Namespace) -> int:
     print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
-    files = f"model/ {_pictures(result.run)} samples.txt metrics.jsonl"
-    print(f"{result.seconds:.0f} s; in {result.run}: {files}")
+    print(f"{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
     print(f"next: {_program()} {shlex.join(['sample', str(result.run), '--length', '400'])}")
     return 0
 
@@ -126,6 +125,8 @@ def _first_lines(text: str, lines: int = 10) -> str:
     return "\n".join("    " + line for line in kept)
 
 
-def _pictures(run: Path) -> str:
-    """Return the pictures that a run has: an RNN has no gates, and a short run perhaps no telemetry."""
-    return " ".join(sorted(path.name for path in run.glob("*.png")))
+def _left(run: spec.RunDirectory) -> str:
+    """Return what a reader may open in a run; which pictures and texts there are depends on its task."""
+    wanted = (each for each in run.files if each.suffix in (".png", ".txt"))
+    names = sorted(each.name for each in wanted if each.is_file())
+    return " ".join([f"{run.model.name}/", *names, run.metrics.name])

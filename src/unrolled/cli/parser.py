@@ -146,7 +146,8 @@ class _OldFlag(argparse.Action):
 
 
 def _help(s: spec.Setting) -> str:
-    shown = s.help if s.default in (None, MISSING, False, "") else f"{s.help} (default: {s.default})"
+    unsaid = any(s.default is each for each in (None, MISSING, False)) or s.default == ""
+    shown = s.help if unsaid else f"{s.help} (default: {s.default})"
     return shown.replace("%", "%%")
 
 

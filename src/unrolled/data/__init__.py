@@ -13,7 +13,7 @@ from unrolled.data.batches import (
 )
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
-from unrolled.data.forms import form_of as form_of  # for other rooms; not public
+from unrolled.data.looks import looks_like as looks_like  # for other rooms; not public
 from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint

@@ -34,7 +34,7 @@ class TrainConfig:
     )
     minutes: float | None = setting(
         None,
-        "time budget, turned into a number of steps by timing the first ones; default, where neither "
+        "time budget; timing a few steps turns it into a number of steps; default, where neither "
         "--epochs nor --steps is given: 3 minutes, or for a small text 40 epochs or 400 steps",
         flag="--minutes",
         above=0,
@@ -57,7 +57,7 @@ class TrainConfig:
     )
     num_layers: int | None = setting(
         None,
-        "number of recurrent layers; default: 1 or 2, likewise",
+        "number of recurrent layers; default: 1 or 2, by the same rule as --hidden",
         flag="--layers",
         minimum=1,
         maximum=1024,
@@ -71,12 +71,12 @@ class TrainConfig:
     )
     dropout: float | None = setting(
         None,
-        "share of activations dropped during training; default: 0, 0.1 or 0.3, likewise",
+        "share of activations dropped during training; default: 0, 0.1 or 0.3, by the same rule",
         flag="--dropout",
         minimum=0,
         below=1,
     )
-    tie_weights: bool = setting(False, "let the read-out use the embedding's weights", flag="--tie")
+    tie_weights: bool = setting(False, "let the output layer use the embedding's weights", flag="--tie")
     chrono_steps: int | None = setting(
         None,
         "initialise the gates for lags up to N steps (chrono initialisation, Tallec & Ollivier 2018)",
@@ -140,7 +140,8 @@ class TrainConfig:
     )
     threads: int | None = setting(
         None,
-        "number of threads; default: one for a small network, else torch's own choice; timed with --minutes",
+        "number of threads; default: one for a small network, whose threads would wait for one another, else "
+        "torch's own choice; with --minutes both are timed, and the faster is taken",
         flag="--threads",
         minimum=1,
         maximum=1024,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from unrolled import figures
-from unrolled.errors import RunError, counted, expected
+from unrolled import figures, files
+from unrolled.errors import NonFiniteError, RunError, counted, expected
 from unrolled.spec import TaskKind, TrainConfig
 from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
@@ -50,20 +50,20 @@ def _budget(config: TrainConfig, schedule: Schedule) -> str:
 
 
 def write_evaluation(found: Any, path: Path, *, validation_is_train: bool) -> None:
-    """Write an evaluation as JSON."""
+    """Write an evaluation as JSON. Raises NonFiniteError: a value in it is NaN or infinite."""
     stored = {**found.to_dict(), "validation_is_train": validation_is_train}
-    write_text(path, json.dumps(stored, indent=2) + "\n")
+    try:
+        text = json.dumps(stored, indent=2, allow_nan=False)
+    except ValueError:
+        want = "finite numbers, or None for others"
+        raise NonFiniteError(expected("evaluation", want, "NaN or infinity")) from None
+    write_text(path, text + "\n")
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read what `write_evaluation` wrote. Raises RunError: it is something else."""
-    try:
-        stored = json.loads(path.read_bytes()[:LARGEST])
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(expected(str(path), "the evaluation of a run", error)) from error
-    if not isinstance(stored, dict):
-        raise RunError(expected(str(path), "the evaluation of a run", "another JSON"))
-    return stored
+    raw = files.read_regular(path, LARGEST, RunError)
+    return files.parse_json(raw, path, RunError, most=64 * LARGEST)
 
 
 def draw_loss(rows: Sequence[Row], path: Path, *, kind: TaskKind, best_step: int, title: str) -> None:

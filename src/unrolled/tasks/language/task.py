@@ -16,7 +16,7 @@ from unrolled import data as corpora
 from unrolled import tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, counted, expected
-from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, TrainConfig, from_json
+from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, RunDirectory, TrainConfig, from_json
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
 from unrolled.tasks.language.network import LanguageModel
 from unrolled.tasks.language.report import draw_gates, first_sample, write_samples
@@ -103,11 +103,12 @@ class LanguageTask(Task):
             f"{dataset.tokens_setting} tokens, {counted(dataset.tokens.size, 'symbol')}; {held}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
         ]
-        form = corpora.form_of(config.data.source)
-        if form is not None:
+        looks = corpora.looks_like(config.data.source)
+        if looks is not None:
             lines.append(
-                f"note      the source looks like {form}; it is trained on as plain text. To predict "
-                "something from it, write a loop around unrolled.nn.GRU(...)(x, lengths=...): see README.md"
+                f"note      the source looks like {looks}; it is trained on as plain text. To predict "
+                "something from it, write a loop around unrolled.nn.GRU(...)(x, lengths=...): "
+                "README, Tables, labels, sensors"
             )
         if dataset.left_out:
             entries = counted(dataset.left_out, "entry", "entries")
@@ -162,13 +163,14 @@ class LanguageTask(Task):
     def report(
         self, network: LanguageModel, dataset: Corpus, directory: Path, *, seed: int
     ) -> Iterator[Path]:
-        draw_gates(network, dataset, directory / "gates.png")
-        yield directory / "gates.png"
-        write_samples(network, dataset, directory / "samples.txt", seed=seed)
-        yield directory / "samples.txt"
+        place = RunDirectory(directory)
+        draw_gates(network, dataset, place.gates_picture)
+        yield place.gates_picture
+        write_samples(network, dataset, place.samples, seed=seed)
+        yield place.samples
 
     def sample(self, directory: Path) -> str:
-        return first_sample(directory / "samples.txt")
+        return first_sample(RunDirectory(directory).samples)
 
     def examined(
         self, loaded: Loaded, source: str | None, directory: Path | None, *, lags: int, largest: int
