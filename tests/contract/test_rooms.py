@@ -142,3 +142,9 @@ def test_the_rule_sees_an_import_inside_a_function(tmp_path: Path):
     file = tmp_path / "x.py"
     file.write_text("def f():\n    from unrolled.cli import main\n    return main\n")
     assert imports(file) == [(2, "unrolled.cli")]
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by it: the second one is an error, and only in a run of both."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
