@@ -242,3 +242,10 @@ def test_what_is_no_plain_json_object_is_refused_in_one_line(raw: bytes, got: st
         files.parse_json(raw, "a\tfile".replace("\t", " "), TokenError, most=2**30)
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
+
+
+def test_the_older_place_of_a_documented_name_still_gives_it():
+    from unrolled import parsing
+
+    with pytest.warns(DeprecationWarning, match="is now unrolled.files.parsed_bytes"):
+        assert parsing.parsed_bytes is files.parsed_bytes

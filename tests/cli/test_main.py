@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,12 +72,12 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     for place, got in (
-        (tmp_path / "no" / "page.html", "No such file or directory"),
-        (tmp_path, "a directory"),
+        (tmp_path / "no" / "page.html", "a place that can be written, got {}: No such file or directory"),
+        (tmp_path, "a file to write, got a directory: {}"),
     ):
         code, line = said(capsys, ["probe", str(trained), "--html", str(place)])
         assert code == 2
-        assert line.endswith(got)
+        assert line == f"unrolled: --html: expected {got.format(place)}"
 
 
 def test_training_names_the_pictures_that_it_drew_and_no_others(
@@ -177,17 +178,21 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["--tokens", "bpe"], "--tokens: expected one of auto, char, byte, word, bpe:N, got 'bpe'"),
         (
             ["--steps", "5", "--minutes", "3"],
-            "--minutes: expected one of minutes, epochs, steps, got minutes and steps",
+            "--minutes: expected one of --minutes, --epochs, --steps, got --minutes and --steps",
         ),
-        (["--cell", "rnn", "--chrono", "9"], "--chrono: expected a gated cell (lstm, gru), got cell rnn"),
+        (["--cell", "rnn", "--chrono", "9"], "--chrono: expected a gated cell (lstm, gru), got --cell rnn"),
         (
             ["--cell", "gru", "--forget-bias", "2"],
-            "--forget-bias: expected cell lstm without --chrono, got cell gru",
+            "--forget-bias: expected --cell lstm without --chrono, got --cell gru",
         ),
         (["--init", "ones"], "--init: expected one of orthogonal, uniform, got 'ones'"),
-        (["--nonlinearity", "relu"], "--nonlinearity: expected cell rnn, got cell lstm"),
+        (["--nonlinearity", "relu"], "--nonlinearity: expected --cell rnn, got --cell lstm"),
         (["--tie", "--hidden", "8", "--embedding", "9"], "--tie: expected --embedding 8, got 9"),
-        (["--max-words", "9"], "--max-words: expected tokens word, got tokens auto"),
+        (["--max-words", "9"], "--max-words: expected --tokens word, got --tokens auto"),
+        (["--resume", "--overwrite"], "--resume: expected no --overwrite beside it, got both"),
+        (["--run", ""], "--run: expected a directory or a new path, got an empty text"),
+        (["--steps", "9" * 20], f"--steps: expected at most 1000000000, got {'9' * 20}"),
+        (["--seed", "9" * 20], f"--seed: expected at most 4294967295, got {'9' * 20}"),
         (
             ["--as", "lines", "--bptt", "8"],
             "--bptt: expected a stream, got lines, each of which is a window",
@@ -381,6 +386,30 @@ def test_debug_shows_the_traceback(tmp_path: Path):
 
 
 UNROLLED = [sys.executable, "-c", "import sys; from unrolled.cli import main; sys.exit(main())"]
+
+
+INTERRUPTED_WHILE_LOADING = """
+import os, signal, sys, time
+from unrolled.cli import main
+
+class Swallows:  # as torch does with whatever goes wrong while it loads numpy
+    def find_spec(self, name, *_):
+        if name == "unrolled.tasks":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+            except KeyboardInterrupt:
+                pass
+
+sys.meta_path.insert(0, Swallows())
+sys.exit(main(["eval", "no-such-run", "no-such-file"]))
+"""
+
+
+def test_ctrl_c_while_torch_loads_ends_the_process_and_is_not_swallowed():
+    words = [sys.executable, "-c", INTERRUPTED_WHILE_LOADING]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "| head -c 1"])

@@ -56,6 +56,7 @@ PINNED = {
         Done Experiment Lab Trial number pick run spread spread_text within_cap within_text
     """,
     "unrolled.models": "",
+    "unrolled.parsing": "",
     "unrolled.nn": """
         AccelerationReport GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell Recurrent accelerate accelerated
         explain init_recurrent layer to_torch

@@ -14,6 +14,7 @@ PACKAGE = Path(unrolled.__file__).parent
 LEVELS = [
     {"errors"},  # the design draws it on level 0 with the next ones, which raise what it defines
     {"files", "spec"},
+    {"parsing"},  # the old place of a name of `files`
     {"kernels", "tokens", "checkpoint", "draw", "figures"},
     {"ops", "data", "stream"},
     {"nn"},
@@ -24,7 +25,18 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-TORCH_FREE = {"errors", "files", "spec", "kernels", "tokens", "checkpoint", "draw", "figures", "stream"}
+TORCH_FREE = {
+    "errors",
+    "files",
+    "parsing",
+    "spec",
+    "kernels",
+    "tokens",
+    "checkpoint",
+    "draw",
+    "figures",
+    "stream",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

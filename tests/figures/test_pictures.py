@@ -354,3 +354,15 @@ def test_a_trial_that_was_not_solved_is_one_hollow_marker_to_which_no_line_leads
     assert hollow.get_fillstyle() == "none"
     assert hollow.get_linestyle() == "None"
     assert joined.get_color() == hollow.get_color()
+
+
+def test_the_loss_takes_its_arguments_by_their_older_names(tmp_path):
+    with pytest.warns(DeprecationWarning, match="train_nats_per_token is now train"):
+        figures.loss(
+            tmp_path / "loss.png",
+            step=[1, 2],
+            train_nats_per_token=[2.0, 1.0],
+            val_step=[2],
+            val_nats_per_token=[1.5],
+        )
+    assert (tmp_path / "loss.png").exists()

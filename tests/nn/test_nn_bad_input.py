@@ -65,6 +65,8 @@ def test_wrong_lengths_are_refused(kind):
     bad(ShapeError, "[2], got [3]", [5, 2, 1])
     bad(ShapeError, "values from 0 to 5, got 6", [6, 1])
     bad(ShapeError, "values from 0 to 5, got -1", torch.tensor([-1, 1]))
+    bad(ShapeError, f"values from 0 to 5, got {10**30}", [10**30, 1])
+    bad(ShapeError, f"values from 0 to 5, got {2**64 - 1}", np.array([2**64 - 1, 1], dtype=np.uint64))
     bad(DtypeError, "whole numbers, got a float among them", [5.0, 2.0])
     bad(DtypeError, "whole numbers, got a bool among them", [True, False])
     bad(DtypeError, "whole numbers, got float32", torch.tensor([5.0, 2.0]))

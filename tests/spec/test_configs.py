@@ -50,9 +50,9 @@ def test_a_cell_that_was_registered_later_is_a_choice():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"chrono_steps": 9}, r"chrono_steps: expected a gated cell \(lstm, gru\), got cell plain"),
-        ({"forget_bias": 2.0}, "forget_bias: expected cell lstm without chrono_steps, got cell plain"),
-        ({"nonlinearity": "relu"}, "nonlinearity: expected cell rnn, got cell plain"),
+        ({"chrono_steps": 9}, r"chrono_steps: expected a gated cell \(lstm, gru\), got `cell` plain"),
+        ({"forget_bias": 2.0}, "forget_bias: expected `cell` lstm without chrono_steps, got `cell` plain"),
+        ({"nonlinearity": "relu"}, "nonlinearity: expected `cell` rnn, got `cell` plain"),
     ],
 )
 def test_a_setting_that_the_cell_does_not_have_is_refused(plain: Cell, make, asked, message):

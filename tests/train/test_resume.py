@@ -464,7 +464,7 @@ def test_standard_input_is_known_again(small: Make, book: Path, monkeypatch: pyt
 
 
 def test_resume_and_overwrite_exclude_each_other(small: Make):
-    with pytest.raises(ConfigError, match=r"^resume: expected no overwrite beside it, got both$"):
+    with pytest.raises(ConfigError, match=r"^resume: expected no `overwrite` beside it, got both$"):
         small(resume=True, overwrite=True)
 
 

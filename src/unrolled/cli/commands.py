@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import shutil
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,8 @@ __all__ = ["doctor", "evaluate", "help", "lab", "probe", "sample", "train", "ver
 
 def train(args: argparse.Namespace) -> int:
     """`unrolled train`."""
-    from unrolled.train import run
+    with loading():
+        from unrolled.train import run
 
     data, training = _given(args, spec.DataConfig), _given(args, spec.TrainConfig)
     result = run(spec.TrainConfig(spec.DataConfig(**data), **training), asked={*data, *training})
@@ -33,8 +38,9 @@ def train(args: argparse.Namespace) -> int:
 
 def sample(args: argparse.Namespace) -> int:
     """`unrolled sample`."""
-    from unrolled.sample import sample as draw
-    from unrolled.tasks import load
+    with loading():
+        from unrolled.sample import sample as draw
+        from unrolled.tasks import load
 
     settings = spec.to_json(spec.SampleConfig(**_given(args, spec.SampleConfig)))
     pieces = draw(load(settings.pop("run")), **settings)
@@ -48,7 +54,8 @@ def sample(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """`unrolled eval`."""
-    from unrolled.tasks import evaluate_text, load
+    with loading():
+        from unrolled.tasks import evaluate_text, load
 
     config = spec.EvalConfig(**_given(args, spec.EvalConfig))
     found = evaluate_text(load(config.run), config.source, cold_steps=config.cold_steps)
@@ -58,7 +65,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def probe(args: argparse.Namespace) -> int:
     """`unrolled probe`."""
-    from unrolled.probe import examine, watching
+    with loading():
+        from unrolled.probe import examine, watching
 
     config = spec.ProbeConfig(**_given(args, spec.ProbeConfig))
     with watching() as progress:
@@ -73,7 +81,8 @@ def probe(args: argparse.Namespace) -> int:
 
 def lab(args: argparse.Namespace) -> int:
     """`unrolled lab`."""
-    from unrolled.lab import run
+    with loading():
+        from unrolled.lab import run
 
     found = run(spec.LabConfig(**_given(args, spec.LabConfig)))
     kept = f", {found.kept} kept from before" if found.kept else ""
@@ -85,7 +94,8 @@ def lab(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """`unrolled doctor`."""
-    from unrolled.doctor import report
+    with loading():
+        from unrolled.doctor import report
 
     found = report()
     print(json.dumps(found.to_dict(), indent=2) if args.json else found)
@@ -104,6 +114,23 @@ def version(_: argparse.Namespace) -> int:
 
     print(f"unrolled {__version__}")
     return 0
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while torch loads: nothing has begun that would need an end.
+
+    torch and numpy may swallow a KeyboardInterrupt there, and are broken afterwards.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _given(args: argparse.Namespace, cls: type) -> dict[str, Any]:

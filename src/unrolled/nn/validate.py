@@ -71,7 +71,7 @@ def validate_layer(
     batch_first = layer.batch_first
     check_resets(resets, tuple(input.shape[:2]), input, "input")
     x = input.transpose(0, 1) if batch_first else input
-    rows = _lengths(lengths)
+    rows = _lengths(lengths, x.shape[0])
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
     return Arguments(
         x=x,
@@ -181,7 +181,7 @@ def _states(hx: object, wants: dict[str, tuple[int, ...]], like_name: str, like:
     return tuple(states)
 
 
-def _lengths(lengths: object) -> Tensor | None:
+def _lengths(lengths: object, steps: int) -> Tensor | None:
     """Return lengths as an int64 tensor: of a tensor, a list or an array of whole numbers."""
     if lengths is None or (isinstance(lengths, Tensor) and lengths.dtype == torch.int64):
         return lengths
@@ -195,7 +195,11 @@ def _lengths(lengths: object) -> Tensor | None:
                 raise DtypeError(
                     expected("lengths", "whole numbers", f"a {type(length).__name__} among them")
                 )
-        lengths = torch.as_tensor([int(length) for length in lengths], dtype=torch.int64)
+        numbers = [int(length) for length in lengths]
+        for number in numbers:
+            if abs(number) >= 2**63:  # no int64
+                raise ShapeError(expected("lengths", f"values from 0 to {steps}", number))
+        lengths = torch.as_tensor(numbers, dtype=torch.int64)
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
         raise DtypeError(expected("lengths", "whole numbers", str(lengths.dtype).removeprefix("torch.")))
     return lengths.to(torch.int64)

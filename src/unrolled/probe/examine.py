@@ -43,7 +43,7 @@ def examine(
     """
     at_least_one(lags=lags, known_lag=known_lag)
     if html is not None:
-        check_place(Path(html))
+        check_place(Path(html), "html")
     loaded = tasks.load(run)
     task = tasks.named(kind_of_stored(loaded.config).name)
     wanted = lags or max(LAGS, known_lag or 0)

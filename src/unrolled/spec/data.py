@@ -56,7 +56,7 @@ class DataConfig:
         check(self)
         bpe_size(self.tokens)
         if self.max_words is not None and self.tokens != "word":
-            raise ConfigError(expected("max_words", "tokens word", f"tokens {self.tokens}"))
+            raise ConfigError(expected("max_words", "`tokens` word", f"`tokens` {self.tokens}"))
 
 
 def bpe_size(tokens: str) -> int | None:

@@ -203,13 +203,13 @@ def _check_bounds(s: Setting, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(expected(s.name, "a finite number", value))
     if s.minimum is not None and value < s.minimum:
-        raise ConfigError(expected(s.name, f"at least {s.minimum:g}", value))
+        raise ConfigError(expected(s.name, f"at least {s.minimum:.12g}", value))
     if s.maximum is not None and value > s.maximum:
-        raise ConfigError(expected(s.name, f"at most {s.maximum:g}", value))
+        raise ConfigError(expected(s.name, f"at most {s.maximum:.12g}", value))
     if s.above is not None and value <= s.above:
-        raise ConfigError(expected(s.name, f"more than {s.above:g}", value))
+        raise ConfigError(expected(s.name, f"more than {s.above:.12g}", value))
     if s.below is not None and value >= s.below:
-        raise ConfigError(expected(s.name, f"less than {s.below:g}", value))
+        raise ConfigError(expected(s.name, f"less than {s.below:.12g}", value))
 
 
 def _is_choice(value: str, choices: tuple[str, ...]) -> bool:

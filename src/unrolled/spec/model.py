@@ -50,15 +50,15 @@ class ModelConfig:
 
 def check_cell(name: str, nonlinearity: str, forget_bias: float, chrono_steps: int | None) -> None:
     """Raise ConfigError for a setting that the cell of this name does not have."""
-    cell, got = CELLS[name], f"cell {name}"
+    cell, got = CELLS[name], f"`cell` {name}"
     if nonlinearity != "tanh" and nonlinearity not in cell.nonlinearities:
-        raise ConfigError(expected("nonlinearity", f"cell {_those(lambda c: c.nonlinearities)}", got))
+        raise ConfigError(expected("nonlinearity", f"`cell` {_those(lambda c: c.nonlinearities)}", got))
     if chrono_steps is not None and cell.keep is None:
         gated = _those(lambda c: c.keep is not None, ", ")
         raise ConfigError(expected("chrono_steps", f"a gated cell ({gated})", got))
     if forget_bias != 1 and (not cell.forget_bias or chrono_steps is not None):
         got = "chrono_steps beside it" if cell.forget_bias else got
-        want = f"cell {_those(lambda c: c.forget_bias)} without chrono_steps"
+        want = f"`cell` {_those(lambda c: c.forget_bias)} without chrono_steps"
         raise ConfigError(expected("forget_bias", want, got))
 
 

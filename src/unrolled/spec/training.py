@@ -176,11 +176,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         kind_of(self.data)
         check(self)
+        if self.run == "":
+            raise ConfigError(expected("run", "a directory or a new path", "an empty text"))
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if self.resume and self.overwrite:
-            raise ConfigError(expected("resume", "no overwrite beside it", "both"))
+            raise ConfigError(expected("resume", "no `overwrite` beside it", "both"))
         if len(budgets) > 1:
-            raise ConfigError(expected(budgets[0], "one of minutes, epochs, steps", " and ".join(budgets)))
+            raise ConfigError(
+                expected(
+                    budgets[0], "one of `minutes`, `epochs`, `steps`", " and ".join(f"`{b}`" for b in budgets)
+                )
+            )
         if (
             not self.resume
         ):  # what is not given follows the run then: it may be of another cell than the default

@@ -130,8 +130,8 @@ def write(report: Measurements, path: Path) -> None:
     replace(path, text)
 
 
-def check_place(path: Path) -> None:
-    """Refuse a place where no page can be written, before anything is measured.
+def check_place(path: Path, name: str = "path") -> None:
+    """Refuse a place where no page can be written, before anything is measured; messages call it `name`.
 
     Raises:
         MissingExtraError: matplotlib is not installed. RunError: there is no such folder, a folder or a
@@ -140,13 +140,13 @@ def check_place(path: Path) -> None:
     require()
     if path.exists() and not path.is_file():  # what is renamed over a device or a pipe takes its place
         other = "a directory" if path.is_dir() else "a device, a pipe or a socket"
-        raise RunError(expected(str(path), "a file to write", other))
+        raise RunError(expected(name, "a file to write", f"{other}: {path}"))
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             return
     except OSError as error:
         got = error.strerror or error
-        raise RunError(expected(str(path), "a place that can be written", got)) from error
+        raise RunError(expected(name, "a place that can be written", f"{path}: {got}")) from error
 
 
 def _drawn(section: Section, folder: Path) -> bytes:
