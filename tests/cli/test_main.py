@@ -421,6 +421,27 @@ def test_standard_streams_that_are_closed_or_full_give_no_traceback(closed: str,
     assert len(done.stderr.splitlines()) == (1 if full else 0), done.stderr
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "doctor",
+        "train --help",
+        "eval RUN sentences",
+        "probe RUN --lags 4 --html OUT/page.html",
+        "train sentences --steps 2 --hidden 4 --run OUT/run",
+    ],
+)
+def test_every_command_runs_without_one_of_its_streams(
+    command: str, closed: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, closed, None)  # what Python makes of >&- and 2>&-
+    argv = [w.replace("RUN", str(trained)).replace("OUT", str(tmp_path)) for w in command.split()]
+    assert main(argv) == 0
+    getattr(sys, closed).close()
+
+
 def test_a_closed_standard_input_is_an_empty_text(tmp_path: Path):
     words = shlex.join([*UNROLLED, "train", "-", "--run", str(tmp_path / "run")])
     done = subprocess.run(["sh", "-c", f"{words} <&-"], capture_output=True, text=True, check=False)
