@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -174,6 +175,17 @@ def test_metrics_are_cut_back_to_the_checkpoint_and_torn_lines_go(small: Make, t
                    ': 1, "grad_norm": 1, "lr": 1}\n{"step": 7, "ep')  # fmt: skip
     resumed(parts)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt", "evaluation.json"])
+def test_a_pipe_in_the_place_of_a_file_of_the_run_never_blocks_a_resume(small: Make, name: str):
+    config = small()
+    place = run(config, observers=[]).run / name
+    place.unlink()
+    os.mkfifo(place)
+    for more in ({}, {"steps": 99}):
+        with contextlib.suppress(RunError):  # or without the file, where nothing hangs on it
+            run(replace(config, resume=True, **more), observers=[])
 
 
 def test_a_step_that_was_written_but_not_marked_is_taken_again(small: Make, tmp_path: Path):

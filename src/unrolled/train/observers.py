@@ -84,6 +84,9 @@ class Observer:
 Line = Row | tuple[int, Telemetry]
 
 
+LARGEST = 2**30  # bytes of metrics.jsonl: some million rows
+
+
 @dataclass(frozen=True)
 class Foreign:
     """A line of another version, kept as it is."""
@@ -128,10 +131,8 @@ class MetricsFile(Observer):
 
     def _kept(self, until: int) -> Iterator[tuple[str, Line | Foreign]]:
         """Yield the lines of a file up to a step, or to the first one that is torn or steps back."""
-        try:
-            text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
-        except OSError as error:
-            raise RunError(expected(str(self._path), "a file that can be read", error.strerror)) from error
+        there = os.path.lexists(self._path)
+        text = files.read_regular(self._path, LARGEST, RunError).decode("utf-8", "replace") if there else ""
         last = {Row: -1, tuple: -1, Foreign: -1}  # steps rise among rows, and among telemetries
         for each in text.splitlines():
             line = _line(each, self._unit)

@@ -96,7 +96,8 @@ def _move(staged: Path, path: Path) -> None:
     try:
         staged.rename(RunDirectory(path).data)
     except OSError as error:
-        raise RunError(expected("run", "a free directory", f"{path}: {error.strerror}")) from error
+        got = f"{RunDirectory(path).data}: {error.strerror}"
+        raise RunError(expected("run", "a free directory", got)) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from unrolled import figures, files
 from unrolled.data import Corpus, Split
-from unrolled.errors import NonFiniteError
+from unrolled.errors import NonFiniteError, RunError
 from unrolled.spec import CELLS
 from unrolled.tasks.language.generation import continuation
 from unrolled.tasks.language.network import LanguageModel
@@ -90,10 +90,10 @@ def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int
 
 
 def first_sample(path: Path) -> str:
-    """Return the first text that `write_samples` wrote; empty where the file is gone."""
+    """Return the first text that `write_samples` wrote; empty where the file is gone or another."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        text = files.read_regular(path, 2**20, RunError).decode()
+    except (RunError, ValueError):
         return ""
     return text.partition("\n")[2].split("\n\n--- sample", 1)[0].rstrip("\n")
 
