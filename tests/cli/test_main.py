@@ -376,6 +376,10 @@ def test_what_no_room_foresaw_is_one_line_too(
     assert said(capsys, ["sample", str(trained)])[0] == 2
     fail(KeyboardInterrupt())
     assert said(capsys, ["sample", str(trained)]) == (130, "unrolled: interrupted")
+    monkeypatch.setenv("PATH", "")  # the command to go on with is one that can be pasted, as "next:" is
+    fail(KeyboardInterrupt("stopped; go on with: unrolled train a --resume"))
+    pasted = f"unrolled: stopped; go on with: {sys.executable} -m unrolled train a --resume"
+    assert said(capsys, ["sample", str(trained)]) == (130, pasted)
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):

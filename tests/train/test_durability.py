@@ -128,7 +128,7 @@ def test_signals_end_a_run_with_their_code_and_keep_its_last_checkpoint(guarded:
             said = answer.stderr.splitlines()[-1]
             assert re.fullmatch(r"unrolled: stopped (at step \d+ of 40, which is saved|at once by SIG\w+|in the report, "
                                 r"which a resume writes again); go on with: "
-                                r"unrolled train \S+ --run \S+ --resume", said), answer  # fmt: skip
+                                r"(\S+ -m )?unrolled train \S+ --run \S+ --resume", said), answer  # fmt: skip
             assert "Traceback" not in answer.stderr
             ended += 1
         guarded.check_loadable()

@@ -32,7 +32,7 @@ def train(args: argparse.Namespace) -> int:
     print(result.evaluation)
     print(f"\na sample:\n{_first_lines(result.sample)}\n")
     print(f"{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
-    print(f"next: {_program()} {shlex.join(['sample', str(result.run), '--length', '400'])}")
+    print(f"next: {program()} {shlex.join(['sample', str(result.run), '--length', '400'])}")
     return 0
 
 
@@ -138,7 +138,7 @@ def _given(args: argparse.Namespace, cls: type) -> dict[str, Any]:
     return {s.name: getattr(args, s.name) for s in spec.settings(cls) if hasattr(args, s.name)}
 
 
-def _program() -> str:
+def program() -> str:
     """Return how this program can be called again: `unrolled` may not be on the path."""
     if shutil.which("unrolled"):
         return "unrolled"

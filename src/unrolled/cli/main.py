@@ -43,7 +43,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except KeyboardInterrupt as stop:  # of a run: its text, and the signal's exit code
-        return _complain(str(stop) or "interrupted", getattr(stop, "exit_code", 130))
+        text = str(stop).replace("go on with: unrolled ", f"go on with: {commands.program()} ")
+        return _complain(text or "interrupted", getattr(stop, "exit_code", 130))
     except Exception as error:
         line = _in_one_line(error, flags_of(args.configs))
         if line is None or args.debug:
