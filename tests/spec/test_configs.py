@@ -115,3 +115,30 @@ def test_a_config_that_an_older_version_stored_is_read():
     assert from_json(ModelConfig, older) == from_json(ModelConfig, stored)
     with pytest.raises(ConfigError, match="config: expected each field once, got one by its older and its"):
         from_json(ModelConfig, {**stored, "start": "uniform"})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: TrainConfig(DataConfig("a"), run=""),
+            "run: expected a directory or a new path, got an empty",
+        ),
+        (
+            lambda: TrainConfig(DataConfig("a"), run="a\0b"),
+            r"run: expected a directory or a new path, got 'a\\x00b'",
+        ),
+        (lambda: DataConfig("a\0b"), r"source: expected a path, got 'a\\x00b'"),
+    ],
+)
+def test_a_text_that_can_be_no_path_is_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_a_setting_by_its_older_and_its_present_name_is_refused():
+    with (
+        pytest.warns(DeprecationWarning, match="is now TrainConfig.init"),
+        pytest.raises(ConfigError, match="start: expected init alone, got both"),
+    ):
+        TrainConfig(DataConfig("a"), start="uniform", init="orthogonal")

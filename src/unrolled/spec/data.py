@@ -54,6 +54,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if "\0" in self.source:
+            raise ConfigError(expected("source", "a path", repr(self.source)))
         bpe_size(self.tokens)
         if self.max_words is not None and self.tokens != "word":
             raise ConfigError(expected("max_words", "`tokens` word", f"`tokens` {self.tokens}"))

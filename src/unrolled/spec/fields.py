@@ -99,6 +99,8 @@ def takes_older_names(cls: type[T]) -> type[T]:
     def with_older_names(self: T, *args: Any, **given: Any) -> None:
         for was in [name for name in given if name in renamed]:
             _warn(cls, was, renamed[was])
+            if renamed[was] in given:
+                raise ConfigError(expected(was, f"{renamed[was]} alone", "both"))
             given[renamed[was]] = given.pop(was)
         init(self, *args, **given)
 

@@ -176,8 +176,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         kind_of(self.data)
         check(self)
-        if self.run == "":
-            raise ConfigError(expected("run", "a directory or a new path", "an empty text"))
+        if self.run is not None and (not self.run or "\0" in self.run):
+            got = repr(self.run) if self.run else "an empty text"
+            raise ConfigError(expected("run", "a directory or a new path", got))
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if self.resume and self.overwrite:
             raise ConfigError(expected("resume", "no `overwrite` beside it", "both"))
