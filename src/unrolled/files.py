@@ -23,6 +23,7 @@ from unrolled.errors import RunError, UnrolledError, expected
 __all__ = [
     "cpu_limit",
     "create",
+    "for_json",
     "memory_limit",
     "open_regular",
     "parse_json",
@@ -175,6 +176,15 @@ def read_regular(path: Path, most: int, error: type[E]) -> bytes:
     if len(data) > most:
         raise refusal(error, path, f"at most {most} bytes", "a longer file")
     return data
+
+
+def for_json(value: Any) -> Any:
+    """Return a value as strict JSON can hold it: None for a number that is not finite, lists for tuples."""
+    if isinstance(value, dict):
+        return {name: for_json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [for_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # JSON: objects only, bounded in memory and depth, no key twice, no NaN or infinity.

@@ -46,7 +46,7 @@ PINNED = {
         dark families lags loss matrix points require series signs strips units visible
     """,
     "unrolled.files": """
-        cpu_limit create memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
+        cpu_limit create for_json memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
         refusal replace replacing sync_directory temporary write writing
     """,
     "unrolled.kernels": """

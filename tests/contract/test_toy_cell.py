@@ -190,7 +190,7 @@ def test_accelerate_leaves_what_has_no_twin_and_to_torch_refuses():
 
     model = torch.nn.ModuleDict({"a": nn.layer("mgu", I, H), "b": TorchsWay("GRU", H, H)})
     with pytest.warns(
-        UserWarning, match=r"accelerate left 1 recurrent layer\(s\): b \(unrolled.nn has no twin"
+        UserWarning, match=r"accelerate left 1 recurrent layer: b \(unrolled.nn has none like it"
     ):
         nn.accelerate(model)
     assert nn.accelerated(model).replaced == {"a": "Recurrent"}

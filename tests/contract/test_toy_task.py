@@ -109,6 +109,7 @@ class ParityNetwork(nn.Module):
             torch.manual_seed(seed or 0)
             self.layer = recurrent.layer(config.cell, 1, config.hidden_size, backend=backend)
             self.answer = nn.Linear(config.hidden_size, 1)
+        self.dropout = nn.Dropout(0.1)  # draws from torch's generator, whose state a resumed run restores
 
     def initial_state(self, batch_size: int) -> Any:
         zeros = [
@@ -118,7 +119,7 @@ class ParityNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         y, after = self.layer(inputs, state)
-        return self.answer(y), after
+        return self.answer(self.dropout(y)), after
 
     def loss(self, batch: Batch, state: Any) -> tuple[Tensor, int, Any]:
         logits, after = self(batch.inputs, state)
@@ -127,11 +128,13 @@ class ParityNetwork(nn.Module):
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
-        total, count, state = 0.0, 0, None
+        total, count, state, was_training = 0.0, 0, None, self.training
+        self.eval()
         for batch in batches:
             state = state if carry and state is not None else self.initial_state(batch.inputs.shape[1])
             bits, n, state = self.loss(batch, state)
             total, count = total + float(bits), count + n
+        self.train(was_training)
         return total, count
 
 

@@ -26,7 +26,6 @@ FOUND = {
                    "a table: 2 columns separated by commas (review, label)"),
     "ner.conll": (CONLL, "tagged words: 3 columns, sentences between blank lines"),
     "ud.conllu": (CONLLU * 3, "tagged words: 4 columns, sentences between blank lines"),
-    "reviews.jsonl": ('{"text": "so, so", "label": 1}\n' * 4, "JSON lines (text, label)"),
 }  # fmt: skip
 
 

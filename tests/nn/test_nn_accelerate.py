@@ -122,7 +122,7 @@ def test_what_cannot_be_turned_is_left_and_named_in_one_warning():
     with pytest.warns(UserWarning, match="accelerate left") as caught:
         nn.accelerate(model)
     assert [str(warning.message) for warning in caught] == [
-        "accelerate left 3 recurrent layer(s): "
+        "accelerate left 3 recurrent layers: "
         f"peephole (a subclass, {__name__}.Peephole); "
         "normed (parametrised); "
         "patched (its forward was replaced)"
@@ -137,7 +137,7 @@ def test_a_module_that_is_itself_left_is_named_so():
     with pytest.warns(UserWarning, match="accelerate left") as caught:
         nn.accelerate(Peephole(3, 4))
     assert str(caught[0].message) == (
-        f"accelerate left 1 recurrent layer(s): the module itself (a subclass, {__name__}.Peephole)"
+        f"accelerate left 1 recurrent layer: the module itself (a subclass, {__name__}.Peephole)"
     )
 
 
@@ -151,7 +151,7 @@ def test_quantised_layers_are_left():
     kind = type(quantised[0])
     assert kind.__module__.startswith("torch.ao.nn")
     assert str(caught[0].message) == (
-        f"accelerate left 1 recurrent layer(s): 0 (quantised, {kind.__module__}.LSTM)"
+        f"accelerate left 1 recurrent layer: 0 (quantised, {kind.__module__}.LSTM)"
     )
 
 
@@ -161,7 +161,7 @@ def test_scripted_layers_are_left():
         scripted = torch.jit.script(torch.nn.GRU(3, 4))
     with pytest.warns(UserWarning, match="accelerate left") as caught:
         nn.accelerate(torch.nn.Sequential(scripted))
-    assert str(caught[0].message) == "accelerate left 1 recurrent layer(s): 0 (scripted)"
+    assert str(caught[0].message) == "accelerate left 1 recurrent layer: 0 (scripted)"
 
 
 def test_our_own_layers_and_their_subclasses_are_not_news():
@@ -200,10 +200,11 @@ def test_what_was_replaced_is_logged_and_what_was_left_too_comes_as_data(caplog)
     assert report.replaced == {"encoders.a": "LSTM", "encoders.b.0": "GRU"}
     assert report.left == {
         "peephole": f"a subclass, {__name__}.Peephole",
-        "other": "unrolled.nn has no twin, torch.nn.modules.rnn.RNNBase",
+        "other": "unrolled.nn has none like it, torch.nn.modules.rnn.RNNBase",
     }
     assert (
-        str(report).splitlines()[-1] == "other: left, unrolled.nn has no twin, torch.nn.modules.rnn.RNNBase"
+        str(report).splitlines()[-1]
+        == "other: left, unrolled.nn has none like it, torch.nn.modules.rnn.RNNBase"
     )
 
 

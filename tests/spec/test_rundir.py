@@ -20,7 +20,7 @@ def test_a_run_writes_what_the_list_names_and_nothing_else(tmp_path: Path):
     )  # fmt: skip
     run(config, observers=[])
     assert set(place.path.iterdir()) == {*place.files, *place.directories}
-    assert set(place.data.iterdir()) == set(place.data_files)
+    assert set(place.data.iterdir()) == {place.data / name for name in place.DATA_FILES}
     assert place.step(2).is_dir()
     assert all(path.name.startswith(RunDirectory.EVENTS) for path in place.tensorboard.iterdir())
     checkpoint.clear(place.path)

@@ -92,7 +92,7 @@ def _check_data(run: RunDirectory) -> None:
         raise _foreign(run.data, "a directory written by a run", "a link or a file")
     data = set(listed(run.data))
     a_runs = run.corpus in data or os.path.lexists(run.config)  # the corpus comes before the config
-    if data - set(run.data_files) or (data and not a_runs):
+    if data - {run.data / name for name in run.DATA_FILES} or (data and not a_runs):
         raise _foreign(run.data, "a directory written by a run", "one that holds other files")
 
 

@@ -1,10 +1,9 @@
-"""Whether a source looks like data that is no prose: a table, tagged words, JSON lines, labelled files."""
+"""Whether a source looks like data that is no prose: a table, tagged words, labelled files."""
 
 from __future__ import annotations
 
 import csv
 import itertools
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ def looks_like(source: str) -> str | None:
         lines = _first_lines(source) if stat.S_ISREG(mode) else []
     except (OSError, ValueError, DataError):  # ValueError: a NUL in the name, or bytes that are no UTF-8
         return None
-    return _json_lines(lines) or _tagged_words(lines) or _table(lines)
+    return _tagged_words(lines) or _table(lines)
 
 
 def _first_lines(path: str) -> list[str]:
@@ -75,22 +74,6 @@ def _labelled_files(root: Path) -> str | None:
         if len(suffixes) > 1 or not suffixes <= TEXT_FILES:
             return None
     return f"labelled files: a folder per label{_named(folders)}"
-
-
-def _json_lines(lines: Sequence[str]) -> str | None:
-    """Recognise an object of JSON on every line, with the same keys."""
-    keys: list[str] = []
-    if len(lines) < 2:
-        return None
-    for line in lines:
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(item, dict) or not item or (keys and list(item) != keys):
-            return None
-        keys = list(item)
-    return f"JSON lines{_named(keys)}"
 
 
 def _tagged_words(lines: Sequence[str]) -> str | None:

@@ -324,11 +324,14 @@ def read(source: str, *, tokens: str = "auto") -> Reading:
         if found.folder and b"\0" in data[:HEAD]:
             continue
         try:
-            document = _document(origin.name, data, tokens)
+            document = Document(origin.name, TextDecoder().feed(data, final=True))
         except NotText as wrong:
-            if not found.folder:
+            if tokens == "byte":
+                document = Document(origin.name, data)
+            elif not found.folder:
                 raise wrong.as_error(origin.name) from None
-            continue
+            else:
+                continue
         if document.text or not found.folder:
             documents.append(document)
     left_out = found.left_out + len(found.origins) - len(documents)
@@ -362,15 +365,6 @@ def name_of(source: str) -> str:
     if not path.is_dir():
         name = Path(name.removesuffix(".gz")).stem
     return as_name(name)
-
-
-def _document(name: str, data: bytes, tokens: str) -> Document:
-    try:
-        return Document(name, TextDecoder().feed(data, final=True))
-    except NotText:
-        if tokens == "byte":
-            return Document(name, data)
-        raise
 
 
 def _mode(source: str) -> int:

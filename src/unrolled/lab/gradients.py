@@ -19,7 +19,7 @@ from unrolled.lab.learning import start_weights
 from unrolled.lab.speed_batches import Texts, texts
 from unrolled.lab.spread import band, capped, finite, spread
 from unrolled.probe import Flow, gradient_flow, lyapunov
-from unrolled.spec import LabConfig, ModelConfig
+from unrolled.spec import CELLS, LabConfig, ModelConfig
 from unrolled.tasks import LanguageModel
 from unrolled.train import fit
 
@@ -64,7 +64,7 @@ def words(settings: Found) -> str:
         parts.append(f"gain {gain:g}")
     if settings["chrono_steps"] is not None:
         parts.append(f"chrono {settings['chrono_steps']}")
-    elif cell == "lstm" and start != "torch":
+    elif CELLS[cell].forget_bias and start != "torch":
         parts.append(f"forget bias {settings['forget_bias']:g}")
     return ", ".join(parts)
 

@@ -7,12 +7,9 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import torch
 
 from unrolled import figures
 from unrolled.lab import gradients, memory, remedies, sentences, speed
@@ -20,7 +17,7 @@ from unrolled.lab.experiment import Experiment, Trial
 from unrolled.lab.report import publish
 from unrolled.lab.results import REPORT, RESULTS, Store, check_place
 from unrolled.spec import LabConfig
-from unrolled.train import Stopped, Stopper, held, listening
+from unrolled.train import Stopped, Stopper, held, listening, own_random_state
 
 __all__ = ["EXPERIMENTS", "Lab", "run"]
 
@@ -105,7 +102,7 @@ def _run_trial(trial: Trial, store: Store, stopper: Stopper, *, place: str) -> N
     _say(place + trial.key)
     start = time.perf_counter()
     try:
-        with _alone(trial):
+        with own_random_state(trial.settings.get("seed", 0), trial.settings.get("threads")):
             result = trial.work(trial.settings)
         stopper.stop_if_asked("stopped")
         seconds = time.perf_counter() - start
@@ -115,19 +112,6 @@ def _run_trial(trial: Trial, store: Store, stopper: Stopper, *, place: str) -> N
     finally:
         _say("\n")
     stopper.stop_if_asked("stopped")
-
-
-@contextlib.contextmanager
-def _alone(trial: Trial) -> Iterator[None]:
-    """Seed torch and set its threads for one trial, so that it depends on none before it."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(trial.settings.get("seed", 0)))
-        torch.set_num_threads(int(trial.settings.get("threads", before)))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def _say(text: str) -> None:

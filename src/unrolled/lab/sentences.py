@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unrolled import figures as draw
 from unrolled.data import SENTENCES, Document, LineBatches, Split, encode_text
+from unrolled.errors import counted
 from unrolled.figures import visible
 from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, plan_of, seeded
 from unrolled.lab.report import lines, picture, table
@@ -307,7 +308,7 @@ def _models(summary: Found) -> str:
     rows = [
         {
             "model": WORDS[name],
-            "cell": f"{m['cell']}, {m['hidden_size']} unit{'' if m['hidden_size'] == 1 else 's'}",
+            "cell": f"{m['cell']}, {counted(m['hidden_size'], 'unit')}",
             "parameters": number(m["parameters"], 9),
             "nats per character": spread_text(m["nats_per_char"]),
             f"completed of {text['sentences']}": spread_text(m["completed"]),

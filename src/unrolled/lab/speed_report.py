@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrolled import figures as draw
+from unrolled.errors import counted
 from unrolled.lab.experiment import Found
 from unrolled.lab.report import picture, table
 from unrolled.lab.spread import number, spread_text
@@ -111,7 +112,7 @@ def _best(family: Found) -> str:
 
 def _introduction(summary: Found) -> str:
     s = summary["settings"]
-    threads = "1 thread" if s["threads"] == 1 else f"{s['threads']} threads"
+    threads = counted(s["threads"], "thread")
     long = (
         f"until {number(s['targets'], 9)} targets, times the share in its settings, so that slow ones take "
         "about as long"

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import torch
 
-from unrolled.errors import ConfigError, DtypeError, expected
+from unrolled.errors import ConfigError, DtypeError, counted, expected
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
-from unrolled.nn.layers import TWINS, Recurrent
+from unrolled.nn.layers import COUNTERPARTS, Recurrent
 
-_BACK: dict[type, type[torch.nn.Module]] = {ours: theirs for theirs, ours in TWINS.items()}
+_BACK: dict[type, type[torch.nn.Module]] = {ours: theirs for theirs, ours in COUNTERPARTS.items()}
 _BACK |= {RNNCell: torch.nn.RNNCell, LSTMCell: torch.nn.LSTMCell, GRUCell: torch.nn.GRUCell}
-_NAMES = tuple(theirs.__name__ for theirs in TWINS)
+_NAMES = tuple(theirs.__name__ for theirs in COUNTERPARTS)
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -41,7 +41,7 @@ class AccelerationReport:
 
 
 def accelerate(module: M) -> M:
-    """Turn every torch.nn.RNN, LSTM and GRU within a module into its `unrolled.nn` twin, in place.
+    """Turn every torch.nn.RNN, LSTM and GRU within a module into its counterpart of `unrolled.nn`, in place.
 
     The objects stay the same and only their class changes, so parameters, hooks, names and an
     optimizer's references all survive, and the module itself may be such a layer. Only modules whose
@@ -60,17 +60,17 @@ def accelerate(module: M) -> M:
     _check(module)
     replaced = {}
     for path, inner in module.named_modules():
-        if type(inner) in TWINS and not _reason_to_leave(inner):
-            inner.__class__ = TWINS[type(inner)]
+        if type(inner) in COUNTERPARTS and not _reason_to_leave(inner):
+            inner.__class__ = COUNTERPARTS[type(inner)]
             replaced[path] = type(inner).__name__
     if replaced:
         each = ", ".join(f"{_named(path)} ({kind})" for path, kind in replaced.items())
-        count = f"{len(replaced)} recurrent layer{'s' * (len(replaced) > 1)}"
+        count = counted(len(replaced), "recurrent layer")
         logging.getLogger("unrolled").info("accelerate replaced %s: %s", count, each)
     left = accelerated(module).left
     if left:
         each = "; ".join(f"{_named(path)} ({why})" for path, why in left.items())
-        warnings.warn(f"accelerate left {len(left)} recurrent layer(s): {each}", stacklevel=2)
+        warnings.warn(f"accelerate left {counted(len(left), 'recurrent layer')}: {each}", stacklevel=2)
     return module
 
 
@@ -89,7 +89,7 @@ def accelerated(module: torch.nn.Module) -> AccelerationReport:
             replaced[path] = type(inner).__name__
         elif why := _reason_to_leave(inner):
             left[path] = why
-        elif type(inner) in TWINS:
+        elif type(inner) in COUNTERPARTS:
             left[path] = "not accelerated yet"
     return AccelerationReport(replaced, left)
 
@@ -106,7 +106,7 @@ def to_torch(module: M) -> M:
     Returns:
         The same module.
     Raises:
-        DtypeError: not a torch.nn.Module. ConfigError: torch.nn has no twin of a layer (of another cell, a
+        DtypeError: not a torch.nn.Module. ConfigError: torch.nn has no such layer (of another cell, a
         subclass, parametrised); nothing is changed then.
     """
     _check(module)
@@ -141,7 +141,7 @@ def _kind(module: object) -> str:
 def _reason_to_leave(module: torch.nn.Module) -> str:
     """Say why a recurrent layer cannot be taken; "" where it can, is ours already, or is no such layer."""
     kind = type(module)
-    if kind in TWINS:
+    if kind in COUNTERPARTS:
         return "its forward was replaced" if "forward" in vars(module) else ""
     if isinstance(module, Recurrent):
         return ""
@@ -153,5 +153,5 @@ def _reason_to_leave(module: torch.nn.Module) -> str:
         return ""
     if torch.nn.utils.parametrize.is_parametrized(module):
         return "parametrised"
-    known = isinstance(module, tuple(TWINS))
-    return f"{'a subclass' if known else 'unrolled.nn has no twin'}, {_kind(module)}"
+    known = isinstance(module, tuple(COUNTERPARTS))
+    return f"{'a subclass' if known else 'unrolled.nn has none like it'}, {_kind(module)}"

@@ -72,7 +72,7 @@ class Recurrent(torch.nn.RNNBase):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("qconfig", "ft_compute_sample_grad"):
-            tracing.heed(self, name)
+            tracing.check_attribute(self, name)
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> Any:
@@ -93,7 +93,7 @@ class Recurrent(torch.nn.RNNBase):
         lengths: Lengths | None = None,
         resets: Tensor | None = None,
     ) -> tuple[Any, Any]:
-        """Run the layer, as torch's twin does, on rows of unequal length and with resets inside.
+        """Run the layer, as torch.nn's does, on rows of unequal length and with resets inside.
 
         Args:
             input: [T, B, I], or [B, T, I] with batch_first, or unbatched [T, I], or a PackedSequence.
@@ -263,7 +263,7 @@ class GRU(Recurrent):
 
 # What torch.nn has, and ours.
 TORCH_MODES = {"RNN_TANH": torch.nn.RNN, "RNN_RELU": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
-TWINS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
+COUNTERPARTS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
     torch.nn.RNN: RNN,
     torch.nn.LSTM: LSTM,
     torch.nn.GRU: GRU,
@@ -292,13 +292,11 @@ def layer(
     """
     known = ops.op_of(cell).cell
     modes = known.modes or {known.label: None}
-    if nonlinearity is not None and nonlinearity not in known.nonlinearities:
-        wanted = " or ".join(map(repr, known.nonlinearities)) or f"None, as the {cell} has no choice"
-        raise ConfigError(expected("nonlinearity", wanted, repr(nonlinearity)))
-    mode = next(mode for mode, each in modes.items() if nonlinearity in (None, each))
+    asked = ops.nonlinearity_of(known, nonlinearity)
+    mode = next(mode for mode, each in modes.items() if (each or "") == asked)
     if mode not in TORCH_MODES:
         return Recurrent(mode, input_size, hidden_size, num_layers, **options)
-    kind: Any = TWINS[TORCH_MODES[mode]]
+    kind: Any = COUNTERPARTS[TORCH_MODES[mode]]
     choice = {"nonlinearity": modes[mode]} if modes[mode] else {}
     built: Recurrent = kind(input_size, hidden_size, num_layers, **choice, **options)
     return built

@@ -33,9 +33,9 @@ def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx:
     for name, value in ours.items():
         if value is not None:
             raise ConfigError(expected(name, f"None {doing} (torch.export takes it)", type(value).__name__))
-    twin = kind.__new__(kind)
-    twin.__dict__ = layer.__dict__
-    return twin.forward(input, hx)
+    same = kind.__new__(kind)
+    same.__dict__ = layer.__dict__
+    return same.forward(input, hx)
 
 
 def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Proxy:
@@ -53,8 +53,8 @@ def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Pr
     return tracer.create_proxy("call_module", tracer.path_of_module(layer), args, given)
 
 
-def heed(layer: torch.nn.Module, attribute: str) -> None:
-    """Say what comes of it where a tool sets an attribute that marks a module for it.
+def check_attribute(layer: torch.nn.Module, attribute: str) -> None:
+    """Warn or refuse where a tool sets an attribute by which it marks a module as its own.
 
     Raises:
         ConfigError: opacus prepares a layer, which it would fail on in the first backward pass.

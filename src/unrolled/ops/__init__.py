@@ -37,6 +37,7 @@ from unrolled.ops.validate import check_lengths as check_lengths
 from unrolled.ops.validate import check_resets as check_resets
 from unrolled.ops.validate import check_shape as check_shape
 from unrolled.ops.validate import check_tensor as check_tensor
+from unrolled.ops.validate import nonlinearity_of as nonlinearity_of
 
 __all__ = [
     "Call",

@@ -134,14 +134,11 @@ def _is_transformed(call: Call) -> bool:
     compiling = torch.compiler.is_compiling()
     if torch._C._are_functorch_transforms_active():
         # What torch.compile traces does not say which tensors are wrapped.
-        return compiling or any(map(torch._C._functorch.is_functorch_wrapped_tensor, _every(call)))
+        given = [t for t in (*call.tensors(), call.lengths, call.resets) if t is not None]
+        return compiling or any(map(torch._C._functorch.is_functorch_wrapped_tensor, given))
     if compiling or forward_ad._current_level < 0:
         return False
     return any(forward_ad.unpack_dual(t).tangent is not None for t in call.tensors())  # type: ignore[no-untyped-call]  # torch's
-
-
-def _every(call: Call) -> list[Tensor]:
-    return [*call.tensors(), *(flags for flags in (call.lengths, call.resets) if flags is not None)]
 
 
 def _is_batched(tensor: Tensor) -> bool:

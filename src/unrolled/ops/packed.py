@@ -57,7 +57,7 @@ def is_dense(call: Call) -> bool:
 
 
 def _weights(call: Call) -> list[Tensor]:
-    """The weights in torch's order. The kernels take both biases or none: a lone one gets a zero twin."""
+    """The weights in torch's order. The kernels take both biases or none: a lone one is paired with zeros."""
     flat = [call.weight_ih, call.weight_hh]
     bias = call.bias_hh if call.bias_ih is None else call.bias_ih
     if bias is not None:

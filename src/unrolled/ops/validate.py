@@ -38,7 +38,7 @@ def validate(
 ) -> Call:
     """Check everything about a call of an op, and return it; `unrolled.ops.run` documents the arguments."""
     known = op_of(cell).cell
-    nonlinearity = _nonlinearity(known, nonlinearity)
+    nonlinearity = nonlinearity_of(known, nonlinearity)
     gates = len(known.gates)
     states = _named(known, state)
     if weight_hr is not None and not known.projects:
@@ -68,7 +68,11 @@ def validate(
     )
 
 
-def _nonlinearity(cell: Cell, given: str | None) -> str:
+def nonlinearity_of(cell: Cell, given: str | None) -> str:
+    """Return the nonlinearity asked for, default the cell's first, "" where it has none.
+
+    Raises ConfigError: the cell has no such nonlinearity.
+    """
     choices = cell.nonlinearities
     if given is None:
         return choices[0] if choices else ""

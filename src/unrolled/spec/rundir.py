@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unrolled.errors import ConfigError, expected
 
@@ -40,6 +41,17 @@ def register_picture(name: str) -> str:
     return name
 
 
+class _Place:
+    """The place of one name inside a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Any, owner: Any = None) -> Path:
+        place: Path = run.path / self.name
+        return place
+
+
 @dataclass(frozen=True, init=False)
 class RunDirectory:
     """The places of a run's files; `RunDirectory("runs/book").latest` is the path runs/book/LATEST."""
@@ -54,76 +66,28 @@ class RunDirectory:
     DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")
     EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def latest(self) -> Path:
-        return self.path / "LATEST"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "BEST"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
+    config = _Place("config.json")
+    metrics = _Place("metrics.jsonl")
+    latest = _Place("LATEST")
+    best = _Place("BEST")
+    checkpoints = _Place("checkpoints")
+    model = _Place("model")
+    data = _Place("data")
+    corpus = _Place("data/corpus.json")
+    evaluation = _Place("evaluation.json")  # written last: where it is, the run is finished
+    samples = _Place("samples.txt")
+    tensorboard = _Place("tensorboard")
+    lock = _Place(".lock")
 
     def step(self, step: int) -> Path:
         """RUN/checkpoints/step-00001200 for step 1200."""
         return self.checkpoints / f"step-{step:08d}"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def data(self) -> Path:
-        return self.path / "data"
-
-    @property
-    def corpus(self) -> Path:
-        return self.data / "corpus.json"
-
-    @property
-    def evaluation(self) -> Path:
-        """The last file that a run writes: where it is, the run is finished."""
-        return self.path / "evaluation.json"
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples.txt"
 
     def picture(self, name: str) -> Path:
         """The place of a picture by its name, "loss.png" or one that was given to `register_picture`."""
         if name not in _PICTURES:
             raise ConfigError(expected("picture", "one of " + ", ".join(_PICTURES), repr(name)))
         return self.path / name
-
-    @property
-    def loss_picture(self) -> Path:
-        return self.picture("loss.png")
-
-    @property
-    def gates_picture(self) -> Path:
-        return self.picture("gates.png")
-
-    @property
-    def telemetry_picture(self) -> Path:
-        return self.picture("telemetry.png")
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / ".lock"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -139,11 +103,6 @@ class RunDirectory:
     def directories(self) -> tuple[Path, ...]:
         """Every directory that a run may make."""
         return tuple(self.path / name for name in self.DIRECTORIES)
-
-    @property
-    def data_files(self) -> tuple[Path, ...]:
-        """Every file of RUN/data."""
-        return tuple(self.data / name for name in self.DATA_FILES)
 
     @staticmethod
     def step_of(name: str) -> int | None:

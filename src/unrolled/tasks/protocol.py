@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from unrolled.data import Batch, Batches
 from unrolled.errors import DataError, counted, expected
+from unrolled.files import for_json
 from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
 from unrolled.tokens import Tokens
 
@@ -105,7 +105,7 @@ class Means:
     values: Mapping[str, float | None]
 
     def to_dict(self) -> dict[str, Any]:
-        return {n: v if v is not None and math.isfinite(v) else None for n, v in self.values.items()}
+        return {name: for_json(value) for name, value in self.values.items()}
 
     def __str__(self) -> str:
         return "\n".join(f"{n}: {'none' if v is None else format(v, '.4f')}" for n, v in self.values.items())

@@ -147,16 +147,7 @@ class MetricsFile(Observer):
 
 def _text(line: Line) -> str:
     stored = line.to_dict() if isinstance(line, Row) else {"step": line[0], "telemetry": asdict(line[1])}
-    return json.dumps(_finite(stored)) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Return None for numbers that JSON cannot hold; tuples become lists."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(files.for_json(stored)) + "\n"
 
 
 def _line(text: str, unit: str) -> Line | Foreign | None:

@@ -14,7 +14,7 @@ from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, e
 from unrolled.spec import RunDirectory, TaskKind, TrainConfig, from_json, kind_of_stored
 from unrolled.tasks import Dataset
 from unrolled.train.fit import Schedule
-from unrolled.train.rundir import check_apart, claim, replace_data, staging
+from unrolled.train.rundir import check_apart, check_free, replace_data, staging
 from unrolled.train.saving import Progress
 
 __all__ = ["BUDGETS", "FREE", "Finished", "Fresh", "Plan", "ResumePoint", "Resumed", "dataset_of", "plan"]
@@ -108,7 +108,7 @@ def plan(config: TrainConfig, *, asked: Collection[str] | None = None) -> Plan:
     if point is None:
         check_apart(path, task.source(config.data))
         over = config.overwrite or config.resume or _unsaved(RunDirectory(path))
-        claim(path, overwrite=over)
+        check_free(path, overwrite=over)
         if config.resume:
             config = _with_settings_of_unsaved(path, config, asked)
         return Fresh(path, replace(config, overwrite=False, resume=False), over)
@@ -116,13 +116,13 @@ def plan(config: TrainConfig, *, asked: Collection[str] | None = None) -> Plan:
     budget: dict[str, Any] = {name: getattr(config, name) for name in BUDGETS if name in asked}
     longer: Any = {name: budget.get(name) for name in BUDGETS}
     if point.complete and any(budget[name] not in (None, getattr(followed, name)) for name in budget):
-        claim(path, overwrite=True)
+        check_free(path, overwrite=True)
         return Resumed(path, replace(followed, **longer), point, lengthened=True)
     if point.complete and point.reported:
         task.check_source(followed.data, point.progress.corpus_sha256)
         return Finished(path, followed, point)
     check_apart(path, task.source(config.data))
-    claim(path, overwrite=True)
+    check_free(path, overwrite=True)
     return Resumed(path, followed, point)
 
 
@@ -182,7 +182,7 @@ def _config_in(run: RunDirectory) -> TrainConfig | None:
 def _with_settings_of_unsaved(run: Path, config: TrainConfig, asked: Collection[str]) -> TrainConfig:
     """Return the config of a run that was stopped before it saved anything, with what is asked for now.
 
-    What is there and is no config of a run is passed over: `claim` looks at who it belongs to.
+    What is there and is no config of a run is passed over: `check_free` looks at who it belongs to.
     """
     stored = _config_in(RunDirectory(run))
     if stored is None or type(stored.data) is not type(config.data):

@@ -18,7 +18,6 @@ from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
 from unrolled.train.observers import Row
 from unrolled.train.plan import ResumePoint
-from unrolled.train.rundir import write_text
 
 __all__ = ["draw_loss", "draw_telemetry", "notes", "read_evaluation", "write_evaluation"]
 
@@ -57,13 +56,12 @@ def write_evaluation(found: Any, path: Path, *, validation_is_train: bool) -> No
     except ValueError:
         want = "finite numbers, or None for others"
         raise NonFiniteError(expected("evaluation", want, "NaN or infinity")) from None
-    write_text(path, text + "\n")
+    files.replace(path, text + "\n")
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read what `write_evaluation` wrote. Raises RunError: it is something else."""
-    raw = files.read_regular(path, LARGEST, RunError)
-    return files.parse_json(raw, path, RunError, most=64 * LARGEST)
+    return files.parse_json(files.read_regular(path, LARGEST, RunError), path, RunError, most=16 * LARGEST)
 
 
 def draw_loss(rows: Sequence[Row], path: Path, *, kind: TaskKind, best_step: int, title: str) -> None:

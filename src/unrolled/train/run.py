@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from unrolled import checkpoint, figures, kernels, tasks
+from unrolled import checkpoint, figures, files, kernels, tasks
 from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected
 from unrolled.spec import RunDirectory, TrainConfig, from_json, to_json
 from unrolled.tasks import Dataset, Task, from_stored, load
@@ -35,11 +35,11 @@ from unrolled.train.resources import (
     threads_by_rule,
     time_to_train,
 )
-from unrolled.train.rundir import held, settle, staging, write_text
+from unrolled.train.rundir import held, settle, staging
 from unrolled.train.saving import Saver, restore_moments, restore_random, state_of
 from unrolled.train.signals import HowToGoOn, Stopper, listening
 
-__all__ = ["Result", "resolve", "run"]
+__all__ = ["Result", "own_random_state", "resolve", "run"]
 
 IN_REPORT = "stopped in the report, which a resume writes again"
 
@@ -90,7 +90,7 @@ def run(
         _check_install(found.config)
         if isinstance(found, Finished):
             return _finished(found, watchers, begin)
-        with _own_random_state(found.config.seed, found.config.threads):
+        with own_random_state(found.config.seed, found.config.threads):
             how.owns = isinstance(found, Resumed)
             config, dataset = _resume(found) if isinstance(found, Resumed) else _start(found)
             how.owns = True
@@ -295,11 +295,11 @@ class _Run:
             found = self.task.evaluate(best, self.dataset)
             self.stopper.stop_if_asked(IN_REPORT)
             report.draw_loss(
-                self.metrics.rows, place.loss_picture, kind=kind, best_step=best_step, title=self.title
+                self.metrics.rows, place.picture("loss.png"), kind=kind, best_step=best_step, title=self.title
             )
             self.stopper.stop_if_asked(IN_REPORT)
             report.draw_telemetry(
-                self.metrics.telemetries, place.telemetry_picture, kind=kind, title=self.title
+                self.metrics.telemetries, place.picture("telemetry.png"), kind=kind, title=self.title
             )
             for _ in self.task.report(best, self.dataset, place.path, seed=self.config.seed):
                 self.stopper.stop_if_asked(IN_REPORT)
@@ -327,7 +327,7 @@ class _Run:
             "data": training.pop("data"),
             "training": training,
         }
-        write_text(self.place.config, json.dumps(stored, indent=2) + "\n")
+        files.replace(self.place.config, json.dumps(stored, indent=2) + "\n")
         return stored
 
     def _note(self, *lines: str) -> None:
@@ -379,8 +379,8 @@ def _check_install(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def _own_random_state(seed: int, threads: int | None) -> Iterator[None]:
-    """Seed torch's generator and set its threads for the run; give both back afterwards."""
+def own_random_state(seed: int, threads: int | None) -> Iterator[None]:
+    """Seed torch's generator and set its threads for what is run within; give both back afterwards."""
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The run directory: claimed before the work starts, and held by one process at a time."""
+"""The run directory: free before the work starts, and held by one process at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unrolled import checkpoint, files
+from unrolled import checkpoint
 from unrolled.errors import RunError, expected
 from unrolled.spec import RunDirectory
 
-__all__ = ["check_apart", "claim", "held", "replace_data", "settle", "staging", "write_text"]
+__all__ = ["check_apart", "check_free", "held", "replace_data", "settle", "staging"]
 
 STAGED = re.compile(r"\.data-[0-9a-f]{8}", re.ASCII)
 
 
-def claim(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool) -> None:
     """Check that a run may be written at `path`; nothing is created or removed yet.
 
     Raises:
@@ -76,7 +76,7 @@ def settle(staged: Path, path: Path, *, overwrite: bool) -> None:
     Raises:
         RunError: another run came to be here meanwhile, or holds what no run wrote.
     """
-    claim(path, overwrite=overwrite)
+    check_free(path, overwrite=overwrite)
     if overwrite:
         checkpoint.clear(path)
     _move(staged, path)
@@ -98,15 +98,6 @@ def _move(staged: Path, path: Path) -> None:
     except OSError as error:
         got = f"{RunDirectory(path).data}: {error.strerror}"
         raise RunError(expected("run", "a free directory", got)) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file of the run, whole or not at all.
-
-    Raises:
-        RunError: the disk is full or the place unwritable.
-    """
-    files.replace(path, text)
 
 
 @contextlib.contextmanager

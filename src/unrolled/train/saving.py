@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a run beside the weights, and how a run takes it up again."""
+"""What a checkpoint keeps of a run beside the weights, and how a run goes on from it."""
 
 from __future__ import annotations
 

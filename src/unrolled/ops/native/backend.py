@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from unrolled import kernels
+from unrolled.errors import counted
 from unrolled.ops.call import Call, Result
 from unrolled.ops.native.library import TYPES, layer
 
@@ -64,7 +65,7 @@ def reason(call: Call) -> str:
     inside = [name for name in ("lengths", "resets") if getattr(call, name) is not None]
     form = f", {' and '.join(inside)} inside" if inside else ""
     threads = torch.get_num_threads()
-    held = "1 thread" if threads == 1 else f"at most {threads} threads"
+    held = f"{'at most ' * (threads > 1)}{counted(threads, 'thread')}"
     return f"the whole sequence is one call of its kernels ({kernels.isa()}, {held}{form})"
 
 

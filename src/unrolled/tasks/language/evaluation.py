@@ -10,6 +10,7 @@ from typing import Any
 
 from unrolled.data import LineBatches, Split, carried_windows, cold_windows, encode_source
 from unrolled.errors import CheckpointError, ConfigError, DataError, counted, expected
+from unrolled.files import for_json
 from unrolled.spec import DataConfig, from_json
 from unrolled.tasks.loading import Loaded
 from unrolled.tasks.protocol import SequenceModel
@@ -43,12 +44,8 @@ class Score:
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the three rates; None where one is not finite, which JSON cannot hold."""
-        rates = {
-            "nats_per_token": self.nats_per_token,
-            "bits_per_char": self.bits_per_char,
-            "perplexity": self.perplexity,
-        }
-        return {name: rate if math.isfinite(rate) else None for name, rate in rates.items()}
+        names = ("nats_per_token", "bits_per_char", "perplexity")
+        return {name: for_json(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True)

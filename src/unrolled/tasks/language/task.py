@@ -164,8 +164,8 @@ class LanguageTask(Task):
         self, network: LanguageModel, dataset: Corpus, directory: Path, *, seed: int
     ) -> Iterator[Path]:
         place = RunDirectory(directory)
-        draw_gates(network, dataset, place.gates_picture)
-        yield place.gates_picture
+        draw_gates(network, dataset, place.picture("gates.png"))
+        yield place.picture("gates.png")
         write_samples(network, dataset, place.samples, seed=seed)
         yield place.samples
 
