@@ -39,6 +39,7 @@ def test_an_example_gives_what_it_says(
 ):
     monkeypatch.chdir(place)
     monkeypatch.setattr(tasks.protocol, "_TASKS", dict(tasks.protocol._TASKS))  # an example registers one
+    monkeypatch.setattr(spec.rundir, "_PICTURES", list(spec.rundir._PICTURES))  # and a picture
     registered = dict(spec.TASKS)
     parsed = doctest.DocTestParser().get_doctest(textwrap.dedent(code), {}, names, f"{room}.md", 0)
     said: list[str] = []

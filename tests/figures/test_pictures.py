@@ -357,7 +357,7 @@ def test_a_trial_that_was_not_solved_is_one_hollow_marker_to_which_no_line_leads
 
 
 def test_the_loss_takes_its_arguments_by_their_older_names(tmp_path):
-    with pytest.warns(DeprecationWarning, match="train_nats_per_token is now train"):
+    with pytest.warns(DeprecationWarning) as seen:
         figures.loss(
             tmp_path / "loss.png",
             step=[1, 2],
@@ -365,4 +365,8 @@ def test_the_loss_takes_its_arguments_by_their_older_names(tmp_path):
             val_step=[2],
             val_nats_per_token=[1.5],
         )
+    assert [str(warning.message) for warning in seen] == [
+        "figures.loss: train_nats_per_token is now train",
+        "figures.loss: val_nats_per_token is now validation",
+    ]
     assert (tmp_path / "loss.png").exists()

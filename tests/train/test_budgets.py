@@ -46,7 +46,7 @@ class Notes(Observer):
 
 def test_a_budget_that_reading_took_trains_for_half_of_it_and_says_so(small: Make):
     notes = Notes()
-    result = run(small(steps=None, minutes=0.001), observers=[notes])
+    result = run(small(steps=None, minutes=1e-6), observers=[notes])
     assert result.schedule.steps >= 1
     warnings = [line for line in notes.lines if line.startswith("warning")]
     assert "reading the data took" in warnings[0]
