@@ -357,7 +357,7 @@ def test_a_trial_that_was_not_solved_is_one_hollow_marker_to_which_no_line_leads
 
 
 def test_the_loss_takes_its_arguments_by_their_older_names(tmp_path):
-    with pytest.warns(DeprecationWarning) as seen:
+    with pytest.warns(DeprecationWarning, match=r"figures\.loss: ") as seen:
         figures.loss(
             tmp_path / "loss.png",
             step=[1, 2],
