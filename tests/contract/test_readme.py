@@ -45,6 +45,7 @@ def shorter(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_the_first_lines_of_the_readme_run_in_order_as_pasted_into_a_shell(tmp_path: Path):
     program = tmp_path / "bin" / "unrolled"
     program.parent.mkdir()
