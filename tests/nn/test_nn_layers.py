@@ -16,7 +16,7 @@ import torch
 from nn_cases import BACKENDS, KINDS, assert_same, flat, pair, state_for
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from unrolled import nn, ops
+from unrolled import kernels, nn, ops
 from unrolled.errors import BackendError, ConfigError, DtypeError, ShapeError
 
 OPTIONS = [
@@ -302,6 +302,38 @@ def test_a_state_can_be_detached_in_place():
     _, state = nn.LSTM(3, 4)(torch.randn(5, 2, 3))
     for part in state:
         assert part.detach_() is part
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_output_can_be_detached_in_place_where_torchs_can(kind, backend, bidirectional, batch_first):
+    theirs, ours = pair(kind, I, H, num_layers=2, bidirectional=bidirectional, batch_first=batch_first)
+    ours.backend = backend
+    for layer in (ours, theirs):
+        output, _ = layer(drawn(B, T, I))
+        if not output._is_view():
+            assert output.detach_() is output
+        else:
+            assert (layer, kind) == (theirs, "LSTM") or backend == "torch"
+
+
+@pytest.mark.skipif(not kernels.available(), reason="no compiled kernels")
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_swapping_the_axes_of_an_output_computes_nothing_again(kind, write, monkeypatch):
+    ran, engine = [], kernels.forward
+    monkeypatch.setattr(kernels, "forward", lambda *arguments: ran.append(engine(*arguments)))
+    theirs, ours = pair(kind, I, H, batch_first=True)
+    ours.backend, found = "native", []
+    for layer in (theirs, ours):
+        x = drawn(B, T, I).requires_grad_()
+        output, _ = layer(x)
+        output = output.add_(1) if write else output + 1
+        found.append(torch.autograd.grad(output.square().sum(), [x, *layer.parameters()]))
+    torch.testing.assert_close(*found)
+    assert len(ran) == 1 + write
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -117,8 +117,11 @@ def test_quantisation_that_leaves_a_layer_in_floating_point_says_so():
     assert type(left[0]) is nn.LSTM
     with pytest.warns(UserWarning, match=r"leaves GRUCell of unrolled.nn"):
         torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(nn.GRUCell(3, 4)), {torch.nn.GRUCell})
+    with pytest.warns(UserWarning, match=r"leaves LSTM of unrolled.nn"):
+        model[0].qconfig = torch.ao.quantization.default_dynamic_qconfig
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")  # torch's, of itself
+        torch.ao.quantization.quantize_dynamic(torch.nn.ModuleList([nn.GRU(3, 4)]), {torch.nn.Linear})
         done = torch.ao.quantization.quantize_dynamic(to_torch(model), {torch.nn.LSTM})
     assert type(done[0]).__module__.startswith("torch.ao.nn.quantized")
 

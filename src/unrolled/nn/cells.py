@@ -28,7 +28,7 @@ class _Cell(torch.nn.RNNCellBase):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":
-            tracing.check_attribute(self, name)
+            tracing.check_attribute(self, name, value)
         super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -72,7 +72,7 @@ class Recurrent(torch.nn.RNNBase):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("qconfig", "ft_compute_sample_grad"):
-            tracing.check_attribute(self, name)
+            tracing.check_attribute(self, name, value)
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> Any:
@@ -122,7 +122,9 @@ class Recurrent(torch.nn.RNNBase):
             return tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
         given = validate_layer(self, input, hx, lengths, resets)
         y, states, _ = run_stack(self, given, backend=self.backend)
-        return given.output_as_given(y), given.states_as_given(states)
+        swaps = self.batch_first and isinstance(input, Tensor) and input.dim() == 3
+        output = ops.rows_first(y) if swaps else given.output_as_given(y)
+        return output, given.states_as_given(states)
 
     def trajectories(
         self,

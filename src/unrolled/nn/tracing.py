@@ -6,6 +6,7 @@ For torch.fx it is a leaf. What cannot be made to work says so, with the remedy.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch import fx
 
 from unrolled.errors import ConfigError, expected
+
+_RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
 
 def is_traced() -> bool:
@@ -53,7 +56,7 @@ def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Pr
     return tracer.create_proxy("call_module", tracer.path_of_module(layer), args, given)
 
 
-def check_attribute(layer: torch.nn.Module, attribute: str) -> None:
+def check_attribute(layer: torch.nn.Module, attribute: str, value: object) -> None:
     """Warn or refuse where a tool sets an attribute by which it marks a module as its own.
 
     Raises:
@@ -61,6 +64,12 @@ def check_attribute(layer: torch.nn.Module, attribute: str) -> None:
     """
     kind = type(layer).__name__
     if attribute == "qconfig":
+        # torch sets None on whatever it does not quantise: what was asked for is known to its function alone.
+        asked = sys._getframe(2).f_locals.get("qconfig_dict") or {}
+        if value is None and not any(
+            isinstance(each, type) and issubclass(each, _RECURRENT) for each in asked
+        ):
+            return
         warnings.warn(
             f"torch.ao.quantization leaves {kind} of unrolled.nn in floating point, as it knows torch.nn's "
             "types; call unrolled.to_torch(model) first",

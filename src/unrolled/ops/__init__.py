@@ -8,7 +8,7 @@ native/       the engine as a backend
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
 
 Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
-`valid_steps`, and the checks of validate.py.
+`rows_first`, `valid_steps`, and the checks of validate.py.
 """
 
 from unrolled.ops.call import Call, Result
@@ -25,6 +25,7 @@ from unrolled.ops.jacobian import StepJacobian
 from unrolled.ops.jacobian import backward_step as backward_step
 from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
+from unrolled.ops.native import rows_first as rows_first
 from unrolled.ops.registry import Op, register, unregister
 from unrolled.ops.registry import linearise as linearise
 from unrolled.ops.registry import op_of as op_of

@@ -6,8 +6,9 @@ autograd.py   their derivative, by the engine or by the reference
 """
 
 from unrolled.ops.native import autograd as autograd  # it registers itself
+from unrolled.ops.native.autograd import rows_first
 from unrolled.ops.native.backend import cannot, lend_team, reason, run
 
-__all__ = ["cannot", "reason", "run"]
+__all__ = ["cannot", "reason", "rows_first", "run"]
 
 lend_team()

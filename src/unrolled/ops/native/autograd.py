@@ -72,6 +72,24 @@ def _version_of(tensor: Tensor) -> Tensor:
     return version
 
 
+def rows_first(y: Tensor) -> Tensor:
+    """Return y [T, B, ·] as [B, T, ·] without a copy, and no view of y where that can be: it has no `detach_`.
+
+    To swap the axes in place raises y's version, as writing over y does. What reads y in its backward pass
+    would refuse that; only `_Layer` can be told.
+    """
+    if torch.compiler.is_compiling() or type(y) is not Tensor or y._is_view():
+        return y.transpose(0, 1)
+    node = y.grad_fn
+    keeps_y = node is not None and node.name() not in ("_LayerBackward", "CatBackward0", "StackBackward0")
+    if keeps_y or torch._C._functorch.is_functorch_wrapped_tensor(y):
+        return y.transpose(0, 1)
+    y.transpose_(0, 1)
+    if node is not None and hasattr(node, "unwritten"):
+        node.unwritten = y._version
+    return y
+
+
 def _is_batched(tensor: Tensor | None) -> bool:
     if tensor is None or torch.compiler.is_compiling():
         return False
