@@ -16,9 +16,16 @@
 What torch.nn raises for the same mistake is a base class too: `except RuntimeError` catches a ShapeError.
 A message names the argument, what was expected and what came, in one line:
 `h_0: expected [2, 8, 64], got [2, 8, 32]`. The command line prints that line and exits with 2.
+
+What was renamed works until 0.3 with a DeprecationWarning: `older_names`, `older_arguments`.
 """
 
 from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "BackendError",
@@ -36,6 +43,9 @@ __all__ = [
     "counted",
     "expected",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class UnrolledError(Exception):
@@ -99,3 +109,46 @@ def counted(number: float, noun: str, plural: str | None = None) -> str:
     """
     text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     return f"{text} {noun if number == 1 else plural or noun + 's'}"
+
+
+def older_arguments(where: str, **renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take arguments by their older names too, with a DeprecationWarning.
+
+    Args:
+        where: what the warning calls the function: "figures.loss".
+        renamed: older name → the present one.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def taking_older_arguments(*args: P.args, **given: P.kwargs) -> R:
+            for was in [name for name in given if name in renamed]:
+                name = renamed[was]
+                text = f"{where}: {was} is now {name}; the older name goes in 0.3"
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
+                if name in given:
+                    raise ConfigError(expected(was, f"{name} alone", "both"))
+                given[name] = given.pop(was)
+            return function(*args, **given)
+
+        return taking_older_arguments
+
+    return decorate
+
+
+def older_names(module: str, moved: Mapping[str, tuple[str, Any]]) -> Callable[[str], Any]:
+    """Return a module's `__getattr__`, which finds what has moved, with a DeprecationWarning.
+
+    Args:
+        moved: older name → (the present one, within `unrolled`; what it names).
+    """
+
+    def find(name: str) -> Any:
+        if name not in moved:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, found = moved[name]
+        text = f"{module}.{name} is now unrolled.{new}; the older name goes in 0.3"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return found
+
+    return find

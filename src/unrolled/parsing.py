@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 from unrolled import files
+from unrolled.errors import older_names
 
 __all__: list[str] = []
 
-
-def __getattr__(name: str) -> Any:
-    if name != "parsed_bytes":
-        raise AttributeError(f"module 'unrolled.parsing' has no attribute {name!r}")
-    warnings.warn(
-        "unrolled.parsing.parsed_bytes is now unrolled.files.parsed_bytes", DeprecationWarning, stacklevel=2
-    )
-    return files.parsed_bytes
+__getattr__ = older_names("unrolled.parsing", {"parsed_bytes": ("files.parsed_bytes", files.parsed_bytes)})

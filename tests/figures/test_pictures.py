@@ -366,7 +366,7 @@ def test_the_loss_takes_its_arguments_by_their_older_names(tmp_path):
             val_nats_per_token=[1.5],
         )
     assert [str(warning.message) for warning in seen] == [
-        "figures.loss: train_nats_per_token is now train",
-        "figures.loss: val_nats_per_token is now validation",
+        "figures.loss: train_nats_per_token is now train; the older name goes in 0.3",
+        "figures.loss: val_nats_per_token is now validation; the older name goes in 0.3",
     ]
     assert (tmp_path / "loss.png").exists()

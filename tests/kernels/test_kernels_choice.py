@@ -105,3 +105,10 @@ def test_without_kernels_the_room_imports_and_says_why(
         with pytest.raises(BackendError) as raised:
             needs_kernels()
         assert str(raised.value) == line
+
+
+def test_the_widths_of_older_buffers_are_still_told():
+    with pytest.warns(DeprecationWarning, match="kept_size"):
+        assert [kernels.padded(hidden) for hidden in (1, 16, 17)] == [16, 16, 32]
+    with pytest.warns(DeprecationWarning, match="kept_size"):
+        assert [kernels.gates_width(cell, 17) for cell in ("lstm", "gru", "rnn_tanh")] == [128, 128, 0]

@@ -77,6 +77,8 @@ def test_the_old_word_for_init_works_and_says_so():
         nn.init_recurrent(old, start="uniform", generator=generator())
     assert caught[0].filename == __file__
     assert torch.equal(old.weight_hh_l0, new.weight_hh_l0)
+    with pytest.warns(DeprecationWarning, match="stack is now layer"):
+        nn.init_recurrent(stack=old, generator=generator())
 
 
 def test_chrono_starts_the_gate_that_keeps_and_its_negative_the_one_that_admits():

@@ -98,12 +98,12 @@ def test_a_sample_is_refused_settings_out_of_bounds(settings: dict[str, float], 
 
 
 def test_a_renamed_field_is_taken_and_given_by_its_older_name_with_a_warning():
-    with pytest.warns(DeprecationWarning, match=r"TrainConfig\.start is now TrainConfig\.init"):
+    with pytest.warns(DeprecationWarning, match=r"^TrainConfig: start is now init"):
         config = TrainConfig(DataConfig("sentences"), start="uniform")
     assert config.init == "uniform"
-    with pytest.warns(DeprecationWarning, match=r"TrainConfig\.start is now TrainConfig\.init"):
+    with pytest.warns(DeprecationWarning, match=r"^TrainConfig: start is now init"):
         assert config.start == "uniform"
-    with pytest.warns(DeprecationWarning, match=r"ModelConfig\.start is now ModelConfig\.init"):
+    with pytest.warns(DeprecationWarning, match=r"^ModelConfig: start is now init"):
         assert ModelConfig(**SIZES, start="uniform").init == "uniform"
     assert dataclasses.replace(config, seed=1).init == "uniform"
     assert "start" not in to_json(config)
@@ -138,7 +138,7 @@ def test_a_text_that_can_be_no_path_is_refused(make, message):
 
 def test_a_setting_by_its_older_and_its_present_name_is_refused():
     with (
-        pytest.warns(DeprecationWarning, match="is now TrainConfig.init"),
+        pytest.warns(DeprecationWarning, match="TrainConfig: start is now init"),
         pytest.raises(ConfigError, match="start: expected init alone, got both"),
     ):
         TrainConfig(DataConfig("a"), start="uniform", init="orthogonal")

@@ -66,3 +66,10 @@ def test_the_old_name_of_a_step_still_works():
     with pytest.warns(DeprecationWarning, match=r"spec\.RunDirectory\(run\)\.step"):
         step_path = checkpoint.step_path
     assert step_path("run", 7) == RunDirectory("run").step(7)
+
+
+def test_a_small_text_is_still_written_by_the_older_names(tmp_path: Path):
+    with pytest.warns(DeprecationWarning, match=r"files\.replace"):
+        replace_text = checkpoint.replace_text
+    replace_text(path=tmp_path / "a.txt", text="two\n")
+    assert (tmp_path / "a.txt").read_text() == "two\n"

@@ -62,6 +62,8 @@ def test_what_the_user_sets_stays_and_the_rest_comes_from_the_rule():
 
 def test_a_tiny_corpus_is_trained_by_steps():
     assert resolve(TrainConfig(DataConfig("x")), corpus(324)).steps == 400
+    with pytest.warns(DeprecationWarning, match="corpus is now dataset"):
+        assert resolve(TrainConfig(DataConfig("x")), corpus=corpus(324)).steps == 400
 
 
 def test_more_time_and_more_text_never_choose_a_smaller_network():

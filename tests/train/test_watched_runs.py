@@ -100,6 +100,14 @@ def test_every_observer_is_told(small: Make):
 
 
 ROW = Row(1, 0.5, 1.0, None, 10.0, 0.1, 0.001)
+
+
+def test_a_row_takes_its_losses_by_their_older_names():
+    losses = {"train_nats_per_token": 1.0, "val_nats_per_token": None}
+    with pytest.warns(DeprecationWarning, match=r"^train.Row: (train|val)_nats_per_token is now"):
+        assert Row(1, 0.5, **losses, tokens_per_s=10.0, grad_norm=0.1, lr=0.001) == ROW
+
+
 FOUND = Telemetry((0, 1), {"l0 h": (1.0, float("inf"))}, {"l0 f": 0.25}, {"l0 f": 0.5})
 
 

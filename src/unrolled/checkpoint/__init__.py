@@ -8,7 +8,6 @@ rundir.py     taken, clear
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from unrolled import files
@@ -18,7 +17,7 @@ from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
 from unrolled.checkpoint.tensors import Tensor
 from unrolled.checkpoint.writing import mark, prune, rewind, write_into, write_model, write_step
-from unrolled.errors import CheckpointError
+from unrolled.errors import CheckpointError, older_names
 from unrolled.spec import RunDirectory
 
 __all__ = [
@@ -44,17 +43,9 @@ def _parse(raw: bytes, where: object, *, most: int = 2**22, ascii_only: bool = T
     return files.parse_json(raw, where, CheckpointError, most=most, ascii_only=ascii_only)
 
 
-_OLD: dict[str, tuple[str, Any]] = {  # name → its successor
+_MOVED: dict[str, tuple[str, Any]] = {
     "step_path": ("spec.RunDirectory(run).step", lambda run, step: RunDirectory(run).step(step)),
-    "replace_text": ("files.replace", files.replace),
+    "replace_text": ("files.replace", lambda path, text: files.replace(path, text)),
     "parse": ("files.parse_json", _parse),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _OLD:
-        raise AttributeError(f"module 'unrolled.checkpoint' has no attribute {name!r}")
-    new, value = _OLD[name]
-    text = f"unrolled.checkpoint.{name} is now unrolled.{new}; the old name goes in 0.3"
-    warnings.warn(text, DeprecationWarning, stacklevel=2)
-    return value
+__getattr__ = older_names("unrolled.checkpoint", _MOVED)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.errors import ShapeError, expected
+from unrolled.errors import ShapeError, expected, older_arguments
 from unrolled.figures.canvas import BLUE, LINES, RED, Look, drawing, frame, logarithmic, looks, plain, theme
 
 if TYPE_CHECKING:
@@ -26,26 +24,10 @@ PANEL = 2.0  # inches
 STEPS = "{x:,.0f}"
 
 Array = npt.NDArray[np.float64]
-P = ParamSpec("P")
 Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-def _takes_older_arguments(draw: Callable[P, None]) -> Callable[P, None]:
-    """Let `loss` take its arguments by their names of before, with a DeprecationWarning. They go in 0.3."""
-    renamed = {"train_nats_per_token": "train", "val_nats_per_token": "validation"}
-
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **given: P.kwargs) -> None:
-        for was, name in renamed.items():
-            if was in given:
-                warnings.warn(f"figures.loss: {was} is now {name}", DeprecationWarning, stacklevel=2)
-                given[name] = given.pop(was)
-        draw(*args, **given)
-
-    return drawn
-
-
-@_takes_older_arguments
+@older_arguments("figures.loss", train_nats_per_token="train", val_nats_per_token="validation")
 def loss(
     path: str | Path,
     *,

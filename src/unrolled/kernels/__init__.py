@@ -13,7 +13,7 @@ import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import BackendError, ConfigError, DtypeError, expected
+from unrolled.errors import BackendError, ConfigError, DtypeError, expected, older_names
 
 __all__ = [
     "CELLS",
@@ -73,8 +73,7 @@ def isa() -> str:
 
 def kept_size(cell: str, steps: int, rows: int, hidden: int) -> int:
     """Return how many numbers `forward` writes into `kept`; also of symbolic sizes."""
-    padded = (hidden + 15) // 16 * 16
-    return 16 + steps * rows * padded * {"lstm": 5, "gru": 4}.get(cell, 0)
+    return 16 + steps * rows * _padded(hidden) * {"lstm": 5, "gru": 4}.get(cell, 0)
 
 
 def kept_isa(kept: int, dtype: str) -> str | None:
@@ -130,6 +129,21 @@ def pack(
     )
     return made
 
+
+def _padded(hidden: int) -> int:
+    return (hidden + 15) // 16 * 16
+
+
+__getattr__ = older_names(
+    "unrolled.kernels",
+    {
+        "padded": ("kernels.kept_size, of one buffer", _padded),
+        "gates_width": (
+            "kernels.kept_size, of one buffer",
+            lambda cell, hidden: 4 * _padded(hidden) if cell in ("lstm", "gru") else 0,
+        ),
+    },
+)
 
 if TYPE_CHECKING:
     from unrolled.kernels._engine import Handle, backward, forward

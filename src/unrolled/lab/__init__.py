@@ -13,9 +13,7 @@ mnist1d.py     the curves of MNIST-1D           learning.py  a network, trained 
 sentences.py   memory.py   speed.py   remedies.py   gradients.py      the experiments
 """
 
-import warnings
-from typing import Any
-
+from unrolled.errors import older_names
 from unrolled.lab.experiment import Done, Experiment, Trial, pick
 from unrolled.lab.run import Lab, run
 from unrolled.lab.spread import number, spread, spread_text, within_cap, within_text
@@ -34,9 +32,4 @@ __all__ = [
     "within_text",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "Cell":
-        warnings.warn("unrolled.lab.Cell is now unrolled.lab.Trial", DeprecationWarning, stacklevel=2)
-        return Trial
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = older_names("unrolled.lab", {"Cell": ("lab.Trial", Trial)})

@@ -14,17 +14,17 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Generator, Tensor, nn
 
-from unrolled.errors import ConfigError, expected
+from unrolled.errors import ConfigError, expected, older_arguments
 from unrolled.spec import CELLS, INITS, Cell, cell_of_mode
 
 __all__ = ["init_recurrent"]
 
 
+@older_arguments("init_recurrent", start="init", stack="layer")
 def init_recurrent(
     layer: nn.RNNBase,
     *,
@@ -33,7 +33,6 @@ def init_recurrent(
     forget_bias: float | None = None,
     chrono_steps: int | None = None,
     generator: Generator | None = None,
-    start: str | None = None,
 ) -> None:
     """Fill every tensor of a recurrent layer in place, ours or torch.nn's, by the table above.
 
@@ -44,14 +43,10 @@ def init_recurrent(
         forget_bias: of an LSTM without `chrono_steps`; default 1.
         chrono_steps: at least 2: the longest lag that gates start for; not for an RNN, which has none.
         generator: of the draws; default torch's own.
-        start: deprecated, `init`.
     Raises:
         ConfigError: a value is out of range, or cannot act: chrono_steps of an RNN, a forget_bias other than
             1 of a cell without one or beside chrono_steps, either of a layer without biases.
     """
-    if start is not None:
-        warnings.warn("init_recurrent: start is now init", DeprecationWarning, stacklevel=2)
-        init = start
     cell, nonlinearity = cell_of_mode(layer.mode)
     _check(layer, cell, init, forget_bias, chrono_steps)
     for name, tensor in layer.named_parameters():

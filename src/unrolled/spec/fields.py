@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
-from unrolled.errors import ConfigError, expected
+from unrolled.errors import ConfigError, expected, older_arguments
 
 __all__ = [
     "Setting",
@@ -93,31 +93,16 @@ def setting(
 def takes_older_names(cls: type[T]) -> type[T]:
     """Let a config class take and give renamed fields by their older names, with a DeprecationWarning."""
     renamed = {s.was: s.name for s in settings(cls) if s.was}
-    init = cls.__init__
-
-    @functools.wraps(init)
-    def with_older_names(self: T, *args: Any, **given: Any) -> None:
-        for was in [name for name in given if name in renamed]:
-            _warn(cls, was, renamed[was])
-            if renamed[was] in given:
-                raise ConfigError(expected(was, f"{renamed[was]} alone", "both"))
-            given[renamed[was]] = given.pop(was)
-        init(self, *args, **given)
-
-    cls.__init__ = with_older_names  # type: ignore[assignment, method-assign]
+    cls.__init__ = older_arguments(cls.__name__, **renamed)(cls.__init__)  # type: ignore[method-assign]
     for was, name in renamed.items():
         setattr(cls, was, property(functools.partial(_older, cls, was, name)))
     return cls
 
 
 def _older(cls: type, was: str, name: str, config: Any) -> Any:
-    _warn(cls, was, name)
+    text = f"{cls.__name__}: {was} is now {name}; the older name goes in 0.3"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
     return getattr(config, name)
-
-
-def _warn(cls: type, was: str, name: str) -> None:
-    text = f"{cls.__name__}.{was} is now {cls.__name__}.{name}; the older name goes in 0.3"
-    warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
 def settings(cls: type) -> list[Setting]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled import files
-from unrolled.errors import MissingExtraError, RunError, expected
+from unrolled.errors import MissingExtraError, RunError, expected, older_arguments
 from unrolled.spec import RunDirectory, TrainConfig
 from unrolled.tasks import SequenceModel, Telemetry
 from unrolled.train.fit import Schedule, StepRecord
@@ -57,6 +57,11 @@ class Row:
             "grad_norm": self.grad_norm,
             "lr": self.lr,
         }
+
+
+Row.__init__ = older_arguments(  # type: ignore[method-assign]
+    "train.Row", train_nats_per_token="train_loss", val_nats_per_token="val_loss"
+)(Row.__init__)
 
 
 class Observer:

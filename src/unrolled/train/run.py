@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from unrolled import checkpoint, figures, files, kernels, tasks
-from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected
+from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected, older_arguments
 from unrolled.spec import RunDirectory, TrainConfig, from_json, to_json
 from unrolled.tasks import Dataset, Task, from_stored, load
 from unrolled.train import report
@@ -97,6 +97,7 @@ def run(
             return _Run(replace(found, config=config), dataset, watchers, stopper, begin).go()
 
 
+@older_arguments("train.resolve", corpus="dataset")
 def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
     """Return the config with every size known; what the user set stays.
 

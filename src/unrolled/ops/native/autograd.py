@@ -73,7 +73,7 @@ def _version_of(tensor: Tensor) -> Tensor:
 
 
 def rows_first(y: Tensor) -> Tensor:
-    """Return y [T, B, ·] as [B, T, ·] without a copy, and no view of y where that can be: it has no `detach_`.
+    """Return y [T, B, ·] as [B, T, ·] without a copy; where it can be, in place: a view has no `detach_`.
 
     To swap the axes in place raises y's version, as writing over y does. What reads y in its backward pass
     would refuse that; only `_Layer` can be told.
