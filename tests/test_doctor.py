@@ -208,7 +208,7 @@ def test_the_limits_of_a_container_are_shown_and_no_problem(monkeypatch):
 def test_the_text_says_what_training_does_about_threads_that_wait():
     line = next(line for line in str(report()).splitlines() if line.startswith("threads "))
     assert "wait for one another" in line
-    assert "see --threads" in line
+    assert "unrolled train --threads" in line
 
 
 def test_looking_changes_no_random_state():

@@ -81,7 +81,7 @@ class Report:
             "memory       "
             + ("unknown" if self.memory_bytes is None else f"{self.memory_bytes / GIB:.1f} GiB to use"),
             f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
-            f"threads      torch uses {self.torch_threads}; {THREADS} (see --threads)"
+            f"threads      torch uses {self.torch_threads}; {THREADS} (unrolled train --threads)"
             if self.torch_threads
             else "threads      no torch",
             "backends",
@@ -174,12 +174,11 @@ def _problems(
     limits = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ]
     # fewer threads than cores is torch's own choice where two cores are one with hyper-threading
     if threads is not None and threads <= cores - 1 and (limits or threads == 1):
-        cause = f"{' and '.join(limits)} is set" if limits else "see --threads"
+        cause = f"{' and '.join(limits)} is set" if limits else "unrolled train --threads takes more"
         found.append(f"torch uses only {counted(threads, 'thread')} of {counted(cores, 'core')}: {cause}")
     if threads is not None and threads >= cores + 1:
-        found.append(
-            f"torch uses {counted(threads, 'thread')} on {counted(cores, 'usable core')}: see --threads"
-        )
+        uses = f"torch uses {counted(threads, 'thread')} on {counted(cores, 'usable core')}"
+        found.append(f"{uses}: unrolled train --threads takes fewer")
     return tuple(found)
 
 

@@ -238,6 +238,11 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
         ),
         (["fly"], "COMMAND: expected one of train, sample, eval, probe, lab, doctor, got 'fly'"),
         (["trian", "x"], "got 'trian'; did you mean train? (see unrolled --help)"),
+        (
+            ["probe", "x", "--steps", "9"],
+            "--steps: expected a flag of unrolled probe, got an unknown one (see unrolled probe --help)",
+        ),
+        (["probe", "x", "--lag", "9"], "did you mean --lags? (see unrolled probe --help)"),
         (["--nonsense"], "--nonsense: expected a flag of unrolled, got an unknown one (see unrolled --help)"),
     ],
 )
@@ -269,6 +274,16 @@ def test_a_file_that_is_no_text_is_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_message_names_only_flags_of_the_command_that_runs(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 au lait\n" * 3)
+    for command in ("eval", "probe"):
+        code, line = said(capsys, [command, str(trained), str(tmp_path / "a.txt")])
+        assert code == 2
+        assert line.startswith("unrolled: SOURCE: expected UTF-8 text, got byte 0xe9 at offset 3, line 1 of ")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -289,10 +304,12 @@ def test_a_bad_sample_setting_is_one_line(
 
 
 def test_a_path_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    for command in (["sample", str(tmp_path)], ["eval", str(tmp_path / "gone"), "sentences"]):
+    for command in (["sample", str(tmp_path)], ["eval", str(tmp_path / "gone"), "sentences"],
+                    ["probe", str(tmp_path / "gone")]):  # fmt: skip
         code, line = said(capsys, command)
         assert code == 2
-        assert line.startswith(f"unrolled: {tmp_path}")
+        told = f"unrolled: RUN: expected a run, checkpoint or model directory, got {command[1]!r}, "
+        assert line.startswith(told)
 
 
 def test_a_cold_window_longer_than_the_text_is_the_text(trained: Path, capsys: pytest.CaptureFixture[str]):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from train_cases import stopped
 
+from unrolled.cli import main
 from unrolled.errors import MissingExtraError, RunError
 from unrolled.spec import TrainConfig
 from unrolled.train import run
@@ -38,6 +39,17 @@ def test_every_row_is_logged_once_though_the_run_was_stopped_and_resumed(small: 
     for tag, values in logged.items():
         want = {row["step"]: row[tag] for row in rows if row[tag] is not None}
         assert values == pytest.approx(want, rel=1e-6)
+
+
+def test_a_resume_goes_on_without_it_where_that_is_asked_for(small: Make):
+    config = small(tensorboard=True)
+    stopped(config, 2)
+    events = list((Path(config.run or "") / "tensorboard").iterdir())
+    argv = ["train", config.data.source, "--run", str(config.run), "--resume", "--no-tensorboard"]
+    assert main(argv) == 0
+    assert list((Path(config.run or "") / "tensorboard").iterdir()) == events
+    stored = json.loads((Path(config.run or "") / "config.json").read_text())
+    assert stored["training"]["tensorboard"] is False
 
 
 def test_a_full_disk_is_one_line_with_the_place(small: Make, monkeypatch: pytest.MonkeyPatch):

@@ -35,7 +35,7 @@ from unrolled.checkpoint.format import (
 )
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import RunError, UnrolledError, expected
-from unrolled.files import memory_limit, printable, quoted
+from unrolled.files import memory_limit, quoted
 from unrolled.spec import RunDirectory, kind_of
 
 __all__ = ["locate", "pointed", "read"]
@@ -58,9 +58,9 @@ def locate(path: str | Path, *, prefer: Sequence[str] = ("model", "BEST", "LATES
         if isinstance(error, UnrolledError):
             raise
         reason = getattr(error, "strerror", None) or error
-        raise _nothing(path, "a directory that can be read", reason) from error
+        raise _nothing(path, f", which cannot be read: {reason}") from error
     if found is None:
-        raise _nothing(path, "a run with " + ", else ".join(prefer), "none of them")
+        raise _nothing(path, f", a directory without {' or '.join(prefer)}")
     return found
 
 
@@ -68,9 +68,9 @@ def _locate(path: Path, prefer: Sequence[str]) -> Path | None:
     try:
         is_run = stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise _nothing(path, "a run, checkpoint or model directory", "nothing there") from error
+        raise _nothing(path, ", which does not exist") from error
     if not is_run:
-        raise _nothing(path, "a run, checkpoint or model directory", "a file")
+        raise _nothing(path, ", a file")
     if RunDirectory.step_of(path.name) is not None or any(_there(path / name) for name in (MANIFEST, MODEL)):
         return path
     for name in prefer:
@@ -237,5 +237,5 @@ def _there(path: Path) -> bool:
     return True
 
 
-def _nothing(path: Path, want: str, got: object) -> RunError:
-    return RunError(printable(expected(str(path), want, got)))
+def _nothing(path: Path, what: str) -> RunError:
+    return RunError(expected("run", "a run, checkpoint or model directory", f"{str(path)!r}{what}"))

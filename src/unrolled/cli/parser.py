@@ -78,12 +78,8 @@ def build() -> Parser:
     add("probe", "measure what a network remembers, and how its gradient fares", commands.probe,
         spec.ProbeConfig, json="print everything but the trajectories as JSON")  # fmt: skip
     add("lab", "check a lecture's claims on recurrent networks by measurement", commands.lab, spec.LabConfig)
-    add(
-        "doctor",
-        "report versions, instruction sets, threads and backends",
-        commands.doctor,
-        json="print JSON",
-    )
+    what = "report versions, instruction sets, threads and backends"
+    add("doctor", what, commands.doctor, json="print JSON")
     return parser
 
 
@@ -121,7 +117,8 @@ def _add(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
         return
     told: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(s)}
     if s.type is bool:
-        parser.add_argument(s.flag, dest=s.name, action="store_true", **told)
+        action = argparse.BooleanOptionalAction if s.negative else "store_true"
+        parser.add_argument(s.flag, dest=s.name, action=action, **told)
         return
     told["type"] = _reader(s)
     if not s.flag.startswith("-"):
@@ -169,11 +166,10 @@ def _unexpected(parser: argparse.ArgumentParser, word: str, configs: Sequence[ty
     if not word.startswith("-"):
         return f"{word!r}: expected no further argument; a name with spaces is written in quotes"
     flag = word.partition("=")[0]
-    known = {
-        f"--{name.replace('_', '-')}": flag for name, flag in flags_of(configs).items() if flag[0] == "-"
-    }
-    known |= {name: name for a in parser._actions if a.help != argparse.SUPPRESS for name in a.option_strings}
-    return f"{flag}: expected a flag of {parser.prog}, got an unknown one{_near(flag, known)}"
+    known = {name.replace("_", "-"): flag for name, flag in flags_of(configs).items() if flag[0] == "-"}
+    shown = (a for a in parser._actions if a.help != argparse.SUPPRESS)
+    known |= {name[2:]: name for a in shown for name in a.option_strings if name[:2] == "--"}
+    return f"{flag}: expected a flag of {parser.prog}, got an unknown one{_near(flag.lstrip('-'), known)}"
 
 
 def _near(word: str, known: dict[str, str]) -> str:

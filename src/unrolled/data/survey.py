@@ -215,7 +215,7 @@ def _look(origin: Origin, config: DataConfig, counts: Counts, *, folder: bool) -
     elif folder:
         return None
     else:
-        raise wrong.as_error(origin.name)
+        raise wrong.as_error(origin.name, advises=counts is not None)
     return seen if seen.characters or not folder else None
 
 

@@ -87,14 +87,15 @@ class NotText(Exception):  # noqa: N818 (never leaves the room)
         super().__init__(byte, offset, line)
         self.byte, self.offset, self.line, self.encoding = byte, offset, line, encoding
 
-    def as_error(self, name: str) -> DataError:
-        """Return what a user is told."""
+    def as_error(self, name: str, *, advises: bool = True) -> DataError:
+        """Return what a user is told; `advises`: the tokens are still to be chosen."""
         if self.encoding is not None:
             found = f"{self.encoding}, by the byte order mark of {shown(name)}"
             remedy = f"convert it with iconv -f {self.encoding} -t UTF-8"
             return DataError(expected("source", "UTF-8 text", f"{found}: {remedy}"))
         found = f"byte 0x{self.byte:02x} at offset {self.offset}, line {self.line} of {shown(name)}"
-        return DataError(expected("source", "UTF-8 text (--tokens byte takes any bytes)", found))
+        advice = " (--tokens byte takes any bytes)" if advises else ""
+        return DataError(expected("source", f"UTF-8 text{advice}", found))
 
 
 class TextDecoder:

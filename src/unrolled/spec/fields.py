@@ -49,6 +49,7 @@ class Setting:
     below: float | None = None  # an exclusive upper bound
     bare: Any = None  # what the flag means without a value; None: it needs one
     metavar: str = ""  # what the help calls the value; default by its type
+    negative: bool = False  # whether --no-… turns it off again
     was: str = ""  # the name of the field in older versions, whose config.json and flag still work
 
     @property
@@ -69,6 +70,7 @@ def setting(
     below: float | None = None,
     bare: Any = None,
     metavar: str = "",
+    negative: bool = False,
     was: str = "",
 ) -> Any:
     """Declare a field: its default (`dataclasses.MISSING` for a required one), help, flag and bounds.
@@ -85,6 +87,7 @@ def setting(
         "below": below,
         "bare": bare,
         "metavar": metavar,
+        "negative": negative,
         "was": was,
     }
     return dataclasses.field(default=default, metadata=metadata)

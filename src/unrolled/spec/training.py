@@ -160,8 +160,10 @@ class TrainConfig:
     )
     tensorboard: bool = setting(
         False,
-        "also log to RUN/tensorboard, for TensorBoard (pip install 'unrolled[tensorboard]')",
+        "also log to RUN/tensorboard, for TensorBoard (pip install 'unrolled[tensorboard]'); a resumed run "
+        "that did so goes on without by --no-tensorboard",
         flag="--tensorboard",
+        negative=True,
     )
     telemetry_every: int = setting(
         0,
@@ -183,14 +185,9 @@ class TrainConfig:
         if self.resume and self.overwrite:
             raise ConfigError(expected("resume", "no `overwrite` beside it", "both"))
         if len(budgets) > 1:
-            raise ConfigError(
-                expected(
-                    budgets[0], "one of `minutes`, `epochs`, `steps`", " and ".join(f"`{b}`" for b in budgets)
-                )
-            )
-        if (
-            not self.resume
-        ):  # what is not given follows the run then: it may be of another cell than the default
+            got = " and ".join(f"`{name}`" for name in budgets)
+            raise ConfigError(expected(budgets[0], "one of `minutes`, `epochs`, `steps`", got))
+        if not self.resume:  # else what is not given follows the run, which may be of another cell
             self._check_pairs()
 
     def _check_pairs(self) -> None:
