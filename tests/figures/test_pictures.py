@@ -315,6 +315,17 @@ def test_a_curve_that_names_a_cell_has_its_colour_in_every_picture():
     assert len(set(second.values())) == 3
 
 
+def test_a_registered_cell_gets_a_colour_that_no_other_curve_has(monkeypatch):
+    from unrolled.figures.canvas import looks
+    from unrolled.spec import CELLS, Cell
+
+    monkeypatch.setitem(CELLS, "toy_cell", Cell("toy_cell", ("a",), (), ("h",), ("a",)))
+    first, second = looks(["toy_cell, clipped", "a CNN"]), looks(["LSTM", "GRU", "RNN", "toy_cell", "other"])
+    assert first["toy_cell, clipped"].colour == second["toy_cell"].colour
+    assert first["a CNN"].colour == second["other"].colour
+    assert len({look.colour for look in second.values()}) == 5
+
+
 def luminance(colour):
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -322,9 +333,9 @@ def luminance(colour):
 
 
 def test_every_colour_of_a_curve_stands_out_from_a_light_and_a_dark_ground():
-    from unrolled.figures.canvas import DARK, LIGHT, OF_CELLS, OTHERS
+    from unrolled.figures.canvas import COLOURS, DARK, LIGHT
 
-    for colour in (*OF_CELLS.values(), *OTHERS):
+    for colour in COLOURS:
         for ground in (LIGHT.ground, DARK.ground):
             dark, light = sorted((luminance(colour), luminance(ground)))
             assert (light + 0.05) / (dark + 0.05) >= 3, (colour, ground)

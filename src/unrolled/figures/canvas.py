@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ import numpy as np
 
 from unrolled.errors import MissingExtraError
 from unrolled.files import replace
+from unrolled.spec import CELLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +51,11 @@ class Look(NamedTuple):
 
 
 # Of Okabe and Ito 2008, and others that keep a contrast of 3 to both grounds: colour-blind safe, the same in
-# light and dark. A cell has one everywhere.
-BLUE, RED = "#0072B2", "#D55E00"
-OF_CELLS = {"lstm": BLUE, "rnn": RED, "gru": "#009E73"}
-OTHERS = ("#CC79A7", "#888888", "#B8860B", "#8A6FC8", "#CC3311", "#3F8FD2", "#228833")
+# light and dark. Cells have the first ones everywhere, in the order in which they were registered.
+BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
+COLOURS = (
+    BLUE, GREEN, RED, "#CC79A7", "#888888", "#B8860B", "#8A6FC8", "#CC3311", "#3F8FD2", "#228833",
+)  # fmt: skip
 LINES, MARKS = ("-", "--", "-.", ":"), ("o", "^", "s", "D", "v", "P", "X")
 
 
@@ -77,12 +80,11 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     All differ in line or mark, further curves of one cell in nothing else.
     """
     found: dict[str, Look] = {}
-    others = 0
+    of_cells = dict(zip(CELLS, COLOURS, strict=False))
+    others = itertools.cycle(COLOURS[len(CELLS) :] or COLOURS)
     for place, name in enumerate(names):
-        words = re.findall(r"[a-z0-9]+", name.lower())
-        colour = next((OF_CELLS[word] for word in words if word in OF_CELLS), None)
-        if colour is None:
-            colour, others = OTHERS[others % len(OTHERS)], others + 1
+        words = re.findall(r"\w+", name.lower())
+        colour = next((of_cells[word] for word in words if word in of_cells), None) or next(others)
         found[name] = Look(colour, LINES[place % len(LINES)], MARKS[place % len(MARKS)])
     return found
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unrolled.lab.experiment import Found
+from unrolled.lab.experiment import Found, plan_of
 from unrolled.lab.report import lines, picture, table
 from unrolled.lab.spread import number, spread_text
 
 __all__ = ["KINDS", "answer", "figures", "likelihood", "report"]
 
-KINDS = ("rnn", "gru", "lstm")
-NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
-PLURALS = {"rnn": "RNNs", "lstm": "LSTMs"}
-TWO = ("rnn", "lstm")
+KINDS = plan_of("gradients")["kinds"]
+NAMES = {kind: found["words"] for kind, found in KINDS.items()}
+PLURALS = {kind: found["several"] for kind, found in KINDS.items() if "several" in found}
 QUESTION = "Are you likely to find exploding or vanishing gradients in RNNs or LSTMs?"
 LIKELY = 0.5  # the share of runs from which on it is
 TRAINED, LOSSES = "gradients-trained.png", "gradients-losses.png"
@@ -170,11 +169,11 @@ def _steps(half_life: float | None) -> str:
 
 
 def _beside(lead: str, counts: Mapping[str, tuple[int, int]]) -> str:
-    """Say to which of RNN and LSTM something happens in a larger share of its runs."""
-    shares = {name: counts[name][0] / counts[name][1] for name in TWO}
+    """Say to which of the two kinds something happens in a larger share of its runs."""
+    shares = {name: counts[name][0] / counts[name][1] for name in PLURALS}
     told = {name: f"{count} of {runs}" for name, (count, runs) in counts.items()}
-    if shares["rnn"] == shares["lstm"]:
-        both = f"equally often in both ({told['rnn']} runs each)" if shares["rnn"] else "in neither"
+    less, more = sorted(PLURALS, key=lambda name: shares[name])
+    if shares[less] == shares[more]:
+        both = f"equally often in both ({told[less]} runs each)" if shares[less] else "in neither"
         return f"{lead} {both}."
-    less, more = sorted(TWO, key=lambda name: shares[name])
     return f"{lead} more often in {PLURALS[more]} ({told[more]} runs) than in {PLURALS[less]} ({told[less]})."

@@ -28,7 +28,7 @@ KINDS, FULL, QUICK = PLAN["kinds"], PLAN["full"], PLAN["quick"]
 SHARED: dict[str, Any] = {"learning_rate": 1e-2, "evaluate_every": 25, "threads": 1}
 PROBLEMS: dict[str, Any] = {"adding": Adding, "copying": Copying, "recall": Recall, "mnist1d": Mnist1d}
 INSIDE_ROWS = 1024
-OURS, RIVALS = ("lstm", "lstm-chrono"), ("rnn", "rnn-slow", "gru")
+COMPARED = PLAN["compared"]
 ALIKE = 0.1  # final scores that differ by less than this share of the control are alike
 
 
@@ -53,7 +53,7 @@ def trials(config: LabConfig) -> list[Trial]:
             settings = {**_settings("mnist1d", plans["mnist1d"], Mnist1d.steps, kind), "sha256": sha256}
             found += seeded(f"{NAME}/mnist1d/{kind}", settings, work, config)
     longest = plans["adding"]["lengths"][0][-1]
-    settings = _settings("adding", plans["adding"], longest, "lstm-chrono")
+    settings = _settings("adding", plans["adding"], longest, COMPARED["inside"])
     settings |= {"part": "inside", "rows": INSIDE_ROWS, "seed": 0}
     return [*found, Trial(f"{NAME}/inside/seed=0", settings, inside)]
 
@@ -75,15 +75,15 @@ def _settings(name: str, plan: Found, length: int, kind: str) -> Json:
     }
 
 
-def equal_size(cell: str, inputs: int, outputs: int, lstm_size: int) -> int:
-    """Return the hidden size that gives about as many parameters as an LSTM of `lstm_size` has."""
+def equal_size(cell: str, inputs: int, outputs: int, size: int) -> int:
+    """Return the hidden size that gives about as many parameters as the cell of the plan has with `size`."""
 
     def parameters(name: str, size: int) -> int:
         """Count those of one layer and its read-out; two biases per gate, as torch."""
         return len(CELLS[name].gates) * size * (inputs + size + 2) + outputs * (size + 1)
 
-    want = parameters("lstm", lstm_size)
-    return min(range(1, 4 * lstm_size + 1), key=lambda size: abs(parameters(cell, size) - want))
+    want = parameters(COMPARED["equal_to"], size)
+    return min(range(1, 4 * size + 1), key=lambda each: abs(parameters(cell, each) - want))
 
 
 def race(settings: Found, *, mnist1d: str | None = None) -> Json:
@@ -179,8 +179,8 @@ def claims(tasks: Mapping[str, Found]) -> Json:
     A setting is a problem at one length, where both were trained by the same recipe.
     """
     found = {}
-    for mine in OURS:
-        for other in RIVALS:
+    for mine in COMPARED["ours"]:
+        for other in COMPARED["rivals"]:
             found[f"{mine} {other}"] = {
                 "better": _count(tasks, mine, other, _better),
                 "faster": _count(tasks, mine, other, _faster),
