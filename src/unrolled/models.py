@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 from unrolled import tasks
+from unrolled.errors import older_names
 
 __all__: list[str] = []
 
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__") or not hasattr(tasks, name):
-        raise AttributeError(f"module 'unrolled.models' has no attribute {name!r}")
-    warnings.warn(f"unrolled.models.{name} is now unrolled.tasks.{name}", DeprecationWarning, stacklevel=2)
-    return getattr(tasks, name)
+_MOVED = {name: (f"tasks.{name}", thing) for name, thing in vars(tasks).items() if not name.startswith("__")}
+__getattr__ = older_names("unrolled.models", _MOVED)

@@ -195,11 +195,11 @@ def test_white_space_and_unknown_signs_are_visible(token, label):
 
 
 def test_a_row_is_the_same_unit_in_every_strip():
-    from unrolled.figures.heat import _order
+    from unrolled.figures.heat import _deciding, _rows
 
-    state = np.array([[-1.0, 2.0, 0.5]])
-    order = _order({"f": np.array([[0.9, 0.1, 0.2]]), "c": state}, {"f": (0, 1), "c": (-2, 2)})
-    assert list(order[3]) == [1, 2, 0]
+    gate, state = np.array([[0.9, 0.1, 0.2]]), np.array([[-1.0, 2.0, 0.5]])
+    deciding = _deciding({"f": gate, "c": state}, {"f": (0, 1), "c": (-2, 2)})[3]
+    assert list(_rows(deciding, 0)[0]) == [1, 2, 0]
 
 
 def test_values_that_are_not_finite_do_not_spoil_the_colours(tmp_path):
@@ -243,13 +243,13 @@ def test_predictions_of_another_number_than_the_tokens_are_refused(tmp_path):
 
 
 def test_the_units_that_are_named_are_those_whose_state_changes_most():
-    from unrolled.figures.heat import _moving
+    from unrolled.figures.heat import _deciding, _rows
 
     state = np.array([[0.0, 5.0, -1.0, 0.0], [0.1, 5.0, 1.0, 3.0]])
     gate = np.array([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    values, limits = {"f": gate, "c": state}, {"f": (0.0, 1.0), "c": (-5.0, 5.0)}
-    assert list(_moving(values, limits, 4, 2)) == [3, 2]
-    assert list(_moving(values, limits, 4, 4)) == []  # all of them: the strip itself shows them
+    deciding = _deciding({"f": gate, "c": state}, {"f": (0.0, 1.0), "c": (-5.0, 5.0)})[4]
+    assert list(_rows(deciding, 2)[1]) == [3, 2]
+    assert list(_rows(deciding, 4)[1]) == []  # all of them: the strip itself shows them
 
 
 def test_a_caption_stands_beside_the_name(tmp_path):

@@ -196,11 +196,8 @@ def signs(token: str) -> str:
 def plain(text: str) -> str:
     """Return a text without signs that the font cannot draw."""
     known = _known_signs()
-    return "".join(_shown(sign, known) for sign in text)
-
-
-def _shown(sign: str, known: frozenset[int]) -> str:
-    return sign if ord(sign) in known and sign.isprintable() else f"U+{ord(sign):04X}"
+    shown = (ord(sign) in known and sign.isprintable() for sign in text)
+    return "".join(sign if can else f"U+{ord(sign):04X}" for sign, can in zip(text, shown, strict=True))
 
 
 @functools.cache

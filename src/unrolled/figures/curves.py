@@ -75,7 +75,7 @@ def _draw(axes: Axes, train: Points, validation: Points) -> None:
             *validation, color=VALIDATION, linewidth=1.4, marker="o", markersize=3.2, label="validation"
         )
     if not axes.has_data():
-        axes.text(0.5, 0.5, "no step was taken", transform=axes.transAxes, ha="center", color=theme().muted)
+        _instead(axes, "no step was taken")
 
 
 def _frame(axes: Axes, title: str, units: Sequence[tuple[str, float]]) -> None:
@@ -86,7 +86,7 @@ def _frame(axes: Axes, title: str, units: Sequence[tuple[str, float]]) -> None:
         axes.legend(loc="upper right", frameon=False)
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter(STEPS)
     axes.set_ylabel(f"loss in {units[0][0]}")
     frame(axes)
     axes.margins(x=0.02, y=0.12)
@@ -173,9 +173,7 @@ def _family(axes: Axes, steps: Array, curves: dict[str, Array], log: bool) -> No
     from matplotlib import colormaps
 
     if log:
-        axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+        _masked_logarithm(axes)
     shades = colormaps["viridis"](np.linspace(0.3, 0.8, max(len(curves), 2)))
     for number, (name, values) in enumerate(list(curves.items())[1:]):
         good = np.isfinite(values) & ((values > 0) | (not log))
@@ -186,9 +184,21 @@ def _family(axes: Axes, steps: Array, curves: dict[str, Array], log: bool) -> No
     if any(line.get_xdata().size for line in axes.lines):  # type: ignore[union-attr]
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     else:
-        axes.text(0.5, 0.5, "nothing above zero", transform=axes.transAxes, ha="center", color=theme().muted)
+        _instead(axes, "nothing above zero")
     _whole_numbers(axes)
     frame(axes)
+
+
+def _masked_logarithm(axes: Axes) -> None:
+    """Make the upright axis logarithmic, with plain numbers; what is not above 0 is left out."""
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
+def _instead(axes: Axes, words: str) -> None:
+    """Write words in the place of a curve."""
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=theme().muted)
 
 
 def _whole_numbers(axes: Axes) -> None:
@@ -242,13 +252,11 @@ def lags(
 
 def _over_lags(axes: Axes, curve: dict[str, Array], first: int, log: bool) -> None:
     if log:
-        axes.set_yscale("log", nonpositive="mask")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+        _masked_logarithm(axes)
     x = np.arange(len(curve["middle"])) + first
     good = np.isfinite(curve["middle"]) & ((curve["middle"] > 0) | (not log))
     if not good.any():
-        axes.text(0.5, 0.5, "nothing above zero", transform=axes.transAxes, ha="center", color=theme().muted)
+        _instead(axes, "nothing above zero")
         axes.set_yticks([])
     else:
         few: dict[str, Any] = {"marker": "o", "markersize": 3} if good.sum() < 20 else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from unrolled.figures.canvas import RED, drawing, frame, plain, theme, visible, 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 OPEN, SIGNED = "cividis", "RdBu_r"  # both readable with any colour vision
 COLUMN, STRIP, ROW = 0.17, 1.05, 0.21  # inches: a token, a strip, a row of a named unit
@@ -68,59 +69,104 @@ def strips(
         ShapeError: no strips, or one that is not [T, units]; predictions of another number than the tokens.
         MissingExtraError: matplotlib is not installed. RunError: the file cannot be written.
     """
-    values = {name: _checked(name, array, len(tokens)) for name, array in strips.items()}
-    if not values:
-        raise ShapeError(expected("strips", "at least one", "none"))
+    drawn = _planned(strips, len(tokens), ranges or {}, captions or {}, ends or {}, named)
     if predicted is not None and len(predicted) != len(tokens):
         raise ShapeError(expected("predicted", f"{len(tokens)}, one per token", len(predicted)))
-    limits = {name: (ranges or {}).get(name) or _symmetric(array) for name, array in values.items()}
-    order = _order(values, limits)
-    few = {units: _moving(values, limits, units, named) for units in order}
-    texts = [("", [visible(token) for token in tokens])]
-    if predicted is not None:
-        texts = [("text", texts[0][1]), ("predicted", [visible(p) if p else "" for p in predicted])]
-    longest = max(len(label) for _, labels in texts for label in labels)
-    line = 0.24 if longest <= 2 else 0.1 * longest + 0.1  # inches
-    heights = [
-        height for array in values.values() for height in (STRIP, ROW * len(few[array.shape[1]])) if height
-    ]
+    texts = _texts(tokens, predicted)
+    longest = max(len(label) for labels in texts.values() for label in labels)
+    line, turned = (0.1 * longest + 0.1, 90) if longest > 2 else (0.24, 0)  # inches, degrees
+    heights = [height for strip in drawn for height in (STRIP, ROW * len(strip.named)) if height]
     heights += [line] * len(texts)
     width = min(max(COLUMN * len(tokens) + 2.6, NARROWEST), WIDEST)
     words = wrapped(plain(reading), width)
-    height = sum(heights) + 0.34 * len(values) + 0.5 + 0.2 * (words.count("\n") + 1 if words else 0)
+    height = sum(heights) + 0.34 * len(drawn) + 0.5 + 0.2 * (words.count("\n") + 1 if words else 0)
     with drawing(path, width, height, title) as figure:
         figure.get_layout_engine().set(h_pad=0.02, w_pad=0.04, hspace=0.02)  # type: ignore[union-attr,call-arg]
         grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         rows = iter([figure.add_subplot(grid[n, 0]) for n in range(len(heights))])
-        for name, array in values.items():
-            axes, units = next(rows), few[array.shape[1]]
-            picture = _strip(axes, array, order[array.shape[1]], limits[name])
-            caption = (captions or {}).get(name)
-            axes.set_title(plain(f"{name}: {caption}" if caption else name), loc="left", pad=3)
-            extend = "neither" if name in (ranges or {}) else "both"
-            bar = figure.colorbar(picture, ax=axes, pad=0.008, fraction=0.05, aspect=9, extend=extend)
-            _key(bar, limits[name], (ends or {}).get(name))
-            if len(units):
-                _few(next(rows), array[:, units], units, limits[name])
-        for (label, labels), axes in zip(texts, rows, strict=True):
-            _text(axes, label, labels, texts[0][1], rotation=0 if longest <= 2 else 90)
+        for strip in drawn:
+            _draw(figure, next(rows), strip)
+            if len(strip.named):
+                _few(next(rows), strip)
+        for (label, labels), axes in zip(texts.items(), rows, strict=True):
+            _text(axes, label, labels, next(iter(texts.values())), turned)
         if words:
             figure.supxlabel(words, x=0.01, ha="left", fontsize=SMALL + 1, color=theme().muted)
 
 
-def _strip(axes: Axes, array: Array, order: Order, limits: tuple[float, float]) -> Any:
-    units = len(order)
-    shown = order[np.linspace(0, units - 1, min(units, UNITS)).round().astype(int)]
+class _Strip(NamedTuple):
+    """One strip, as it is drawn."""
+
+    title: str
+    array: Array  # [T, units]
+    order: Order  # the units from top to bottom
+    named: Order  # those that are drawn again by their number
+    limits: tuple[float, float]  # of the colours
+    extend: str  # at which ends values lie beyond them
+    ends: tuple[str, str] | None  # words for the limits
+
+
+def _planned(
+    strips: Mapping[str, npt.ArrayLike],
+    steps: int,
+    ranges: Mapping[str, tuple[float, float]],
+    captions: Mapping[str, str],
+    ends: Mapping[str, tuple[str, str]],
+    named: int,
+) -> list[_Strip]:
+    """Return what is drawn of each strip. Raises ShapeError: there are none, or one is not [T, units]."""
+    values = {name: _checked(name, array, steps) for name, array in strips.items()}
+    if not values:
+        raise ShapeError(expected("strips", "at least one", "none"))
+    limits = {name: ranges.get(name) or _symmetric(array) for name, array in values.items()}
+    rows = {units: _rows(array, named) for units, array in _deciding(values, limits).items()}
+    return [
+        _Strip(
+            f"{name}: {captions[name]}" if captions.get(name) else name,
+            array,
+            *rows[array.shape[1]],
+            limits[name],
+            "neither" if name in ranges else "both",
+            ends.get(name),
+        )
+        for name, array in values.items()
+    ]
+
+
+def _rows(array: Array, named: int) -> tuple[Order, Order]:
+    """Return the units of [T, units], the largest mean first; and as many as are `named`, those that change
+    most, where there are more."""
+    order = np.argsort(-array.mean(axis=0), kind="stable")
+    moving = np.argsort(-np.nan_to_num(array.std(axis=0)), kind="stable")
+    return order, moving[: named if len(moving) > named else 0]
+
+
+def _texts(tokens: Sequence[str], predicted: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the rows of texts below the strips, by what is written beside them."""
+    true = [visible(token) for token in tokens]
+    if predicted is None:
+        return {"": true}
+    return {"text": true, "predicted": [visible(token) if token else "" for token in predicted]}
+
+
+def _draw(figure: Figure, axes: Axes, strip: _Strip) -> None:
+    """Draw a strip, and the key to its colours."""
+    units = len(strip.order)
+    shown = strip.order[np.linspace(0, units - 1, min(units, UNITS)).round().astype(int)]
     words = f"{units} units" if len(shown) == units else f"{len(shown)} of\n{units} units"
     if units > 1:
         axes.set_ylabel(words, color=theme().muted, fontsize=SMALL, rotation=0, ha="right", va="center")
-    return _image(axes, array[:, shown], limits)
+    picture = _image(axes, strip.array[:, shown], strip.limits)
+    axes.set_title(plain(strip.title), loc="left", pad=3)
+    bar = figure.colorbar(picture, ax=axes, pad=0.008, fraction=0.05, aspect=9, extend=strip.extend)
+    _key(bar, strip.limits, strip.ends)
 
 
-def _few(axes: Axes, array: Array, units: Order, limits: tuple[float, float]) -> None:
+def _few(axes: Axes, strip: _Strip) -> None:
     """Draw a few units by their number."""
-    _image(axes, array, limits)
-    axes.set_yticks(range(len(units)), labels=[f"unit {unit}" for unit in units], fontsize=SMALL)
+    _image(axes, strip.array[:, strip.named], strip.limits)
+    labels = [f"unit {unit}" for unit in strip.named]
+    axes.set_yticks(range(len(labels)), labels=labels, fontsize=SMALL)
 
 
 def _image(axes: Axes, array: Array, limits: tuple[float, float]) -> Any:
@@ -167,25 +213,8 @@ def _text(axes: Axes, name: str, labels: list[str], true: list[str], rotation: i
         axes.text(t, 0.5, label, ha="center", va="center", rotation=rotation, color=ink, fontsize=SMALL)
 
 
-def _order(values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]]) -> dict[int, Order]:
-    """Return {number of units: order of the rows, largest mean first}."""
-    return {
-        units: np.argsort(-array.mean(axis=0), kind="stable")
-        for units, array in _deciding(values, limits).items()
-    }
-
-
-def _moving(
-    values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]], units: int, count: int
-) -> Order:
-    """Return the numbers of the units that change most, where there are more than so many."""
-    deviations = np.nan_to_num(_deciding(values, limits)[units].std(axis=0))
-    order: Order = np.argsort(-deviations, kind="stable")[: count if units > count else 0]
-    return order
-
-
 def _deciding(values: Mapping[str, Array], limits: Mapping[str, tuple[float, float]]) -> dict[int, Array]:
-    """Return {number of units: the last strip of so many that has both signs, else the first}."""
+    """Return {number of units: the strip that gives their order}, the last with both signs or the first."""
     found: dict[int, Array] = {}
     signed = [name for name in values if limits[name][0] < 0]
     for name in [*reversed(signed), *values]:

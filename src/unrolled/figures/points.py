@@ -59,7 +59,9 @@ def points(
         for axes, (head, named) in zip(every, checked.items(), strict=True):
             if log_x:
                 ends = [(x[0], x[2]) for x, _ in named.values()]
-                _logarithmic(axes, max(high for _, high in ends) / min(low for low, _ in ends))
+                ratio = max(high for _, high in ends) / min(low for low, _ in ends)
+                axes.set_xscale("log")
+                logarithmic(axes.xaxis, WIDE if ratio > 3 else NARROW)
             for place, (x, y) in enumerate(named.values()):
                 _mark(axes, x, y, first=place == 0)
             axes.margins(0.06, 0.1)
@@ -68,12 +70,6 @@ def points(
             frame(axes, grid=False)
             _name(axes, named)
         every[-1].set_xlabel(xlabel)
-
-
-def _logarithmic(axes: Axes, ratio: float) -> None:
-    """Make the horizontal axis logarithmic, with plain numbers as close as its range asks for."""
-    axes.set_xscale("log")
-    logarithmic(axes.xaxis, WIDE if ratio > 3 else NARROW)
 
 
 def _mark(axes: Axes, x: Array, y: Array, *, first: bool) -> None:

@@ -17,14 +17,25 @@ _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class _Cell(torch.nn.RNNCellBase):
     """What the cells share: one step on validated arguments; they load a layer's state_dict."""
 
-    def _step(self, kind: Any, input: Tensor, hx: Any, resets: Tensor | None, names: tuple[str, ...]) -> Any:
-        """Take one step as torch.nn's `kind` of cell takes it; `names` are those of the states."""
+    _torch: Any  # torch.nn's class of it
+    _states: tuple[str, ...] = ("hx",)  # their names in messages
+
+    def forward(self, input: Tensor, hx: Any = None, *, resets: Tensor | None = None) -> Any:
+        """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
+
+        Args:
+            input, hx: as torch.nn's cell takes them; hx zeros where None. For an LSTMCell hx, and what is
+                returned, is the pair (h, c).
+            resets: [B] bool; true zeroes the row's state before the step.
+        Raises:
+            ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
+        """
         if tracing.is_traced():
-            return tracing.run_as_torch(self, kind, input, hx, resets=resets)
+            return tracing.run_as_torch(self, self._torch, input, hx, resets=resets)
         if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
             return tracing.leaf(self, input, hx, resets=resets)
-        states = validate_cell(self, input, hx, resets, names)
-        return kind.forward(self, input, states if len(states) > 1 else states[0])
+        states = validate_cell(self, input, hx, resets, self._states)
+        return self._torch.forward(self, input, states if len(states) > 1 else states[0])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":
@@ -56,28 +67,7 @@ class RNNCell(_Cell, torch.nn.RNNCell):
     It loads its own state_dict, and that of an RNN of one layer.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        torch.nn.RNNCell.__init__(self, input_size, hidden_size, bias, nonlinearity, device, dtype)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None, *, resets: Tensor | None = None) -> Tensor:
-        """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
-
-        Args:
-            input, hx: as torch.nn.RNNCell takes them; hx zeros where None.
-            resets: [B] bool; true zeroes the row's state before the step.
-        Raises:
-            ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
-        """
-        h: Tensor = self._step(torch.nn.RNNCell, input, hx, resets, ("hx",))
-        return h
+    _torch = torch.nn.RNNCell
 
 
 class GRUCell(_Cell, torch.nn.GRUCell):
@@ -91,27 +81,7 @@ class GRUCell(_Cell, torch.nn.GRUCell):
     It loads its own state_dict, and that of a GRU of one layer.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        torch.nn.GRUCell.__init__(self, input_size, hidden_size, bias, device, dtype)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None, *, resets: Tensor | None = None) -> Tensor:
-        """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
-
-        Args:
-            input, hx: as torch.nn.GRUCell takes them; hx zeros where None.
-            resets: [B] bool; true zeroes the row's state before the step.
-        Raises:
-            ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
-        """
-        h: Tensor = self._step(torch.nn.GRUCell, input, hx, resets, ("hx",))
-        return h
+    _torch = torch.nn.GRUCell
 
 
 class LSTMCell(_Cell, torch.nn.LSTMCell):
@@ -125,26 +95,5 @@ class LSTMCell(_Cell, torch.nn.LSTMCell):
     It loads its own state_dict, and that of an LSTM of one layer.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        torch.nn.LSTMCell.__init__(self, input_size, hidden_size, bias, device, dtype)
-
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None, *, resets: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Take one step: input [B, I], hx (h, c) [B, H] each → (h, c); unbatched, all without B.
-
-        Args:
-            input, hx: as torch.nn.LSTMCell takes them; hx zeros where None.
-            resets: [B] bool; true zeroes the row's state before the step.
-        Raises:
-            ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
-        """
-        state: tuple[Tensor, Tensor] = self._step(torch.nn.LSTMCell, input, hx, resets, ("h_0", "c_0"))
-        return state
+    _torch = torch.nn.LSTMCell
+    _states = ("h_0", "c_0")

@@ -66,38 +66,25 @@ def validate_layer(
     if not isinstance(input, Tensor):
         raise DtypeError(expected("input", "a tensor or a PackedSequence", type(input).__name__))
     _check_input(layer, input)
-    if input.dim() == 2:
-        return _unbatched(layer, input, hx, lengths, resets)
-    batch_first = layer.batch_first
-    check_resets(resets, tuple(input.shape[:2]), input, "input")
-    x = input.transpose(0, 1) if batch_first else input
+    batched, batch_first = input.dim() == 3, layer.batch_first and input.dim() == 3
+    if lengths is not None and not batched:
+        raise ShapeError(expected("lengths", "None with an unbatched input", type(lengths).__name__))
+    check_resets(resets, tuple(input.shape[:-1]), input, "input")
+    if not batched:
+        x, resets = input[:, None], None if resets is None else resets[:, None]
+    else:
+        x = input.transpose(0, 1) if batch_first else input
+        resets = resets.T if batch_first and resets is not None else resets
     rows = _lengths(lengths, x.shape[0])
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
     return Arguments(
         x=x,
         weights=_weights(layer),
-        states=_layer_states(layer, hx, x.shape[1]),
+        states=_layer_states(layer, hx, x.shape[1] if batched else None),
         lengths=rows,
-        resets=resets.T if batch_first and resets is not None else resets,
-        output_as_given=(lambda y: y.transpose(0, 1)) if batch_first else (lambda y: y),
-        batched=True,
-    )
-
-
-def _unbatched(
-    layer: torch.nn.RNNBase, input: Tensor, hx: object, lengths: object, resets: Tensor | None
-) -> Arguments:
-    if lengths is not None:
-        raise ShapeError(expected("lengths", "None with an unbatched input", type(lengths).__name__))
-    check_resets(resets, (input.shape[0],), input, "input")
-    return Arguments(
-        x=input[:, None],
-        weights=_weights(layer),
-        states=_layer_states(layer, hx, None),
-        lengths=None,
-        resets=None if resets is None else resets[:, None],
-        output_as_given=lambda y: y.squeeze(1),
-        batched=False,
+        resets=resets,
+        output_as_given=lambda y: y.transpose(0, 1) if batch_first else y if batched else y.squeeze(1),
+        batched=batched,
     )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import reprlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -24,6 +25,7 @@ __all__ = [
     "Ids",
     "NarrowIds",
     "Tokens",
+    "check_first",
     "check_ids",
     "check_symbol",
     "id_dtype",
@@ -92,9 +94,13 @@ class Tokens(ABC):
     def decoder(self) -> Decoder:
         """Return a fresh decoder that takes one id at a time."""
 
-    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return what the vocabulary's file holds; `tokens.from_json` takes it back."""
+        return {"format": FORMAT, "version": VERSION, "kind": self.kind, **self._content()}
+
+    @abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """Return what the file says of this vocabulary alone."""
 
     def count_unknown(self, ids: npt.ArrayLike) -> int:
         """Return how many of the ids [N] are `unknown`; 0 where every symbol is known."""
@@ -167,6 +173,12 @@ def check_ids(ids: npt.ArrayLike, size: int) -> Ids:
     if outside.any():
         raise TokenError(expected("ids", f"0 to {size - 1}", int(array[outside][0])))
     return array.astype(np.int64)
+
+
+def check_first(symbols: Sequence[str], where: str) -> None:
+    """Raise TokenError where symbols, in the order of their ids, do not begin with `<unk>` and newline."""
+    if list(symbols[:2]) != [UNKNOWN, "\n"]:
+        raise TokenError(expected(where, f"{[UNKNOWN, chr(10)]} first", shown(list(symbols[:2]))))
 
 
 def check_symbol(symbol: object, where: str) -> str:

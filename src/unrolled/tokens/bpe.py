@@ -21,17 +21,7 @@ import numpy.typing as npt
 from unrolled.errors import ConfigError, MissingExtraError, TokenError, expected
 from unrolled.spec import LARGEST_BPE, SMALLEST_BPE
 from unrolled.tokens.assemble import DONE, assemble
-from unrolled.tokens.base import (
-    FORMAT,
-    VERSION,
-    Ids,
-    NarrowIds,
-    Tokens,
-    check_ids,
-    id_dtype,
-    next_border,
-    shown,
-)
+from unrolled.tokens.base import Ids, NarrowIds, Tokens, check_ids, id_dtype, next_border, shown
 from unrolled.tokens.byte import Utf8Decoder, begin_in, characters_in, utf8
 
 __all__ = ["BpeTokens", "require", "try_out"]
@@ -140,13 +130,8 @@ class BpeTokens(Tokens):
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder(self._parts)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "kind": self.kind,
-            "merges": [list(pair) for pair in self._merges],
-        }
+    def _content(self) -> dict[str, Any]:
+        return {"merges": [list(pair) for pair in self._merges]}
 
     def _ids(self, text: str) -> Iterator[int]:
         pieces = PIECE.findall(utf8(text).decode("latin-1"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
-from unrolled.tokens.base import COUNTED, FORMAT, VERSION, Ids, NarrowIds, Tokens, check_ids, shown
+from unrolled.tokens.base import COUNTED, Ids, NarrowIds, Tokens, check_ids, shown
 
 __all__ = ["ByteTokens", "Utf8Decoder", "begin_in", "characters_in", "utf8"]
 
@@ -49,8 +49,8 @@ class ByteTokens(Tokens):
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder([bytes([i]) for i in range(256)])
 
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "version": VERSION, "kind": self.kind}
+    def _content(self) -> dict[str, Any]:
+        return {}
 
 
 class Utf8Decoder:

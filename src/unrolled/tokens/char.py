@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from unrolled.errors import TokenError, expected
 from unrolled.tokens.base import (
-    FORMAT,
     UNKNOWN,
-    VERSION,
     Ids,
     NarrowIds,
     Tokens,
+    check_first,
     check_ids,
     check_symbol,
     id_dtype,
@@ -44,8 +43,7 @@ class CharTokens(Tokens):
 
         Raises TokenError: not `<unk>`, newline first; a symbol that is not one character; a duplicate.
         """
-        if list(symbols[:2]) != [UNKNOWN, "\n"]:
-            raise TokenError(expected(where, f"{[UNKNOWN, chr(10)]} first", shown(list(symbols[:2]))))
+        check_first(symbols, where)
         for index, symbol in enumerate(symbols[1:], start=1):
             if len(check_symbol(symbol, f"{where}[{index}]")) != 1:
                 raise TokenError(expected(f"{where}[{index}]", "one character", shown(symbol)))
@@ -92,8 +90,8 @@ class CharTokens(Tokens):
     def decoder(self) -> _CharDecoder:
         return _CharDecoder(self)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
+    def _content(self) -> dict[str, Any]:
+        return {"symbols": list(self._symbols)}
 
 
 class _CharDecoder:

@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, TokenError, expected
 from unrolled.tokens.base import (
-    FORMAT,
     UNKNOWN,
-    VERSION,
     Ids,
     Tokens,
+    check_first,
     check_ids,
     check_symbol,
     next_border,
@@ -47,8 +46,7 @@ class WordTokens(Tokens):
 
         Raises TokenError: not `<unk>`, newline first; an empty word, or one with a space; a duplicate.
         """
-        if list(symbols[:2]) != [UNKNOWN, "\n"]:
-            raise TokenError(expected(where, f"{[UNKNOWN, chr(10)]} first", shown(list(symbols[:2]))))
+        check_first(symbols, where)
         for index, symbol in enumerate(symbols[2:], start=2):
             word = check_symbol(symbol, f"{where}[{index}]")
             if not word or not SEPARATORS.isdisjoint(word):
@@ -101,8 +99,8 @@ class WordTokens(Tokens):
     def decoder(self) -> _WordDecoder:
         return _WordDecoder(self)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "version": VERSION, "kind": self.kind, "symbols": list(self._symbols)}
+    def _content(self) -> dict[str, Any]:
+        return {"symbols": list(self._symbols)}
 
 
 def _words(text: str) -> list[str]:
