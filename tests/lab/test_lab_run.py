@@ -198,6 +198,18 @@ def test_a_file_and_another_programs_report_are_refused_and_stay(tmp_path: Path)
     assert (tmp_path / "report.md").read_text() == "mine"
 
 
+def test_the_directory_of_a_training_run_is_refused_and_stays(tmp_path: Path):
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    for name in ("data/corpus.json", "LATEST"):
+        (tmp_path / "run" / name).write_text("")
+        with pytest.raises(
+            RunError, match=r"^out: expected a free directory or one of the lab, got .* a run$"
+        ):
+            lab.run(config(tmp_path / "run"))
+        (tmp_path / "run" / name).unlink()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["data"]
+
+
 def test_a_section_that_another_version_wrote_is_refused_in_one_line(fake: Fake, tmp_path: Path):
     lab.run(config(tmp_path))
     stored = document(tmp_path)

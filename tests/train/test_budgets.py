@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_cases import stopped
+from train_cases import on_disk, stopped
 
 from unrolled.data import Batch
 from unrolled.errors import ConfigError
@@ -170,11 +170,16 @@ def test_epochs_and_minutes_lengthen_too(small: Make, budget: dict[str, float]):
     assert result.schedule.steps > 6
 
 
-def test_fewer_steps_than_were_taken_are_refused(small: Make):
-    config = small(steps=6)
+@pytest.mark.parametrize("budget", [{"steps": 4}, {"epochs": 1}])
+def test_fewer_steps_than_were_taken_are_refused_and_nothing_changes(small: Make, budget: dict[str, int]):
+    config = small(steps=49, save_every=49)
     run(config, observers=[])
-    with pytest.raises(ConfigError, match=r"^steps: expected more than the 6 that the run has taken, got 4$"):
-        run(replace(config, resume=True, steps=4), observers=[])
+    before = on_disk(config.run)
+    (name,) = budget
+    told = rf"^{name}: expected more than 49 steps, which the run has taken, got \d+ steps$"
+    with pytest.raises(ConfigError, match=told):
+        run(replace(config, resume=True, **{"steps": None, **budget}), observers=[], asked=set(budget))
+    assert on_disk(config.run) == before
     assert isinstance(plan(replace(config, resume=True)), Finished)
 
 

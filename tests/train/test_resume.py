@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from train_cases import Signal, stopped
+from train_cases import Signal, on_disk, stopped
 
 from unrolled import checkpoint, kernels
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError
@@ -617,10 +617,12 @@ def test_a_progress_from_a_stranger_is_checked(small: Make, change: dict[str, An
     checkpoint.write_step(
         config.run or "", 2, replace(contents, progress={**(contents.progress or {}), **change})
     )
+    before = on_disk(config.run)
     with pytest.raises((CheckpointError, RunError)) as caught:
-        resumed(config)
+        resumed(config, keep=7)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert on_disk(config.run) == before
 
 
 def test_half_of_an_optimizer_is_refused(small: Make):
@@ -631,7 +633,9 @@ def test_half_of_an_optimizer_is_refused(small: Make):
     shutil.rmtree(path)
     moments = {name: t for name, t in (contents.optimizer or {}).items() if name != "exp_avg.readout.bias"}
     checkpoint.write_step(config.run or "", 2, replace(contents, optimizer=moments))
+    before = on_disk(config.run)
     with pytest.raises(
         CheckpointError, match=r"^optimizer readout\.bias: expected all of AdamW's moments, got no exp_avg$"
     ):
-        resumed(config)
+        resumed(config, keep=7)
+    assert on_disk(config.run) == before

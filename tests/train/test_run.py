@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from train_cases import on_disk
 
-from unrolled import checkpoint, kernels
+from unrolled import checkpoint, kernels, tasks
 from unrolled import data as data_room
 from unrolled.errors import BackendError, ConfigError, DataError, NonFiniteError, RunError
 from unrolled.spec import DataConfig, TrainConfig
@@ -204,19 +205,28 @@ def test_a_run_is_not_written_into_the_folder_that_it_reads(small: Make, tmp_pat
     folder = tmp_path / "texts"
     folder.mkdir()
     (folder / "a.txt").write_text("a text\n" * 50)
-    for run_at in (str(folder), f"{folder}/../texts"):
-        with pytest.raises(RunError, match="run: expected another directory than the source, got"):
+    for run_at in (str(folder), f"{folder}/../texts", f"{folder}/run", f"{folder}/no/run"):
+        with pytest.raises(RunError, match=rf"^run: expected a directory outside the source {folder}, got "):
             run(replace(small(run=run_at), data=DataConfig(str(folder))), observers=[])
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
 
 
-def test_overwrite_replaces_the_run_but_only_once_the_text_is_known_to_be_good(small: Make, book: Path):
+def test_overwrite_replaces_the_run_but_only_once_the_text_is_known_to_be_good(
+    small: Make, book: Path, monkeypatch: pytest.MonkeyPatch
+):
     config = replace(small(), overwrite=True)
     run(config, observers=[])
     (Path(config.run or "") / "notes.md").write_text("mine")
+    before = on_disk(config.run)
     with pytest.raises(DataError):
         run(replace(config, data=DataConfig(str(book.parent / "gone.txt"))), observers=[])
     assert load(config.run or "").step is not None, "the old run must survive a bad source"
+    refused = lambda *_, **__: (_ for _ in ()).throw(BackendError("no"))  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.LanguageModel, "__init__", refused)
+        with pytest.raises(BackendError):
+            run(replace(config, hidden_size=9), observers=[])
+    assert on_disk(config.run) == before, "and a network that is refused"
     run(replace(config, hidden_size=9), observers=[])
     assert load(config.run or "").model.config.hidden_size == 9
     assert (Path(config.run or "") / "notes.md").read_text() == "mine"

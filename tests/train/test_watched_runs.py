@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_tensorboard import scalars
 from train_cases import stopped
 
 from unrolled import figures
-from unrolled.spec import TrainConfig
+from unrolled.spec import DataConfig, TrainConfig
 from unrolled.tasks import Telemetry
-from unrolled.train import Observer, run
+from unrolled.train import Observer, Schedule, run
 from unrolled.train.observers import MetricsFile, Row
 
 Make = Callable[..., TrainConfig]
@@ -135,17 +136,26 @@ def test_a_number_that_json_lacks_is_null_and_comes_back_as_none(tmp_path: Path)
         '{"step": 1, "telemetry": {"lags": [], "grad_norm": {}, "closed": {}, "open": {}}}',
     ],
 )
-def test_a_torn_or_foreign_line_and_what_follows_it_go(tmp_path: Path, torn: str):
+def test_a_damaged_line_stays_with_what_follows_it_and_a_torn_end_goes(tmp_path: Path, torn: str):
     path = tmp_path / "metrics.jsonl"
     file = MetricsFile(path)
     file.telemetry(1, FOUND)
     file.row(ROW)
-    kept = path.read_text()
-    path.write_text(kept + torn + "\n" + kept.replace('"step": 1', '"step": 3'))
-    again = MetricsFile(path, until=9)
-    assert path.read_text() == kept
-    assert again.rows == [ROW]
-    assert [step for step, _ in again.telemetries] == [1]
+    kept = path.read_bytes()
+    kept += torn.encode() + b" \xff\n" + torn.encode() + b"\n" + kept.replace(b'"step": 1', b'"step": 3')
+    path.write_bytes(kept + b'{"step": 4, "ep')
+    again = cut(MetricsFile(path, until=9))
+    assert path.read_bytes() == kept
+    assert [row.step for row in again.rows] == [1, 3]
+    assert [step for step, _ in again.telemetries] == [1, 3]
+    cut(MetricsFile(path, until=2))
+    assert path.read_bytes().splitlines() == kept.splitlines()[: 4 if '"step": 1,' in torn else 2]
+
+
+def cut(file: MetricsFile) -> MetricsFile:
+    """Return a file that was cut back, as at the beginning of a run."""
+    file.begin(TrainConfig(DataConfig("sentences")), Schedule(9, 9, 0.1), torch.nn.Module())  # type: ignore[arg-type]
+    return file
 
 
 def test_what_another_version_wrote_is_kept(tmp_path: Path):
@@ -161,7 +171,7 @@ def test_what_another_version_wrote_is_kept(tmp_path: Path):
         row.replace('"step": 1', '"step": 2'),
     ]
     path.write_text("\n".join(more) + "\n")
-    again = MetricsFile(path, until=9)
+    again = cut(MetricsFile(path, until=9))
     assert path.read_text().splitlines() == more
     assert [each.step for each in again.rows] == [1, 2]
     assert again.rows[0].val_nats_per_token is None

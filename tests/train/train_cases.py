@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,12 @@ import pytest
 from unrolled.spec import TrainConfig
 from unrolled.train import Observer, Stopped, run
 
-__all__ = ["Signal", "stopped"]
+__all__ = ["Signal", "on_disk", "stopped"]
+
+
+def on_disk(run: str | Path | None) -> dict[Path, bytes]:
+    """Return what every file of a directory holds."""
+    return {path: path.read_bytes() for path in Path(run or "").rglob("*") if path.is_file()}
 
 
 class Signal(Observer):

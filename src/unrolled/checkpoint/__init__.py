@@ -16,6 +16,7 @@ from unrolled.checkpoint.format import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
 from unrolled.checkpoint.tensors import Tensor
+from unrolled.checkpoint.writing import is_run as is_run  # for other rooms; not public
 from unrolled.checkpoint.writing import mark, prune, rewind, write_into, write_model, write_step
 from unrolled.errors import CheckpointError, older_names
 from unrolled.spec import RunDirectory

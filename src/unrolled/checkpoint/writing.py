@@ -43,6 +43,7 @@ from unrolled.spec import RunDirectory
 
 __all__ = [
     "ALL_FILES",
+    "is_run",
     "listed",
     "mark",
     "ours",
@@ -340,10 +341,13 @@ def _check_no_run(directory: Path) -> None:
 def _run_around(real: Path) -> Path | None:
     """Return the run that a directory is, or is inside of."""
     inside = (place.parent for place in real.parents if place.name in RunDirectory.DIRECTORIES)
-    for run in map(RunDirectory, (real, real.parent, *inside)):
-        if any(map(os.path.lexists, (run.latest, run.best, run.corpus))):  # no other program has these names
-            return run.path
-    return None
+    return next((run for run in (real, real.parent, *inside) if is_run(run)), None)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a run, by names that no other program has."""
+    run = RunDirectory(path)
+    return any(map(os.path.lexists, (run.latest, run.best, run.corpus)))
 
 
 def _is_model(manifest: Path) -> bool:

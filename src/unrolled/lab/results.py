@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from unrolled import files, kernels
+from unrolled import checkpoint, files, kernels
 from unrolled.errors import CheckpointError, NonFiniteError, RunError, expected
 from unrolled.lab.experiment import Done, Found, Json, Trial
 from unrolled.spec import LabConfig
@@ -41,13 +41,14 @@ def check_place(out: Path) -> None:
     """Check that results may be written at `out`, or that it holds some; nothing is created.
 
     Raises:
-        RunError: it is a file, or a directory with another program's report.
+        RunError: it is a file, a run of `unrolled train`, or a directory with another program's report.
     """
     if out.exists() and not out.is_dir():
         raise RunError(expected("out", "a directory or a new path", f"the file {out}"))
-    if os.path.lexists(out / REPORT) and not any(os.path.lexists(out / name) for name in PARTS):
-        found = f"{out}, with a {REPORT} and no {RESULTS}"
-        raise RunError(expected("out", "a free directory or one of the lab", found))
+    holds_report, holds_run = os.path.lexists(out / REPORT), checkpoint.is_run(out)
+    if (holds_report or holds_run) and not any(os.path.lexists(out / name) for name in PARTS):
+        found = "which holds a run" if holds_run else f"with a {REPORT} and no {RESULTS}"
+        raise RunError(expected("out", "a free directory or one of the lab", f"{out}, {found}"))
 
 
 class Store:

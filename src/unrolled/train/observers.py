@@ -103,19 +103,19 @@ class MetricsFile(Observer):
     """Appends every row and telemetry to a file, and keeps them for the pictures at the end."""
 
     def __init__(self, path: Path, *, until: int = -1, unit: str = "nats_per_token") -> None:
-        """Start a file, or cut one back to the lines of steps 0 … `until`; what follows a torn line goes too.
+        """Read a file as far as the lines of steps 0 … `until`; `begin` cuts it back to them, or starts one.
 
-        Keys that this version does not know are kept. `unit`: of the loss, which names its figures.
-
-        Raises:
-            RunError: the place cannot be read or written.
+        Keys that this version does not know are kept, and so are damaged lines before the last whole one.
+        `unit`: of the loss, which names its figures. Raises RunError: the place cannot be read.
         """
         self._path, self._unit = path, unit
-        kept = list(self._kept(until)) if until >= 0 else []
-        lines = [line for _, line in kept]
+        self._lines = list(self._kept(until)) if until >= 0 else []
+        lines = [line for _, line in self._lines]
         self.rows = [line for line in lines if isinstance(line, Row)]
         self.telemetries = [line for line in lines if isinstance(line, tuple)]
-        files.replace(path, "".join(f"{text}\n" for text, _ in kept))
+
+    def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
+        files.replace(self._path, b"".join(text + b"\n" for text, _ in self._lines))
 
     def row(self, row: Row) -> None:
         self.rows.append(row)
@@ -134,20 +134,23 @@ class MetricsFile(Observer):
         except OSError as error:
             raise RunError(expected(str(self._path), "a file that can be written", error.strerror)) from error
 
-    def _kept(self, until: int) -> Iterator[tuple[str, Line | Foreign]]:
-        """Yield the lines of a file up to a step, or to the first one that is torn or steps back."""
+    def _kept(self, until: int) -> Iterator[tuple[bytes, Line | Foreign | None]]:
+        """Yield the lines of steps up to one, and with None what between them is damaged or steps back."""
         there = os.path.lexists(self._path)
-        text = files.read_regular(self._path, LARGEST, RunError).decode("utf-8", "replace") if there else ""
+        raw = files.read_regular(self._path, LARGEST, RunError) if there else b""
         last = {Row: -1, tuple: -1, Foreign: -1}  # steps rise among rows, and among telemetries
-        for each in text.splitlines():
+        damaged: list[bytes] = []
+        for each in raw.split(b"\n"):
             line = _line(each, self._unit)
             if line is None:
-                return
+                damaged.append(each)
+                continue
             step = line[0] if isinstance(line, tuple) else line.step
-            if step > until or step <= last[type(line)]:
-                return
-            last[type(line)] = step
-            yield each, line
+            if step <= until:
+                rises, last[type(line)] = step > last[type(line)], max(step, last[type(line)])
+                yield from ((text, None) for text in damaged)
+                yield each, line if rises else None
+                damaged = []
 
 
 def _text(line: Line) -> str:
@@ -155,7 +158,7 @@ def _text(line: Line) -> str:
     return json.dumps(files.for_json(stored)) + "\n"
 
 
-def _line(text: str, unit: str) -> Line | Foreign | None:
+def _line(text: bytes, unit: str) -> Line | Foreign | None:
     """Return what a line says, None where it is torn."""
     try:
         stored = json.loads(text)

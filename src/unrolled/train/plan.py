@@ -102,11 +102,11 @@ def plan(config: TrainConfig, *, asked: Collection[str] | None = None) -> Plan:
     """
     task = tasks.of(config.data)
     path = Path(os.path.normpath(config.run)) if config.run else Path("runs") / task.run_name(config.data)
-    config = replace(config, run=str(path))
+    named, config = config.run is not None, replace(config, run=str(path))
     asked = _asked_of(config) if asked is None else asked
     point = find(path) if config.resume else None
     if point is None:
-        check_apart(path, task.source(config.data))
+        check_apart(path, task.source(config.data), named=named)
         over = config.overwrite or config.resume or _unsaved(RunDirectory(path))
         check_free(path, overwrite=over)
         if config.resume:

@@ -92,9 +92,9 @@ def run(
             return _finished(found, watchers, begin)
         with own_random_state(found.config.seed, found.config.threads):
             how.owns = isinstance(found, Resumed)
-            config, dataset = _resume(found) if isinstance(found, Resumed) else _start(found)
+            this = _prepared(found, watchers, stopper, begin)
             how.owns = True
-            return _Run(replace(found, config=config), dataset, watchers, stopper, begin).go()
+            return this.go()
 
 
 @older_arguments("train.resolve", corpus="dataset")
@@ -108,24 +108,18 @@ def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
     return replace(config, dtype=choose_dtype(config.dtype, config.backend))
 
 
-def _start(found: Fresh) -> tuple[TrainConfig, Dataset]:
-    """Make the data and settle every size."""
+def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper, begin: float) -> _Run:
+    """Make the data, or open them again, and settle every size; what is refused here changes nothing."""
     config, task = found.config, tasks.of(found.config.data)
+    if isinstance(found, Resumed):
+        return _Run(found, dataset_of(found.path, config, found.point), watchers, stopper, begin)
     with staging(found.path) as temporary:
         dataset = task.prepare(config.data, temporary, seed=config.seed)
         config = resolve(config, dataset)
         check_memory(task, config, dataset)
+        this = _Run(replace(found, config=config), dataset, watchers, stopper, begin)
         settle(temporary, found.path, overwrite=found.overwrite)  # nothing can be refused any more
-    return config, dataset
-
-
-def _resume(found: Resumed) -> tuple[TrainConfig, Dataset]:
-    """Bring the run directory back to its resume point."""
-    path, config, point = found.path, found.config, found.point
-    dataset = dataset_of(path, config, point)
-    checkpoint.rewind(path, point.progress.step)
-    checkpoint.mark(path, "BEST", point.progress.best_step)  # a kill may have come before it
-    return config, dataset
+    return this
 
 
 def _finished(found: Finished, watchers: list[Observer], begin: float) -> Result:
@@ -185,8 +179,9 @@ class _Run:
         self.title = f"{dataset.name}: {self.task.describe(sizes)}" + (
             ", nothing held out: validation is the training data" if dataset.validation_is_train else ""
         )
-        self.stored: dict[str, object] = {}
-        self._take_threads(config.threads or threads_by_rule(self.stepper))  # first: it writes config.json
+        if config.telemetry_every:
+            tasks.recurrent_stack(self.model)  # is refused before anything is written
+        self._take_threads(config.threads or threads_by_rule(self.stepper))
         until = -1 if self.point is None else self.point.progress.step
         self.metrics = MetricsFile(self.place.metrics, until=until, unit=self.task.kind.loss)
         self.observers = [self.metrics, *observers]
@@ -196,10 +191,12 @@ class _Run:
 
     def go(self) -> Result:
         """Calibrate, train, report."""
-        if self.config.telemetry_every:
-            tasks.recurrent_stack(self.model)  # is refused before a step is taken
+        if self.point is None:  # killed while steps are timed, it starts again with these settings
+            self._write_config()
         self._note(*self.task.notes(self.config, self.dataset, self.model))
-        loop = self._loop()
+        loop = self._loop()  # nothing can be refused after it, or changes on the disk of a resumed run before
+        self._rewind()
+        self._write_config()
         self._note(*report.notes(self.config, loop.schedule, self.point))
         with contextlib.ExitStack() as ends:
             for observer in self.observers:
@@ -220,11 +217,9 @@ class _Run:
         stepper = self.stepper
         schedule = self._schedule()
         stepper.learning_rate = schedule.learning_rate
-        if self.lengthened:  # the report is of fewer steps: until there is a new one the run is not finished
-            self.place.evaluation.unlink(missing_ok=True)
         self.saver = Saver(
             run=self.place.path,
-            config=self.stored,
+            config=self._stored(),
             model=self.model,
             optimizer=stepper.optimizer,
             dataset=self.dataset,
@@ -246,6 +241,15 @@ class _Run:
             _restore(self.point, loop)
         return loop
 
+    def _rewind(self) -> None:
+        """Bring the directory of a resumed run back to its resume point."""
+        if self.point is None:
+            return
+        checkpoint.mark(self.place.path, "BEST", self.saver.best_step)  # a kill may have come before it
+        checkpoint.rewind(self.place.path, self.point.progress.step)
+        if self.lengthened:  # the report is of fewer steps: until there is a new one the run is not finished
+            self.place.evaluation.unlink(missing_ok=True)
+
     def _schedule(self) -> Schedule:
         """Fix the number of steps and of those between checkpoints."""
         config, point = self.config, self.point
@@ -261,7 +265,8 @@ class _Run:
             steps, checks = self._steps_in_time(_known(config.minutes))
             steps += taken
         if steps <= taken:
-            raise ConfigError(expected("steps", f"more than the {taken} that the run has taken", steps))
+            name, want = "steps" if config.epochs is None else "epochs", f"more than {counted(taken, 'step')}"
+            raise ConfigError(expected(name, f"{want}, which the run has taken", counted(steps, "step")))
         every = config.save_every if config.save_every is not None else max(1, -(-steps // checks))
         start = None if point is None else taken
         return Schedule(steps, every, _known(config.learning_rate), start=start)
@@ -285,10 +290,8 @@ class _Run:
         return steps, checks
 
     def _take_threads(self, threads: int) -> None:
-        """Run on so many threads, and write the config that says so."""
         torch.set_num_threads(threads)
         self.config = replace(self.config, threads=threads)
-        self.stored = self._write_config()
 
     def _report(self, best: Any, schedule: Schedule) -> Result:
         kind, place, best_step = self.task.kind, self.place, self.saver.best_step
@@ -320,16 +323,13 @@ class _Run:
             sample=self.task.sample(place.path),
         )
 
-    def _write_config(self) -> dict[str, object]:
+    def _stored(self) -> dict[str, object]:
         training = to_json(replace(self.config, resume=False))
-        stored = {
-            "task": self.task.kind.name,
-            "model": to_json(self.model.config),
-            "data": training.pop("data"),
-            "training": training,
-        }
-        files.replace(self.place.config, json.dumps(stored, indent=2) + "\n")
-        return stored
+        model, data = to_json(self.model.config), training.pop("data")
+        return {"task": self.task.kind.name, "model": model, "data": data, "training": training}
+
+    def _write_config(self) -> None:
+        files.replace(self.place.config, json.dumps(self._stored(), indent=2) + "\n")
 
     def _note(self, *lines: str) -> None:
         for line in lines:

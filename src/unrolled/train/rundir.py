@@ -39,14 +39,17 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise RunError(expected("run", "a writable directory", f"{existing}, which is not"))
 
 
-def check_apart(path: Path, source: str | None) -> None:
+def check_apart(path: Path, source: str | None, *, named: bool = False) -> None:
     """Refuse to write a run into the folder that it reads: its own files would change the corpus.
 
     Raises:
-        RunError: they are one directory.
+        RunError: they are one directory; or the run is `named` by the user, and inside the folder.
     """
-    if source is not None and path.is_dir() and os.path.realpath(path) == os.path.realpath(source):
-        raise RunError(expected("run", "another directory than the source", path))
+    if source is None or not os.path.isdir(source):
+        return
+    run, folder = (Path(os.path.realpath(each)) for each in (path, source))
+    if run == folder or (named and folder in run.parents):
+        raise RunError(expected("run", f"a directory outside the source {source}", path))
 
 
 @contextlib.contextmanager
