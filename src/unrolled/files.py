@@ -111,11 +111,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
+        place(new, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(new)
         raise
+
+
+def place(new: Path, path: Path) -> None:
+    """Give a finished file or directory its name, in one step and for good. Raises OSError."""
+    os.replace(new, path)
     sync_directory(path.parent)
 
 

@@ -338,4 +338,5 @@ def test_everything_is_brought_to_the_disk_before_it_is_named(tmp_path, monkeypa
     files = [f".writing-{name}.npy" for name in ("train", "train_starts", "val", "val_starts")]
     named = [("name", f"{name}.npy") for name in ("train", "train_starts", "val", "val_starts")]
     last = [("sync", ".writing-corpus.json"), ("name", "corpus.json"), ("sync", "")]
-    assert seen == [*(("sync", name) for name in files), *named, ("sync", ""), *last]
+    placed = [step for each in named for step in (each, ("sync", ""))]  # the directory's names after each
+    assert seen == [*(("sync", name) for name in files), *placed, *last]

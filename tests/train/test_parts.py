@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import types
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 import torch
 
 from unrolled.data import Split, StreamBatches
+from unrolled.data.arrays import ArrayFile
 from unrolled.errors import NonFiniteError, RunError
 from unrolled.spec import DataConfig, ModelConfig, TrainConfig
-from unrolled.tasks import LanguageModel
+from unrolled.tasks import LanguageModel, is_finite
 from unrolled.tasks.language.sizing import bytes_needed, sizes
-from unrolled.train import Schedule, choose_dtype, report, resolve, resources
+from unrolled.train import Schedule, choose_dtype, report, resolve, resources, rundir
 from unrolled.train.finite import check_gradient
 from unrolled.train.fit import Feed, make_optimizer
 
@@ -201,3 +203,41 @@ def test_a_missing_evaluation_and_a_link_are_one_line(tmp_path: Path):
     (tmp_path / "evaluation.json").symlink_to(tmp_path / "other")
     with pytest.raises(RunError, match=r"evaluation\.json: expected a regular file"):
         report.read_evaluation(tmp_path / "evaluation.json")
+
+
+def test_a_corpus_and_the_directories_of_a_run_have_their_names_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def placed(old: Path, new: Path) -> None:
+        done.append(f"name {new}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", placed)
+    run = tmp_path / "a" / "run"
+    with rundir.held(run):
+        assert done == [str(run.parent), str(tmp_path)]
+        done.clear()
+        with rundir.staging(run) as staged:
+            array = ArrayFile(staged / "train.npy", "u1")
+            array.finish()
+            array.place()
+            assert done[1:] == [f"name {staged}/train.npy", str(staged)]
+            done.clear()
+            rundir.settle(staged, run, overwrite=False)
+        assert done == [f"name {run}/data", str(run)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_a_tensor_is_finite_unless_it_holds_nan_or_infinity(dtype: torch.dtype):
+    assert is_finite(torch.zeros(0, 3, dtype=dtype))
+    assert is_finite(torch.ones(2, 3, dtype=dtype, requires_grad=dtype.is_floating_point))
+    for wrong in (math.nan, math.inf, -math.inf) if dtype.is_floating_point else ():
+        assert not is_finite(torch.tensor([[0.0, wrong], [1.0, 2.0]], dtype=dtype))

@@ -83,9 +83,9 @@ class ArrayFile:
         return Entry(self._file.tell(), digest.hexdigest())
 
     def place(self) -> Mapped:
-        """Give the file its name in one step and return it mapped."""
+        """Give the file its name and return it mapped."""
         self._file.close()
-        os.replace(self._beside, self.path)
+        files.place(self._beside, self.path)
         return np.memmap(self.path, self.dtype, "r", HEADER, (self.count,))
 
     def discard(self) -> None:

@@ -18,7 +18,6 @@ from unrolled.data.sources import Scratch, name_of
 from unrolled.data.survey import Survey, survey
 from unrolled.data.text import block_end
 from unrolled.errors import DataError, RunError, expected
-from unrolled.files import sync_directory
 from unrolled.spec import DataConfig, bpe_size
 from unrolled.tokens import BpeTokens, Tokens, from_counts, require
 
@@ -96,7 +95,6 @@ def prepare(config: DataConfig, directory: Path, *, seed: int) -> Corpus:
             identity=identity_of(found.shape, entries),
         )
         _give_back()
-        sync_directory(directory)
         write(corpus, entries, directory / CORPUS_FILE)
         return corpus
 

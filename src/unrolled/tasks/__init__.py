@@ -15,9 +15,8 @@ from unrolled.tasks.language import (
     generate,
 )
 from unrolled.tasks.loading import Loaded, load
-from unrolled.tasks.loading import (
-    from_stored as from_stored,  # this line and the next: for rooms of this package
-)
+from unrolled.tasks.loading import from_stored as from_stored  # these four: for rooms of this package
+from unrolled.tasks.loading import is_finite as is_finite
 from unrolled.tasks.loading import model_tensors as model_tensors
 from unrolled.tasks.loading import to_stored as to_stored
 from unrolled.tasks.protocol import (

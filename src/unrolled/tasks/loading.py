@@ -15,7 +15,8 @@ from unrolled.errors import CheckpointError, expected
 from unrolled.spec import kind_of_stored, tensors
 from unrolled.tasks.protocol import named
 
-__all__ = ["Loaded", "assemble", "check_finite", "from_stored", "load", "model_tensors", "to_stored"]
+__all__ = ["Loaded", "assemble", "check_finite", "from_stored", "is_finite", "load", "model_tensors",
+           "to_stored"]  # fmt: skip
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16,
           "float16": torch.float16, "int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8,
@@ -77,7 +78,7 @@ def model_tensors(model: Any) -> dict[str, checkpoint.Tensor]:
 def check_finite(weights: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError: a weight is NaN or infinite; it names the first such tensor."""
     for name, tensor in weights.items():
-        if not _finite(tensor):
+        if not is_finite(tensor):
             raise CheckpointError(expected(f"{WEIGHTS} {name}", "finite weights", "NaN or infinity"))
 
 
@@ -107,6 +108,6 @@ def from_stored(stored: checkpoint.Tensor) -> Tensor:
     return torch.frombuffer(data, dtype=DTYPES[stored.dtype]).reshape(stored.shape)
 
 
-def _finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite; takes no memory for an answer a element."""
-    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite; takes no memory for an answer per element."""
+    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all())

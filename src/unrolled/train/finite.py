@@ -15,7 +15,7 @@ from unrolled.data import Batch
 from unrolled.errors import NonFiniteError
 from unrolled.nn import Recurrent
 from unrolled.spec import TrainConfig
-from unrolled.tasks import SequenceModel, State
+from unrolled.tasks import SequenceModel, State, is_finite
 
 __all__ = ["advice_for", "autocast", "check_gradient", "check_loss", "check_validation", "check_weights"]
 
@@ -40,7 +40,7 @@ def check_gradient(model: SequenceModel, norm: float, *, where: str, advice: str
     """Raise NonFiniteError when a gradient's norm is not finite, naming the tensor nearest the loss."""
     if math.isfinite(norm):
         return
-    broken = [n for n, p in model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+    broken = [n for n, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
     culprit = (
         f"the gradient of {_with_layer(broken[-1])}"
         if broken
@@ -87,7 +87,7 @@ def _with_layer(name: str) -> str:
 
 def _first_parameter(model: SequenceModel) -> str | None:
     for name, parameter in model.named_parameters():
-        if not _finite(parameter):
+        if not is_finite(parameter):
             return f"the parameter {_with_layer(name)}"
     return None
 
@@ -99,7 +99,7 @@ def _first_output(model: SequenceModel, batch: Batch, state: State, dtype: str) 
     def watch(name: str) -> Any:
         def hook(module: Any, inputs: Any, named: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
-            if not found and isinstance(tensor, Tensor) and not _finite(tensor):
+            if not found and isinstance(tensor, Tensor) and not is_finite(tensor):
                 found.append(f"the output of {name}{_layer_of(module, inputs, named)}")
 
         return hook
@@ -121,12 +121,8 @@ def _layer_of(module: Any, inputs: Any, named: Any) -> str:
     if not isinstance(module, Recurrent):
         return ""
     layers = module.trajectories(*inputs, **named, backend="auto")[2]
-    broken = [k for k, each in enumerate(layers, start=1) if not all(_finite(part) for part in each)]
+    broken = [k for k, each in enumerate(layers, start=1) if not all(is_finite(part) for part in each)]
     return f" (layer {broken[0]} of {len(layers)})" if broken else ""
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
 
 
 def autocast(dtype: str) -> AbstractContextManager[Any]:

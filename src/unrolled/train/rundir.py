@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unrolled import checkpoint
+from unrolled import checkpoint, files
 from unrolled.errors import RunError, expected
 from unrolled.spec import RunDirectory
 
@@ -97,7 +97,7 @@ def replace_data(staged: Path, path: Path) -> None:
 
 def _move(staged: Path, path: Path) -> None:
     try:
-        staged.rename(RunDirectory(path).data)
+        files.place(staged, RunDirectory(path).data)
     except OSError as error:
         got = f"{RunDirectory(path).data}: {error.strerror}"
         raise RunError(expected("run", "a free directory", got)) from error
@@ -116,6 +116,8 @@ def held(path: Path, *, name: str = "run") -> Iterator[None]:
     made = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for each in made:
+            files.sync_directory(each.parent)
         lock = FileLock(lock_file, timeout=0)
         lock.acquire()
     except Timeout:
