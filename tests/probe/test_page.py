@@ -209,7 +209,7 @@ def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tm
 
 def test_every_kind_of_finding_has_a_heading_on_the_page():
     source = Path(document.__file__).parents[1].joinpath("findings.py").read_text()
-    assert set(re.findall(r'_finding\(\s*"(\w+)"', source)) == set(document.RULE_HEADINGS)
+    assert set(re.findall(r'Finding\(\s*"(\w+)"', source)) == set(document.RULE_HEADINGS)
 
 
 def test_equal_reports_give_equal_bytes_whatever_time_they_took(measured, tmp_path):

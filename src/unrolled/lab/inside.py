@@ -65,7 +65,7 @@ class Recording:
 def measured(network: Network, problem: Adding, *, rows: int, seed: int) -> Json:
     """Return the figures of each word, over new sequences; for the last two their marks are moved.
 
-    Where the marks are set is a tenth from either end, beside a step that none stands at.
+    The marks are then a tenth from either end; a step that is not marked is compared with them.
     """
     network.eval()
     length = problem.steps
@@ -132,7 +132,7 @@ def recognise(seen: Recording) -> Json:
         for name, value in gates.items()
     }
     curves = {}
-    for name, value in gates.items():  # where the other mark stands is left out
+    for name, value in gates.items():  # the step of the other mark is left out
         parts = [around(np.where(marked, np.nan, value), mark, seen.offsets) for mark in seen.marks]
         for part, mark in zip(parts, seen.marks, strict=True):
             part[seen.offsets.index(0)] = value[mark, np.arange(len(mark))]

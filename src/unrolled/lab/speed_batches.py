@@ -268,7 +268,7 @@ class FrameModel(Trainable):
     Args:
         config: sizes; of an LSTM of one layer.
         front, frames: what a step reads; see `Front`.
-        boundary: the id that stands before the text.
+        boundary: the id before the text.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ def _start_gates(
     chrono_steps: int | None,
     generator: Generator | None,
 ) -> None:
-    """Set the biases [H] of the gates that keep and admit, in one layer."""
+    """Set the biases [H] of the gates that keep the memory and let new content in, in one layer."""
     assert cell.keep is not None
     if chrono_steps is None:
         if cell.forget_bias:

@@ -52,12 +52,6 @@ def find(report: Measurements) -> tuple[Finding, ...]:
     return tuple(finding for rule in rules for finding in rule(report))
 
 
-def _finding(
-    name: str, layer: str | None, problem: str, value: float, unit: str, limit: float, remedy: Remedy
-) -> Finding:
-    return Finding(name, layer, problem, value, unit, limit, *remedy)
-
-
 def _runaway(report: Measurements) -> Iterator[Finding]:
     run = report.long_run
     if run is None or run.lost == 0:
@@ -76,7 +70,7 @@ def _runaway(report: Measurements) -> Iterator[Finding]:
         f"h_0[:, torch.rand(batch_size) < {share}] = 0  # before each window",
     )
     ratio = float(run.carried[row]) / fresh
-    yield _finding("runaway", None, problem, ratio, "times the loss with a fresh state", 1 + WORSE, remedy)
+    yield Finding("runaway", None, problem, ratio, "times the loss with a fresh state", 1 + WORSE, *remedy)
 
 
 def _exploding(report: Measurements) -> Iterator[Finding]:
@@ -99,7 +93,7 @@ def _exploding(report: Measurements) -> Iterator[Finding]:
         problem = f"the states are chaotic: a disturbance grows by {exponents.leading:.4f} nats per step"
     else:
         return
-    yield _finding("exploding", layer, problem, value, "nats per step", limit, _tamer(report))
+    yield Finding("exploding", layer, problem, value, "nats per step", limit, *_tamer(report))
 
 
 def _explodes(flow: Flow) -> bool:
@@ -121,7 +115,7 @@ def _lag(report: Measurements) -> Iterator[Finding]:
         problem += f", and inputs matter for {steps(horizon.horizon)} only"
     remedy = _chrono(report, lag)
     where = None if flow is None else flow.layer
-    yield _finding("lag", where, problem, left, "of the gradient", LEFT, remedy)
+    yield Finding("lag", where, problem, left, "of the gradient", LEFT, *remedy)
 
 
 def _vanishing(report: Measurements) -> Iterator[Finding]:
@@ -131,7 +125,7 @@ def _vanishing(report: Measurements) -> Iterator[Finding]:
         return
     half_life = steps(float(f"{best.half_life:.2g}"))
     problem = f"the gradient halves within {half_life}, even along the path that keeps most of it"
-    yield _finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, _opener(report))
+    yield Finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, *_opener(report))
 
 
 def _forgets(report: Measurements) -> Iterator[Finding]:
@@ -143,7 +137,7 @@ def _forgets(report: Measurements) -> Iterator[Finding]:
             continue
         value = float(np.median(layer.time_constant))
         problem = f"half of the units keep their state for {value:.2f} steps or less"
-        yield _finding("forgets", layer.layer, problem, value, "steps", SHORT, _opener(report))
+        yield Finding("forgets", layer.layer, problem, value, "steps", SHORT, *_opener(report))
 
 
 def _window(report: Measurements) -> Iterator[Finding]:
@@ -164,7 +158,7 @@ def _window(report: Measurements) -> Iterator[Finding]:
         _flags(bptt_steps=twice),
         f"detach the state every {twice} steps",
     )
-    yield _finding("window", None, problem, float(horizon.horizon), "steps", limit, remedy)
+    yield Finding("window", None, problem, float(horizon.horizon), "steps", limit, *remedy)
 
 
 def _clipping(report: Measurements) -> Iterator[Finding]:
@@ -173,14 +167,14 @@ def _clipping(report: Measurements) -> Iterator[Finding]:
         return
     problem = f"the largest gradient of a window is {norms.spread:.0f} times the median one"
     remedy = _clip("clip at the 90th percentile of the measured norms", norms.ninetieth)
-    yield _finding("clipping", None, problem, norms.spread, "times the median", TAIL, remedy)
+    yield Finding("clipping", None, problem, norms.spread, "times the median", TAIL, *remedy)
 
 
 def _saturated(report: Measurements) -> Iterator[Finding]:
     """A unit that takes nothing in, gives nothing out, or never changes.
 
     A gate that stays at its other end is of use: units that only pass on, and units that only keep, are what
-    many tasks need. The candidate of a gated unit may stand at its end: its gates say what comes of it.
+    many tasks need. The candidate of a gated unit may be at its end: its gates say what comes of it.
     """
     for layer in _layers(report):
         stuck = {
@@ -201,7 +195,7 @@ def _saturated(report: Measurements) -> Iterator[Finding]:
                 _flags(learning_rate=rate, weight_decay=0.1),
                 f"torch.optim.AdamW(model.parameters(), lr={rate}, weight_decay=0.1)",
             )
-            yield _finding("saturated", layer.layer, problem, value, "of the units", MANY, remedy)
+            yield Finding("saturated", layer.layer, problem, value, "of the units", MANY, *remedy)
 
 
 def _idle(report: Measurements) -> Iterator[Finding]:
@@ -215,7 +209,7 @@ def _idle(report: Measurements) -> Iterator[Finding]:
                 f"hidden_size={fewer}",
             )
             problem = f"{share:.0%} of the units never change"
-            yield _finding("idle", layer.layer, problem, share, "of the units", IDLE, remedy)
+            yield Finding("idle", layer.layer, problem, share, "of the units", IDLE, *remedy)
 
 
 def _of_use(report: Measurements) -> bool:

@@ -15,7 +15,7 @@ from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, expected
 from unrolled.ops import gradients_by_lag, valid_steps
-from unrolled.probe.batch import at_least_one, positions, unbroken
+from unrolled.probe.batch import at_least_one, part, positions, unbroken
 from unrolled.probe.losses import (
     Loss,
     Norms,
@@ -34,9 +34,7 @@ from unrolled.tasks import detach
 
 VANISHING = -math.log(2) / 2  # nats per step: a gradient that halves within two, a thousandth after twenty
 EXPLODING = 0.01  # nats per step: one that doubles within seventy
-SAMPLES_AT_FLOOR = (
-    0.1  # the fit ends before the lag at which more than this share of the samples has no gradient
-)
+SAMPLES_AT_FLOOR = 0.1  # the fit ends before the lag at which more of the samples have no gradient
 
 
 @dataclass(frozen=True)
@@ -150,9 +148,9 @@ def gradient_flow(
     with untouched(model):
         norms, split, used, count = _measure(recording, lags, steps, loss, progress)
     flows = tuple(_flow(key, norms[key], split[key], used, count) for key in norms)
-    return GradientFlow(
-        flows, lags, int(used.sum()), used.shape[1], _overall({flow.verdict for flow in flows})
-    )
+    verdicts = {flow.verdict for flow in flows}
+    overall = next(word for word in ("exploding", "steady", "vanishing", "none") if word in verdicts)
+    return GradientFlow(flows, lags, int(used.sum()), used.shape[1], overall)
 
 
 def _measure(
@@ -245,10 +243,6 @@ def _verdict(rate: float) -> str:
     return "vanishing" if rate < VANISHING else "exploding" if rate > EXPLODING else "steady"
 
 
-def _overall(verdicts: set[str]) -> str:
-    return next(word for word in ("exploding", "steady", "vanishing", "none") if word in verdicts)
-
-
 def _words(flow: Flow) -> str:
     if flow.fitted is None:
         return "no gradient is carried"
@@ -333,10 +327,10 @@ def update_norms(
         weights = [weight.requires_grad_() for weight in model.parameters()]
         state = model.initial_state(rows)
         for begin in range(0, steps - window + 1, window):
-            part = _part(batch, begin, window)
-            if part.count == 0:
+            piece = part(batch, begin, window)
+            if piece.count == 0:
                 break
-            nats, count, state = model.loss(part, detach(state))
+            nats, count, state = model.loss(piece, detach(state))
             norms.append(_norm(nats / count, weights))
             if progress is not None:
                 progress(len(norms), steps // window)
@@ -349,14 +343,6 @@ def update_norms(
         window=window,
         rows=rows,
     )
-
-
-def _part(batch: Batch, begin: int, window: int) -> Batch:
-    span = slice(begin, begin + window)
-    lengths = None if batch.lengths is None else (batch.lengths - begin).clamp(0, window)
-    resets = None if batch.resets is None else batch.resets[span]
-    targets = batch.targets if batch.per_row else batch.targets[span]
-    return Batch(batch.inputs[span], targets, lengths, resets)
 
 
 def _norm(loss: torch.Tensor, weights: list[torch.Tensor]) -> float:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, ShapeError, expected
-from unrolled.probe.batch import LARGEST
+from unrolled.probe.batch import LARGEST, check_flowing
 from unrolled.probe.losses import Progress
 from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
@@ -129,9 +129,6 @@ def _check(model: object, batch: object) -> None:
         raise DtypeError(expected("model", "a LanguageModel", type(model).__name__))
     if not isinstance(batch, Batch):
         raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
-    cut = batch.resets is not None and bool(batch.resets.any())
-    if batch.lengths is not None or cut:
-        got = f"a batch with {'lengths' if batch.lengths is not None else 'resets'}"
-        raise ShapeError(expected("batch", "rows of one length that state flows through", got))
+    check_flowing(batch.lengths, batch.resets)
     if batch.inputs.shape[0] < 2 * SHORTEST:
         raise ShapeError(expected("batch", f"at least {2 * SHORTEST} steps", batch.inputs.shape[0]))

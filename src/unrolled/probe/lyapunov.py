@@ -11,7 +11,7 @@ import torch
 from unrolled import figures
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.ops import StepJacobian
-from unrolled.probe.batch import Inputs, at_least_one
+from unrolled.probe.batch import at_least_one, check_flowing
 from unrolled.probe.losses import Progress
 from unrolled.probe.recording import record
 from unrolled.probe.result import Floats, Result, mean_interval
@@ -83,7 +83,7 @@ def lyapunov(
 ) -> Lyapunov:
     """Measure the leading Lyapunov exponents of each layer, driven by the batch.
 
-    `count` orthonormal disturbances of the state, h or (h, c), are pushed through the Jacobian of every step,
+    `count` orthonormal disturbances of the state, h or (h, c), are multiplied by the Jacobian of every step,
     and made orthonormal again after each by a QR decomposition; the mean of ln of R's diagonal is the
     exponents. The interval compares rows; where there are fewer than 8, each is cut into blocks of steps,
     which are taken for independent.
@@ -97,13 +97,12 @@ def lyapunov(
         progress: called with (done, of how many).
     Raises:
         ConfigError, ShapeError, DtypeError, NonFiniteError: as `gradient_flow`; a batch with lengths or
-        resets,
-            or whose steps are all transient, is a ShapeError.
+            resets, or whose steps are all transient, is a ShapeError.
     Source: Engelken, Wolf & Abbott 2023; Benettin et al. 1980.
     """
     at_least_one(count=count)
     recording = record(model, batch)
-    _whole_rows(recording.inputs)
+    check_flowing(recording.inputs.lengths, recording.inputs.resets)
     with untouched(model), torch.no_grad():
         ran = recording.run
         transient = _transient(transient, ran.steps)
@@ -117,7 +116,8 @@ def lyapunov(
             progress(total, total)
     top = max(found, key=lambda each: each.exponents[0])
     leading, low, high = (float(values[0]) for values in (top.exponents, top.low, top.high))
-    verdict = _verdict(*(leading if np.isnan(end) else end for end in (low, high)))
+    low, high = (leading if np.isnan(end) else end for end in (low, high))
+    verdict = "chaotic" if low > 0 else "stable" if high < 0 else "at the edge"
     return Lyapunov(tuple(found), leading, verdict, ran.steps - transient, transient, ran.rows)
 
 
@@ -130,8 +130,8 @@ def _growth(layer: StepJacobian, count: int, steps: int, rows: int) -> Floats:
     frame = torch.linalg.qr(start)[0].transpose(1, 2)  # [B, n, width]
     grown = []
     for step in range(steps):
-        pushed = torch.cat(layer.jvp(step, frame.split(layer.sizes, dim=-1)), dim=-1)
-        basis, sizes = torch.linalg.qr(pushed.transpose(1, 2))
+        after = torch.cat(layer.jvp(step, frame.split(layer.sizes, dim=-1)), dim=-1)
+        basis, sizes = torch.linalg.qr(after.transpose(1, 2))
         frame = basis.transpose(1, 2)
         grown.append(torch.diagonal(sizes, dim1=1, dim2=2).abs())
     # What is below the precision of the largest direction is rounding, and no exponent.
@@ -155,24 +155,11 @@ def _exponents(name: str, growth: Floats) -> Exponents:
     return Exponents(name, mean[order], low[order], high[order])
 
 
-def _verdict(low: float, high: float) -> str:
-    return "chaotic" if low > 0 else "stable" if high < 0 else "at the edge"
-
-
 def _transient(given: int | None, steps: int) -> int:
     transient = steps // 4 if given is None else given
     if isinstance(transient, bool) or not isinstance(transient, int) or transient < 0:
         raise ConfigError(expected("transient", "a whole number of at least 0", repr(given)))
     if transient >= steps:
-        raise ShapeError(
-            expected("transient", f"at most {steps - 1}, as the batch has {steps} steps", transient)
-        )
+        want = f"at most {steps - 1}, as the batch has {steps} steps"
+        raise ShapeError(expected("transient", want, transient))
     return transient
-
-
-def _whole_rows(inputs: Inputs) -> None:
-    for name, given in (("lengths", inputs.lengths), ("resets", inputs.resets)):
-        if given is not None and (name == "lengths" or bool(given.any())):
-            raise ShapeError(
-                expected("batch", "rows of one length that state flows through", f"a batch with {name}")
-            )

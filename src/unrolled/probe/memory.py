@@ -134,7 +134,7 @@ def memory_horizon(
     Raises:
         ConfigError, ShapeError, DtypeError, NonFiniteError: as `gradient_flow`.
     """
-    at_least_one(lags=lags, steps=steps, **({} if bptt_steps is None else {"bptt_steps": bptt_steps}))
+    at_least_one(lags=lags, steps=steps, bptt_steps=bptt_steps)
     recording = record(model, batch)
     logits = gives_logits(model) if logits is None else logits
     with untouched(model):

@@ -136,7 +136,7 @@ def record(model: object, batch: object, *, directions: bool = False) -> Recordi
 @torch.no_grad()
 def output(subject: Subject, inputs: Inputs) -> Tensor:
     """Run the model and return its output, without gradient. Call within `untouched`."""
-    return output_of(_run(subject, inputs, _output_only).output)
+    return output_of(_run(subject, inputs, lambda _, layer, given, __: run_stack(layer, given)[:2]).output)
 
 
 def nodes(subject: Subject, inputs: Inputs) -> Run:
@@ -201,10 +201,6 @@ def _forward(
         return given.output_as_given(y), given.states_as_given(states)
 
     return forward
-
-
-def _output_only(_: str, layer: torch.nn.RNNBase, given: Arguments, __: Run) -> tuple[Tensor, States]:
-    return run_stack(layer, given)[:2]
 
 
 def _leaves(name: str, layer: torch.nn.RNNBase, given: Arguments, found: Run) -> tuple[Tensor, States]:

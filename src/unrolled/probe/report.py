@@ -91,7 +91,9 @@ def report(
     begin = time.perf_counter()
     at_least_one(lags=lags, bptt_steps=bptt_steps, known_lag=known_lag)
     recording = record(model, batch, directions=True)
-    measured = dict(_measured(_calls(model, batch, recording, lags, bptt_steps), progress or _nobody))
+    measured = dict(
+        _measured(_calls(model, batch, recording, lags, bptt_steps), progress or (lambda *_: None))
+    )
     found = {name: value for name, value in measured.items() if not isinstance(value, UnrolledError)}
     omitted = {name: str(value) for name, value in measured.items() if isinstance(value, UnrolledError)}
     whole = Report(
@@ -158,10 +160,6 @@ def _context_steps(model: torch.nn.Module, batch: object, context: int) -> int:
         return CONTEXT_STEPS
     logits = context * batch.inputs.shape[1] * model.config.vocab_size  # of a step
     return int(max(2 * context, min(CONTEXT_STEPS, CONTEXT_LOGITS // max(logits, 1))))
-
-
-def _nobody(name: str, done: int, total: int) -> None:
-    """Watch nothing."""
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class ByteTokens(Tokens):
 
 
 class Utf8Decoder:
-    """Ids that stand for bytes, to text: a character is shown when its last byte has come."""
+    """Ids of bytes to text: a character is shown when its last byte has come."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         """Take the bytes of each id."""

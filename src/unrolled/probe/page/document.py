@@ -94,7 +94,7 @@ RULES = (
     Rule("clipping", "A few gradients are far above the rest", "update_norms",
          f"the largest norm is more than {number(TAIL)} times the median"),
     Rule("saturated", "Units are saturated", "gates",
-         f"more than {percent(MANY)} of a layer's units take nothing in, give nothing out or stand at an end "
+         f"more than {percent(MANY)} of a layer's units take nothing in, give nothing out or are at an end "
          f"of tanh, at {percent(STUCK)} of the steps or more"),
     Rule("idle", "Units never change", "gates", f"more than {percent(IDLE)} of a layer's units never change"),
 )  # fmt: skip
@@ -135,7 +135,7 @@ def check_place(path: Path, name: str = "path") -> None:
 
     Raises:
         MissingExtraError: matplotlib is not installed. RunError: there is no such folder, a folder or a
-        device stands there, or nothing can be written into it.
+        device is there already, or nothing can be written into it.
     """
     require()
     if path.exists() and not path.is_file():  # what is renamed over a device or a pipe takes its place

@@ -77,13 +77,15 @@ def region(label: str, *inside: object, class_: str = "scroll") -> Markup:
 def table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
     """Return a table that scrolls; the first cell of a row is its header."""
     top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
-    body = joined((_row(*row) for row in rows), LINE)
+    body = joined(
+        (
+            tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))
+            for first, *rest in rows
+        ),
+        LINE,
+    )
     whole = tag("table", tag("caption", caption), LINE, tag("thead", top), LINE, tag("tbody", body))
     return region(caption, whole)
-
-
-def _row(first: object, *rest: object) -> Markup:
-    return tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))
 
 
 def token(text: str) -> Markup:

@@ -173,6 +173,7 @@ def exponents(result: Lyapunov) -> Section:
     top = max(result.layers, key=lambda each: float(each.exponents[0]))
     reach = between(float(top.low[0]), float(top.high[0]))
     over = f"{counted(result.steps, 'step')} of {counted(result.rows, 'row')}"
+    place = "at the edge of chaos" if result.verdict == "at the edge" else result.verdict
     pace = ""
     if math.isfinite(result.leading) and result.leading:
         verb = "doubles" if result.leading > 0 else "halves"
@@ -182,7 +183,7 @@ def exponents(result: Lyapunov) -> Section:
         kind="The leading exponents of each layer, one panel per layer, with a band.",
         reading="each point says how fast a small disturbance of the layer's state grows (above 0) or fades "
         "(below 0) in one direction, the fastest first; the band is the 95 % interval.",
-        shows=f"driven by this text the network is {_place(result.verdict)}{pace}; the leading exponent is "
+        shows=f"driven by this text the network is {place}{pace}; the leading exponent is "
         f"{number(result.leading)} nats per step, in {top.layer} (95 % interval: {reach}).",
         tables=[
             _intervals(
@@ -196,10 +197,6 @@ def exponents(result: Lyapunov) -> Section:
         ],
         draw=_of_several(result.plot, max(len(each.exponents) for each in result.layers)),
     )
-
-
-def _place(verdict: str) -> str:
-    return "at the edge of chaos" if verdict == "at the edge" else verdict
 
 
 def updates(result: UpdateNorms) -> Section:

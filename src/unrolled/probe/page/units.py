@@ -89,11 +89,7 @@ def _layers(layers: Sequence[LayerGates]) -> Markup:
         )
         for layer in layers
     )
-    return table(f"Layers; saturated: {_meanings(layers)}", head, rows)
-
-
-def _meanings(layers: Sequence[LayerGates]) -> str:
-    return listed(dict.fromkeys(map(_saturation, layers)))
+    return table(f"Layers; saturated: {listed(dict.fromkeys(map(_saturation, layers)))}", head, rows)
 
 
 def _spread(layer: LayerGates) -> Markup:
