@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 _ROOMS = {"doctor", "lab", "nn", "ops", "probe", "sample", "tasks", "train"}
-_ROOMS |= {"checkpoint", "data", "draw", "figures", "models", "spec", "tokens"}
+_ROOMS |= {"checkpoint", "data", "draw", "figures", "models", "spec", "stream", "tokens"}
 _NAMES = {
     "accelerate": "unrolled.nn",
     "accelerated": "unrolled.nn",

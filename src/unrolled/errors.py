@@ -10,6 +10,7 @@
     ├── TokenError                a symbol or an id that the vocabulary does not hold, or a bad token file
     ├── RunError                  a run directory is missing, taken, unwritable, or holds no model
     ├── CheckpointError           a checkpoint is torn, altered, of another format, or does not fit
+    ├── StateError                a stream is closed or busy, or its state torn, altered or of another model
     ├── NonFiniteError            a loss, gradient or tensor became NaN or infinite
     └── MissingExtraError         an optional dependency is not installed; the message names the extra
 
@@ -38,6 +39,7 @@ __all__ = [
     "NonFiniteError",
     "RunError",
     "ShapeError",
+    "StateError",
     "TokenError",
     "UnrolledError",
     "counted",
@@ -86,6 +88,10 @@ class RunError(UnrolledError, OSError):
 
 class CheckpointError(UnrolledError, ValueError):
     """A checkpoint is torn, altered, of another format, or does not fit its own config."""
+
+
+class StateError(UnrolledError, ValueError):
+    """A stream is closed or in use by another thread, or its state is torn, altered or of another model."""
 
 
 class NonFiniteError(UnrolledError, ArithmeticError):

@@ -22,7 +22,7 @@ PINNED = {
     """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark prune read rewind
-        taken write_into write_model write_step
+        taken weights_dtype write_into write_model write_step
     """,
     "unrolled.cli": """
         main
@@ -40,7 +40,7 @@ PINNED = {
     """,
     "unrolled.errors": """
         BackendError CheckpointError ConfigError DataError DeviceError DtypeError MissingExtraError
-        NonFiniteError RunError ShapeError TokenError UnrolledError counted expected
+        NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.figures": """
         dark families lags loss matrix points require series signs strips units visible
@@ -50,7 +50,8 @@ PINNED = {
         refusal replace replacing sync_directory temporary write writing
     """,
     "unrolled.kernels": """
-        CELLS DTYPES Handle ISAS available backward forward isa isas pack why_not
+        CELLS DTYPES Handle ISAS LayerWeights Network Outcome STORAGES Streams available backward forward isa isas
+        pack pack_network why_not
     """,
     "unrolled.lab": """
         Done Experiment Lab Trial number pick run spread spread_text within_cap within_text
@@ -75,9 +76,12 @@ PINNED = {
     """,
     "unrolled.spec": """
         CELLS CLOSED Cell DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig RunDirectory
-        SampleConfig Setting TASKS TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
+        STORAGES SampleConfig Setting Steps TASKS TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json
+    """,
+    "unrolled.stream": """
+        Health LayerHealth Model Pool Recurrent Session load
     """,
     "unrolled.tasks": """
         COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceModel State

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from unrolled import files
-from unrolled.checkpoint.contents import Contents
+from unrolled.checkpoint.contents import Contents, weights_dtype
 from unrolled.checkpoint.format import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.reading import locate, read
 from unrolled.checkpoint.rundir import clear, clear_data, taken
@@ -34,6 +34,7 @@ __all__ = [
     "read",
     "rewind",
     "taken",
+    "weights_dtype",
     "write_into",
     "write_model",
     "write_step",

@@ -11,7 +11,7 @@ from unrolled.checkpoint.format import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTI
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
 from unrolled.files import quoted
-from unrolled.spec import TaskKind, from_json, kind_of, kind_of_stored, tensors
+from unrolled.spec import STORAGES, TaskKind, from_json, kind_of, kind_of_stored, tensors
 
 __all__ = [
     "Contents",
@@ -22,6 +22,7 @@ __all__ = [
     "declared_model",
     "declared_optimizer",
     "model_config",
+    "weights_dtype",
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, in torch's words
@@ -35,8 +36,8 @@ class Contents:
     Dictionaries cross as JSON: keys are texts, and values hold no NaN, infinity or bytes.
     """
 
-    config: dict[str, Any]  # {"task"?: "language", "model": {...}, "data"?: {...}, "training"?: {...}}
-    model: dict[str, Tensor]  # exactly `spec.tensors` of config["model"]
+    config: dict[str, Any]  # {"task"?: "language", "model": {...}, "data"?: {...}, …}: format.SECTIONS
+    model: dict[str, Tensor]  # exactly `spec.tensors` of config["model"], in the dtype of config["weights"]
     tokens: dict[str, Any] | None  # what the tokens room wrote, not interpreted here; None: no vocabulary
     optimizer: dict[str, Tensor] | None = None  # see `declared_optimizer`
     progress: dict[str, Any] | None = None  # the position of the run; its "step", if any, is the checkpoint's
@@ -61,9 +62,22 @@ def model_config(config: Mapping[str, Any], where: object = CONFIG) -> Any:
         raise refusal(where, "a legal model", error) from error
 
 
-def declared_model(config: object) -> Declared:
+def weights_dtype(config: Mapping[str, Any], where: object = CONFIG) -> str:
+    """Return the type of the matrices of a stored network, one of spec.STORAGES.
+
+    Raises:
+        CheckpointError: the section is not {"dtype": one of these}.
+    """
+    section = config.get("weights", {"dtype": "float32"})
+    dtype = section.get("dtype")
+    if len(section) != 1 or dtype not in STORAGES:
+        raise refusal(where, f'"weights" of a "dtype" {", ".join(STORAGES)}', quoted(str(dtype)))
+    return str(dtype)
+
+
+def declared_model(config: object, weights: str = "float32") -> Declared:
     """Return what model.safetensors holds: all of it, always."""
-    return {name: Form((dtype,), shape) for name, (dtype, shape) in tensors(config).items()}
+    return {name: Form((dtype,), shape) for name, (dtype, shape) in tensors(config, weights).items()}
 
 
 def declared_optimizer(config: object) -> Declared:
@@ -87,7 +101,8 @@ def check_contents(contents: Contents) -> None:
     """
     config = model_config(contents.config)
     check_vocabulary(kind_of(config), present=contents.tokens is not None)
-    _check_tensors(contents.model, declared_model(config), MODEL, complete=True)
+    declared = declared_model(config, weights_dtype(contents.config))
+    _check_tensors(contents.model, declared, MODEL, complete=True)
     _check_tensors(contents.optimizer or {}, declared_optimizer(config), OPTIMIZER, complete=False)
     check_state(contents.optimizer or {}, config)
 

@@ -17,6 +17,7 @@ from unrolled.checkpoint.contents import (
     declared_model,
     declared_optimizer,
     model_config,
+    weights_dtype,
 )
 from unrolled.checkpoint.disk import is_directory, opened
 from unrolled.checkpoint.format import (
@@ -153,7 +154,7 @@ def _read(place: Place) -> Contents:
     architecture = model_config(config, path / CONFIG)
     kind = kind_of(architecture)
     check_vocabulary(kind, present=TOKENS in files, where=path / TOKENS)
-    declared = declared_model(architecture)
+    declared = declared_model(architecture, weights_dtype(config, path / CONFIG))
     _check_size(path / MODEL, files[MODEL], declared)
     _check_memory(path, manifest)
     model = _tensors(place, MODEL, files[MODEL], declared, complete=True)

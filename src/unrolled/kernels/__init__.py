@@ -1,7 +1,8 @@
 """The native engine: whole sequences of a recurrent layer in one call; addresses and sizes in, no torch.
 
 `pack` makes a handle of a layer's weights; `forward` and `backward` run sequences through it. Every argument
-is described in `csrc/engine.h`. Where this install was built without a C++ compiler everything here still
+is described in `csrc/engine.h`. `pack_network` makes a whole network of layers that `Streams` run step by
+step, see `csrc/network.h`. Where this install was built without a C++ compiler everything here still
 imports, and `why_not()` says what is missing.
 
 Internal, for `ops`: `borrow_team`, `kept_size`, `kept_isa`.
@@ -10,8 +11,10 @@ Internal, for `ops`: `borrow_team`, `kept_size`, `kept_isa`.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from enum import IntEnum
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unrolled.errors import BackendError, ConfigError, DtypeError, expected, older_names
 
@@ -19,13 +22,19 @@ __all__ = [
     "CELLS",
     "DTYPES",
     "ISAS",
+    "STORAGES",
     "Handle",
+    "LayerWeights",
+    "Network",
+    "Outcome",
+    "Streams",
     "available",
     "backward",
     "forward",
     "isa",
     "isas",
     "pack",
+    "pack_network",
     "why_not",
 ]
 
@@ -33,6 +42,7 @@ __all__ = [
 ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
 CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 DTYPES = {"float32": 0, "float64": 1}
+STORAGES = {"float32": 0, "bfloat16": 1, "int8": 2}  # of the weights of a network that runs step by step
 
 _engine: ModuleType | None = None
 _why_not: str | None = None
@@ -145,11 +155,74 @@ __getattr__ = older_names(
     },
 )
 
+
+class LayerWeights(NamedTuple):
+    """One layer of a network: addresses of weights in its storage, each with its scales (0 but for int8)."""
+
+    cell: str  # one of CELLS
+    input_size: int
+    hidden_size: int
+    proj_size: int  # size of h: hidden_size where there is no projection
+    weight_ih: tuple[int, int]  # [G·H, I], scales [G·H]
+    weight_hh: tuple[int, int]  # [G·H, P]
+    weight_hr: tuple[int, int]  # [P, H], LSTM only; (0, 0) for none
+    bias_ih: int  # [G·H] float32, or 0
+    bias_hh: int
+
+
+class Outcome(IntEnum):
+    """What a call of `Streams` returns: `ok`, or what is wrong, and then nothing has changed."""
+
+    ok = 0
+    input_not_finite = 1
+    state_not_finite = 2  # what the state would have become
+    id_out_of_range = 3
+    closed = 4
+    busy = 5  # another thread is in a call on the same streams
+    bad_x = 16
+    bad_out = 17
+    bad_active = 18
+
+
+def pack_network(
+    layers: Sequence[LayerWeights],
+    *,
+    storage: str = "float32",
+    vocabulary: int = 0,
+    embedding: int = 0,
+    output_size: int,
+    head: tuple[int, int] = (0, 0),
+    head_bias: int = 0,
+    isa: str | None = None,
+) -> Network:
+    """Pack a whole network for `Streams`, once: afterwards the weights may change or go.
+
+    Args:
+        layers: first to last; each takes what the one before puts out.
+        storage: type of the weights, one of STORAGES: bfloat16 as its 16 bits, int8 with a scale per row.
+        vocabulary, embedding: V, and the address of [V, I] float32 for a network that takes ids; 0 for one
+            that takes [I] numbers.
+        output_size: O; without a head the size of h.
+        head: the read-out's weight [O, P] in the same storage, or (0, 0) for none.
+        head_bias: [O] float32, or 0.
+        isa: instruction set; default `isa()`.
+    Raises:
+        BackendError: the instruction set does not run here, or there are no kernels. ValueError: sizes or
+        addresses that cannot be. MemoryError.
+    """
+    place = ISAS.index(_that_runs("isa", isa) if isa else _default_isa())
+    numbered = [(CELLS[layer.cell], *layer[1:]) for layer in layers]
+    made: Network = _need_engine().pack_network(
+        STORAGES[storage], place, numbered, vocabulary, embedding, output_size, head, head_bias
+    )
+    return made
+
+
 if TYPE_CHECKING:
-    from unrolled.kernels._engine import Handle, backward, forward
+    from unrolled.kernels._engine import Handle, Network, Streams, backward, forward
     from unrolled.kernels._engine import borrow_team as borrow_team
 else:
-    Handle = getattr(_engine, "Handle", None)
+    Handle, Network, Streams = (getattr(_engine, name, None) for name in ("Handle", "Network", "Streams"))
 
     def forward(handle: Handle, *arguments: Any) -> None:
         """Run a handle's layer over a whole batch of sequences.

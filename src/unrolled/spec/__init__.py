@@ -25,7 +25,17 @@ from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture
-from unrolled.spec.tasks import TASKS, TaskKind, kind_named, kind_of, kind_of_stored, register_task, tensors
+from unrolled.spec.tasks import (
+    STORAGES,
+    TASKS,
+    Steps,
+    TaskKind,
+    kind_named,
+    kind_of,
+    kind_of_stored,
+    register_task,
+    tensors,
+)
 from unrolled.spec.trained import EvalConfig, ProbeConfig, SampleConfig
 from unrolled.spec.training import TrainConfig
 
@@ -34,6 +44,7 @@ __all__ = [
     "CLOSED",
     "INITS",
     "OPEN",
+    "STORAGES",
     "TASKS",
     "Cell",
     "DataConfig",
@@ -44,6 +55,7 @@ __all__ = [
     "RunDirectory",
     "SampleConfig",
     "Setting",
+    "Steps",
     "TaskKind",
     "TrainConfig",
     "cell_of_mode",

@@ -10,7 +10,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting, takes_older_names
-from unrolled.spec.tasks import TaskKind, register_task
+from unrolled.spec.tasks import Steps, TaskKind, register_task
 
 __all__ = ["INITS", "LANGUAGE", "ModelConfig", "check_cell"]
 
@@ -86,6 +86,14 @@ def _states(config: ModelConfig) -> dict[str, tuple[int | None, ...]]:
     return dict.fromkeys(CELLS[config.cell].states, (config.num_layers, None, config.hidden_size))
 
 
+def _steps(config: ModelConfig) -> Steps:
+    head = "embedding.weight" if config.tie_weights else "readout.weight"
+    return Steps(
+        config.cell, config.nonlinearity, config.num_layers,
+        recurrent="recurrent.", embedding="embedding.weight", head=head, head_bias="readout.bias",
+    )  # fmt: skip
+
+
 LANGUAGE = register_task(
     TaskKind(
         name="language",
@@ -96,5 +104,6 @@ LANGUAGE = register_task(
         loss="nats_per_token",
         units=(("nats per token", 1.0), ("bits per token", 1 / math.log(2))),
         vocabulary=True,
+        steps=_steps,
     )
 )

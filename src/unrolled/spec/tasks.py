@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError, expected
 
-__all__ = ["TASKS", "TaskKind", "kind_named", "kind_of", "kind_of_stored", "register_task", "tensors"]
+__all__ = [
+    "STORAGES",
+    "TASKS",
+    "Steps",
+    "TaskKind",
+    "kind_named",
+    "kind_of",
+    "kind_of_stored",
+    "register_task",
+    "tensors",
+]
 
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
+STORAGES = ("float32", "bfloat16", "int8")  # types in which the weights of a network may be stored
 States = dict[str, tuple[int | None, ...]]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which of a checkpoint's tensors make the network that `unrolled.stream` runs step by step.
+
+    Attributes:
+        cell, nonlinearity, num_layers: of the recurrent layers.
+        recurrent: what stands before torch's names of their tensors: "recurrent.".
+        embedding: [V, I], for a network that takes ids; None where the input is dense.
+        head, head_bias: the read-out [O, H] and [O]; None where the output is h.
+    """
+
+    cell: str
+    nonlinearity: str
+    num_layers: int
+    recurrent: str
+    embedding: str | None = None
+    head: str | None = None
+    head_bias: str | None = None
+
+    def matrices(self, names: Iterable[str]) -> set[str]:
+        """Return those of the names that a step multiplies with: a head that is the embedding is none."""
+        of_layers = (f"{self.recurrent}weight_",)
+        return {name for name in names if name.startswith(of_layers) or name == self.head != self.embedding}
 
 
 @dataclass(frozen=True)
@@ -28,6 +64,7 @@ class TaskKind:
         loss: the name of its loss with its unit: rows of metrics.jsonl have `train_<loss>` and `val_<loss>`.
         units: (unit, factor) in which a loss is shown to people: ("nats per token", 1.0); default as it is.
         vocabulary: whether a checkpoint holds a vocabulary, tokens.json.
+        steps: model config → how the network runs step by step; None where it does not.
     """
 
     name: str
@@ -38,6 +75,7 @@ class TaskKind:
     loss: str
     units: tuple[tuple[str, float], ...] = ()
     vocabulary: bool = False
+    steps: Callable[[Any], Steps] | None = None
 
     def shown(self, loss: float, digits: int = 4) -> str:
         """Return a loss as people read it: "1.4501 nats 2.0921 bits"."""
@@ -92,10 +130,26 @@ def kind_of_stored(config: Mapping[str, Any]) -> TaskKind:
     return kind_named(config.get("task", "language"))
 
 
-def tensors(config: object) -> Tensors:
+def tensors(config: object, weights: str = "float32") -> Tensors:
     """Return {name: (dtype, shape)} of every tensor that `model.safetensors` holds, in a fixed order.
 
     Args:
         config: the model config of a registered task; see `TaskKind.tensors`.
+        weights: one of STORAGES. Other than float32 it is the dtype of the matrices that a step multiplies
+            (`Steps.matrices`); of int8, "<name>.scale" [rows] float32 stands beside each.
+    Raises:
+        ConfigError: `weights` is not float32 and the task's network does not run step by step.
     """
-    return kind_of(config).tensors(config)
+    kind = kind_of(config)
+    found = kind.tensors(config)
+    if weights == "float32":
+        return found
+    if kind.steps is None:
+        raise ConfigError(expected("weights", f"float32 for the task {kind.name}", weights))
+    matrices = kind.steps(config).matrices(found)
+    stored: Tensors = {}
+    for name, (dtype, shape) in found.items():
+        stored[name] = (weights if name in matrices else dtype, shape)
+        if name in matrices and weights == "int8":
+            stored[f"{name}.scale"] = ("float32", shape[:1])
+    return stored

@@ -60,6 +60,10 @@ def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:
     Raises:
         CheckpointError, TokenError: as `load`. ConfigError: its task is not registered.
     """
+    dtype = checkpoint.weights_dtype(contents.config)
+    if dtype != "float32":
+        got = f"{dtype}, which unrolled.stream runs"
+        raise CheckpointError(expected(f"{contents.path}", "float32 weights", got))
     task = named(kind_of_stored(contents.config).name)
     stored = {name: from_stored(tensor) for name, tensor in contents.model.items()}
     check_finite(stored)

@@ -4,7 +4,7 @@
 // stored chains, and the activations while the sums are in the nearest cache.
 #pragma once
 
-#include "activation.h"
+#include "cells.h"
 #include "pass.h"
 #include "tile.h"
 
@@ -35,21 +35,21 @@ inline void activate(LstmShape, const ForwardRow<typename V::Scalar>& row, int64
                      const Traces<V>& traces) {
     constexpr int L = V::lanes;
     typename V::Scalar* at = row.g + 4 * unit;
-    const V i = sigmoid(V::load(at)), f = sigmoid(V::load(at + L));
-    const V g = tanh(V::load(at + 2 * L)), o = sigmoid(V::load(at + 3 * L));
-    const V c = fma(f, V::load(row.c_before + unit), i * g);
-    i.store(at);
-    f.store(at + L);
-    g.store(at + 2 * L);
-    o.store(at + 3 * L);
+    const LstmGates<V> gates =
+        lstm_gates(V::load(at), V::load(at + L), V::load(at + 2 * L), V::load(at + 3 * L));
+    const V c = gates.cell(V::load(row.c_before + unit));
+    gates.i.store(at);
+    gates.f.store(at + L);
+    gates.g.store(at + 2 * L);
+    gates.o.store(at + 3 * L);
     c.store(row.c + unit);
-    store_some(o * tanh(c), row.y + unit, left);
+    store_some(gates.hidden(c), row.y + unit, left);
     if (traces.of[0] == nullptr) return;
     const int64_t to = row.at + unit;
-    traces.put(0, i, to, left);
-    traces.put(1, f, to, left);
-    traces.put(2, g, to, left);
-    traces.put(3, o, to, left);
+    traces.put(0, gates.i, to, left);
+    traces.put(1, gates.f, to, left);
+    traces.put(2, gates.g, to, left);
+    traces.put(3, gates.o, to, left);
     traces.put(4, c, to, left);
 }
 
@@ -58,18 +58,17 @@ inline void activate(GruShape, const ForwardRow<typename V::Scalar>& row, int64_
                      const Traces<V>& traces) {
     constexpr int L = V::lanes;
     typename V::Scalar* at = row.g + 4 * unit;
-    const V r = sigmoid(V::load(at + L)), z = sigmoid(V::load(at + 2 * L));
-    const V n = tanh(fma(r, V::load(at + 3 * L), V::load(at)));
-    const V before = load_some<V>(row.h + unit, left);
-    n.store(at);
-    r.store(at + L);
-    z.store(at + 2 * L);
-    store_some(fma(z, before, nfma(z, n, n)), row.y + unit, left);  // z·h + (n - z·n)
+    const GruGates<V> gates =
+        gru_gates(V::load(at), V::load(at + L), V::load(at + 2 * L), V::load(at + 3 * L));
+    gates.n.store(at);
+    gates.r.store(at + L);
+    gates.z.store(at + 2 * L);
+    store_some(gates.hidden(load_some<V>(row.h + unit, left)), row.y + unit, left);
     if (traces.of[0] == nullptr) return;
     const int64_t to = row.at + unit;
-    traces.put(0, r, to, left);
-    traces.put(1, z, to, left);
-    traces.put(2, n, to, left);
+    traces.put(0, gates.r, to, left);
+    traces.put(1, gates.z, to, left);
+    traces.put(2, gates.n, to, left);
 }
 
 template <class V, bool relu>

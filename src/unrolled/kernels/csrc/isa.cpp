@@ -1,14 +1,9 @@
 // The kernels of one instruction set. Compiled once for each, with UNROLLED_ISA naming it.
 #include "isa.h"
 
-#if defined(__AVX512F__)
-#include "vec_avx512.h"
-#elif defined(__AVX2__)
-#include "vec_avx2.h"
-#endif
 #include "backward.h"
 #include "forward.h"
-#include "vec_portable.h"
+#include "step.h"
 
 #define UNROLLED_JOIN(a, b) a##b
 #define UNROLLED_KERNELS(isa) UNROLLED_JOIN(kernels_, isa)
@@ -16,11 +11,6 @@
 namespace unrolled {
 namespace UNROLLED_ISA {
 
-#if defined(__AVX2__)
-using Float = VecF;
-#else
-using Float = VecAny<float>;
-#endif
 using Double = VecAny<double>;
 
 // run(V, C) with the vector and the cell that the call is about.
@@ -89,6 +79,8 @@ void activate(Type type, int which, const void* x, void* y, int64_t n) {
 
 extern const Kernels UNROLLED_KERNELS(UNROLLED_ISA);
 const Kernels UNROLLED_KERNELS(UNROLLED_ISA) = {UNROLLED_ISA::packed_bytes, UNROLLED_ISA::pack, UNROLLED_ISA::forward,
-                                                UNROLLED_ISA::backward, UNROLLED_ISA::activate};
+                                                UNROLLED_ISA::backward, UNROLLED_ISA::pack_network,
+                                                UNROLLED_ISA::step_memory, UNROLLED_ISA::step,
+                                                UNROLLED_ISA::bare_network, UNROLLED_ISA::activate};
 
 }  // namespace unrolled

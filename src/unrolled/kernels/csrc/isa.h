@@ -1,7 +1,7 @@
 // One set of kernels per instruction set: `isa.cpp` is compiled once for each.
 #pragma once
 
-#include "engine.h"
+#include "network.h"
 
 namespace unrolled {
 
@@ -12,6 +12,12 @@ struct Kernels {
     void (*pack)(const Weights&, Type storage, void* to);
     void (*forward)(const Handle&, const Sequences&, const ForwardOut&);
     void (*backward)(const Handle&, const Sequences&, const BackwardIn&, const BackwardOut&);
+    // What a network and a thread's memory for its steps take, in bytes; with null for `memory` they count only.
+    int64_t (*pack_network)(const NetworkWeights&, void* memory, Network&);
+    int64_t (*step_memory)(const Network&, int64_t rows, void* memory, StepMemory*);
+    // Rows begin .. end - 1; `failed`: the row at fault.
+    Stepped (*step)(const Network&, const StepRows&, int64_t begin, int64_t end, StepMemory&, int64_t* failed);
+    void (*bare_network)(const Network&, const void* words, float* sink);  // sink [16]
     // Test hook: y[i] = f(x[i]) by the engine's own activations; which: 0 exp(-|x|), 1 sigmoid, 2 tanh.
     void (*activate)(Type type, int which, const void* x, void* y, int64_t n);
 };

@@ -9,6 +9,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "module_stream.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -146,4 +147,5 @@ NB_MODULE(_engine, m) {
         "kept"_a, "type"_a);
     m.def("activate", &activate, nb::kw_only(), "type"_a, "isa"_a, "which"_a, "x"_a, "y"_a, "n"_a,
           "Test hook: y[i] = f(x[i]); which: 0 exp(-|x|), 1 sigmoid, 2 tanh.");
+    bind_streams(m);
 }

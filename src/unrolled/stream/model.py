@@ -1,0 +1,220 @@
+"""A trained network packed for streaming: from our checkpoints, or from a recurrent layer's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import checkpoint
+from unrolled.errors import CheckpointError, ConfigError, DtypeError, NonFiniteError, ShapeError, expected
+from unrolled.files import quoted
+from unrolled.spec import CELLS, Cell, Steps, cell_of_mode, from_json, kind_of_stored
+from unrolled.stream.health import known_of
+from unrolled.stream.network import Packed
+from unrolled.stream.session import Pool, Session
+from unrolled.stream.state import State
+from unrolled.stream.weights import Weight, check_weights, convert
+from unrolled.tokens import Tokens
+from unrolled.tokens import from_json as tokens_from_json
+
+__all__ = ["Model", "Recurrent", "load"]
+
+DTYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
+
+
+class Model(Packed):
+    """A network that runs step by step: weights packed once, shared by any number of sessions and pools.
+
+    Attributes:
+        tokens: its vocabulary, for text; None where it has none.
+        config: its config.json; empty for layers of torch.
+        path: the directory that was read; None for layers of torch.
+    """
+
+    tokens: Tokens | None = None
+    config: Mapping[str, Any] = MappingProxyType({})
+    path: Path | None = None
+
+    def open(self, state: State = None) -> Session:
+        """Return a stream of its own.
+
+        Args:
+            state: bytes that `Session.save` returned, or {"h": [L, P], "c": [L, H]}; default zeros.
+        Raises:
+            StateError: the bytes are torn, altered, or the state of another model or of other weights.
+            ShapeError, DtypeError, NonFiniteError: the arrays do not fit.
+        """
+        return Session(self, state)
+
+    def pool(self, streams: int, *, threads: int = 1) -> Pool:
+        """Return `streams` streams that advance together, at zero. Raises ConfigError: below 1."""
+        return Pool(self, streams, threads)
+
+    def __repr__(self) -> str:
+        takes = f"{self.vocab_size} symbols" if self.vocab_size else f"{self.input_size} inputs"
+        size = f"{self.num_layers} x {self.hidden_size}"
+        return f"<{type(self).__name__}: {self.cell} {size}, {takes}, {self.weights}, {self.isa}>"
+
+
+class Recurrent(Model):
+    """Recurrent layers alone, on dense input: y [P] for x [I]."""
+
+    @classmethod
+    def from_torch(cls, module: Any, *, weights: str = "float32") -> Recurrent:
+        """Return the layers of a torch.nn or unrolled.nn RNN, LSTM or GRU, stacked or projected.
+
+        Dropout between layers does nothing here. The weights are copied: later training does not change them.
+
+        Raises:
+            ConfigError: the module is bidirectional or none of these. DtypeError: it is not float32.
+            NonFiniteError: a weight is not finite.
+        """
+        mode = getattr(module, "mode", None)
+        if not isinstance(mode, str) or not hasattr(module, "weight_ih_l0"):
+            raise ConfigError(
+                expected("module", "an RNN, LSTM or GRU of torch.nn or unrolled.nn", type(module).__name__)
+            )
+        if getattr(module, "bidirectional", False):
+            want = "one direction: the other one needs the end of the sequence before its first step"
+            raise ConfigError(expected("module", want, "bidirectional layers"))
+        tensors = {}
+        for name, parameter in module.state_dict().items():
+            if str(parameter.dtype) != "torch.float32":
+                raise DtypeError(expected(name, "float32", str(parameter.dtype).removeprefix("torch.")))
+            tensors[name] = parameter.detach().cpu().numpy().copy()
+        return cls.from_tensors(mode, tensors, weights=weights)
+
+    @classmethod
+    def from_tensors(
+        cls, mode: str, tensors: Mapping[str, npt.ArrayLike], *, weights: str = "float32"
+    ) -> Recurrent:
+        """Return the layers that torch's tensors describe: a `state_dict` as numpy arrays.
+
+        Args:
+            mode: torch's: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
+            tensors: `weight_ih_l0` [G·H, I], `weight_hh_l0` [G·H, P], `bias_ih_l0`, `bias_hh_l0`, and with a
+                projection `weight_hr_l0` [P, H]; the same for the layers above.
+        Raises:
+            ConfigError: no such mode or weights, or a tensor is missing or unknown. ShapeError, DtypeError:
+            one has another shape or dtype. NonFiniteError: one is not finite.
+        """
+        check_weights(weights)
+        cell, nonlinearity = cell_of_mode(mode)
+        layers = 0
+        while f"weight_ih_l{layers}" in tensors:
+            layers += 1
+        if layers == 0:
+            raise ConfigError(expected("tensors", "weight_ih_l0", ", ".join(map(quoted, tensors)) or "none"))
+        steps = Steps(cell.name, nonlinearity or "tanh", layers, recurrent="")
+        return cls(_checked(tensors, cell, layers, weights), steps, weights)
+
+
+def load(path: str | Path, *, weights: str | None = None) -> Model:
+    """Load a trained network for streaming from a run, a checkpoint or a model directory; no torch.
+
+    Whatever the files hold, nothing of them is executed, and the memory taken is bounded by their size.
+
+    Args:
+        path: a run (its `model/` is taken, else BEST, else LATEST), or one such directory, or one that
+            `unrolled quantize` wrote.
+        weights: "float32", "bfloat16" or "int8"; default as stored.
+    Returns:
+        The model; `open` makes a stream of it.
+    Raises:
+        RunError: there is nothing to load. CheckpointError: a file is torn, altered or does not fit, or a
+        weight is not finite. ConfigError: no such type of weights, or weights that are stored as another
+        type than float32 are asked for in one. BackendError: this install has no compiled kernels.
+    """
+    if weights is not None:
+        check_weights(weights)
+    contents = checkpoint.read(checkpoint.locate(Path(path)))
+    stored = checkpoint.weights_dtype(contents.config)
+    if stored != "float32" and weights not in (None, stored):
+        raise ConfigError(expected("weights", f"{stored}, as they are stored", weights))
+    weights = weights or stored
+    kind = kind_of_stored(contents.config)
+    architecture: Any = from_json(kind.model, contents.config["model"], where="model")
+    if kind.steps is None:
+        raise ConfigError(expected("run", "a task whose network runs step by step", kind.name))
+    steps = kind.steps(architecture)
+    found = _stored(contents, steps, weights)
+    tokens = None if contents.tokens is None else tokens_from_json(contents.tokens)
+    model = Model(found, steps, weights)
+    model.tokens, model.config, model.path = tokens, contents.config, contents.path
+    names = [f"{state}_l{layer}" for state in CELLS[steps.cell].states for layer in range(steps.num_layers)]
+    model.known_states = known_of(contents.config, names, contents.path)
+    return model
+
+
+def _stored(contents: checkpoint.Contents, steps: Steps, weights: str) -> dict[str, Weight]:
+    """Return a checkpoint's tensors in the types in which they run."""
+    arrays = {
+        name: np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(tensor.shape)
+        for name, tensor in contents.model.items()
+    }
+    for name, array in arrays.items():
+        finite = (array & 0x7F80 != 0x7F80).all() if array.dtype == np.uint16 else np.isfinite(array).all()
+        if not finite:
+            raise CheckpointError(expected(f"model.safetensors {name}", "finite weights", "NaN or infinity"))
+    matrices = steps.matrices(arrays)
+    found = {}
+    for name, array in arrays.items():
+        if name.endswith(".scale"):
+            continue
+        if name not in matrices:
+            found[name] = Weight(array)
+        elif array.dtype != np.float32:
+            found[name] = Weight(array, arrays.get(f"{name}.scale"))
+        else:
+            found[name] = convert(array, weights)
+    return found
+
+
+def _checked(
+    tensors: Mapping[str, npt.ArrayLike], cell: Cell, layers: int, weights: str
+) -> dict[str, Weight]:
+    """Return tensors of a torch layer that fit one another, their matrices in the given type."""
+    arrays = {name: np.asarray(value) for name, value in tensors.items()}
+    shapes = _shapes(arrays, cell, layers)
+    for name in arrays:
+        if name not in shapes:
+            raise ConfigError(expected("tensors", "those of the layers", f"unknown {quoted(name)}"))
+    found = {}
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise ConfigError(expected("tensors", quoted(name), "none of that name"))
+        array = arrays[name]
+        if array.dtype != np.float32:
+            raise DtypeError(expected(name, "float32", array.dtype))
+        if array.shape != shape:
+            raise ShapeError(expected(name, list(shape), list(array.shape)))
+        if not np.isfinite(array).all():
+            raise NonFiniteError(expected(name, "finite weights", "NaN or infinity"))
+        matrix = array.ndim == 2
+        found[name] = convert(array, weights) if matrix else Weight(np.ascontiguousarray(array))
+    return found
+
+
+def _shapes(arrays: Mapping[str, npt.NDArray[Any]], cell: Cell, layers: int) -> dict[str, Sequence[int]]:
+    """Return the shapes that the first layer implies for the tensors of all."""
+    first, gates = arrays["weight_ih_l0"], len(cell.gates)
+    if first.ndim != 2 or first.size == 0 or len(first) % gates != 0:
+        raise ShapeError(expected("weight_ih_l0", f"[{gates}·H, I]", list(first.shape)))
+    rows, incoming = first.shape
+    projected = "weight_hr_l0" in arrays and cell.projects
+    width = len(arrays["weight_hr_l0"]) if projected else rows // gates
+    biased = "bias_ih_l0" in arrays
+    shapes: dict[str, Sequence[int]] = {}
+    for layer in range(layers):
+        shapes[f"weight_ih_l{layer}"] = (rows, incoming if layer == 0 else width)
+        shapes[f"weight_hh_l{layer}"] = (rows, width)
+        if biased:
+            shapes[f"bias_ih_l{layer}"] = shapes[f"bias_hh_l{layer}"] = (rows,)
+        if projected:
+            shapes[f"weight_hr_l{layer}"] = (width, rows // gates)
+    return shapes

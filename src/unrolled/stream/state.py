@@ -1,0 +1,102 @@
+"""A stream's state: where each layer's h and c lie in it, and the bytes in which it is saved."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import DtypeError, NonFiniteError, ShapeError, StateError, expected
+from unrolled.stream.weights import Floats
+
+__all__ = ["Layout", "State", "pack_blob", "unpack_blob"]
+
+State = bytes | Mapping[str, npt.ArrayLike] | None  # of `Session.save`, {"h": [L, P], "c": [L, H]}, or zeros
+
+MAGIC = b"unrolled-state\x00\x01"  # the last byte is the version of the format
+CHECK = 16  # bytes of the check sum at the end
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of the states of a network: `num_layers` layers of `states` ("h", "c"), each of its width."""
+
+    num_layers: int
+    widths: Mapping[str, int]  # {"h": P, "c": H}, in the order in which a layer's lie
+
+    @property
+    def size(self) -> int:
+        """Floats of a stream's state."""
+        return self.num_layers * sum(self.widths.values())
+
+    def split(self, flat: Floats) -> dict[str, Floats]:
+        """Return {"h": [L, P], "c": [L, H]} of a flat state, each a copy."""
+        rows = flat.reshape(self.num_layers, -1)
+        cuts = np.cumsum([0, *self.widths.values()])
+        return {name: rows[:, cuts[i] : cuts[i + 1]].copy() for i, name in enumerate(self.widths)}
+
+    def join(self, state: Mapping[str, npt.ArrayLike]) -> Floats:
+        """Return the flat state of {"h": [L, P], "c": [L, H]}.
+
+        Raises:
+            StateError: other names. ShapeError, DtypeError: another shape, or no real numbers.
+            NonFiniteError: a value is NaN or infinite.
+        """
+        if set(state) != set(self.widths):
+            raise StateError(
+                expected("state", " and ".join(self.widths), " and ".join(map(str, state)) or "none")
+            )
+        parts = []
+        for name, width in self.widths.items():
+            part = np.asarray(state[name])
+            if part.dtype.kind not in "fiu":
+                raise DtypeError(expected(f"state {name}", "real numbers", part.dtype))
+            if part.shape != (self.num_layers, width):
+                raise ShapeError(expected(f"state {name}", [self.num_layers, width], list(part.shape)))
+            if not np.isfinite(part).all():
+                raise NonFiniteError(expected(f"state {name}", "finite numbers", "NaN or infinity"))
+            parts.append(part.astype(np.float32))
+        return np.ascontiguousarray(np.concatenate(parts, axis=1).reshape(-1))
+
+
+def pack_blob(flat: Floats, fingerprint: bytes) -> bytes:
+    """Return a state as bytes that name their model and can be verified.
+
+    16 bytes of magic and version, 32 of the model's fingerprint, 8 of the number of floats, the floats
+    (little-endian float32), and the first 16 of the sha256 of all before.
+    """
+    head = MAGIC + fingerprint + len(flat).to_bytes(8, "little")
+    body = head + flat.astype("<f4").tobytes()
+    return body + hashlib.sha256(body).digest()[:CHECK]
+
+
+def unpack_blob(blob: bytes, fingerprint: bytes, size: int) -> Floats:
+    """Return the state that `pack_blob` stored.
+
+    Raises:
+        StateError: these are other bytes, torn or altered ones, or the state of another model. DtypeError: no
+            bytes at all.
+    """
+    if not isinstance(blob, (bytes, bytearray, memoryview)):
+        raise DtypeError(expected("state", "bytes that `save` returned", type(blob).__name__))
+    blob = bytes(blob)
+    if blob[: len(MAGIC) - 1] != MAGIC[:-1]:
+        raise StateError(expected("state", "bytes that `save` returned", "other bytes"))
+    if blob[len(MAGIC) - 1 : len(MAGIC)] != MAGIC[-1:]:
+        raise StateError(
+            expected("state", f"version {MAGIC[-1]}", f"another one: {blob[len(MAGIC) - 1 :][:1]!r}")
+        )
+    if hashlib.sha256(blob[:-CHECK]).digest()[:CHECK] != blob[-CHECK:]:
+        raise StateError(expected("state", "bytes as `save` returned them", "torn or altered ones"))
+    start = len(MAGIC) + len(fingerprint)
+    if blob[len(MAGIC) : start] != fingerprint:
+        raise StateError(expected("state", "one of this model and these weights", "one of another model"))
+    flat = np.frombuffer(blob[start + 8 : -CHECK], dtype="<f4").astype(np.float32)
+    if len(flat) != size or int.from_bytes(blob[start : start + 8], "little") != size:
+        raise StateError(expected("state", f"{size} numbers", len(flat)))
+    if not np.isfinite(flat).all():
+        raise StateError(expected("state", "finite numbers", "NaN or infinity"))
+    return flat

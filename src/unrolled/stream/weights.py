@@ -1,0 +1,60 @@
+"""Weights in the types in which a network runs: float32, bfloat16, or int8 with a scale per row."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec import STORAGES
+
+__all__ = ["Floats", "Weight", "check_weights", "convert", "restore"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class Weight(NamedTuple):
+    """A matrix in storage: float32, uint16 that are the bits of bfloat16, or int8 with its scales."""
+
+    data: npt.NDArray[Any]  # [rows, columns]
+    scales: Floats | None = None  # [rows]; the matrix is scales[:, None] · data
+
+    @property
+    def addresses(self) -> tuple[int, int]:
+        return self.data.ctypes.data, 0 if self.scales is None else self.scales.ctypes.data
+
+
+def check_weights(weights: str) -> None:
+    """Raises ConfigError: there is no such type of weights."""
+    if weights not in STORAGES:
+        raise ConfigError(expected("weights", f"one of {', '.join(STORAGES)}", repr(weights)))
+
+
+def convert(matrix: Floats, weights: str) -> Weight:
+    """Return a matrix [rows, columns] in a type of STORAGES.
+
+    bfloat16 rounds to the nearest, ties to even. int8 is symmetric: a row's scale is its largest absolute
+    value over 127, and an entry is the nearest multiple of it; a row of zeros has the scale 0.
+    """
+    matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    if weights == "float32":
+        return Weight(matrix)
+    if weights == "bfloat16":
+        bits = matrix.view(np.uint32)
+        return Weight(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16))
+    most = np.abs(matrix).max(axis=1, initial=0.0)
+    scales = (most / np.float32(127)).astype(np.float32)
+    steps = np.divide(matrix, scales[:, None], out=np.zeros_like(matrix), where=scales[:, None] > 0)
+    return Weight(np.rint(steps).clip(-127, 127).astype(np.int8), scales)
+
+
+def restore(weight: Weight) -> Floats:
+    """Return the float32 matrix that a weight in storage is."""
+    if weight.scales is not None:
+        return weight.data.astype(np.float32) * weight.scales[:, None]
+    if weight.data.dtype == np.uint16:
+        return (weight.data.astype(np.uint32) << 16).view(np.float32)
+    restored: Floats = weight.data
+    return restored
