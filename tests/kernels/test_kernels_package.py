@@ -31,7 +31,9 @@ def test_a_wheel_holds_every_module_and_no_sources_of_the_engine(backend, tmp_pa
         about = {n.partition(".dist-info/")[2]: n for n in wheel.namelist()}
         metadata = wheel.read(about["METADATA"]).decode()
         assert "licenses/LICENSE" in about
-    modules = {str(p.relative_to(PACKAGE)) for kind in ("*.py", "*.toml") for p in PACKAGE.rglob(kind)}
+    modules = {
+        str(p.relative_to(PACKAGE)) for kind in ("*.py", "*.toml", "*.css") for p in PACKAGE.rglob(kind)
+    }
     assert held == modules | {"py.typed", "kernels/_engine.pyi"}
     assert "License-Expression: Apache-2.0" in metadata
 

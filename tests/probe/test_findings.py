@@ -12,10 +12,12 @@ from probe_cases import F64, Last, delay_line, forced_lstm, language_model, nois
 
 from unrolled import nn, probe
 from unrolled.data import Batch
-from unrolled.probe.findings import MEMORY, find
+from unrolled.probe.findings import find
 from unrolled.probe.result import Interval
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel
+
+MEMORY = ("vanishing", "forgets", "lag", "window")  # findings which say that memory is too short
 
 
 def names(report: probe.Report) -> list[str]:

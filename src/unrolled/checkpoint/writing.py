@@ -156,18 +156,18 @@ def prune(run: str | Path, keep: int) -> list[Path]:
     run = Path(run)
     kept = {pointed(run, name) for name in RunDirectory.POINTERS}
     doomed = [path for _, path in steps_of(run)[:-keep] if path not in kept and ours(path)]
-    with writing(RunDirectory(run).checkpoints):
-        remove_leftovers(run)
-        for path in doomed:
-            _remove_step(path)
+    _remove_steps(run, doomed)
     return doomed
 
 
-def _remove_step(path: Path) -> None:
-    """Rename a step before its files are removed, so that half of one is never taken for a checkpoint."""
-    aside = path.with_name(temporary(path.name, REMOVING))
-    os.rename(path, aside)
-    remove_directory(aside, ALL_FILES)
+def _remove_steps(run: Path, doomed: list[Path]) -> None:
+    """Remove leftovers and steps, each renamed first, so that half of one is never taken for a checkpoint."""
+    with writing(RunDirectory(run).checkpoints):
+        remove_leftovers(run)
+        for path in doomed:
+            aside = path.with_name(temporary(path.name, REMOVING))
+            os.rename(path, aside)
+            remove_directory(aside, ALL_FILES)
 
 
 def rewind(run: str | Path, step: int) -> list[Path]:
@@ -192,10 +192,7 @@ def rewind(run: str | Path, step: int) -> list[Path]:
         if pointed(run, name) in later:
             raise RunError(expected(str(run / name), f"step {step} or one before it", "a later one"))
     doomed = [path for path in later if ours(path)]
-    with writing(RunDirectory(run).checkpoints):
-        remove_leftovers(run)
-        for path in doomed:
-            _remove_step(path)
+    _remove_steps(run, doomed)
     return doomed
 
 

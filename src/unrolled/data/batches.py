@@ -81,6 +81,14 @@ class Batch:
             scored = scored & (self.targets != IGNORED)
         return scored
 
+    def part(self, begin: int, steps: int, rows: slice | Tensor = slice(None)) -> Batch:
+        """Return so many steps from one on, of some of the rows; targets of rows are whole."""
+        span = slice(begin, begin + steps)
+        targets = self.targets[rows] if self.per_row else self.targets[span, rows]
+        lengths = None if self.lengths is None else (self.lengths[rows] - begin).clamp(0, steps)
+        resets = None if self.resets is None else self.resets[span, rows]
+        return Batch(self.inputs[span, rows], targets, lengths, resets)
+
     @property
     def count(self) -> int:
         """The number of predictions to be scored; one of several values (a vector) is one."""

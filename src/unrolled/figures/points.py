@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GAP = 0.075  # between two labels, in heights of a panel
-WIDE, NARROW = (
-    (1.0, 2.0, 5.0),
-    (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
-)  # of a decade
+WIDE = (1.0, 2.0, 5.0)  # of a decade: where numbers are written on a logarithmic axis
+NARROW = (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
 
 LOOKS = ((BLUE, "o"), (RED, "^"), ("#B8860B", "s"), ("#8A6FC8", "D"))  # of clouds: shapes differ too
 PANEL = 3.6  # inches
@@ -77,8 +75,8 @@ def _mark(axes: Axes, x: Array, y: Array, *, first: bool) -> None:
     spans: dict[str, Any] = {"xerr": [[x[1] - x[0]], [x[2] - x[1]]], "yerr": [[y[1] - y[0]], [y[2] - y[1]]]}
     axes.errorbar([x[1]], [y[1]], **spans, fmt=mark, color=color, markersize=5, elinewidth=1, alpha=0.9)
     if first:
-        axes.axvline(x[1], color=theme().muted, linewidth=0.8, linestyle=":")
-        axes.axhline(y[1], color=theme().muted, linewidth=0.8, linestyle=":")
+        axes.axvline(x[1], **_dotted())
+        axes.axhline(y[1], **_dotted())
 
 
 def _name(axes: Axes, named: Mapping[str, tuple[Array, Array]]) -> None:
@@ -181,21 +179,19 @@ def units(
 def _axes_of_units(axes: Axes, circle: bool) -> None:
     if circle:
         around = np.linspace(0, 2 * np.pi, 200)
-        axes.plot(
-            np.cos(around),
-            np.sin(around),
-            color=theme().muted,
-            linewidth=0.8,
-            linestyle=":",
-            label="unit circle",
-        )
+        axes.plot(np.cos(around), np.sin(around), label="unit circle", **_dotted())
         axes.set_aspect("equal", adjustable="datalim")
     else:
-        axes.plot([0, 1], [1, 0], color=theme().muted, linewidth=0.8, linestyle=":", label="always saturated")
+        axes.plot([0, 1], [1, 0], label="always saturated", **_dotted())
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
     axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), frameon=False, borderpad=0)
     frame(axes, grid=False)
+
+
+def _dotted() -> dict[str, Any]:
+    """Return the look of a line that points are compared with."""
+    return {"color": theme().muted, "linewidth": 0.8, "linestyle": ":"}
 
 
 def _cloud(name: str, points: Points) -> tuple[Array, Array]:

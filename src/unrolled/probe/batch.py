@@ -99,7 +99,7 @@ def unbroken(inputs: Inputs, at: Tensor, lags: int, rows: int) -> Mask:
 
 def beginning(batch: Any, steps: int) -> Any:
     """Return the first steps of a Batch; anything else as it is."""
-    return part(batch, 0, steps) if isinstance(batch, Batch) else batch
+    return batch.part(0, steps) if isinstance(batch, Batch) else batch
 
 
 def flowing(batch: Any) -> Any:
@@ -120,26 +120,17 @@ def flowing(batch: Any) -> Any:
         steps = int(batch.lengths[free].min())
     if not bool(free.any()) or steps == 0:
         raise ShapeError(expected("batch", "a row without a reset", "none"))
-    return part(replace(batch, lengths=None, resets=None), 0, steps, free)
+    return replace(batch, lengths=None, resets=None).part(0, steps, free)
 
 
 def one_row(subject: Subject, batch: Any, steps: int) -> Any:
     """Return the first steps of one row: of a Batch the longest, of a tensor the first, else all as it is."""
     if isinstance(batch, Batch):
         row = 0 if batch.lengths is None else int(batch.lengths.argmax())
-        return part(batch, 0, steps, slice(row, row + 1))
+        return batch.part(0, steps, slice(row, row + 1))
     if isinstance(batch, Tensor) and batch.dim() >= 2 and (batch.dim() > 2 or not batch.is_floating_point()):
         return batch[:1, :steps] if subject.batch_first else batch[:steps, :1]
     return batch
-
-
-def part(batch: Batch, begin: int, steps: int, rows: slice | Tensor = slice(None)) -> Batch:
-    """Return so many steps of a Batch from one on, of some of its rows."""
-    span = slice(begin, begin + steps)
-    lengths = None if batch.lengths is None else (batch.lengths[rows] - begin).clamp(0, steps)
-    resets = None if batch.resets is None else batch.resets[span, rows]
-    targets = batch.targets[rows] if batch.per_row else batch.targets[span, rows]
-    return Batch(batch.inputs[span, rows], targets, lengths, resets)
 
 
 def check_flowing(lengths: Tensor | None, resets: Tensor | None) -> None:

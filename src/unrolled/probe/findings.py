@@ -16,7 +16,6 @@ from unrolled.probe.memory import CLOSE
 from unrolled.probe.words import number, steps
 from unrolled.spec import OPEN, TrainConfig, settings
 
-MEMORY = ("vanishing", "forgets", "lag", "window")  # the names of those that say that memory is too short
 TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
 TOUCHES = 0.8  # of the training window: a horizon from here on is cut by it
 ENOUGH = 16  # steps or lags: over fewer, what grows may be a beginning that levels off

@@ -83,8 +83,7 @@ class Gates(Result):
     samples: int
 
     def plot(self, path: str | Path) -> None:
-        """Draw how often each unit's gates are closed and open (RNN: the spectrum of W_hh) into a PNG
-        file."""
+        """Draw how often each unit's gates are closed and open, or an RNN's spectrum of W_hh, as a PNG."""
         panels: dict[str, Any] = {}
         for layer in self.layers:
             if layer.spectrum is None:

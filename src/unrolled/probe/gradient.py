@@ -15,7 +15,7 @@ from unrolled import figures
 from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, expected
 from unrolled.ops import gradients_by_lag, valid_steps
-from unrolled.probe.batch import at_least_one, part, positions, unbroken
+from unrolled.probe.batch import at_least_one, positions, unbroken
 from unrolled.probe.losses import (
     Loss,
     Norms,
@@ -327,10 +327,10 @@ def update_norms(
         weights = [weight.requires_grad_() for weight in model.parameters()]
         state = model.initial_state(rows)
         for begin in range(0, steps - window + 1, window):
-            piece = part(batch, begin, window)
-            if piece.count == 0:
+            part = batch.part(begin, window)
+            if part.count == 0:
                 break
-            nats, count, state = model.loss(piece, detach(state))
+            nats, count, state = model.loss(part, detach(state))
             norms.append(_norm(nats / count, weights))
             if progress is not None:
                 progress(len(norms), steps // window)

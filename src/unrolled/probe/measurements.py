@@ -25,7 +25,8 @@ class Finding(Result):
     """One thing that is wrong.
 
     Attributes:
-        name: "runaway", "exploding", "clipping", "saturated", "idle", or one of `MEMORY`.
+        name: "runaway", "exploding", "clipping", "saturated" or "idle"; or, where memory is too short,
+            "vanishing", "forgets", "lag" or "window".
         layer: which; None for the whole network.
         problem: what is wrong, in a sentence.
         value: the number behind it. unit: of it. limit: the threshold that it lies beyond.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,13 +52,14 @@ def take_telemetry(network: Any, batch: Batch, state: Any) -> Telemetry:
     """
     name, layer = recurrent_stack(network)
     rows, steps = _longest(batch)
+    whole = replace(batch, lengths=None)  # every row has all of the steps
     if steps == 0:
         return Telemetry((), {}, {}, {})
     states = _rows_of(state, rows)
     cell, _ = cell_of_mode(layer.mode)
     with _evaluating(network):
-        y, layers, traces = _run(network, layer, _part(batch, rows, 0, steps), states)
-        seed = _seed(network, layer, y[-1:], _part(batch, rows, steps - 1, steps), states)
+        y, layers, traces = _run(network, layer, whole.part(0, steps, rows), states)
+        seed = _seed(network, layer, y[-1:], whole.part(steps - 1, 1, rows), states)
         with torch.no_grad():
             lags, norms = _norms(name, cell, layers, seed, steps)
             closed, opened = _gates(name, cell, traces)
@@ -91,14 +92,6 @@ def _longest(batch: Batch) -> tuple[Tensor, int]:
     lengths = torch.full((count,), steps) if batch.lengths is None else batch.lengths
     rows = lengths.argsort(descending=True, stable=True)[:ROWS].sort().values
     return rows, int(lengths[rows].min()) if count else 0
-
-
-def _part(batch: Batch, rows: Tensor, first: int, last: int) -> Batch:
-    """Return some steps of some rows; every row has all of them."""
-    by_step = batch.targets.shape[:2] == batch.inputs.shape[:2]
-    targets = batch.targets[first:last, rows] if by_step else batch.targets[rows]
-    resets = None if batch.resets is None else batch.resets[first:last, rows]
-    return Batch(batch.inputs[first:last, rows], targets, resets=resets)
 
 
 def _rows_of(state: Any, rows: Tensor) -> Any:

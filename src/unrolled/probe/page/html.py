@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from unrolled.figures import signs
 
@@ -118,51 +119,8 @@ def _variables(colours: Mapping[str, str]) -> str:
     return ":root{" + "".join(f"--{name}:{value};" for name, value in colours.items()) + "}"
 
 
-STYLE = (
-    f"""
+STYLE = f"""
 {_variables(LIGHT)}
 @media (prefers-color-scheme: dark) {{ {_variables(DARK)} }}
-"""
-    + """
-:root { color-scheme: light dark; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 66rem; background: var(--ground); color: var(--ink);
-  font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--soft); }
-h3 { font-size: 1.05rem; margin: .25rem 0; }
-p, li, dd, figcaption { max-width: 44rem; }
-a { color: var(--link); }
-:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-.skip { position: absolute; left: -999rem; }
-.skip:focus { position: static; display: inline-block; padding: .5rem; }
-.spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-nav ul { list-style: none; margin: 1rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
-nav a { display: inline-block; padding: .25rem 0; }
-dl { display: grid; grid-template-columns: fit-content(14rem) minmax(0, 1fr); gap: .15rem 1rem;
-  margin: .5rem 0; }
-dt { color: var(--soft); }
-dd { margin: 0; }
-.finding { background: var(--panel); border-left: .4rem solid var(--ink); padding: .75rem 1rem;
-  margin: 1rem 0; }
-code { font: .95em ui-monospace, monospace; background: var(--panel); border: 1px solid var(--soft);
-  border-radius: .2rem; padding: .05em .3em; }
-figure { margin: 1rem 0; }
-.scroll { overflow-x: auto; margin: .75rem 0; position: relative; max-width: 100%; }
-figcaption { color: var(--soft); margin-top: .5rem; }
-img { display: block; max-width: none; border: 1px solid var(--rule); }
-details { margin: .75rem 0; }
-summary { cursor: pointer; padding: .25rem 0; color: var(--link); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem;
-  overflow-wrap: normal; }
-caption { text-align: left; font-weight: 600; padding: .25rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;
-  border-bottom: 1px solid var(--rule); }
-td, tbody th { min-width: 6rem; }
-thead th { white-space: nowrap; }
-tbody th { font-weight: 400; }
-@media (max-width: 30rem) { dl { display: block; } dd { margin-bottom: .4rem; } }
-@media print { nav, .skip { display: none; } body { max-width: none; } .scroll { overflow: visible; }
-  img { max-width: 100%; height: auto; } figure, .finding, tr { break-inside: avoid; } }
-"""
-)
+
+{Path(__file__).with_name("page.css").read_text(encoding="utf-8")}"""

@@ -75,7 +75,10 @@ class Pretrained:
                 or not finite. RunError: the directory is a run or inside one, holds another program's model,
                 or cannot be written.
         """
-        return _save(self, Path(directory), tokens=tokens)
+        directory = Path(directory)
+        vocabulary = _write(self, directory, tokens)
+        _write_card(self, vocabulary, directory, name=directory.resolve().name)
+        return directory
 
     @classmethod
     def from_pretrained(
@@ -102,8 +105,13 @@ class Pretrained:
                 does not fit. ConfigError: a revision of a directory. MissingExtraError: a Hub name, and the
                 extra `hub` is not installed.
         """
-        asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
-        found = _load(name_or_directory, backend=backend, local_files_only=local_files_only, **asked)
+        if _is_hub_name(name_or_directory):
+            asked = {"revision": revision, "cache_dir": cache_dir, "token": token}
+            contents = _downloaded(str(name_or_directory), local_files_only=local_files_only, **asked)
+            found = assemble(contents, backend=backend).model
+        else:
+            _check_no_revision(name_or_directory, revision)
+            found = load_directory(Path(name_or_directory), backend=backend).model
         if not isinstance(found, cls):
             want = f"a model of {cls.__name__}"
             raise CheckpointError(expected(str(name_or_directory), want, type(found).__name__))
@@ -133,68 +141,34 @@ class Pretrained:
                 reached, or the repository holds another program's model. MissingExtraError: the extra
                 `hub` is not installed.
         """
-        asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
-        return _push(self, repo_id, tokens=tokens, private=private, token=token, **asked)
+        hub = _huggingface_hub("push_to_hub", "an install without it")
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder) / "model"
+            vocabulary = _write(self, directory, tokens)
+            try:
+                api = hub.HfApi(token=token)
+                repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+                _check_ours(api, repo_id, revision)
+                if not api.file_exists(repo_id, CARD, revision=revision):
+                    _write_card(self, vocabulary, directory, name=repo_id)
+                asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
+                return str(api.upload_folder(repo_id=repo_id, folder_path=directory, **asked).commit_url)
+            except RunError:
+                raise
+            except Exception as error:  # of the network or the Hub
+                raise _refused(repo_id, "a repository of the Hub to write to", _first_line(error)) from error
 
 
-def _save(model: Any, directory: Path, *, tokens: Tokens | None) -> Path:
-    """See `LanguageModel.save_pretrained`."""
-    vocabulary = _write(model, directory, tokens)
-    _write_card(model, vocabulary, directory, name=directory.resolve().name)
-    return directory
-
-
-def _load(
-    name_or_directory: str | os.PathLike[str],
-    *,
-    backend: str,
-    local_files_only: bool,
-    **asked: Any,
-) -> Any:
-    """See `LanguageModel.from_pretrained`."""
-    if not _is_hub_name(name_or_directory):
-        _check_no_revision(name_or_directory, asked.get("revision"))
-        return load_directory(Path(name_or_directory), backend=backend).model
-    name = str(name_or_directory)
+def _downloaded(name: str, **asked: Any) -> checkpoint.Contents:
+    """Return the files of a model of the Hub, verified."""
     got = f"no directory {name} here, and without huggingface_hub the Hub cannot be asked"
     hub = _huggingface_hub("name_or_directory", got)
     try:
-        found = hub.snapshot_download(
-            name, allow_patterns=list(checkpoint.MODEL_FILES), local_files_only=local_files_only, **asked
-        )
+        snapshot = Path(hub.snapshot_download(name, allow_patterns=list(checkpoint.MODEL_FILES), **asked))
     except Exception as error:  # of the network, the Hub or its cache; each has a class of its own
         raise _refused(name, "a directory here or a model on the Hub", _first_line(error)) from error
-    snapshot = Path(found)
     # REPOSITORY/snapshots/COMMIT/config.json is a link into REPOSITORY/blobs
-    contents = checkpoint.read(snapshot, links_within=snapshot.parent.parent)
-    return assemble(contents, backend=backend).model
-
-
-def _push(
-    model: Any,
-    repo_id: str,
-    *,
-    tokens: Tokens | None,
-    private: bool | None,
-    token: str | bool | None,
-    **asked: Any,
-) -> str:
-    """See `LanguageModel.push_to_hub`."""
-    hub = _huggingface_hub("push_to_hub", "an install without it")
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder) / "model"
-        vocabulary = _write(model, directory, tokens)
-        try:
-            api = hub.HfApi(token=token)
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            _check_ours(api, repo_id, asked.get("revision"))
-            if not api.file_exists(repo_id, CARD, revision=asked.get("revision")):
-                _write_card(model, vocabulary, directory, name=repo_id)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=directory, **asked).commit_url)
-        except RunError:
-            raise
-        except Exception as error:  # of the network or the Hub
-            raise _refused(repo_id, "a repository of the Hub to write to", _first_line(error)) from error
+    return checkpoint.read(snapshot, links_within=snapshot.parent.parent)
 
 
 def _write(model: Any, directory: Path, tokens: Tokens | None) -> Tokens:
