@@ -36,7 +36,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is planned, summed up, drawn and told.
+    """An experiment: how it is planned, summed up, drawn and reported.
 
     Attributes:
         name: one word: that of the command line, with which keys and pictures begin.
@@ -63,7 +63,7 @@ class Experiment:
 
 
 def plan_of(name: str) -> Json:
-    """Return what NAME.toml, which lies beside NAME.py, says: what is compared, and its words."""
+    """Return the contents of NAME.toml beside NAME.py: what is compared, and in which words."""
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
 
 

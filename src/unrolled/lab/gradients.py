@@ -151,7 +151,7 @@ def outcome(losses: list[float], largest: float, clip: float) -> Json:
 
 
 def flow(model: LanguageModel, batch: Batch, lags: int) -> Json:
-    """Measure the state through which most is left; rates are None where there is no finite one.
+    """Measure the gradient through the state that keeps most of it; a rate that is not finite is None.
 
     The leading Lyapunov exponent is that of the state itself, without the loss.
     """
@@ -195,7 +195,7 @@ def summary(done: Sequence[Done]) -> Json:
 
 
 def _calm(done: Sequence[Done]) -> str:
-    """Return the pace after which gradients are looked at: the lowest rate, clipped."""
+    """Return the pace after which gradients are compared: the lowest rate, clipped."""
     return pace(done[0].settings["learning_rates"][0], True)
 
 
@@ -266,7 +266,7 @@ def _kind(runs: Sequence[Done]) -> Json:
 
 
 def _holding(runs: Sequence[Done], name: str | None) -> list[str]:
-    """Return the starts of which every run holds its gradient: untrained, or after training at a pace."""
+    """Return the starts whose gradient holds in every run: untrained, or after training at a pace."""
     fates = {
         words(same[0].settings): {_flow(run, name)["fate"] for run in same}
         for same in groups(runs, "name").values()
@@ -297,7 +297,7 @@ def curves(done: Sequence[Done]) -> Json:
 
 
 def _left(flows: Sequence[Found]) -> Json | None:
-    """Return the logarithm of gradients by lag, less that at lag 0; None where no run has any."""
+    """Return the logarithm of the gradients by lag, minus that at lag 0; None where no run has a gradient."""
     found = [f["nats"] for f in flows if f["nats"] and f["nats"][0] is not None]
     if not found:
         return None

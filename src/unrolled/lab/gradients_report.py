@@ -139,7 +139,7 @@ def _short(kinds: Found) -> str:
 
 
 def likelihood(count: int, runs: int) -> str:
-    """Return what a count of runs makes of an event."""
+    """Return how likely an event is that was seen in so many of the runs."""
     return "not found" if count == 0 else "likely" if count >= LIKELY * runs else "possible"
 
 

@@ -63,7 +63,7 @@ class Recording:
 
 
 def measured(network: Network, problem: Adding, *, rows: int, seed: int) -> Json:
-    """Return the figures of each word, over new sequences; for the last two their marks are moved.
+    """Return the figures for each word, over new sequences; for the last two words the marks are moved.
 
     The marks are then a tenth from either end; a step that is not marked is compared with them.
     """
@@ -112,7 +112,7 @@ def around(values: npt.ArrayLike, places: Places, offsets: range) -> Doubles:
 
 
 def elsewhere(seen: Recording, seed: int) -> Places:
-    """Return [B]: of each row a step of the first half that is not marked."""
+    """Return [B]: for each row a step of the first half that is not marked."""
     half = len(seen.values) // 2
     step = np.random.default_rng(seed).integers(half - 1, size=seen.marks.shape[1])
     found: Places = step + (step >= seen.marks[0])
@@ -146,7 +146,7 @@ def recognise(seen: Recording) -> Json:
 
 
 def store(seen: Recording, unmarked: Places) -> Json:
-    """Measure how the change of c at and around a step follows the number there: a marked one, an unmarked.
+    """Measure how the change of c at and around a step follows the number there, marked or not.
 
     "follows" is the length of the slope over the units, in c per unit of the number: without noise R² alone
     would call a trace of any size readable.
@@ -232,7 +232,7 @@ def extract(network: Network, seen: Recording, steps: Mapping[str, int]) -> Json
 
 @torch.no_grad()
 def _follows(network: Network, inputs: Tensor, step: int) -> float:
-    """Return the slope of the answer's change, where the number at one step is another row's."""
+    """Return the slope of the answer's change where the number at one step is taken from another row."""
     other = inputs.clone()
     other[step, :, 0] = inputs[step, :, 0].roll(1)
     moved = (other - inputs)[step, :, 0].double()
@@ -267,7 +267,7 @@ def explained(read: npt.ArrayLike, wanted: npt.ArrayLike) -> float:
 
 
 def told_apart(high: npt.ArrayLike, low: npt.ArrayLike) -> float:
-    """Return the share of pairs in which the one of `high` is the larger, equals counted half: 0.5 is chance.
+    """Return the share of pairs in which the value of `high` is larger, equals counted half: 0.5 is chance.
 
     Source: Mann & Whitney 1947; the area under the receiver's curve.
     """

@@ -51,7 +51,7 @@ class NetworkSettings:
 
     @classmethod
     def of(cls, settings: Found) -> NetworkSettings:
-        """Take what there is among the settings of a trial."""
+        """Take the fields that are among the settings of a trial."""
         return cls(**{one.name: settings[one.name] for one in fields(cls) if one.name in settings})
 
 
@@ -102,7 +102,7 @@ class Front(nn.Module):
 
 
 class Trainable(nn.Module):
-    """What `train.fit` asks of a network, but for its own `initial_state` and `loss`."""
+    """What `train.fit` needs of a network, except its own `initial_state` and `loss`."""
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
@@ -150,7 +150,7 @@ class Network(Trainable):
         nn.init.zeros_(self.readout.bias)
 
     def initial_state(self, batch_size: int) -> State:
-        """Return the zero state of so many rows: one [L·D, B, H] per state of the cell."""
+        """Return the zero state of `batch_size` rows: one [L·D, B, H] per state of the cell."""
         shape = (self.settings.num_layers * self.directions, batch_size, self.settings.hidden_size)
         parts = tuple(self.readout.bias.new_zeros(shape) for _ in CELLS[self.settings.cell].states)
         return parts if len(parts) == 2 else parts[0]
@@ -252,7 +252,7 @@ def learn(problem: Problem, settings: Found, *, start_seed: int | None = None) -
 
 
 def _beside(inputs: Tensor, neighbours: int) -> Tensor:
-    """Return [T, B, (2 neighbours + 1) · I]: beside every step the steps around it, the edges repeated."""
+    """Return [T, B, (2 neighbours + 1) · I]: each step with the steps around it; the edges are repeated."""
     if neighbours == 0:
         return inputs
     steps = torch.arange(len(inputs))

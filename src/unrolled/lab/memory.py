@@ -59,7 +59,7 @@ def trials(config: LabConfig) -> list[Trial]:
 
 
 def _settings(name: str, plan: Found, length: int, kind: str) -> Json:
-    """Return all that a run depends on beside its seed."""
+    """Return everything that a run depends on, except its seed."""
     problem, chosen, shared = PROBLEMS[name], KINDS[kind], {**SHARED, **plan}
     sizes = problem.input_size, problem.output_size, plan["hidden_size"]
     return {
@@ -79,7 +79,7 @@ def equal_size(cell: str, inputs: int, outputs: int, size: int) -> int:
     """Return the hidden size that gives about as many parameters as the cell of the plan has with `size`."""
 
     def parameters(name: str, size: int) -> int:
-        """Count those of one layer and its read-out; two biases per gate, as torch."""
+        """Count the parameters of one layer and its read-out, with two biases per gate as in torch."""
         return len(CELLS[name].gates) * size * (inputs + size + 2) + outputs * (size + 1)
 
     want = parameters(COMPARED["equal_to"], size)
@@ -214,7 +214,7 @@ def _count(
 
 
 def _better(mine: Found, other: Found, score: str) -> int:
-    """More seeds solved; where as many but not all, the better final score in the middle."""
+    """Compare the numbers of seeds that solved it; where equal, and not all did, the median final scores."""
     solved = mine["solved"]["solved"], other["solved"]["solved"]
     if solved[0] != solved[1]:
         return 1 if solved[0] > solved[1] else -1
@@ -229,7 +229,7 @@ def _better(mine: Found, other: Found, score: str) -> int:
 
 
 def _faster(mine: Found, other: Found, _: str) -> int | None:
-    """Fewer steps to the solution, in the median; nothing can be told where neither solved it."""
+    """Compare the median steps to the solution; None where neither solved the problem."""
     one, two = (
         math.inf if row["solved"]["median"] is None else row["solved"]["median"] for row in (mine, other)
     )
@@ -237,7 +237,7 @@ def _faster(mine: Found, other: Found, _: str) -> int | None:
 
 
 def _reach(rows: Sequence[Found], kind: str) -> int | None:
-    """Return the longest length that a kind solves with more than half of its seeds; None: not even one."""
+    """Return the longest length that a kind solves with more than half of its seeds, if there is one."""
     own = (row for row in rows if row["kind"] == kind)
     solved = (r["length"] for r in own if 2 * r["solved"]["solved"] > r["solved"]["runs"])
     return max(solved, default=None)

@@ -31,7 +31,7 @@ LIMITS = [x for found in WORDS.values() for _, *limits in found.values() for x i
 
 
 def verdict(count: Found) -> str:
-    """Return one word on a count: yes (ahead in most settings, behind in none), mixed, no, alike or open."""
+    """Return a verdict on a count: yes (ahead in most settings, behind in none), mixed, no, alike or open."""
     if not count["settings"]:
         return "open"
     if not count["wins"]:
@@ -148,7 +148,7 @@ def _at(found: Found, path: str) -> Any:
 
 
 def figures(summary: Found, curves: Found, folder: Path) -> None:
-    """Draw steps over lengths of each problem, scores over steps of MNIST-1D, and the inside of an LSTM."""
+    """Draw each problem's steps by length, the scores on MNIST-1D by step, and the inside of an LSTM."""
     for name, task in summary["tasks"].items():
         path = folder / f"memory-{name}.png"
         if name == "mnist1d":

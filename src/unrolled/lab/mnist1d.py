@@ -78,7 +78,7 @@ class Mnist1d(Problem):
 
     @property
     def control(self) -> float:
-        """The share of the commonest class in training."""
+        """The share of the most frequent class in training."""
         counts = torch.bincount(self.training.targets)
         return (counts.max() / counts.sum()).item()
 

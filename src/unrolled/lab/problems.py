@@ -53,7 +53,7 @@ class Problem:
         raise NotImplementedError
 
     def held_out(self, rows: int, generator: Generator) -> Batch:
-        """Return examples to follow training with and to decide by; a file's part comes whole."""
+        """Return examples to follow training on and to decide by; from a file, all of that part."""
         return self.draw(rows, generator)
 
     def final(self, rows: int, generator: Generator) -> Batch:

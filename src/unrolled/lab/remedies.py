@@ -44,7 +44,7 @@ class Measure(NamedTuple):
     timing: bool = False  # whether the clock gives it
 
     def of(self, row: Found) -> Any:
-        """Return what a row or a result has of it."""
+        """Return the value of this figure in a row or a result."""
         return (row["timing"] if self.timing else row)[self.name]
 
 
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Noise(Problem):
-    """Random numbers that nothing is asked of: what a sequence takes is all that counts."""
+    """Random numbers without a question: only the time that a sequence takes counts."""
 
     steps: int
 
@@ -229,7 +229,7 @@ def helped(measures: Sequence[Measure], rows: Mapping[str, Json]) -> dict[str, l
 
 
 def _order(measure: Measure, row: Found) -> tuple[float, float]:
-    """Return what is the smaller the better: first runs that missed the goal where they are counted."""
+    """Return values to compare, smaller is better: first the runs that missed the goal, where counted."""
     found = measure.of(row)
     if "count" in found:
         return float(found["count"]), 0.0

@@ -102,7 +102,7 @@ class Store:
         _write(self._out / RESULTS, self.document)
 
     def clear_leftovers(self) -> None:
-        """Remove what writes that were cut off have left. The caller holds the directory."""
+        """Remove what interrupted writes have left behind. The caller holds the directory."""
         for name in (*PARTS, REPORT):
             for leftover in self._out.glob(f"{files.temporary(name)[:-8]}*"):
                 leftover.unlink()
@@ -123,7 +123,7 @@ class Store:
 
 
 def _stored(value: Any) -> Any:
-    """Return what comes back from JSON: lists for tuples, and no NaN."""
+    """Return a value as JSON gives it back: tuples as lists, and no NaN."""
     return json.loads(json.dumps(value, allow_nan=False))
 
 
@@ -162,7 +162,7 @@ def _read(path: Path) -> Json:
 
 
 def _machine() -> Json:
-    """Return what a figure depends on beside its settings: the machine and the versions."""
+    """Return what a figure depends on besides its settings: the machine and the versions."""
     versions = dict.fromkeys(PACKAGES, "(source tree)")
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -32,7 +32,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (  # in the order of the lecture
 
 @dataclass(frozen=True)
 class Lab:
-    """What a run of the lab came to."""
+    """The result of a run of the lab."""
 
     out: Path
     results: Path  # results.json

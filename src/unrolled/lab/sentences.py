@@ -70,7 +70,7 @@ def work(settings: Found) -> Json:
 def _train(
     model: LanguageModel, split: Split, tokens: CharTokens, settings: Found
 ) -> tuple[dict[str, list[float]], int | None]:
-    """Return the loss curve, and the step at which all that can be completed first were."""
+    """Return the loss curve, and the first step at which every sentence that can be completed was."""
     batches = LineBatches(split, batch_size=len(SENTENCES), seed=settings["seed"])
     goal = len(set(FIRST_WORDS))
     curve: dict[str, list[float]] = {"step": [], "nats_per_char": []}
@@ -87,7 +87,7 @@ def _train(
 
 
 def floor_nats() -> float:
-    """Return the nats per character of the best possible model: it knows the ten, and nothing of which one.
+    """Return the nats per character of the best possible model: it knows all but which sentence comes.
 
     That is ln 10 for each sentence, over all characters with their newlines.
     """
@@ -95,7 +95,7 @@ def floor_nats() -> float:
 
 
 def unigram_nats() -> float:
-    """Return the nats per character of the trivial control, which knows how often each character comes."""
+    """Return the nats per character of the trivial control, which knows how often each character occurs."""
     counts = np.array(list(Counter(TEXT).values()))
     return float(-(counts * np.log(counts / len(TEXT))).sum() / len(TEXT))
 

@@ -163,7 +163,7 @@ def steps_first(subject: Subject, inputs: Inputs) -> Tensor:
 
 
 def as_given(subject: Subject, x: Tensor) -> Tensor:
-    """Return [T, B, …] in the axes that the model takes; or the other way round."""
+    """Turn [T, B, …] into the axes that the model takes, or back."""
     return x.transpose(0, 1) if subject.batch_first else x
 
 

@@ -80,7 +80,7 @@ def _data(run: str | Path) -> Path | None:
 
 
 def _fitting(batch: Batch, lags: int) -> int:
-    """Return as many lags as half of a row holds, at most those wanted."""
+    """Return the number of lags: half the steps of a typical row, at most as many as wanted."""
     steps = len(batch.inputs)
     if steps < 2:
         raise ShapeError(expected("batch", "rows of at least two steps", steps))

@@ -128,7 +128,7 @@ def _vanishing(report: Measurements) -> Iterator[Finding]:
 
 
 def _forgets(report: Measurements) -> Iterator[Finding]:
-    """Gates that close early, where the gradient vanishes: a GRU's may close early and be none the worse."""
+    """Find gates that close early where the gradient vanishes; elsewhere that may do no harm."""
     if report.gradient_flow is None or report.gradient_flow.verdict != "vanishing" or not _of_use(report):
         return
     for layer in _layers(report):
@@ -170,7 +170,7 @@ def _clipping(report: Measurements) -> Iterator[Finding]:
 
 
 def _saturated(report: Measurements) -> Iterator[Finding]:
-    """A unit that takes nothing in, gives nothing out, or never changes.
+    """Find layers whose units take nothing in, give nothing out, or never change.
 
     A gate that stays at its other end is of use: units that only pass on, and units that only keep, are what
     many tasks need. The candidate of a gated unit may be at its end: its gates say what comes of it.
@@ -228,7 +228,7 @@ def _of_use(report: Measurements) -> bool:
 
 
 def _tamer(report: Measurements) -> Remedy:
-    """Return what keeps a network from exploding, by what it was trained with."""
+    """Return a remedy for exploding gradients, given how the network was trained."""
     norms, before = report.update_norms, _trained(report, "clip_norm", math.inf)
     clip = norms.median if norms is not None and norms.median > 0 else 1.0
     if clip < before:
@@ -245,7 +245,7 @@ def _tamer(report: Measurements) -> Remedy:
 
 
 def _opener(report: Measurements) -> Remedy:
-    """Return what lets gates keep for longer, by what the network was trained with."""
+    """Return a remedy that lets gates keep for longer, given how the network was trained."""
     if not _gated(report):
         words = "use gates (an orthogonal start helps an RNN a little)"
         return Remedy(words, _flags(cell="lstm"), "unrolled.nn.LSTM in place of unrolled.nn.RNN")
@@ -305,7 +305,7 @@ def _best(report: Measurements) -> Flow | None:
 
 
 def _reaches(report: Measurements, flow: Flow, lag: int) -> bool:
-    """Whether a lag is within reach: of the gradient, and of the inputs that matter, as far as was looked."""
+    """Whether the gradient and the inputs that matter reach back to a lag, as far as was measured."""
     horizon = report.memory_horizon
     seen = math.inf if horizon is None else _or(horizon.horizon_interval.high, horizon.horizon)
     looked = 0 if horizon is None else horizon.lags
@@ -313,7 +313,7 @@ def _reaches(report: Measurements, flow: Flow, lag: int) -> bool:
 
 
 def _left(flow: Flow, lag: int) -> float:
-    """Return the part of the gradient at lag 0 left at a lag: beyond the measured ones by the rate."""
+    """Return the part of the gradient at lag 0 left at a lag: beyond the measured lags by the rate."""
     known = min(lag, len(flow.nats) - 1)
     nats = float(flow.nats[known]) - float(flow.nats[0]) + (lag - known) * flow.rate
     return math.exp(min(nats, 700.0)) if math.isfinite(nats) else 0.0

@@ -109,7 +109,7 @@ def _losses(model: LanguageModel, batch: Batch, progress: Progress | None) -> Fl
 
 
 def _windows(batch: Batch, begin: int) -> Batch:
-    """Return the steps from `begin` on in windows, side by side as rows, without a rest at their start."""
+    """Return the steps from `begin` on in windows, side by side as rows, without a remainder at the start."""
     count = max(1, (len(batch.inputs) - begin) // WINDOW)
     size = min(WINDOW, len(batch.inputs) - begin)
     taken = (ids[-count * size :].view(count, size, -1) for ids in (batch.inputs, batch.targets))

@@ -22,7 +22,7 @@ MEASUREMENTS = (  # in their order
 
 @dataclass(frozen=True)
 class Finding(Result):
-    """One thing that is wrong.
+    """Something that is wrong with the network.
 
     Attributes:
         name: "runaway", "exploding", "clipping", "saturated" or "idle"; or, where memory is too short,

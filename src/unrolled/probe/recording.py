@@ -41,7 +41,7 @@ class Layer:
 
     @property
     def cell(self) -> Cell:
-        """What cell it is of."""
+        """The cell of the layer."""
         return CELLS[self.call.op]
 
     @property
@@ -81,7 +81,7 @@ class Passed(NamedTuple):
 
 @dataclass
 class Run:
-    """What a run left behind."""
+    """What was recorded of a run."""
 
     layers: list[Any] = field(default_factory=list)  # of `Layer`, or of `Nodes`
     modules: list[Passed] = field(default_factory=list)  # one for each call of a recurrent module

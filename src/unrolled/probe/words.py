@@ -15,7 +15,7 @@ MOST = 100  # rows of a table over lags or windows: more are thinned out
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits.
+    """Return a number with `digits` significant digits.
 
     >>> [number(value) for value in (-0.10221, 1234.5, 2e-7, float("inf"), 0.0)]
     ['−0.102', '1,234', '2e−07', 'infinite', '0']
@@ -34,7 +34,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def numbers(*values: float) -> list[str]:
-    """Return numbers one by one."""
+    """Return several numbers as words."""
     return [number(value) for value in values]
 
 

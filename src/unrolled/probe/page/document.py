@@ -67,7 +67,7 @@ THRESHOLDS = (
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of finding: its name and heading, what it needs of a report, and when it speaks."""
+    """One kind of finding: its name and heading, which measurement it needs, and when it is reported."""
 
     name: str
     heading: str

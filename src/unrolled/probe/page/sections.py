@@ -100,7 +100,7 @@ def _address(picture: bytes) -> Markup:
 
 
 def _of_several(draw: Draw, points: int) -> Draw | None:
-    """Return how a picture is drawn; one of a single point shows nothing that its sentence does not."""
+    """Return how a picture is drawn; None for a single point, which shows no more than the sentence does."""
     return draw if points > 1 else None
 
 

@@ -160,7 +160,7 @@ def _average(cell: Cell, name: str, values: Floats) -> str:
 
 
 def _mean(cell: Cell, name: str, values: Floats) -> Floats:
-    """Return [T] the mean over units: of a gate as it is, of a state the size of it."""
+    """Return [T] the mean over units: of a gate's values, of a state's magnitudes."""
     found: Floats = (values if name in cell.sigmoid else np.abs(values)).mean(1)
     return found
 
