@@ -182,8 +182,10 @@ def test_a_damaged_pointer_is_refused(tmp_path, step, text, pointer):
     shutil.move(step, run / "checkpoints" / STEP)
     (run / pointer).write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=pointer) as caught:
-        checkpoint.locate(run)
+        checkpoint.read_run(run)
     assert str(caught.value).isprintable()
+    way = f"{run / 'checkpoints' / STEP} is whole: load it by that path, or resume from it after: echo {STEP} > "
+    assert str(caught.value).endswith(f"; {way}{run / 'LATEST'}")
 
 
 DOCUMENTS = {

@@ -210,7 +210,7 @@ def test_what_may_not_be_read_is_one_line(reader: Reader, goods: list[Path], spo
         (answer,) = reader.ask([run], user=65534)
         run.chmod(0o755)
     assert answer["load"]["error"] in ("CheckpointError", "RunError")
-    assert re.search(r": expected .*Permission denied$", answer["load"]["message"])
+    assert re.search(r": expected .*, got .*Permission denied(;|$)", answer["load"]["message"])
     assert answer["load"]["message"].isprintable()
 
 

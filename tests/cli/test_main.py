@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -128,6 +129,19 @@ def test_a_sample_starts_with_the_prompt_and_repeats_with_the_seed(
     assert capsys.readouterr().out == first
     main([*argv[:-1], "2"])
     assert capsys.readouterr().out != first
+
+
+def test_control_characters_of_a_model_are_escaped_on_a_terminal_and_only_there(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    module = importlib.import_module("unrolled.sample")
+    monkeypatch.setattr(module, "sample", lambda *_, **__: iter(["a\x1b[31m\x07é", "\x9b2J\x7f\r\tb\nc"]))
+    argv = ["sample", str(trained), "--prompt", "\x1b"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "\x1ba\x1b[31m\x07é\x9b2J\x7f\r\tb\nc\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "\\x1ba\\x1b[31m\\x07é\\x9b2J\\x7f\\r\tb\nc\n"
 
 
 def test_eval_prints_carried_and_cold_scores_and_counts_the_unknown(

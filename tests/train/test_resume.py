@@ -580,13 +580,32 @@ def test_the_help_names_what_may_differ():
     assert {setting_of(TrainConfig, name).flag for name in FREE} <= set(words)
 
 
+def test_a_damaged_run_says_which_checkpoint_can_be_had_and_how(small: Make):
+    config = small(save_every=2)
+    stopped(config, 4)
+    place = RunDirectory(config.run or "")
+    for damaged, whole in ((place.latest, 4), (place.step(4) / "model.safetensors", 2)):
+        damaged.write_bytes(b"torn")
+        with pytest.raises(CheckpointError) as caught:
+            resumed(config)
+        told = f"; {place.step(whole)} is whole: load it by that path, or resume from it after: "
+        before, _, command = str(caught.value).partition(told)
+        assert str(damaged) in before
+        assert load(place.step(whole)).step == whole
+        echo, line, to, file = command.split()
+        assert (echo, to) == ("echo", ">")
+        Path(file).write_text(line + "\n")
+    with pytest.raises(CheckpointError, match=r"^.*model\.safetensors: .*; .*step-00000002 is whole"):
+        load(place.path)  # its best
+    assert resumed(config).schedule.steps == 6
+
+
 def test_checkpoints_without_latest_are_not_swept_away(small: Make):
     config = small()
     stopped(config, 2)
     (Path(config.run or "") / "LATEST").unlink()
-    with pytest.raises(
-        RunError, match=r"LATEST: expected the name of a checkpoint, got none beside step-00000002$"
-    ):
+    told = r"LATEST: expected the name of a checkpoint, got none beside step-00000002; .*/step-00000002 is whole: "
+    with pytest.raises(RunError, match=told):
         resumed(config)
     assert checkpoint.read(RunDirectory(config.run or "").step(2)).step == 2
 

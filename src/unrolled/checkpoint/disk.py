@@ -20,6 +20,7 @@ __all__ = [
     "Guarded",
     "is_directory",
     "is_file",
+    "listed",
     "make_directory",
     "opened",
     "remove_directory",
@@ -69,6 +70,11 @@ def is_file(path: Path) -> bool:
 def is_directory(path: Path) -> bool:
     """Whether this is a directory itself, not a link to one."""
     return _kind(path, stat.S_ISDIR)
+
+
+def listed(path: Path) -> list[Path]:
+    """Return what a directory holds; nothing where there is no directory, or only a link to one."""
+    return sorted(path.iterdir()) if is_directory(path) else []
 
 
 class Guarded:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from unrolled.checkpoint.contents import (
     model_config,
     weights_dtype,
 )
-from unrolled.checkpoint.disk import is_directory, opened
+from unrolled.checkpoint.disk import is_directory, listed, opened
 from unrolled.checkpoint.format import (
     CONFIG,
     DOCUMENT_BYTES,
@@ -35,14 +37,17 @@ from unrolled.checkpoint.format import (
     refusal,
 )
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
-from unrolled.errors import RunError, UnrolledError, expected
-from unrolled.files import memory_limit, quoted
+from unrolled.errors import CheckpointError, RunError, UnrolledError, expected
+from unrolled.files import memory_limit, printable, quoted
 from unrolled.spec import RunDirectory, kind_of
 
-__all__ = ["locate", "pointed", "read"]
+__all__ = ["PREFERRED", "locate", "pointed", "read", "read_run", "steps_of", "way_on"]
+
+PREFERRED = ("model", "BEST", "LATEST")
+NEWEST = 5  # checkpoints that are looked at for a whole one
 
 
-def locate(path: str | Path, *, prefer: Sequence[str] = ("model", "BEST", "LATEST")) -> Path:
+def locate(path: str | Path, *, prefer: Sequence[str] = PREFERRED) -> Path:
     """Return the directory to read for a run, or for a step or model directory itself.
 
     Args:
@@ -100,6 +105,33 @@ def pointed(run: Path, name: str) -> Path | None:
     if not (is_directory(directory.parent) and is_directory(directory)):
         raise refusal(pointer, f"{line[:-1]} in checkpoints", "nothing of that name, or a link")
     return directory
+
+
+def steps_of(run: Path) -> list[tuple[int, Path]]:
+    """Return the steps that a run's checkpoints have by their names, and their directories, oldest first."""
+    named = ((RunDirectory.step_of(path.name), path) for path in listed(RunDirectory(run).checkpoints))
+    return sorted((step, path) for step, path in named if step is not None)
+
+
+def way_on(run: Path) -> str:
+    """Return the end of a message on a damaged run: its newest whole checkpoint, and how to use it."""
+    with contextlib.suppress(OSError):
+        for _, path in reversed(steps_of(run)[-NEWEST:]):
+            with contextlib.suppress(UnrolledError):
+                read(path)
+                command = f"echo {path.name} > {shlex.quote(str(run / 'LATEST'))}"
+                return printable(
+                    f"; {path} is whole: load it by that path, or resume from it after: {command}"
+                )
+    return ""
+
+
+def read_run(path: str | Path, *, prefer: Sequence[str] = PREFERRED) -> Contents:
+    """Read what `locate` finds; where that is damaged, the message names a checkpoint that is whole."""
+    try:
+        return read(locate(path, prefer=prefer))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{way_on(Path(path))}") from error
 
 
 def read(path: str | Path, *, links_within: str | Path | None = None) -> Contents:

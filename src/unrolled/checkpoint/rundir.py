@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from unrolled.checkpoint.disk import is_directory, is_file, opened, remove_directory
+from unrolled.checkpoint.disk import is_directory, is_file, listed, opened, remove_directory
 from unrolled.checkpoint.format import CONFIG, DOCUMENT_BYTES, SECTIONS, parse
-from unrolled.checkpoint.writing import ALL_FILES, listed, ours, remove_leftovers, steps_of
+from unrolled.checkpoint.reading import steps_of
+from unrolled.checkpoint.writing import ALL_FILES, ours, remove_leftovers
 from unrolled.errors import CheckpointError, RunError, expected
 from unrolled.files import sync_directory, writing
 from unrolled.spec import RunDirectory

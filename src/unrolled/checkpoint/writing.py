@@ -12,6 +12,7 @@ from unrolled.checkpoint.contents import Contents, check_contents, check_step
 from unrolled.checkpoint.disk import (
     is_directory,
     is_file,
+    listed,
     make_directory,
     opened,
     remove_directory,
@@ -35,7 +36,7 @@ from unrolled.checkpoint.format import (
     parse,
     refusal,
 )
-from unrolled.checkpoint.reading import pointed
+from unrolled.checkpoint.reading import pointed, steps_of
 from unrolled.checkpoint.tensors import Buffer, tensor_chunks
 from unrolled.errors import CheckpointError, ConfigError, RunError, expected
 from unrolled.files import WRITING, printable, replace, sync_directory, temporary, writing
@@ -44,13 +45,11 @@ from unrolled.spec import RunDirectory
 __all__ = [
     "ALL_FILES",
     "is_run",
-    "listed",
     "mark",
     "ours",
     "prune",
     "remove_leftovers",
     "rewind",
-    "steps_of",
     "write_into",
     "write_model",
     "write_step",
@@ -206,17 +205,6 @@ def remove_leftovers(run: Path) -> None:
             remove_directory(path, ALL_FILES)
         elif path.is_file() and not path.is_symlink():
             os.unlink(path)
-
-
-def listed(path: Path) -> list[Path]:
-    """Return what a directory holds; nothing where there is no directory, or only a link to one."""
-    return sorted(path.iterdir()) if is_directory(path) else []
-
-
-def steps_of(run: Path) -> list[tuple[int, Path]]:
-    """Return the steps that a run's checkpoints have by their names, and their directories, oldest first."""
-    named = ((RunDirectory.step_of(path.name), path) for path in listed(RunDirectory(run).checkpoints))
-    return sorted((step, path) for step, path in named if step is not None)
 
 
 def ours(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +19,8 @@ from unrolled import spec
 from unrolled.errors import counted
 
 __all__ = ["doctor", "evaluate", "help", "lab", "probe", "sample", "train", "version"]
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 and C1, but for tabs and line ends
 
 
 def train(args: argparse.Namespace) -> int:
@@ -45,9 +48,9 @@ def sample(args: argparse.Namespace) -> int:
     settings = spec.to_json(spec.SampleConfig(**_given(args, spec.SampleConfig)))
     pieces = draw(load(settings.pop("run")), **settings)
     first = next(pieces)  # bad settings show before anything is printed
-    print(settings["prompt"] + first, end="", flush=True)
+    print(_shown(settings["prompt"] + first), end="", flush=True)
     for piece in pieces:
-        print(piece, end="", flush=True)
+        print(_shown(piece), end="", flush=True)
     print()
     return 0
 
@@ -149,7 +152,12 @@ def program() -> str:
 
 def _first_lines(text: str, lines: int = 10) -> str:
     kept = text.splitlines()[:lines]
-    return "\n".join("    " + line for line in kept)
+    return _shown("\n".join("    " + line for line in kept))
+
+
+def _shown(text: str) -> str:
+    """Return a text for standard output: on a terminal, which a model's symbols might command, escaped."""
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text) if sys.stdout.isatty() else text
 
 
 def _left(run: spec.RunDirectory) -> str:

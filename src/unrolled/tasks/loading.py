@@ -51,7 +51,7 @@ def load(path: str | Path, *, backend: str = "auto") -> Loaded:
         RunError: there is nothing to load. CheckpointError: a file is torn, altered or does not fit, or a
             weight is not finite. TokenError: the tokens are no vocabulary.
     """
-    return assemble(checkpoint.read(checkpoint.locate(Path(path))), backend=backend)
+    return assemble(checkpoint.read_run(path), backend=backend)
 
 
 def assemble(contents: checkpoint.Contents, *, backend: str = "auto") -> Loaded:

@@ -138,10 +138,10 @@ def find(run: Path) -> ResumePoint | None:
     if not os.path.lexists(place.latest):
         saved = _saved(place)
         if saved is not None:
-            got = f"none beside {saved.name}"
+            got = f"none beside {saved.name}{checkpoint.way_on(run)}"
             raise RunError(expected(str(place.latest), "the name of a checkpoint", got))
         return None
-    contents = checkpoint.read(checkpoint.locate(run, prefer=("LATEST",)))
+    contents = checkpoint.read_run(run, prefer=("LATEST",))
     if contents.progress is None or contents.path is None:
         raise CheckpointError(expected(str(contents.path), "a step directory with its progress", "a model"))
     kind = kind_of_stored(contents.config)
