@@ -1,6 +1,7 @@
 // Networks that run step by step: weights validated and packed, streams with their states.
 #include "network.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +29,14 @@ void* aligned(int64_t bytes) {
     void* const memory = std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64 + 64));
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
+}
+
+int64_t second_cache() {  // bytes
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (size > 0) return size;
+#endif
+    return 512 << 10;
 }
 
 void validate_matrix(Validation& v, const char* name, const Matrix& m, Storage storage, int64_t rows, int64_t K) {
@@ -108,6 +117,7 @@ const char* pack(const NetworkWeights& weights, Network& network) {
         lay_out(weights, network);
         const Kernels& kernels = *kernels_of(weights.isa);
         network.bytes = kernels.pack_network(weights, nullptr, network);
+        network.far = network.bytes > second_cache();
         network.memory.reset(aligned(network.bytes));
         prefer_large_pages(network.memory.get(), static_cast<size_t>(network.bytes));
         kernels.pack_network(weights, network.memory.get(), network);
@@ -117,15 +127,23 @@ const char* pack(const NetworkWeights& weights, Network& network) {
     return v.complaint;
 }
 
-// A claim of a call on some streams. `process` tells a claim of this process from one that a fork has copied
-// in the middle of another thread's call.
+// How many forks lie between the first process and this one. It tells a claim of this process from one that a
+// fork has copied in the middle of another thread's call.
+std::atomic<int> generation{1};
+
+void count_forks() {
+    static const int registered = pthread_atfork(nullptr, nullptr, [] { ++generation; });
+    (void)registered;
+}
+
+// A claim of a call on some streams.
 struct Claim {
     explicit Claim(const Streams& given) : streams(given) {
-        const int process = static_cast<int>(getpid());
+        const int mine = generation.load(std::memory_order_relaxed);
         int found = 0;
-        held = streams.busy_.compare_exchange_strong(found, process, std::memory_order_acquire);
-        if (!held && found != process)
-            held = streams.busy_.compare_exchange_strong(found, process, std::memory_order_acquire);
+        held = streams.busy_.compare_exchange_strong(found, mine, std::memory_order_acquire);
+        if (!held && found != mine)
+            held = streams.busy_.compare_exchange_strong(found, mine, std::memory_order_acquire);
     }
     ~Claim() {
         if (held) streams.busy_.store(0, std::memory_order_release);
@@ -141,6 +159,7 @@ struct Claim {
 
 Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int threads)
     : network_(std::move(network)), count_(count), threads_(threads) {
+    count_forks();
     const Network& net = *network_;
     const Kernels& kernels = *kernels_of(net.isa);
     int64_t state_bytes = 0;

@@ -42,11 +42,12 @@ struct NetworkWeights {
     const float* head_bias = nullptr;  // [O], or null
 };
 
-// A matrix product in the order in which a step goes through it: panels of `slots` vectors, of each first
-// the words that meet x, then those that meet h.
+// A matrix product in the order in which a step goes through it, one stream of words from begin to end: groups
+// of up to `wide` panels, of each first the words that meet x, of all its panels for each k, then those that
+// meet h.
 struct Product {
     int64_t units = 0, panels = 0, words_x = 0, words_h = 0, panel_words = 0;
-    const void* w = nullptr;          // [panels][panel_words]
+    const void* w = nullptr;          // [panels · panel_words]
     const float* bias = nullptr;      // [panels][slots · lanes]
     const float* scale = nullptr;     // int8: [panels][vectors · lanes]
     const int32_t* offset = nullptr;  // int8: what the sums begin with, laid out as `scale`
@@ -67,6 +68,7 @@ struct Network {
     int64_t V = 0, O = 0, count = 0, state_size = 0;  // state_size: floats of a stream's state
     int64_t multiply_adds = 0;                        // of one step of one stream
     int64_t bytes = 0;                                // of the packed memory
+    bool far = false;  // whether it is larger than the second cache, so that what comes next is prefetched
     int64_t start_size = 0;
     const float* starts = nullptr;     // [V, start_size]: embedding · W_ih + bias of the first layer
     const float* embedding = nullptr;  // [V, I], where the vocabulary is too large for `starts`
@@ -139,7 +141,7 @@ class Streams {
     int64_t count_;
     int threads_;
     bool closed_ = false;
-    mutable std::atomic<int> busy_{0};  // the process at work, or 0
+    mutable std::atomic<int> busy_{0};  // the generation of the process at work, or 0
     std::unique_ptr<void, Handle::Free> memory_;
     float** now_ = nullptr;   // [count] states
     float** next_ = nullptr;  // [count] where the next ones go

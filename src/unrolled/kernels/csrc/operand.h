@@ -19,30 +19,34 @@ namespace UNROLLED_ISA {
 
 // A vector of 32-bit words, as many as Float has lanes.
 #if defined(__AVX512F__)
-struct Words {
-    __m512i v;
-    static Words all(uint32_t word) { return {_mm512_set1_epi32(static_cast<int>(word))}; }
-    static Words load(const void* p) { return {_mm512_loadu_si512(p)}; }
+struct Words {  // of 32-bit lanes: as __m512i, of 64-bit ones, each sum would be copied twice per product
+    typedef int32_t Raw __attribute__((vector_size(64)));
+    Raw v;
+    static Words all(uint32_t word) { return {Raw{} + static_cast<int32_t>(word)}; }
+    static Words load(const void* p) { return {reinterpret_cast<Raw>(_mm512_loadu_si512(p))}; }
+    __m512i bits() const { return reinterpret_cast<__m512i>(v); }
 };
 using Float = VecF;
-inline Float to_float(Words a) { return {_mm512_cvtepi32_ps(a.v)}; }
+inline Float to_float(Words a) { return {_mm512_cvtepi32_ps(a.bits())}; }
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
 inline Float dot_bf16(Words a, Words b, Float sum) {
     return {_mm512_dpbf16_ps(sum.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
 }
 constexpr bool kUnsigned = true;  // the instruction multiplies unsigned by signed bytes
-inline Words dot_int8(Words a, Words b, Words sum) { return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)}; }
+inline Words dot_int8(Words a, Words b, Words sum) {
+    return {reinterpret_cast<Words::Raw>(_mm512_dpbusd_epi32(sum.bits(), a.bits(), b.bits()))};
+}
 #else
-inline Float low_half(Words a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16))}; }
+inline Float low_half(Words a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.bits(), 16))}; }
 inline Float high_half(Words a) {
-    return {_mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+    return {_mm512_castsi512_ps(_mm512_and_si512(a.bits(), _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }
 constexpr bool kUnsigned = false;
 inline Words dot_int8(Words a, Words b, Words sum) {  // of 16-bit numbers: no product saturates
-    const __m512i even = _mm512_madd_epi16(_mm512_srai_epi16(_mm512_slli_epi16(a.v, 8), 8),
-                                           _mm512_srai_epi16(_mm512_slli_epi16(b.v, 8), 8));
-    const __m512i odd = _mm512_madd_epi16(_mm512_srai_epi16(a.v, 8), _mm512_srai_epi16(b.v, 8));
-    return {_mm512_add_epi32(sum.v, _mm512_add_epi32(even, odd))};
+    const __m512i even = _mm512_madd_epi16(_mm512_srai_epi16(_mm512_slli_epi16(a.bits(), 8), 8),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(b.bits(), 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srai_epi16(a.bits(), 8), _mm512_srai_epi16(b.bits(), 8));
+    return {sum.v + reinterpret_cast<Words::Raw>(_mm512_add_epi32(even, odd))};
 }
 #endif
 #elif defined(__AVX2__)

@@ -78,51 +78,67 @@ struct Starts : C {  // x's product alone, stored as the chains of later steps b
     }
 };
 
-// sums[r][q · N + n] += a[r] · panel q's vector n, over `words` words.
-template <class O, int R, int Q, int N>
-inline void products(typename O::Sum (&sums)[R][Q * N], const typename O::Word* const (&a)[R], int64_t words,
-                     const typename O::Word* w, int64_t panel_words) {
+// sums[r][n] += a[r][k] · w[k · step + n], over `words` words k and N vectors n. `ahead`: what comes later in
+// the stream of words is prefetched.
+template <class O, int R, int N, bool ahead>
+inline void products(typename O::Sum (&sums)[R][N], const typename O::Word* const (&a)[R], int64_t words,
+                     const typename O::Word* w, int64_t step) {
     constexpr int L = Float::lanes;
-    for (int64_t k = 0; k < words; ++k, w += N * L) {
-        typename O::Vector column[Q * N];
+    constexpr int kAhead = 1024 / sizeof(typename O::Word);
+    for (int64_t k = 0; k < words; ++k, w += step) {
+        typename O::Vector column[N];
 #pragma GCC unroll 8
-        for (int q = 0; q < Q; ++q)
-#pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) column[q * N + n] = O::load(w + q * panel_words + n * L);
+        for (int n = 0; n < N; ++n) {
+            if constexpr (ahead) __builtin_prefetch(w + n * L + kAhead);
+            column[n] = O::load(w + n * L);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const typename O::Vector s = O::all(a[r][k]);
 #pragma GCC unroll 8
-            for (int n = 0; n < Q * N; ++n) sums[r][n] = O::dot(s, column[n], sums[r][n]);
+            for (int n = 0; n < N; ++n) sums[r][n] = O::dot(s, column[n], sums[r][n]);
         }
     }
 }
 
-// The same into the pre-activations [Q][slots], from slot `first` on; `at` is the first vector of the product
-// within those of a panel, and of all its scales and offsets.
-template <class O, int R, int Q, int N, int slots, int first>
-inline void add_products(Float (&pre)[R][Q * slots], const Product& m, int64_t p, int at, int all,
-                         const typename O::Word* const (&a)[R], const float (&scale)[R], int64_t words,
-                         const typename O::Word* w) {
+// Half of a product for some panels side by side: what it multiplies, and where its words, scales and offsets lie.
+template <class O, int R>
+struct Half {
+    const typename O::Word* a[R];
+    float scale[R];
+    int64_t words;
+    const typename O::Word* w;
+    int64_t step;
+    const float* scales;
+    const int32_t* offsets;
+    int64_t panel_scales;  // from one panel to the next
+};
+
+// Adds a half to the pre-activations [Q][slots], N vectors per panel from slot `first` on.
+template <class O, int R, int Q, int N, int slots, int first, bool ahead>
+inline void add_products(Float (&pre)[R][Q * slots], const Half<O, R>& half) {
     constexpr int L = Float::lanes;
-    if (words == 0) return;
+    if (half.words == 0) return;
     typename O::Sum sums[R][Q * N];
     if constexpr (O::exact) {
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 8
             for (int n = 0; n < N; ++n) {
-                const auto begin = O::Sum::load(m.offset + ((p + q) * all + at + n) * L);
+                const auto begin = O::Sum::load(half.offsets + q * half.panel_scales + n * L);
 #pragma GCC unroll 8
                 for (int r = 0; r < R; ++r) sums[r][q * N + n] = begin;
             }
-        products<O, R, Q, N>(sums, a, words, w, m.panel_words);
+        products<O, R, Q * N, ahead>(sums, half.a, half.words, half.w, half.step);
+#pragma GCC unroll 8
         for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 8
             for (int n = 0; n < N; ++n) {
-                const Float of_row = Float::load(m.scale + ((p + q) * all + at + n) * L);
+                const Float of_row = Float::load(half.scales + q * half.panel_scales + n * L);
+#pragma GCC unroll 8
                 for (int r = 0; r < R; ++r) {
                     Float& to = pre[r][q * slots + first + n];
-                    to = to + to_float(sums[r][q * N + n]) * (of_row * Float::all(scale[r]));
+                    to = to + to_float(sums[r][q * N + n]) * (of_row * Float::all(half.scale[r]));
                 }
             }
     } else {
@@ -132,7 +148,7 @@ inline void add_products(Float (&pre)[R][Q * slots], const Product& m, int64_t p
             for (int q = 0; q < Q; ++q)
 #pragma GCC unroll 8
                 for (int n = 0; n < N; ++n) sums[r][q * N + n] = pre[r][q * slots + first + n];
-        products<O, R, Q, N>(sums, a, words, w, m.panel_words);
+        products<O, R, Q * N, ahead>(sums, half.a, half.words, half.w, half.step);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -142,60 +158,74 @@ inline void add_products(Float (&pre)[R][Q * slots], const Product& m, int64_t p
     }
 }
 
-// Panels p .. p + Q - 1 for R rows, from their operands to their new states.
-template <class O, class C, int R, int Q>
+// Panels p .. p + Q - 1, which are of one group, for R rows: from their operands to their new states.
+template <class O, class C, int R, int Q, bool ahead>
 void step_tile(const Product& m, Cell cell, int64_t p, const StepRow* rows) {
     using Word = typename O::Word;
-    constexpr int L = Float::lanes, slots = C::slots;
+    constexpr int L = Float::lanes, slots = C::slots, all = C::nx + C::nh;
+    const int64_t group = p / C::wide * C::wide, left = m.panels - group;
+    const int64_t members = left < C::wide ? left : C::wide;
+    const Word* const w = static_cast<const Word*>(m.w) + group * m.panel_words;
     Float pre[R][Q * slots];
-    const Word *x[R], *h[R];
-    float x_scale[R], h_scale[R];
+    Half<O, R> x, h;
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         const float* start = (rows[r].start != nullptr ? rows[r].start : m.bias) + p * slots * L;
 #pragma GCC unroll 8
         for (int n = 0; n < Q * slots; ++n) pre[r][n] = Float::load(start + n * L);
-        x[r] = static_cast<const Word*>(rows[r].x), h[r] = static_cast<const Word*>(rows[r].h);
-        x_scale[r] = rows[r].x_scale, h_scale[r] = rows[r].h_scale;
+        x.a[r] = static_cast<const Word*>(rows[r].x), h.a[r] = static_cast<const Word*>(rows[r].h);
+        x.scale[r] = rows[r].x_scale, h.scale[r] = rows[r].h_scale;
     }
-    const Word* w = static_cast<const Word*>(m.w) + p * m.panel_words;
-    constexpr int all = C::nx + C::nh;
-    add_products<O, R, Q, C::nx, slots, 0>(pre, m, p, 0, all, x, x_scale, m.words_x, w);
-    if constexpr (C::nh > 0)
-        add_products<O, R, Q, C::nh, slots, C::first_h>(pre, m, p, C::nx, all, h, h_scale, m.words_h,
-                                                       w + m.words_x * C::nx * L);
+    x.words = m.words_x, x.step = members * C::nx * L, x.w = w + (p - group) * C::nx * L;
+    h.words = m.words_h, h.step = members * C::nh * L;
+    h.w = w + m.words_x * x.step + (p - group) * C::nh * L;
+    if constexpr (O::exact) {
+        x.panel_scales = h.panel_scales = all * L;
+        x.scales = m.scale + p * all * L, x.offsets = m.offset + p * all * L;
+        h.scales = x.scales + C::nx * L, h.offsets = x.offsets + C::nx * L;
+    }
+    add_products<O, R, Q, C::nx, slots, 0, ahead>(pre, x);
+    if constexpr (C::nh > 0) add_products<O, R, Q, C::nh, slots, C::first_h, ahead>(pre, h);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
         for (int q = 0; q < Q; ++q)
             C::template finish<Float>(pre[r] + q * slots, rows[r], (p + q) * C::blocks * L, m.units, cell);
 }
 
+// All panels for one row, a group at a time.
+template <class O, class C, bool ahead>
+void step_row(const Product& m, Cell cell, const StepRow* row) {
+    int64_t p = 0;
+    for (; p + C::wide <= m.panels; p += C::wide) step_tile<O, C, 1, C::wide, ahead>(m, cell, p, row);
+    switch (m.panels - p) {
+        case 1: return step_tile<O, C, 1, 1, ahead>(m, cell, p, row);
+        case 2: return step_tile<O, C, 1, C::wide < 2 ? 1 : 2, ahead>(m, cell, p, row);
+        case 3: return step_tile<O, C, 1, C::wide < 3 ? 1 : 3, ahead>(m, cell, p, row);
+        default: return;
+    }
+}
+
 // All panels for n rows.
 template <class O, class C>
-void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n) {
-    int64_t p = 0;
-    if (n == 1) {
-        for (; p + C::wide <= m.panels; p += C::wide) step_tile<O, C, 1, C::wide>(m, cell, p, rows);
-        if (C::wide > 2)
-            for (; p + 2 <= m.panels; p += 2) step_tile<O, C, 1, 2>(m, cell, p, rows);
-        for (; p < m.panels; ++p) step_tile<O, C, 1, 1>(m, cell, p, rows);
-        return;
-    }
+void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n, bool ahead) {
+    if (n == 1) return ahead ? step_row<O, C, true>(m, cell, rows) : step_row<O, C, false>(m, cell, rows);
     constexpr int most = tile_rows<Float>(C::slots);
     const int64_t tiles = ceil_div(n, most);
-    for (; p < m.panels; ++p) {
+    for (int64_t p = 0; p < m.panels; ++p) {
         int64_t begin = 0;
         for (int64_t i = 1; i <= tiles; ++i) {
             const int64_t end = n * i / tiles;
             const StepRow* from = rows + begin;
             switch (end - begin) {
-                case 1: step_tile<O, C, 1, 1>(m, cell, p, from); break;
-                case 2: step_tile<O, C, 2, 1>(m, cell, p, from); break;
-                case 3: step_tile<O, C, 3, 1>(m, cell, p, from); break;
-                case 4: step_tile<O, C, most < 4 ? most : 4, 1>(m, cell, p, from); break;
-                case 5: step_tile<O, C, most < 5 ? most : 5, 1>(m, cell, p, from); break;
-                case 6: step_tile<O, C, most < 6 ? most : 6, 1>(m, cell, p, from); break;
-                case 7: step_tile<O, C, most < 7 ? most : 7, 1>(m, cell, p, from); break;
-                default: step_tile<O, C, most, 1>(m, cell, p, from);
+                case 1: step_tile<O, C, 1, 1, false>(m, cell, p, from); break;
+                case 2: step_tile<O, C, 2, 1, false>(m, cell, p, from); break;
+                case 3: step_tile<O, C, 3, 1, false>(m, cell, p, from); break;
+                case 4: step_tile<O, C, most < 4 ? most : 4, 1, false>(m, cell, p, from); break;
+                case 5: step_tile<O, C, most < 5 ? most : 5, 1, false>(m, cell, p, from); break;
+                case 6: step_tile<O, C, most < 6 ? most : 6, 1, false>(m, cell, p, from); break;
+                case 7: step_tile<O, C, most < 7 ? most : 7, 1, false>(m, cell, p, from); break;
+                default: step_tile<O, C, most, 1, false>(m, cell, p, from);
             }
             begin = end;
         }
@@ -203,11 +233,11 @@ void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n) {
 }
 
 template <class O>
-void step_cell(const Product& m, Cell cell, const StepRow* rows, int64_t n) {
+void step_cell(const Product& m, Cell cell, const StepRow* rows, int64_t n, bool ahead) {
     switch (cell) {
-        case Cell::lstm: return step_product<O, LstmStep>(m, cell, rows, n);
-        case Cell::gru: return step_product<O, GruStep>(m, cell, rows, n);
-        default: return step_product<O, RnnStep>(m, cell, rows, n);
+        case Cell::lstm: return step_product<O, LstmStep>(m, cell, rows, n, ahead);
+        case Cell::gru: return step_product<O, GruStep>(m, cell, rows, n, ahead);
+        default: return step_product<O, RnnStep>(m, cell, rows, n, ahead);
     }
 }
 
@@ -239,10 +269,10 @@ inline uint32_t packed_word(const Matrix& m, int64_t row, int64_t K, int64_t wor
     return bits;
 }
 
-// Half of a panel: N vectors of a matrix of K columns, their scales and offsets from `at` on.
+// Half of a panel: N vectors of a matrix of K columns, which lie `step` words apart for each k.
 template <class O, class C, int N>
 void pack_half(const Matrix& m, const int (&gate)[N], int64_t units, int64_t K, int64_t p, uint32_t* w,
-               float* scale, int32_t* offset) {
+               int64_t step, float* scale, int32_t* offset) {
     constexpr int L = Float::lanes;
     const int64_t words = words_of(K, O::per);
     for (int n = 0; n < N; ++n)
@@ -250,7 +280,7 @@ void pack_half(const Matrix& m, const int (&gate)[N], int64_t units, int64_t K, 
             const int64_t unit = (p * C::blocks + n / C::gates) * L + lane, row = gate[n] * units + unit;
             const bool valid = unit < units;
             for (int64_t k = 0; k < words; ++k)
-                w[(k * N + n) * L + lane] = valid ? packed_word<O>(m, row, K, k) : 0;
+                w[k * step + n * L + lane] = valid ? packed_word<O>(m, row, K, k) : 0;
             if constexpr (O::exact) {
                 int32_t sum = 0;
                 for (int64_t k = 0; kUnsigned && valid && k < K; ++k)
@@ -282,12 +312,15 @@ Product pack_product(Arena& arena, const Matrix& ih, int64_t I, const Matrix& hh
     m.w = w, m.bias = bias, m.scale = scale, m.offset = offset;
     if (arena.memory == nullptr) return m;
     for (int64_t p = 0; p < m.panels; ++p) {
-        uint32_t* const panel = w + p * m.panel_words;
-        const int64_t of_panel = p * all * L;
+        const int64_t group = p / C::wide * C::wide, left = m.panels - group, of_panel = p * all * L;
+        const int64_t members = left < C::wide ? left : C::wide;
+        uint32_t* const x = w + group * m.panel_words;
+        uint32_t* const h = x + m.words_x * members * C::nx * L;
         if (m.words_x > 0)
-            pack_half<O, C>(ih, C::gate_x, units, I, p, panel, scale + of_panel, offset + of_panel);
+            pack_half<O, C>(ih, C::gate_x, units, I, p, x + (p - group) * C::nx * L, members * C::nx * L,
+                            scale + of_panel, offset + of_panel);
         if constexpr (C::nh > 0)
-            pack_half<O, C>(hh, C::gate_h, units, Kh, p, panel + m.words_x * C::nx * L,
+            pack_half<O, C>(hh, C::gate_h, units, Kh, p, h + (p - group) * C::nh * L, members * C::nh * L,
                             scale + of_panel + C::nx * L, offset + of_panel + C::nx * L);
         for (int n = 0; n < C::slots; ++n)
             for (int lane = 0; lane < L; ++lane) {
@@ -365,14 +398,14 @@ class Stepping {
             row.h_new = projects ? own.hidden + r * own.hidden_size : q.h_new[i] + q.h_at[l];
             row.c_new = q.c_new[i] + q.c_at[l];
         }
-        step_cell<O>(layer.gates, layer.cell, rows, n);
+        step_cell<O>(layer.gates, layer.cell, rows, n, net.far);
         if (!projects) return;
         for (int64_t r = 0; r < n; ++r) {
             rows[r].x = operand(rows[r].h_new, layer.H, r, 0, &rows[r].x_scale);
             rows[r].start = nullptr;
             rows[r].h_new = q.h_new[from + r] + q.h_at[l];
         }
-        step_product<O, LinearStep>(layer.projection, layer.cell, rows, n);
+        step_product<O, LinearStep>(layer.projection, layer.cell, rows, n, net.far);
     }
 
     bool finite(int64_t i) const {
@@ -393,7 +426,7 @@ class Stepping {
             rows[r].start = nullptr;
             rows[r].h_new = q.out[from + r];
         }
-        if (net.head.panels > 0) step_product<O, LinearStep>(net.head, Cell::lstm, rows, n);
+        if (net.head.panels > 0) step_product<O, LinearStep>(net.head, Cell::lstm, rows, n, net.far);
     }
 };
 
@@ -423,7 +456,7 @@ void fill_starts(const NetworkWeights& w, float* scratch_words, const Product& x
         StepRow row;
         row.x = O::put(w.embedding + v * first.I, first.I, scratch_words, &row.x_scale);
         row.h_new = starts + v * start_size;
-        step_product<O, Starts<C>>(x_only, first.cell, &row, 1);
+        step_product<O, Starts<C>>(x_only, first.cell, &row, 1, false);
     }
 }
 
@@ -489,36 +522,41 @@ inline int64_t step_memory(const Network& net, int64_t rows, void* memory, StepM
     return arena.used;
 }
 
-// A product of one vector with all of a network's words and nothing else: two streams of four chains each,
-// which is the fastest way through them that is known.
-template <class O>
+// A product of one vector with all of a network's words and nothing else, eight chains side by side.
+template <class O, bool ahead>
 void bare(const Product& m, const typename O::Word* a, float* sink) {
     constexpr int L = Float::lanes;
-    typename O::Sum sums[1][8];
-    for (auto& sum : sums[0]) {
-        if constexpr (O::exact) sum = O::all(0);
-        else sum = Float::zero();
-    }
-    const int64_t depth = m.words_x + m.words_h, vectors = m.panels * m.panel_words / L;
+    const int64_t depth = m.words_x + m.words_h;
     const auto* w = static_cast<const typename O::Word*>(m.w);
     const typename O::Word* const rows[1] = {a};
-    for (int64_t left = vectors / 8; left > 0; left -= depth, w += 8 * depth * L)
-        products<O, 1, 2, 4>(sums, rows, left < depth ? left : depth, w, (left < depth ? left : depth) * 4 * L);
-    for (const auto& sum : sums[0]) {
-        if constexpr (O::exact) (Float::load(sink) + to_float(sum)).store(sink);
-        else (Float::load(sink) + sum).store(sink);
+    Float total = Float::zero();
+    for (int64_t left = m.panels * m.panel_words / L / 8; left > 0; left -= depth, w += 8 * depth * L) {
+        typename O::Sum sums[1][8];
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; ++n) {
+            if constexpr (O::exact) sums[0][n] = O::all(0);
+            else sums[0][n] = Float::zero();
+        }
+        const int64_t words = left < depth ? left : depth;
+        products<O, 1, 8, ahead>(sums, rows, words, w, 8 * L);
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; ++n) {
+            if constexpr (O::exact) total = total + to_float(sums[0][n]);
+            else total = total + sums[0][n];
+        }
     }
+    (Float::load(sink) + total).store(sink);
 }
 
 inline void bare_network(const Network& net, const void* words, float* sink) {
     with_operand(net.storage, [&](auto o) {
         using O = decltype(o);
         const auto* a = static_cast<const typename O::Word*>(words);
-        for (int64_t l = 0; l < net.count; ++l) {
-            bare<O>(net.layers[l].gates, a, sink);
-            if (net.layers[l].projection.panels > 0) bare<O>(net.layers[l].projection, a, sink);
-        }
-        if (net.head.panels > 0) bare<O>(net.head, a, sink);
+        const auto through = [&](const Product& m) {
+            if (m.panels > 0) net.far ? bare<O, true>(m, a, sink) : bare<O, false>(m, a, sink);
+        };
+        for (int64_t l = 0; l < net.count; ++l) through(net.layers[l].gates), through(net.layers[l].projection);
+        through(net.head);
     });
 }
 
