@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from unrolled import DataConfig, TrainConfig, train
 from unrolled.cli import main
 from unrolled.cli.parser import build
 
@@ -94,20 +95,32 @@ def test_a_command_within_a_sentence_parses(command: str):
     assert build().parse_args(shlex.split(command)[1:]).command
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the run that `make demo` leaves, shorter."""
+    place = tmp_path_factory.mktemp("demo")
+    config = TrainConfig(DataConfig("sentences"), run=str(place / "runs" / "sentences"), steps=5)
+    train.run(config, observers=[])
+    return place
+
+
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_a_python_block_of_the_readme_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_python_block_of_the_readme_runs(
+    code: str, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(demo if "runs/sentences" in code else tmp_path)
     exec(compile(code.replace("steps=40", "steps=5"), "README.md", "exec"), {})
 
 
-def test_the_lines_of_the_three_promises_run():
+def test_the_lines_of_the_three_promises_run(demo: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(demo)
     import torch
 
     import unrolled
 
     lines = re.findall(r"^  `(.+)`$", README, re.M)
     assert len(lines) == 3
-    known = {"x": torch.randn(5, 2, 64), "lengths": torch.tensor([5, 3]), "resets": None}
+    known = {"x": torch.randn(5, 2, 64), "lengths": torch.tensor([5, 3]), "resets": None, "token": 3}
     known["unrolled"] = unrolled
     for line in lines:
         exec(line, known)
