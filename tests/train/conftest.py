@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ import pytest
 from unrolled.spec import DataConfig, TrainConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 40
+
+
+@pytest.fixture
+def whole_report() -> None:
+    """Asked for by tests that look at a run's pictures and samples."""
+
+
+@pytest.fixture(autouse=True)
+def _report(request: pytest.FixtureRequest, brief: Callable[..., Any]) -> Iterator[None]:
+    with contextlib.nullcontext() if "whole_report" in request.fixturenames else brief():
+        yield
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_a_lengthened_run_that_ends_in_its_report_is_not_taken_for_finished(smal
     assert run(again, observers=[]).schedule.steps == 8
 
 
-@pytest.mark.parametrize("budget", [{"epochs": 9}, {"minutes": 0.02}])
+@pytest.mark.parametrize("budget", [{"epochs": 9}, {"minutes": 0.01}])
 def test_epochs_and_minutes_lengthen_too(small: Make, budget: dict[str, float]):
     config = small(steps=6)
     run(config, observers=[])

@@ -30,6 +30,7 @@ def rows_of(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("whole_report")
 @pytest.mark.parametrize("shape", ["stream", "lines"])
 def test_a_run_leaves_everything_that_is_promised(small: Make, shape: str):
     result = run(small(shape=shape), observers=[])
@@ -44,10 +45,12 @@ def test_a_run_leaves_everything_that_is_promised(small: Make, shape: str):
     assert (result.run / "loss.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.usefixtures("whole_report")
 def test_a_run_of_an_rnn_has_a_picture_of_its_states(small: Make):
     assert (run(small(cell="rnn"), observers=[]).run / "gates.png").exists()
 
 
+@pytest.mark.usefixtures("whole_report")
 def test_a_network_whose_state_runs_to_infinity_still_leaves_its_report(small: Make):
     class Break(Observer):
         def begin(self, config: object, schedule: object, model: object) -> None:
@@ -143,13 +146,13 @@ def test_a_checkpoint_holds_what_a_resume_needs(small: Make):
 
 
 def test_minutes_become_steps_by_a_calibration(small: Make):
-    result = run(small(steps=None, minutes=0.05), observers=[])
+    result = run(small(steps=None, minutes=0.02), observers=[])
     assert result.schedule.steps >= 1
     stored = json.loads((result.run / "config.json").read_text())
     progress = checkpoint.read(checkpoint.locate(result.run, prefer=("LATEST",))).progress
     assert progress is not None
     assert progress["steps"] == result.schedule.steps
-    assert stored["training"]["minutes"] == 0.05
+    assert stored["training"]["minutes"] == 0.02
 
 
 def test_epochs_become_steps(small: Make):
@@ -369,7 +372,7 @@ def test_the_report_counts_unknown_words(small: Make, book: Path):
 
 
 def test_a_calibration_changes_nothing_that_follows(small: Make, tmp_path: Path):
-    first = run(small(steps=None, minutes=0.02, dropout=0.4, run=str(tmp_path / "a")), observers=[])
+    first = run(small(steps=None, minutes=0.01, dropout=0.4, run=str(tmp_path / "a")), observers=[])
     same = small(steps=first.schedule.steps, dropout=0.4, run=str(tmp_path / "b"))
     second = run(same, observers=[])
     weights = [(r.run / "model" / "model.safetensors").read_bytes() for r in (first, second)]

@@ -30,6 +30,7 @@ def telemetries(path: str | Path | None) -> dict[int, dict[str, Any]]:
     return {line["step"]: line["telemetry"] for line in lines(path) if "telemetry" in line}
 
 
+@pytest.mark.usefixtures("whole_report")
 def test_every_n_steps_the_gradient_by_lag_and_the_gates_are_logged_and_drawn(small: Make):
     path = run(small(steps=10, telemetry_every=3, tensorboard=True), observers=[]).run
     found = telemetries(path)
