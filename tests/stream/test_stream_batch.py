@@ -37,6 +37,24 @@ def test_float32_has_the_bits_of_the_batch_run(cell: str, isa: str, monkeypatch:
         assert np.array_equal(chunk, steps)
 
 
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN relu", "projected"])
+def test_a_long_chunk_is_its_steps(cell: str, weights: str):
+    if cell == "projected":
+        module: torch.nn.Module = torch.nn.LSTM(5, 19, 2, proj_size=7)
+    else:
+        module = layers(cell, 5, 19, 2, True)
+    model = stream.Recurrent.from_torch(module, weights=weights)
+    x = np.random.default_rng(0).standard_normal((250, 5), np.float32)
+    session = model.open()
+    steps = np.stack([session.step(row) for row in x])
+    chunks = model.open()
+    parts = [chunks.run(x[first:last]) for first, last in [(0, 1), (1, 98), (98, 98), (98, 250)]]
+    assert np.array_equal(np.concatenate(parts), steps)
+    assert np.array_equal(model.open().run(x, last=True), steps[-1])
+    assert chunks.save() == session.save()
+
+
 @pytest.mark.parametrize("isa", kernels.isas())
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
 def test_smaller_weights_give_one_result_in_steps_chunks_and_pools(

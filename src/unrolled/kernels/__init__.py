@@ -179,6 +179,7 @@ class Outcome(IntEnum):
     id_out_of_range = 3
     closed = 4
     busy = 5  # another thread is in a call on the same streams
+    no_memory = 6
     bad_x = 16
     bad_out = 17
     bad_active = 18

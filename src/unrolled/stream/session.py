@@ -66,6 +66,8 @@ class _Streams:
             )
         if outcome == Outcome.closed:
             raise StateError(expected("session", "an open one", "one that is closed"))
+        if outcome == Outcome.no_memory:
+            raise MemoryError("no memory for a chunk of steps")
         if outcome != Outcome.ok:  # of an argument that this class has made
             raise ValueError(Outcome(outcome).name)
 

@@ -14,7 +14,7 @@ struct Kernels {
     void (*backward)(const Handle&, const Sequences&, const BackwardIn&, const BackwardOut&);
     // What a network and a thread's memory for its steps take, in bytes; with null for `memory` they count only.
     int64_t (*pack_network)(const NetworkWeights&, void* memory, Network&);
-    int64_t (*step_memory)(const Network&, int64_t rows, void* memory, StepMemory*);
+    int64_t (*step_memory)(const Network&, int64_t rows, bool one_stream, void* memory, StepMemory*);
     // Rows begin .. end - 1; `failed`: the row at fault.
     Stepped (*step)(const Network&, const StepRows&, int64_t begin, int64_t end, StepMemory&, int64_t* failed);
     void (*bare_network)(const Network&, const void* words, float* sink);  // sink [16]

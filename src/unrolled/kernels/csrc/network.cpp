@@ -157,6 +157,27 @@ struct Claim {
     bool held;
 };
 
+// What `run` needs: the states between up to `rows` steps, and the memory of a thread that takes them.
+struct Streams::Chunk {
+    static constexpr int64_t rows = StepMemory::most_rows;
+    std::unique_ptr<void, Handle::Free> memory;
+    StepMemory work;
+    float* states[rows + 1];
+    const float* inputs[rows];
+    float* outputs[rows];
+
+    explicit Chunk(const Network& net) {
+        const Kernels& kernels = *kernels_of(net.isa);
+        const int64_t row = (net.state_size + 15) / 16 * 16;
+        const int64_t of_states = (rows + 1) * row * static_cast<int64_t>(sizeof(float));
+        StepMemory counted;
+        memory.reset(aligned(of_states + kernels.step_memory(net, rows, true, nullptr, &counted)));
+        char* const at = static_cast<char*>(memory.get());
+        kernels.step_memory(net, rows, true, at + of_states, &work);
+        for (int64_t r = 0; r <= rows; ++r) states[r] = reinterpret_cast<float*>(at) + r * row;
+    }
+};
+
 Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int threads)
     : network_(std::move(network)), count_(count), threads_(threads) {
     count_forks();
@@ -168,7 +189,7 @@ Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int thre
         throw std::bad_alloc();
     const int64_t own_rows = (count + threads - 1) / threads;
     StepMemory counted;
-    const int64_t of_thread = kernels.step_memory(net, own_rows, nullptr, &counted);
+    const int64_t of_thread = kernels.step_memory(net, own_rows, false, nullptr, &counted);
     int64_t at = 0;
     const auto part = [&at](int64_t bytes) {
         const int64_t from = at;
@@ -176,7 +197,7 @@ Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int thre
         return from;
     };
     const int64_t row = (net.state_size + 15) / 16 * 16;  // floats
-    const int64_t states = part(count * 2 * row * 4), spare = part(row * 4), work = part(threads * sizeof(StepMemory));
+    const int64_t states = part(count * 2 * row * 4), work = part(threads * sizeof(StepMemory));
     const int64_t pointers = part(8 * count * static_cast<int64_t>(sizeof(void*)));
     const int64_t places = part(2 * net.count * 8), threads_at = part(threads * of_thread);
     char* const memory = static_cast<char*>(aligned(at));
@@ -187,7 +208,6 @@ Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int thre
     before_ = const_cast<const float**>(outputs_ + count), inputs_ = before_ + count;
     stream_ = reinterpret_cast<int64_t*>(inputs_ + count), ids_ = stream_ + count;
     h_at_ = reinterpret_cast<int64_t*>(memory + places), c_at_ = h_at_ + net.count;
-    spare_ = reinterpret_cast<float*>(memory + spare);
     work_ = reinterpret_cast<StepMemory*>(memory + work);
     for (int64_t i = 0; i < count; ++i) {
         now_[i] = reinterpret_cast<float*>(memory + states) + 2 * i * row;
@@ -195,7 +215,7 @@ Streams::Streams(std::shared_ptr<const Network> network, int64_t count, int thre
     }
     for (int64_t l = 0; l < net.count; ++l) h_at_[l] = net.layers[l].h_at, c_at_[l] = net.layers[l].c_at;
     for (int t = 0; t < threads; ++t)
-        kernels.step_memory(net, own_rows, memory + threads_at + t * of_thread, work_ + t);
+        kernels.step_memory(net, own_rows, false, memory + threads_at + t * of_thread, work_ + t);
 }
 
 Streams::~Streams() = default;
@@ -258,17 +278,36 @@ Stepped Streams::run(int64_t T, const float* x, const int64_t* ids, float* out, 
     const Claim claim(*this);
     if (claim.refusal() != Stepped::ok) return claim.refusal();
     const Network& net = *network_;
-    const size_t bytes = static_cast<size_t>(net.state_size) * sizeof(float);
-    std::memcpy(spare_, now_[0], bytes);
-    for (int64_t t = 0; t < T; ++t) {
-        float* const to = out == nullptr ? nullptr : all ? out + t * net.O : t + 1 == T ? out : nullptr;
-        const Stepped result = advance(nullptr, x == nullptr ? nullptr : x + t * net.input_size(),
-                                       ids == nullptr ? nullptr : ids + t, to, failed);
-        if (result != Stepped::ok) {
-            std::memcpy(now_[0], spare_, bytes);
-            return *failed = t, result;
-        }
+    for (int64_t t = 0; ids != nullptr && t < T; ++t)
+        if (ids[t] < 0 || ids[t] >= net.V) return *failed = t, Stepped::id;
+    try {
+        if (chunk_ == nullptr) chunk_ = std::make_unique<Chunk>(net);
+    } catch (const std::bad_alloc&) {
+        return Stepped::memory;
     }
+    Chunk& chunk = *chunk_;
+    const size_t bytes = static_cast<size_t>(net.state_size) * sizeof(float);
+    std::memcpy(chunk.states[0], now_[0], bytes);
+    StepRows q;
+    q.one_stream = true;
+    q.x = x == nullptr ? nullptr : chunk.inputs;
+    q.h = q.c = chunk.states;
+    q.h_new = q.c_new = chunk.states + 1;
+    q.h_at = h_at_, q.c_at = c_at_;
+    for (int64_t t = 0; t < T; t += q.count) {
+        const bool last_alone = !all && out != nullptr && T - t > 1;  // the last step's output is the only one
+        q.count = std::min<int64_t>(Chunk::rows, T - t - (last_alone ? 1 : 0));
+        q.out = out != nullptr && !last_alone ? chunk.outputs : nullptr;
+        q.ids = ids == nullptr ? nullptr : ids + t;
+        for (int64_t r = 0; r < q.count; ++r) {
+            if (x != nullptr) chunk.inputs[r] = x + (t + r) * net.input_size();
+            chunk.outputs[r] = out == nullptr ? nullptr : all ? out + (t + r) * net.O : out;
+        }
+        const Stepped result = kernels_of(net.isa)->step(net, q, 0, q.count, chunk.work, failed);
+        if (result != Stepped::ok) return *failed += t, result;
+        std::memcpy(chunk.states[0], chunk.states[q.count], bytes);
+    }
+    if (T > 0) std::memcpy(now_[0], chunk.states[0], bytes);
     return Stepped::ok;
 }
 

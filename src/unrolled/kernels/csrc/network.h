@@ -57,6 +57,7 @@ struct NetworkLayer {
     Cell cell = Cell::lstm;
     int64_t I = 0, H = 0, P = 0;
     int64_t h_at = 0, c_at = 0;  // of a stream's state
+    int64_t start_size = 0;      // of the chains of a step: floats
     Product gates, projection;   // no panels: no projection
 };
 
@@ -69,8 +70,7 @@ struct Network {
     int64_t multiply_adds = 0;                        // of one step of one stream
     int64_t bytes = 0;                                // of the packed memory
     bool far = false;  // whether it is larger than the second cache, so that what comes next is prefetched
-    int64_t start_size = 0;
-    const float* starts = nullptr;     // [V, start_size]: embedding · W_ih + bias of the first layer
+    const float* starts = nullptr;     // [V, start_size of the first layer]: embedding · W_ih + bias of the first layer
     const float* embedding = nullptr;  // [V, I], where the vocabulary is too large for `starts`
     NetworkLayer layers[most_layers];
     Product head;  // no panels: none
@@ -87,6 +87,7 @@ const char* pack(const NetworkWeights& weights, Network& network);
 // overlap nothing that is read; layer l lies h_at[l], c_at[l] behind.
 struct StepRows {
     int64_t count = 0;
+    bool one_stream = false;  // the rows are steps of one stream: the new states of each are the next one's
     const float* const* x = nullptr;  // dense inputs
     const int64_t* ids = nullptr;     // or symbols, each 0..V-1
     const float* const* h = nullptr;
@@ -100,11 +101,13 @@ struct StepRows {
 
 // Memory in which one thread works through rows: made before the first step.
 struct StepMemory {
+    static constexpr int64_t most_rows = 96;  // their operands fit a near cache
     int64_t rows = 0;          // that go through a layer together
     int64_t row_bytes = 0;     // of an operand
     int64_t hidden_size = 0;
     char* words = nullptr;     // [rows, 2, row_bytes]: operands of x and of h
     float* hidden = nullptr;   // [rows, hidden_size]: before a projection
+    float* starts = nullptr;   // [rows, start_size]: where the rows are one stream
     void* of_rows = nullptr;
 };
 
@@ -124,6 +127,7 @@ class Streams {
     // [count, I] or ids[s], and writes row s of out [count, O]; out may be null. `failed`: the stream at fault.
     Stepped step(const uint8_t* active, const float* x, const int64_t* ids, float* out, int64_t* failed);
     // T steps where there is one stream; out [T, O], or [O] of the last step, or null. `failed`: the step at fault.
+    // The first chunk of many steps takes the memory for all chunks: `memory` where there is none.
     Stepped run(int64_t T, const float* x, const int64_t* ids, float* out, bool all, int64_t* failed);
 
     Stepped read(int64_t stream, float* state) const;           // [state_size]
@@ -153,8 +157,9 @@ class Streams {
     int64_t* ids_ = nullptr;
     int64_t* h_at_ = nullptr;
     int64_t* c_at_ = nullptr;
-    float* spare_ = nullptr;  // a state, for `run` to go back to
     StepMemory* work_ = nullptr;  // [threads]
+    struct Chunk;
+    std::unique_ptr<Chunk> chunk_;  // of `run`
 };
 
 // Test and benchmark hook: the nanoseconds of `repeats` products of one vector with all the packed weights,

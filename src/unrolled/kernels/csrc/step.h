@@ -68,15 +68,9 @@ struct LinearStep {  // a projection or a read-out
             store_some(pre[b], row.h_new + unit, N - unit);
     }
 };
-template <class C>
-struct Starts : C {  // x's product alone, stored as the chains of later steps begin: a row [panels][slots · lanes]
-    static constexpr int nh = 0;
-    template <class V>
-    static void finish(const V* pre, const StepRow& row, int64_t unit, int64_t, Cell) {
-        float* to = row.h_new + unit / C::blocks * C::slots;
-        for (int n = 0; n < C::slots; ++n) pre[n].store(to + n * V::lanes);
-    }
-};
+// What of a product is done: all; x's half alone, stored as the chains of later steps begin (a row [panels]
+// [slots · lanes] at h_new); or h's half alone, on chains that were stored so.
+enum class Part { all, of_x, of_h };
 
 // sums[r][n] += a[r][k] · w[k · step + n], over `words` words k and N vectors n. `ahead`: what comes later in
 // the stream of words is prefetched.
@@ -159,7 +153,7 @@ inline void add_products(Float (&pre)[R][Q * slots], const Half<O, R>& half) {
 }
 
 // Panels p .. p + Q - 1, which are of one group, for R rows: from their operands to their new states.
-template <class O, class C, int R, int Q, bool ahead>
+template <class O, class C, Part part, int R, int Q, bool ahead>
 void step_tile(const Product& m, Cell cell, int64_t p, const StepRow* rows) {
     using Word = typename O::Word;
     constexpr int L = Float::lanes, slots = C::slots, all = C::nx + C::nh;
@@ -184,32 +178,39 @@ void step_tile(const Product& m, Cell cell, int64_t p, const StepRow* rows) {
         x.scales = m.scale + p * all * L, x.offsets = m.offset + p * all * L;
         h.scales = x.scales + C::nx * L, h.offsets = x.offsets + C::nx * L;
     }
-    add_products<O, R, Q, C::nx, slots, 0, ahead>(pre, x);
-    if constexpr (C::nh > 0) add_products<O, R, Q, C::nh, slots, C::first_h, ahead>(pre, h);
+    if constexpr (part != Part::of_h) add_products<O, R, Q, C::nx, slots, 0, ahead>(pre, x);
+    if constexpr (part != Part::of_x && C::nh > 0)
+        add_products<O, R, Q, C::nh, slots, C::first_h, ahead>(pre, h);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+        if constexpr (part == Part::of_x) {
+#pragma GCC unroll 8
+            for (int n = 0; n < Q * slots; ++n) pre[r][n].store(rows[r].h_new + (p * slots + n) * L);
+            continue;
+        }
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q)
             C::template finish<Float>(pre[r] + q * slots, rows[r], (p + q) * C::blocks * L, m.units, cell);
+    }
 }
 
 // All panels for one row, a group at a time.
-template <class O, class C, bool ahead>
+template <class O, class C, Part part, bool ahead>
 void step_row(const Product& m, Cell cell, const StepRow* row) {
     int64_t p = 0;
-    for (; p + C::wide <= m.panels; p += C::wide) step_tile<O, C, 1, C::wide, ahead>(m, cell, p, row);
+    for (; p + C::wide <= m.panels; p += C::wide) step_tile<O, C, part, 1, C::wide, ahead>(m, cell, p, row);
     switch (m.panels - p) {
-        case 1: return step_tile<O, C, 1, 1, ahead>(m, cell, p, row);
-        case 2: return step_tile<O, C, 1, C::wide < 2 ? 1 : 2, ahead>(m, cell, p, row);
-        case 3: return step_tile<O, C, 1, C::wide < 3 ? 1 : 3, ahead>(m, cell, p, row);
+        case 1: return step_tile<O, C, part, 1, 1, ahead>(m, cell, p, row);
+        case 2: return step_tile<O, C, part, 1, C::wide < 2 ? 1 : 2, ahead>(m, cell, p, row);
+        case 3: return step_tile<O, C, part, 1, C::wide < 3 ? 1 : 3, ahead>(m, cell, p, row);
         default: return;
     }
 }
 
 // All panels for n rows.
-template <class O, class C>
+template <class O, class C, Part part = Part::all>
 void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n, bool ahead) {
-    if (n == 1) return ahead ? step_row<O, C, true>(m, cell, rows) : step_row<O, C, false>(m, cell, rows);
+    if (n == 1) return ahead ? step_row<O, C, part, true>(m, cell, rows) : step_row<O, C, part, false>(m, cell, rows);
     constexpr int most = tile_rows<Float>(C::slots);
     const int64_t tiles = ceil_div(n, most);
     for (int64_t p = 0; p < m.panels; ++p) {
@@ -218,26 +219,26 @@ void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n, b
             const int64_t end = n * i / tiles;
             const StepRow* from = rows + begin;
             switch (end - begin) {
-                case 1: step_tile<O, C, 1, 1, false>(m, cell, p, from); break;
-                case 2: step_tile<O, C, 2, 1, false>(m, cell, p, from); break;
-                case 3: step_tile<O, C, 3, 1, false>(m, cell, p, from); break;
-                case 4: step_tile<O, C, most < 4 ? most : 4, 1, false>(m, cell, p, from); break;
-                case 5: step_tile<O, C, most < 5 ? most : 5, 1, false>(m, cell, p, from); break;
-                case 6: step_tile<O, C, most < 6 ? most : 6, 1, false>(m, cell, p, from); break;
-                case 7: step_tile<O, C, most < 7 ? most : 7, 1, false>(m, cell, p, from); break;
-                default: step_tile<O, C, most, 1, false>(m, cell, p, from);
+                case 1: step_tile<O, C, part, 1, 1, false>(m, cell, p, from); break;
+                case 2: step_tile<O, C, part, 2, 1, false>(m, cell, p, from); break;
+                case 3: step_tile<O, C, part, 3, 1, false>(m, cell, p, from); break;
+                case 4: step_tile<O, C, part, most < 4 ? most : 4, 1, false>(m, cell, p, from); break;
+                case 5: step_tile<O, C, part, most < 5 ? most : 5, 1, false>(m, cell, p, from); break;
+                case 6: step_tile<O, C, part, most < 6 ? most : 6, 1, false>(m, cell, p, from); break;
+                case 7: step_tile<O, C, part, most < 7 ? most : 7, 1, false>(m, cell, p, from); break;
+                default: step_tile<O, C, part, most, 1, false>(m, cell, p, from);
             }
             begin = end;
         }
     }
 }
 
-template <class O>
+template <class O, Part part>
 void step_cell(const Product& m, Cell cell, const StepRow* rows, int64_t n, bool ahead) {
     switch (cell) {
-        case Cell::lstm: return step_product<O, LstmStep>(m, cell, rows, n, ahead);
-        case Cell::gru: return step_product<O, GruStep>(m, cell, rows, n, ahead);
-        default: return step_product<O, RnnStep>(m, cell, rows, n, ahead);
+        case Cell::lstm: return step_product<O, LstmStep, part>(m, cell, rows, n, ahead);
+        case Cell::gru: return step_product<O, GruStep, part>(m, cell, rows, n, ahead);
+        default: return step_product<O, RnnStep, part>(m, cell, rows, n, ahead);
     }
 }
 
@@ -342,7 +343,6 @@ Product pack_product(Arena& arena, const Matrix& ih, int64_t I, const Matrix& hh
 
 // ---- a step ----------------------------------------------------------------------------------------
 
-constexpr int64_t kBlockRows = 96;     // rows that go through a layer together: their operands fit a near cache
 constexpr int64_t kMostStarts = 8 << 20;  // bytes
 
 template <class O>
@@ -374,38 +374,73 @@ class Stepping {
     Stepped block(int64_t from, int64_t n, int64_t* failed) {
         for (int64_t r = 0; q.x != nullptr && r < n; ++r)
             if (!all_finite(q.x[from + r], net.input_size())) return *failed = from + r, Stepped::input;
-        for (int64_t l = 0; l < net.count; ++l) layer(l, from, n);
+        for (int64_t l = 0; l < net.count; ++l) q.one_stream ? steps(l, from, n) : layer(l, from, n);
         for (int64_t r = 0; r < n; ++r)
             if (!finite(from + r)) return *failed = from + r, Stepped::state;
         if (q.out != nullptr) outputs(from, n);
         return Stepped::ok;
     }
 
-    void layer(int64_t l, int64_t from, int64_t n) {
+    // What x gives a row of layer l: its operand, or where its chains begin.
+    void input(int64_t l, int64_t i, int64_t r, StepRow& row) const {
         const NetworkLayer& layer = net.layers[l];
-        const bool projects = layer.projection.panels > 0;
+        row.start = nullptr;
+        if (l > 0) row.x = operand(q.h_new[i] + q.h_at[l - 1], layer.I, r, 0, &row.x_scale);
+        else if (net.starts != nullptr) row.start = net.starts + q.ids[i] * layer.start_size;
+        else if (q.ids != nullptr) row.x = operand(net.embedding + q.ids[i] * layer.I, layer.I, r, 0, &row.x_scale);
+        else row.x = operand(q.x[i], layer.I, r, 0, &row.x_scale);
+    }
+
+    // Rows that are steps of one stream: x's half for all of them at once, so that its weights are read once,
+    // then h's half step by step.
+    void steps(int64_t l, int64_t from, int64_t n) {
+        const NetworkLayer& layer = net.layers[l];
         for (int64_t r = 0; r < n; ++r) {
-            const int64_t i = from + r;
-            StepRow& row = rows[r];
+            input(l, from + r, r, rows[r]);
+            rows[r].h_new = own.starts + r * layer.start_size;
+        }
+        if (rows[0].start == nullptr) {
+            step_cell<O, Part::of_x>(layer.gates, layer.cell, rows, n, net.far);
+            for (int64_t r = 0; r < n; ++r) rows[r].start = own.starts + r * layer.start_size;
+        }
+        for (int64_t r = 0; r < n; ++r) {
+            state(l, from + r, r, rows[r]);
+            step_cell<O, Part::of_h>(layer.gates, layer.cell, rows + r, 1, net.far);
+            project(l, from + r, r, 1);
+        }
+    }
+
+    // Rows of streams of their own.
+    void layer(int64_t l, int64_t from, int64_t n) {
+        for (int64_t r = 0; r < n; ++r) {
+            input(l, from + r, r, rows[r]);
+            state(l, from + r, r, rows[r]);
+        }
+        step_cell<O, Part::all>(net.layers[l].gates, net.layers[l].cell, rows, n, net.far);
+        project(l, from, 0, n);
+    }
+
+    // The states of layer l from which row i goes on, and where they go.
+    void state(int64_t l, int64_t i, int64_t r, StepRow& row) const {
+        const NetworkLayer& layer = net.layers[l];
+        row.h_before = q.h[i] + q.h_at[l];
+        row.h = operand(row.h_before, layer.P, r, 1, &row.h_scale);
+        row.c_before = q.c[i] + q.c_at[l];
+        row.h_new = layer.projection.panels > 0 ? own.hidden + r * own.hidden_size : q.h_new[i] + q.h_at[l];
+        row.c_new = q.c_new[i] + q.c_at[l];
+    }
+
+    // n rows from number r on, which are rows i, i + 1, … of the call.
+    void project(int64_t l, int64_t i, int64_t r, int64_t n) {
+        const NetworkLayer& layer = net.layers[l];
+        if (layer.projection.panels == 0) return;
+        for (int64_t k = 0; k < n; ++k) {
+            StepRow& row = rows[r + k];
+            row.x = operand(row.h_new, layer.H, r + k, 0, &row.x_scale);
             row.start = nullptr;
-            if (l > 0) row.x = operand(q.h_new[i] + q.h_at[l - 1], layer.I, r, 0, &row.x_scale);
-            else if (net.starts != nullptr) row.start = net.starts + q.ids[i] * net.start_size;
-            else if (q.ids != nullptr) row.x = operand(net.embedding + q.ids[i] * layer.I, layer.I, r, 0, &row.x_scale);
-            else row.x = operand(q.x[i], layer.I, r, 0, &row.x_scale);
-            row.h_before = q.h[i] + q.h_at[l];
-            row.h = operand(row.h_before, layer.P, r, 1, &row.h_scale);
-            row.c_before = q.c[i] + q.c_at[l];
-            row.h_new = projects ? own.hidden + r * own.hidden_size : q.h_new[i] + q.h_at[l];
-            row.c_new = q.c_new[i] + q.c_at[l];
+            row.h_new = q.h_new[i + k] + q.h_at[l];
         }
-        step_cell<O>(layer.gates, layer.cell, rows, n, net.far);
-        if (!projects) return;
-        for (int64_t r = 0; r < n; ++r) {
-            rows[r].x = operand(rows[r].h_new, layer.H, r, 0, &rows[r].x_scale);
-            rows[r].start = nullptr;
-            rows[r].h_new = q.h_new[from + r] + q.h_at[l];
-        }
-        step_product<O, LinearStep>(layer.projection, layer.cell, rows, n, net.far);
+        step_product<O, LinearStep>(layer.projection, layer.cell, rows + r, n, net.far);
     }
 
     bool finite(int64_t i) const {
@@ -447,33 +482,24 @@ inline Stepped step(const Network& network, const StepRows& rows, int64_t begin,
     });
 }
 
-// The first layer's chains after embedding · W_ih, for every symbol.
-template <class O, class C>
-void fill_starts(const NetworkWeights& w, float* scratch_words, const Product& x_only, int64_t start_size,
-                 float* starts) {
-    const LayerWeights& first = w.layers[0];
-    for (int64_t v = 0; v < w.V; ++v) {
-        StepRow row;
-        row.x = O::put(w.embedding + v * first.I, first.I, scratch_words, &row.x_scale);
-        row.h_new = starts + v * start_size;
-        step_product<O, Starts<C>>(x_only, first.cell, &row, 1, false);
-    }
-}
-
 template <class O, class C>
 void pack_layer(const NetworkWeights& w, int64_t l, Arena& arena, Network& to) {
-    constexpr int L = Float::lanes;
     const LayerWeights& of = w.layers[l];
     NetworkLayer& layer = to.layers[l];
     const Biases biases{of.bias_ih, of.bias_hh};
-    const int64_t panels = ceil_div(ceil_div(of.H, L), C::blocks), start_size = panels * C::slots * L;
-    const bool starts = l == 0 && w.V > 0 && w.V <= kMostStarts / 4 / start_size;
-    if (starts) {
-        float* const table = arena.take<float>(w.V * start_size);
-        float* const words = arena.take<float>(of.I + 16);
-        const Product x_only = pack_product<O, Starts<C>>(arena, of.weight_ih, of.I, {}, 0, of.H, biases);
-        if (arena.memory != nullptr) fill_starts<O, C>(w, words, x_only, start_size, table);
-        to.starts = table, to.start_size = start_size;
+    layer.start_size = ceil_div(ceil_div(of.H, Float::lanes), C::blocks) * C::slots * Float::lanes;
+    const bool starts = l == 0 && w.V > 0 && w.V <= kMostStarts / 4 / layer.start_size;
+    if (starts) {  // the first layer's chains after embedding · W_ih, for every symbol
+        float* const table = arena.take<float>(w.V * layer.start_size);
+        const Product of_x = pack_product<O, C>(arena, of.weight_ih, of.I, of.weight_hh, 0, of.H, biases);
+        void* const words = arena.take<float>(of.I + 16);
+        for (int64_t v = 0; arena.memory != nullptr && v < w.V; ++v) {
+            StepRow row;
+            row.x = O::put(w.embedding + v * of.I, of.I, words, &row.x_scale);
+            row.h_new = table + v * layer.start_size;
+            step_product<O, C, Part::of_x>(of_x, of.cell, &row, 1, false);
+        }
+        to.starts = table;
     } else if (l == 0 && w.V > 0) {
         float* const rows = arena.take<float>(w.V * of.I);
         if (rows != nullptr) std::memcpy(rows, w.embedding, static_cast<size_t>(w.V * of.I) * sizeof(float));
@@ -502,20 +528,22 @@ inline int64_t pack_network(const NetworkWeights& w, void* memory, Network& to) 
 }
 
 // A thread's memory for steps of at most `rows` rows at once; null memory counts.
-inline int64_t step_memory(const Network& net, int64_t rows, void* memory, StepMemory* to) {
+inline int64_t step_memory(const Network& net, int64_t rows, bool one_stream, void* memory, StepMemory* to) {
     Arena arena{static_cast<char*>(memory)};
-    int64_t longest = 0, hidden = 0;
+    int64_t longest = 0, hidden = 0, starts = 0;
     for (int64_t l = 0; l < net.count; ++l) {
         const NetworkLayer& layer = net.layers[l];
+        starts = layer.start_size > starts ? layer.start_size : starts;
         const int64_t sizes[] = {layer.I, layer.H, layer.P};
         for (int64_t K : sizes) longest = K > longest ? K : longest;
         if (layer.projection.panels > 0) hidden = layer.H > hidden ? layer.H : hidden;
     }
-    to->rows = rows < kBlockRows ? rows : kBlockRows;
+    to->rows = rows < StepMemory::most_rows ? rows : StepMemory::most_rows;
     to->row_bytes = net.storage == Storage::f32 ? 0 : ceil_div(words_of(longest, per_word(net.storage)) * 4, 64) * 64;
     to->hidden_size = ceil_div(hidden, 16) * 16;
     to->words = arena.take<char>(2 * to->rows * to->row_bytes);
     to->hidden = arena.take<float>(to->rows * to->hidden_size);
+    to->starts = arena.take<float>(one_stream ? to->rows * starts : 0);
     StepRow* const of_rows = arena.take<StepRow>(to->rows);
     for (int64_t r = 0; of_rows != nullptr && r < to->rows; ++r) of_rows[r] = StepRow{};
     to->of_rows = of_rows;
