@@ -180,9 +180,11 @@ class Outcome(IntEnum):
     closed = 4
     busy = 5  # another thread is in a call on the same streams
     no_memory = 6
+    forked = 7  # the copy that a fork made in the middle of another thread's call: neither before nor after
     bad_x = 16
     bad_out = 17
     bad_active = 18
+    bad_overlap = 19  # out with x or active, where not a single step of a single stream
 
 
 def pack_network(

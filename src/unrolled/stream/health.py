@@ -108,7 +108,7 @@ def known_of(
         return None
     keys = {"norm", "norm_sd", "saturated"}
     for name in names:
-        told = section.get(name)
+        told = section.get(name) if isinstance(section, dict) else None
         numbers = isinstance(told, dict) and set(told) == keys and all(map(_is_number, told.values()))
         if not numbers:
             raise CheckpointError(

@@ -18,7 +18,7 @@ from unrolled.stream.health import known_of
 from unrolled.stream.network import Packed
 from unrolled.stream.session import Pool, Session
 from unrolled.stream.state import State
-from unrolled.stream.weights import Weight, check_weights, convert
+from unrolled.stream.weights import Weight, as_array, check_weights, convert
 from unrolled.tokens import Tokens
 from unrolled.tokens import from_json as tokens_from_json
 
@@ -179,7 +179,7 @@ def _checked(
     tensors: Mapping[str, npt.ArrayLike], cell: Cell, layers: int, weights: str
 ) -> dict[str, Weight]:
     """Return tensors of a torch layer that fit one another, their matrices in the given type."""
-    arrays = {name: np.asarray(value) for name, value in tensors.items()}
+    arrays = {name: as_array(name, value) for name, value in tensors.items()}
     shapes = _shapes(arrays, cell, layers)
     for name in arrays:
         if name not in shapes:
@@ -207,7 +207,10 @@ def _shapes(arrays: Mapping[str, npt.NDArray[Any]], cell: Cell, layers: int) -> 
         raise ShapeError(expected("weight_ih_l0", f"[{gates}·H, I]", list(first.shape)))
     rows, incoming = first.shape
     projected = "weight_hr_l0" in arrays and cell.projects
-    width = len(arrays["weight_hr_l0"]) if projected else rows // gates
+    second = arrays["weight_hr_l0"] if projected else first
+    if second.ndim != 2 or second.size == 0:
+        raise ShapeError(expected("weight_hr_l0", f"[P, {rows // gates}]", list(second.shape)))
+    width = len(second) if projected else rows // gates
     biased = "bias_ih_l0" in arrays
     shapes: dict[str, Sequence[int]] = {}
     for layer in range(layers):

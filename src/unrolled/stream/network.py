@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ class Packed:
         cell = CELLS[steps.cell]
         of_layers = [_layer(tensors, steps, cell, index) for index in range(steps.num_layers)]
         self._tensors: Mapping[str, Weight] | None = tensors  # until the fingerprint is known
+        self._kind = (
+            f"{cell.name} {steps.nonlinearity if cell.nonlinearities else ''} {steps.num_layers} {weights}"
+        )
         self.cell = cell.name
         self.num_layers = steps.num_layers
         self.hidden_size, self.input_size = of_layers[0].hidden_size, of_layers[0].input_size
@@ -56,7 +59,7 @@ class Packed:
         bias = None if steps.head_bias is None else tensors[steps.head_bias].data
         self.vocab_size = None if embedding is None else len(embedding)
         self.output_size = width if head is None else len(head.data)
-        self.network = kernels.pack_network(
+        self.network = _packed(
             of_layers,
             storage=weights,
             vocabulary=self.vocab_size or 0,
@@ -73,18 +76,14 @@ class Packed:
         """64 hexadecimal digits that tell this model and its weights from any other."""
         return self.digest.hex()
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """The fingerprint as 32 bytes."""
-        digest = hashlib.sha256(f"{self.cell} {self.num_layers} {self.weights}".encode())
-        assert self._tensors is not None
-        for name, weight in self._tensors.items():
-            for part in (weight.data, weight.scales):
-                if part is not None:
-                    digest.update(f"{name} {part.dtype} {part.shape} ".encode())
-                    digest.update(np.ascontiguousarray(part).data)
-        self._tensors = None
-        return digest.digest()
+        tensors = self._tensors
+        if tensors is not None:  # two threads may both come here, and find the same
+            self._digest = _digest(self._kind, tensors)
+            self._tensors = None
+        return self._digest
 
     def flat_state(self, state: State) -> Floats | None:
         """Return a state as the engine holds it, None for zeros. Raises as `Model.open`."""
@@ -93,6 +92,25 @@ class Packed:
         if isinstance(state, Mapping):
             return self.layout.join(state)
         return unpack_blob(state, self.digest, self.layout.size)
+
+
+def _packed(layers: Sequence[kernels.LayerWeights], **options: Any) -> kernels.Network:
+    """Return a packed network. Raises ConfigError: the engine takes no network of these sizes."""
+    try:
+        return kernels.pack_network(layers, **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _digest(kind: str, tensors: Mapping[str, Weight]) -> bytes:
+    """Return a sum over a network's kind and weights, in whatever order these come."""
+    digest = hashlib.sha256(kind.encode())
+    for name in sorted(tensors):
+        for part in (tensors[name].data, tensors[name].scales):
+            if part is not None:
+                digest.update(f"{name} {part.dtype} {part.shape} ".encode())
+                digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
 
 
 def _layer(tensors: Mapping[str, Weight], steps: Steps, cell: Cell, index: int) -> kernels.LayerWeights:

@@ -18,11 +18,12 @@ from unrolled.errors import (
     UnrolledError,
     expected,
 )
+from unrolled.files import memory_limit
 from unrolled.kernels import Outcome
 from unrolled.stream.health import Health, health_of
 from unrolled.stream.network import Packed
 from unrolled.stream.state import State, pack_blob
-from unrolled.stream.weights import Floats
+from unrolled.stream.weights import Floats, as_array
 
 __all__ = ["Pool", "Session"]
 
@@ -32,6 +33,7 @@ class _Streams:
 
     def __init__(self, model: Packed, count: int, threads: int) -> None:
         self.model = model
+        self._check_room(count)
         self._streams = kernels.Streams(model.network, count, threads)
 
     def close(self) -> None:
@@ -41,6 +43,10 @@ class _Streams:
     @property
     def closed(self) -> bool:
         return bool(self._streams.closed)
+
+    def __reduce__(self) -> NoReturn:
+        want = "`save`, and `open` or `restore` with what it returns"
+        raise StateError(expected("session", want, "a copy, which would share the state, or a pickle"))
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +65,13 @@ class _Streams:
     def _save(self, stream: int) -> bytes:
         return pack_blob(self._read(stream), self.model.digest)
 
+    def _check_room(self, count: int) -> None:
+        """Raise ConfigError where the states of so many streams are more than the memory there is."""
+        need = 8 * count * self.model.layout.size
+        most = memory_limit() if need > 2**26 else None
+        if most is not None and need > most:
+            raise ConfigError(expected("streams", f"states of at most {most:,} bytes", f"{need:,} bytes"))
+
     def _check(self, outcome: int) -> None:
         if outcome == Outcome.busy:
             raise StateError(
@@ -68,6 +81,12 @@ class _Streams:
             raise StateError(expected("session", "an open one", "one that is closed"))
         if outcome == Outcome.no_memory:
             raise MemoryError("no memory for a chunk of steps")
+        if outcome == Outcome.forked:
+            want, got = (
+                "one between calls",
+                "the copy that a fork made in the middle of another thread's call",
+            )
+            raise StateError(expected("session", want, got))
         if outcome != Outcome.ok:  # of an argument that this class has made
             raise ValueError(Outcome(outcome).name)
 
@@ -88,6 +107,8 @@ class _Streams:
             raise TokenError(expected(place, f"an id from 0 to {self.model.vocab_size - 1}", got))  # type: ignore[operator]
         if outcome == Outcome.bad_x:
             _refuse_array("x", x, "int64" if self.model.vocab_size else "float32", shapes[0])
+        if outcome == Outcome.bad_overlap:
+            raise ConfigError(expected("out", "memory of its own", "an array that overlaps x or active"))
         if outcome == Outcome.bad_out:
             _refuse_array("out", out, "float32", shapes[1])
         self._check(outcome)
@@ -113,7 +134,7 @@ class Session(_Streams):
 
         Args:
             x: an id, for a model with a vocabulary; else [I] float32, contiguous.
-            out: [O] float32 to write to; default a new array.
+            out: [O] float32 to write to, which may be x; default a new array.
         Returns:
             `out`: the logits [V] of a language model, y [P] of recurrent layers alone.
         Raises:
@@ -138,28 +159,27 @@ class Session(_Streams):
 
         Args:
             x: [T] ids as int64, for a model with a vocabulary; else [T, I] float32, contiguous.
-            out: [T, O] float32 to write to, or [O] with `last`; default a new array.
+            out: [T, O] float32 to write to, or [O] with `last`, apart from x; default a new array.
             last: return the last step's output alone. T must then be at least 1.
         Returns:
             `out`.
         Raises:
             As `step`; after an error the state is what it was before the first step.
         """
-        array = (
-            np.ascontiguousarray(x, dtype=np.int64) if isinstance(x, (list, tuple, range)) else np.asarray(x)
-        )
-        if isinstance(x, (list, tuple)) and not self.model.vocab_size:
-            array = np.ascontiguousarray(x, dtype=np.float32)
-        if array.ndim != (1 if self.model.vocab_size else 2) or (last and len(array) == 0):
-            want = "[T]" if self.model.vocab_size else f"[T, {self.model.input_size}]"
+        array = as_array("x", x)
+        width = () if self.model.vocab_size else (self.model.input_size,)
+        if array.shape[1:] != width or array.ndim == 0 or (last and len(array) == 0):
+            want = f"[{', '.join(['T', *map(str, width)])}]"
             raise ShapeError(expected("x", want + " with T of at least 1" * last, list(array.shape)))
+        if not isinstance(x, np.ndarray) and (array.size == 0 or (width and array.dtype.kind in "fiu")):
+            with np.errstate(over="ignore"):  # an infinity is refused below
+                array = array.astype(np.float32 if width else np.int64)
         steps, size = len(array), self.model.output_size
         if out is None:
             out = np.empty(size if last else (steps, size), np.float32)
         outcome = self._streams.run(array, out, not last)
         if outcome:
-            width = [steps] if self.model.vocab_size else [steps, self.model.input_size]
-            self._refuse(outcome, array, out, (width, [size] if last else [steps, size]), "step")
+            self._refuse(outcome, array, out, ([steps, *width], [size] if last else [steps, size]), "step")
         return out
 
     @property
@@ -209,14 +229,14 @@ class Pool(_Streams):
             x: [streams] ids as int64, for a model with a vocabulary; else [streams, I] float32, contiguous.
                 Rows of streams that are not active are not looked at.
             active: [streams] bool; default all.
-            out: [streams, O] float32 to write to; default a new array of zeros.
+            out: [streams, O] float32 to write to, apart from x; default a new array of zeros.
         Returns:
             `out`; rows of streams that are not active are left as they were.
         Raises:
             As `Session.step`, naming the row; after an error all states are what they were before.
         """
-        array = np.asarray(x)
-        mask = None if active is None else np.asarray(active)
+        array = as_array("x", x)
+        mask = None if active is None else as_array("active", active)
         shape = (self._count,) if self.model.vocab_size else (self._count, self.model.input_size)
         if array.shape != shape:
             raise ShapeError(expected("x", list(shape), list(array.shape)))

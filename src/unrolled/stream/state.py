@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import DtypeError, NonFiniteError, ShapeError, StateError, expected
-from unrolled.stream.weights import Floats
+from unrolled.stream.weights import Floats, as_array
 
 __all__ = ["Layout", "State", "pack_blob", "unpack_blob"]
 
@@ -51,14 +51,16 @@ class Layout:
             )
         parts = []
         for name, width in self.widths.items():
-            part = np.asarray(state[name])
+            part = as_array(f"state {name}", state[name])
             if part.dtype.kind not in "fiu":
                 raise DtypeError(expected(f"state {name}", "real numbers", part.dtype))
             if part.shape != (self.num_layers, width):
                 raise ShapeError(expected(f"state {name}", [self.num_layers, width], list(part.shape)))
-            if not np.isfinite(part).all():
-                raise NonFiniteError(expected(f"state {name}", "finite numbers", "NaN or infinity"))
-            parts.append(part.astype(np.float32))
+            with np.errstate(over="ignore"):
+                single = part.astype(np.float32)
+            if not np.isfinite(single).all():
+                raise NonFiniteError(expected(f"state {name}", "finite float32 numbers", "NaN or infinity"))
+            parts.append(single)
         return np.ascontiguousarray(np.concatenate(parts, axis=1).reshape(-1))
 
 
@@ -94,9 +96,10 @@ def unpack_blob(blob: bytes, fingerprint: bytes, size: int) -> Floats:
     start = len(MAGIC) + len(fingerprint)
     if blob[len(MAGIC) : start] != fingerprint:
         raise StateError(expected("state", "one of this model and these weights", "one of another model"))
-    flat = np.frombuffer(blob[start + 8 : -CHECK], dtype="<f4").astype(np.float32)
-    if len(flat) != size or int.from_bytes(blob[start : start + 8], "little") != size:
-        raise StateError(expected("state", f"{size} numbers", len(flat)))
+    numbers = blob[start + 8 : -CHECK]
+    if len(numbers) != 4 * size or int.from_bytes(blob[start : start + 8], "little") != size:
+        raise StateError(expected("state", f"{size} numbers", f"{len(numbers)} bytes"))
+    flat = np.frombuffer(numbers, dtype="<f4").astype(np.float32)
     if not np.isfinite(flat).all():
         raise StateError(expected("state", "finite numbers", "NaN or infinity"))
     return flat

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.errors import ConfigError, expected
+from unrolled.errors import ConfigError, DtypeError, expected
 from unrolled.spec import STORAGES
 
-__all__ = ["Floats", "Weight", "check_weights", "convert", "restore"]
+__all__ = ["Floats", "Weight", "as_array", "check_weights", "convert", "restore"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -24,6 +24,15 @@ class Weight(NamedTuple):
     @property
     def addresses(self) -> tuple[int, int]:
         return self.data.ctypes.data, 0 if self.scales is None else self.scales.ctypes.data
+
+
+def as_array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return what an argument is as an array. Raises DtypeError: it cannot be one."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        got = f"{type(value).__name__} with rows of unequal lengths, or something else that is none"
+        raise DtypeError(expected(name, "an array", got)) from None
 
 
 def check_weights(weights: str) -> None:

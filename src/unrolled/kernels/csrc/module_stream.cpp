@@ -27,7 +27,7 @@ T* at(Address address) {
 Matrix matrix(const Weight& weight) { return {at(std::get<0>(weight)), at<const float>(std::get<1>(weight))}; }
 
 // What a call returns: 0, or what is wrong. From `bad_x` on it is about an argument.
-enum : int { bad_x = 16, bad_out = 17, bad_active = 18 };
+enum : int { bad_x = 16, bad_out = 17, bad_active = 18, bad_overlap = 19 };
 constexpr int64_t kLong = 400'000;  // multiply-adds from which on other Python threads may run meanwhile
 
 // A dense buffer, released with this.
@@ -53,6 +53,11 @@ class Buffer {
     bool floats(PyObject* object, int64_t count, bool writable) { return take(object, "f", 4, count, writable); }
     bool ids(PyObject* object, int64_t count) { return take(object, "lq", 8, count, false); }
     int64_t size() const { return view_.len / view_.itemsize; }
+    bool overlaps(const Buffer& other) const {
+        if (!held_ || !other.held_) return false;
+        const char *const a = data<const char>(), *const b = other.data<const char>();
+        return a < b + other.view_.len && b < a + view_.len;
+    }
     template <class T>
     T* data() const {
         return static_cast<T*>(view_.buf);
@@ -118,6 +123,7 @@ struct Bound {
         const int64_t T = ids ? in.size() : in.size() / net.input_size();
         if (!ids && T * net.input_size() != in.size()) return bad_x;
         if (!out.is_none() && !to.floats(out.ptr(), (all ? T : 1) * net.O, true)) return bad_out;
+        if (to.overlaps(in)) return bad_overlap;
         return static_cast<int>(away(T * net.multiply_adds, [&] {
             return streams.run(T, ids ? nullptr : in.data<float>(), ids ? in.data<int64_t>() : nullptr,
                                out.is_none() ? nullptr : to.data<float>(), all, &failed);
@@ -133,6 +139,7 @@ struct Bound {
         if (some && !mask.take(active.ptr(), "?", 1, count, false)) return bad_active;
         if (ids ? !in.ids(x.ptr(), count) : !in.floats(x.ptr(), count * net.input_size(), false)) return bad_x;
         if (!out.is_none() && !to.floats(out.ptr(), count * net.O, true)) return bad_out;
+        if (to.overlaps(in) || to.overlaps(mask)) return bad_overlap;
         return static_cast<int>(away(count * net.multiply_adds, [&] {
             return streams.step(some ? mask.data<uint8_t>() : nullptr, ids ? nullptr : in.data<float>(),
                                 ids ? in.data<int64_t>() : nullptr, out.is_none() ? nullptr : to.data<float>(),

@@ -71,6 +71,7 @@ void validate_network(Validation& v, const NetworkWeights& w) {
     v.within("storage", static_cast<int>(w.storage), 0, 2);
     v.within("isa", static_cast<int>(w.isa), 0, 3);
     v.within("layers", w.count, 1, Network::most_layers);
+    v.address("layers", w.layers, Need::required, alignof(LayerWeights));
     v.within("V", w.V, 0, most);
     v.within("O", w.O, 1, most);
     if (v.complaint) return;
@@ -142,8 +143,9 @@ struct Claim {
         const int mine = generation.load(std::memory_order_relaxed);
         int found = 0;
         held = streams.busy_.compare_exchange_strong(found, mine, std::memory_order_acquire);
-        if (!held && found != mine)
-            held = streams.busy_.compare_exchange_strong(found, mine, std::memory_order_acquire);
+        if (held || found == mine) return;
+        held = streams.busy_.compare_exchange_strong(found, mine, std::memory_order_acquire);
+        if (held) streams.torn_ = true;
     }
     ~Claim() {
         if (held) streams.busy_.store(0, std::memory_order_release);
@@ -151,7 +153,10 @@ struct Claim {
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
 
-    Stepped refusal() const { return !held ? Stepped::busy : streams.closed_ ? Stepped::closed : Stepped::ok; }
+    Stepped refusal() const {
+        if (!held) return Stepped::busy;
+        return streams.closed_ ? Stepped::closed : streams.torn_ ? Stepped::forked : Stepped::ok;
+    }
 
     const Streams& streams;
     bool held;
@@ -245,16 +250,19 @@ Stepped Streams::advance(const uint8_t* active, const float* x, const int64_t* i
         const StepRows& rows;
         const Kernels& kernels;
         int threads;
-        std::atomic<int64_t> failed;
-        std::atomic<int> result;
-    } job{*this, q, *kernels_of(net.isa), 1, {0}, {0}};
+        std::atomic<int64_t> failed;  // the first row at fault of all threads, times 8, and what is wrong with it
+    } job{*this, q, *kernels_of(net.isa), 1, {INT64_MAX}};
     const auto work = [](void* context, int thread) {
         Job& job = *static_cast<Job*>(context);
         const Range mine = share(job.rows.count, thread, job.threads);
         int64_t at = 0;
         const Stepped result = job.kernels.step(*job.streams.network_, job.rows, mine.begin, mine.end,
                                                 job.streams.work_[thread], &at);
-        if (result != Stepped::ok) job.failed = at, job.result = static_cast<int>(result);
+        if (result == Stepped::ok) return;
+        const int64_t mine_failed = at * 8 + static_cast<int>(result);
+        int64_t first = job.failed.load();
+        while (mine_failed < first && !job.failed.compare_exchange_weak(first, mine_failed)) {
+        }
     };
     if (threads_ == 1 || rows <= 1) {
         work(&job, 0);
@@ -263,7 +271,8 @@ Stepped Streams::advance(const uint8_t* active, const float* x, const int64_t* i
         do job.threads = lease.threads();
         while (!lease.run(work, &job));
     }
-    if (job.result != 0) return *failed = stream_[job.failed], static_cast<Stepped>(job.result.load());
+    const int64_t first = job.failed;
+    if (first != INT64_MAX) return *failed = stream_[first / 8], static_cast<Stepped>(first % 8);
     for (int64_t r = 0; r < rows; ++r) std::swap(now_[stream_[r]], next_[stream_[r]]);
     return Stepped::ok;
 }

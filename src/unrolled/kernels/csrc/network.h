@@ -111,10 +111,11 @@ struct StepMemory {
     void* of_rows = nullptr;
 };
 
-enum class Stepped : int { ok = 0, input = 1, state = 2, id = 3, closed = 4, busy = 5, memory = 6 };
+enum class Stepped : int { ok = 0, input = 1, state = 2, id = 3, closed = 4, busy = 5, memory = 6, forked = 7 };
 
 // Some streams of one network, each with its own state, side by side. A call that finds another one at work
-// on the same streams, or that fails, changes nothing.
+// on the same streams, or that fails, changes nothing. What a fork has copied in the middle of another thread's
+// call is neither the state before nor the one after: in the child only `close` takes it.
 class Streams {
   public:
     // Throws std::bad_alloc. threads >= 1: of a call, at most.
@@ -124,7 +125,8 @@ class Streams {
     Streams& operator=(const Streams&) = delete;
 
     // One step of the streams whose `active` [count] is not zero; null: of all. Stream s takes row s of x
-    // [count, I] or ids[s], and writes row s of out [count, O]; out may be null. `failed`: the stream at fault.
+    // [count, I] or ids[s], and writes row s of out [count, O]; out may be null. `failed`: the stream at fault, the
+    // first one. out overlaps nothing that is read, but x where there is one stream and one step.
     Stepped step(const uint8_t* active, const float* x, const int64_t* ids, float* out, int64_t* failed);
     // T steps where there is one stream; out [T, O], or [O] of the last step, or null. `failed`: the step at fault.
     // The first chunk of many steps takes the memory for all chunks: `memory` where there is none.
@@ -133,7 +135,7 @@ class Streams {
     Stepped read(int64_t stream, float* state) const;           // [state_size]
     Stepped write(int64_t stream, const float* state);          // null: zeros
     Stepped close();
-    bool closed() const { return closed_; }
+    bool closed() const { return closed_.load(std::memory_order_relaxed); }
     int64_t count() const { return count_; }
     const Network& network() const { return *network_; }
 
@@ -144,8 +146,9 @@ class Streams {
     std::shared_ptr<const Network> network_;
     int64_t count_;
     int threads_;
-    bool closed_ = false;
-    mutable std::atomic<int> busy_{0};  // the generation of the process at work, or 0
+    std::atomic<bool> closed_{false};
+    mutable std::atomic<bool> torn_{false};  // by a fork
+    mutable std::atomic<int> busy_{0};       // the generation of the process at work, or 0
     std::unique_ptr<void, Handle::Free> memory_;
     float** now_ = nullptr;   // [count] states
     float** next_ = nullptr;  // [count] where the next ones go

@@ -365,6 +365,7 @@ class Stepping {
     const StepRows& q;
     StepMemory& own;
     StepRow* rows;
+    int64_t lost = 0;  // the first row of a block that is not finite before a projection: int8 cannot say so
 
     // A row's operand: x and h have a place each.
     const void* operand(const float* from, int64_t K, int64_t r, int which, float* scale) const {
@@ -374,9 +375,10 @@ class Stepping {
     Stepped block(int64_t from, int64_t n, int64_t* failed) {
         for (int64_t r = 0; q.x != nullptr && r < n; ++r)
             if (!all_finite(q.x[from + r], net.input_size())) return *failed = from + r, Stepped::input;
+        lost = n;
         for (int64_t l = 0; l < net.count; ++l) q.one_stream ? steps(l, from, n) : layer(l, from, n);
         for (int64_t r = 0; r < n; ++r)
-            if (!finite(from + r)) return *failed = from + r, Stepped::state;
+            if (r == lost || !finite(from + r)) return *failed = from + r, Stepped::state;
         if (q.out != nullptr) outputs(from, n);
         return Stepped::ok;
     }
@@ -436,6 +438,7 @@ class Stepping {
         if (layer.projection.panels == 0) return;
         for (int64_t k = 0; k < n; ++k) {
             StepRow& row = rows[r + k];
+            if (r + k < lost && !all_finite(row.h_new, layer.H)) lost = r + k;
             row.x = operand(row.h_new, layer.H, r + k, 0, &row.x_scale);
             row.start = nullptr;
             row.h_new = q.h_new[i + k] + q.h_at[l];
