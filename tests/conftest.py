@@ -26,12 +26,13 @@ POINT = base64.b64decode(
 
 @contextlib.contextmanager
 def _brief() -> Iterator[None]:
-    """Within, a run's report has samples of 40 symbols and pictures of one point: nine tenths of a tiny run.
+    """Within, reports have samples of 40 symbols and pictures of one point: nine tenths of a tiny run's time.
 
     Everything around stays: what is drawn is computed, each call must fit the real signature, and files are
     replaced as always.
     """
     from unrolled import figures, files
+    from unrolled.probe.page import document
     from unrolled.tasks.language import report
 
     def instead(draw: Callable[..., None]) -> Callable[..., None]:
@@ -47,6 +48,7 @@ def _brief() -> Iterator[None]:
         for name in ("loss", "strips", "families"):
             patch.setattr(figures, name, instead(getattr(figures, name)))
         patch.setattr(report, "SAMPLE_TOKENS", 40)
+        patch.setattr(document, "_drawn", lambda *_: POINT)
         yield
 
 
@@ -54,3 +56,10 @@ def _brief() -> Iterator[None]:
 def brief() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """Runs whose reports nobody looks at: `with brief(): run(...)`."""
     return _brief
+
+
+@pytest.fixture
+def in_brief() -> Iterator[None]:
+    """The same for all of a test."""
+    with _brief():
+        yield

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import shlex
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cli_cases import SMALL, TEXT
 
 from unrolled.cli import main
 from unrolled.cli.parser import build
-
-TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 20
-SMALL = ["--steps", "4", "--hidden", "8", "--layers", "1", "--batch", "4", "--bptt", "16"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "book.txt").write_text(TEXT)
-    assert main(["train", str(folder / "book.txt"), "--run", str(folder / "run"), *SMALL]) == 0
-    return folder / "run"
 
 
 def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]:
@@ -129,19 +115,6 @@ def test_a_sample_starts_with_the_prompt_and_repeats_with_the_seed(
     assert capsys.readouterr().out == first
     main([*argv[:-1], "2"])
     assert capsys.readouterr().out != first
-
-
-def test_control_characters_of_a_model_are_escaped_on_a_terminal_and_only_there(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    module = importlib.import_module("unrolled.sample")
-    monkeypatch.setattr(module, "sample", lambda *_, **__: iter(["a\x1b[31m\x07é", "\x9b2J\x7f\r\tb\nc"]))
-    argv = ["sample", str(trained), "--prompt", "\x1b"]
-    assert main(argv) == 0
-    assert capsys.readouterr().out == "\x1ba\x1b[31m\x07é\x9b2J\x7f\r\tb\nc\n"
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert main(argv) == 0
-    assert capsys.readouterr().out == "\\x1ba\\x1b[31m\\x07é\\x9b2J\\x7f\\r\tb\nc\n"
 
 
 def test_eval_prints_carried_and_cold_scores_and_counts_the_unknown(
@@ -333,6 +306,7 @@ def test_a_cold_window_longer_than_the_text_is_the_text(trained: Path, capsys: p
     assert found["cold"]["nats_per_token"] == pytest.approx(found["nats_per_token"], rel=1e-4)
 
 
+@pytest.mark.usefixtures("in_brief")
 def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     argv = ["train", "sentences", "--run", str(tmp_path / "run"), "--steps", "2", "--hidden", "4"]
     assert main(argv) == 0
@@ -357,17 +331,6 @@ def test_without_torch_every_command_names_the_extra_in_one_line(
     code, line = said(capsys, command)
     assert code == 2
     assert line == "unrolled: torch: expected an installed package, got none: pip install 'unrolled[train]'"
-
-
-def test_text_that_the_terminal_cannot_show_is_escaped(trained: Path):
-    code = "import sys; from unrolled.cli import main; sys.exit(main(sys.argv[1:]))"
-    argv = [sys.executable, "-c", code, "eval", str(trained), str(trained.parent / "gone-ü.txt")]
-    done = subprocess.run(
-        argv, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False
-    )
-    assert done.returncode == 2
-    assert b"gone-\\xfc.txt" in done.stderr
-    assert b"Traceback" not in done.stderr
 
 
 def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -420,100 +383,7 @@ def test_debug_shows_the_traceback(tmp_path: Path):
         main(["sample", str(tmp_path), "--debug"])
 
 
-UNROLLED = [sys.executable, "-c", "import sys; from unrolled.cli import main; sys.exit(main())"]
-
-
-INTERRUPTED_WHILE_LOADING = """
-import os, signal, sys, time
-from unrolled.cli import main
-
-class Swallows:  # as torch does with whatever goes wrong while it loads numpy
-    def find_spec(self, name, *_):
-        if name == "unrolled.tasks":
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(1)
-            except KeyboardInterrupt:
-                pass
-
-sys.meta_path.insert(0, Swallows())
-sys.exit(main(["eval", "no-such-run", "no-such-file"]))
-"""
-
-
-def test_ctrl_c_while_torch_loads_ends_the_process_and_is_not_swallowed():
-    words = [sys.executable, "-c", INTERRUPTED_WHILE_LOADING]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "| head -c 1"])
-def test_standard_streams_that_are_closed_or_full_give_no_traceback(closed: str, trained: Path):
-    words = shlex.join([*UNROLLED, "sample", str(trained), "--length", "9"])
-    done = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True, check=False)
-    full = closed == ">/dev/full"
-    assert done.returncode == (2 if full else 0)
-    assert len(done.stderr.splitlines()) == (1 if full else 0), done.stderr
-
-
-@pytest.mark.parametrize("closed", ["stdout", "stderr"])
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "doctor",
-        "train --help",
-        "eval RUN sentences",
-        "probe RUN --lags 4 --html OUT/page.html",
-        "train sentences --steps 2 --hidden 4 --run OUT/run",
-    ],
-)
-def test_every_command_runs_without_one_of_its_streams(
-    command: str, closed: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(sys, closed, None)  # what Python makes of >&- and 2>&-
-    argv = [w.replace("RUN", str(trained)).replace("OUT", str(tmp_path)) for w in command.split()]
-    assert main(argv) == 0
-    getattr(sys, closed).close()
-
-
-def test_a_closed_standard_input_is_an_empty_text(tmp_path: Path):
-    words = shlex.join([*UNROLLED, "train", "-", "--run", str(tmp_path / "run")])
-    done = subprocess.run(["sh", "-c", f"{words} <&-"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no terminals of this kind")
-def test_a_terminal_without_unicode_sees_every_help_and_the_progress_bar(tmp_path: Path):
-    import pty
-
-    env = {**os.environ, "PYTHONIOENCODING": "ascii", "TERM": "xterm", "COLUMNS": "80"}
-    commands = [
-        ["lab", "--help"],
-        ["train", "sentences", "--steps", "3", "--hidden", "4", "--run", str(tmp_path / "r")],
-    ]
-    for command in commands:
-        ours, theirs = pty.openpty()
-        with subprocess.Popen([*UNROLLED, *command], stdout=theirs, stderr=theirs, env=env) as running:
-            os.close(theirs)
-            seen = b""
-            while piece := _piece(ours):
-                seen += piece
-        os.close(ours)
-        assert running.returncode == 0
-        assert b"Traceback" not in seen
-        assert seen.isascii()
-
-
-def _piece(terminal: int) -> bytes:
-    """Return what a terminal shows next; nothing after its last process has ended."""
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
-
-
+@pytest.mark.usefixtures("in_brief")
 def test_the_next_command_can_be_pasted_into_a_shell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -526,6 +396,7 @@ def test_the_next_command_can_be_pasted_into_a_shell(
     assert shlex.split(line)[1:] == ["my tools/unrolled", "sample", str(run), "--length", "400"]
 
 
+@pytest.mark.usefixtures("in_brief")
 def test_an_older_flag_works_and_says_what_it_is_called_now(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -539,6 +410,7 @@ def test_an_older_flag_works_and_says_what_it_is_called_now(
     assert "--start" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("in_brief")
 def test_data_that_is_no_prose_is_named_with_what_becomes_of_it_and_a_recipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,22 +30,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stream(home: Path) -> Path:
+def stream(home: Path, brief: Callable[[], Any]) -> Path:
     text = home / "text.txt"
     text.write_text(TEXT * 200)
     config = TrainConfig(
         DataConfig(str(text), shape="stream"), run=str(home / "stream"), steps=20, hidden_size=16, num_layers=2,
         bptt_steps=32, batch_size=8, threads=1,
     )  # fmt: skip
-    return run(config, observers=[]).run
+    with brief():
+        return run(config, observers=[]).run
 
 
 @pytest.fixture(scope="module")
-def lines(home: Path) -> Path:
+def lines(home: Path, brief: Callable[[], Any]) -> Path:
     config = TrainConfig(
         DataConfig("sentences"), run=str(home / "lines"), steps=20, hidden_size=16, threads=1
     )
-    return run(config, observers=[]).run
+    with brief():
+        return run(config, observers=[]).run
 
 
 def test_a_run_is_measured_on_what_it_held_out(stream: Path):
