@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from unrolled import checkpoint, stream
 from unrolled.errors import ConfigError, TokenError
 from unrolled.sample import sample
-from unrolled.spec import ModelConfig
+from unrolled.spec import ModelConfig, to_json
 from unrolled.tasks import LanguageModel, Loaded
+from unrolled.tasks.loading import model_tensors
 from unrolled.tokens import Tokens, build
 
 TEXT = "the cat sat on the mat\nthe dog sat on the log\n"
@@ -22,7 +24,7 @@ def loaded(kind: str = "char", shape: str = "stream") -> Loaded:
     return Loaded(model, tokens, {"data": {"shape": shape}}, Path("x"), 0)
 
 
-def text(model: Loaded, prompt: str = "", **settings: object) -> str:
+def text(model: Loaded | stream.Model, prompt: str = "", **settings: object) -> str:
     return "".join(sample(model, prompt, seed=3, **settings))  # type: ignore[arg-type]
 
 
@@ -122,3 +124,21 @@ def test_a_prompt_is_read_as_a_corpus_is(prompt: str, kind: str):
 def test_without_a_seed_two_texts_differ():
     model = loaded()
     assert "".join(sample(model, length=60)) != "".join(sample(model, length=60))
+
+
+@pytest.mark.parametrize("shape", ["stream", "lines"])
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_the_stream_and_torch_write_the_same_text(tmp_path: Path, kind: str, shape: str):
+    model = loaded(kind, shape)
+    config = {"model": to_json(model.model.config), "data": {"shape": shape}}
+    contents = checkpoint.Contents(config, model_tensors(model.model), model.tokens.to_json())
+    checkpoint.write_into(tmp_path / "model", contents)
+    streamed = stream.load(tmp_path / "model")
+    for prompt, temperature in (("", 0.8), ("the cat", 0.0)):
+        of_torch = text(model, prompt, temperature=temperature, length=60)
+        assert text(streamed, prompt, temperature=temperature, length=60) == of_torch
+
+
+def test_a_network_without_a_vocabulary_is_refused():
+    with pytest.raises(ConfigError, match="run: expected a model of text, got one without a vocabulary"):
+        sample(stream.Recurrent.from_torch(torch.nn.GRU(2, 3)))

@@ -1,15 +1,16 @@
-"""Drawing an id from logits: temperature, top-k, top-p. numpy only."""
+"""Drawing ids from logits: temperature, top-k, top-p; and a whole continuation, id after id. numpy only."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
 
-__all__ = ["check_settings", "draw"]
+__all__ = ["check_settings", "continuation", "draw"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,6 +51,48 @@ def draw(
     # a product that is rounded up to the sum would be past the end: take the first id that reaches the sum
     drawn = min(drawn, int(np.searchsorted(cumulative, cumulative[-1])))
     return drawn if kept is None else int(kept[drawn])
+
+
+def continuation(
+    step: Callable[[int], npt.ArrayLike],
+    restart: Callable[[], object],
+    prompt: Sequence[int],
+    *,
+    length: int,
+    generator: np.random.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    banned: Sequence[int] = (),
+    restart_at: int | None = None,
+) -> Iterator[int]:
+    """Yield `length` ids that follow `prompt`.
+
+    Args:
+        step: advances a network by one id and returns the logits [V].
+        restart: sets its state to zero; it starts from there.
+        prompt: at least one id; it warms the state.
+        length: how many ids to draw.
+        generator: the source of randomness.
+        temperature, top_k, top_p: see `draw`.
+        banned: ids that are never drawn (<unk>).
+        restart_at: before this id the state is set to zero: sequences of a line corpus are independent.
+    """
+    restart()
+    for token in prompt:
+        if token == restart_at:
+            restart()
+        logits = step(token)
+    for drawn in range(length):
+        scores = np.array(logits, dtype=np.float64)
+        scores[list(banned)] = -np.inf
+        token = draw(scores, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+        yield token
+        if drawn + 1 == length:
+            return
+        if token == restart_at:
+            restart()
+        logits = step(token)
 
 
 def _kept(

@@ -1,22 +1,25 @@
-"""Text from a trained network, streamed as it is drawn."""
+"""Text from a trained network, streamed as it is drawn; without torch, by `unrolled.stream`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unrolled.data import normalised
-from unrolled.errors import TokenError, expected
+from unrolled import draw, stream
+from unrolled.errors import ConfigError, TokenError, expected
 from unrolled.spec import SampleConfig
-from unrolled.tasks import Loaded, continuation
-from unrolled.tokens import Tokens
+from unrolled.tokens import Tokens, normalised
+
+if TYPE_CHECKING:
+    from unrolled.tasks import Loaded
 
 __all__ = ["sample"]
 
 
 def sample(
-    loaded: Loaded,
+    loaded: Loaded | stream.Model,
     prompt: str = "",
     *,
     length: int = 400,
@@ -28,7 +31,7 @@ def sample(
     """Return pieces of text that continue `prompt`; the prompt warms the state and is not repeated.
 
     Args:
-        loaded: what `unrolled.load` returns.
+        loaded: what `unrolled.stream.load` returns, which needs no torch, or `unrolled.load`.
         prompt: text that comes before; empty for the start of a document or line. It is read as a corpus
             is: without a byte-order mark, "\\n" for line ends.
         length: symbols to draw.
@@ -36,26 +39,44 @@ def sample(
         top_k, top_p: draw among the k likeliest, or the smallest set with probability top_p.
         seed: the same seed gives the same text; None draws one.
     Raises:
-        ConfigError: a setting is out of range. TokenError: the prompt holds symbols that the model
-            does not know.
+        ConfigError: a setting is out of range, or the model is none of text. TokenError: the prompt holds
+            symbols that the model does not know.
     """
-    SampleConfig(str(loaded.path), prompt, length, temperature, top_k, top_p, seed)
+    SampleConfig(str(loaded.path or "a model"), prompt, length, temperature, top_k, top_p, seed)
+    tokens = loaded.tokens
+    if tokens is None:
+        raise ConfigError(expected("run", "a model of text", "one without a vocabulary"))
     prompt = normalised(prompt)
-    ids = loaded.tokens.encode(prompt)
-    _check_known(loaded.tokens, prompt)
+    ids = tokens.encode(prompt).tolist()
+    _check_known(tokens, prompt)
     data = loaded.config.get("data")
-    drawn = continuation(
-        loaded.model,
-        loaded.tokens,
-        ids.tolist(),
-        lines=isinstance(data, Mapping) and data.get("shape") == "lines",
-        length=length,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        generator=np.random.default_rng(seed),
+    settings: dict[str, Any] = {
+        "length": length,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "generator": np.random.default_rng(seed),
+    }
+    lines = isinstance(data, Mapping) and data.get("shape") == "lines"
+    if isinstance(loaded, stream.Model):
+        return _texts(tokens, ids, _streamed(loaded, tokens, ids, lines, settings))
+    from unrolled.tasks import continuation  # loads torch
+
+    return _texts(tokens, ids, continuation(loaded.model, tokens, ids, lines=lines, **settings))
+
+
+def _streamed(
+    model: stream.Model, tokens: Tokens, ids: Sequence[int], lines: bool, settings: dict[str, Any]
+) -> Iterator[int]:
+    session = model.open()
+    return draw.continuation(
+        session.step,
+        session.reset,
+        [tokens.boundary, *ids],
+        banned=() if tokens.unknown is None else (tokens.unknown,),
+        restart_at=tokens.boundary if lines else None,
+        **settings,
     )
-    return _texts(loaded.tokens, ids.tolist(), drawn)
 
 
 def _check_known(tokens: Tokens, prompt: str) -> None:

@@ -36,7 +36,7 @@ PINNED = {
         Backend Report report
     """,
     "unrolled.draw": """
-        check_settings draw
+        check_settings continuation draw
     """,
     "unrolled.errors": """
         BackendError CheckpointError ConfigError DataError DeviceError DtypeError MissingExtraError

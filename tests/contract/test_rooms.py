@@ -36,6 +36,7 @@ TORCH_FREE = {
     "draw",
     "figures",
     "stream",
+    "sample",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

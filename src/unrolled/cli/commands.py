@@ -43,16 +43,27 @@ def sample(args: argparse.Namespace) -> int:
     """`unrolled sample`."""
     with loading():
         from unrolled.sample import sample as draw
-        from unrolled.tasks import load
 
     settings = spec.to_json(spec.SampleConfig(**_given(args, spec.SampleConfig)))
-    pieces = draw(load(settings.pop("run")), **settings)
+    pieces = draw(_sampled(settings.pop("run")), **settings)
     first = next(pieces)  # bad settings show before anything is printed
     print(_shown(settings["prompt"] + first), end="", flush=True)
     for piece in pieces:
         print(_shown(piece), end="", flush=True)
     print()
     return 0
+
+
+def _sampled(run: str) -> Any:
+    """Return a network to draw from: without torch, where this install has compiled kernels."""
+    with loading():
+        from unrolled import kernels
+
+        if kernels.available():
+            from unrolled.stream import load
+        else:
+            from unrolled.tasks import load  # type: ignore[assignment]
+    return load(run)
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -18,7 +18,6 @@ from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint
 from unrolled.data.text import Document
-from unrolled.data.text import normalised as normalised  # for other rooms; not public
 
 __all__ = [
     "IGNORED",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unrolled.data.sources import BUILT_IN, FileOrigin
-from unrolled.data.text import normalised
 from unrolled.errors import DataError
+from unrolled.tokens import normalised
 
 __all__ = ["looks_like"]
 

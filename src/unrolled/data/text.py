@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.errors import DataError, expected
+from unrolled.tokens import MARK
 
 __all__ = [
     "BLOCK",
@@ -23,7 +24,6 @@ __all__ = [
     "block_end",
     "digest",
     "digest_of",
-    "normalised",
     "shown",
 ]
 
@@ -74,7 +74,6 @@ def shown(name: str) -> str:
 
 
 NEWLINE = 10
-MARK = "\ufeff"  # the byte order mark
 CODECS = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 BYTE_ORDER_MARKS = tuple((MARK.encode(codec), codec[:6].upper()) for codec in CODECS)
 HEAD = 8 * 1024  # bytes in which a NUL marks a file as binary
@@ -149,11 +148,6 @@ class TextDecoder:
         byte = data[at] if at >= 0 else byte
         line = self._newlines + data.count(b"\n", 0, max(at, 0)) + 1
         return NotText(byte, self._bytes + at, line, self._encoding)
-
-
-def normalised(text: str) -> str:
-    """Return a text as a corpus has it: without a byte-order mark, and with "\\n" for line ends."""
-    return text.removeprefix(MARK).replace("\r\n", "\n").replace("\r", "\n")
 
 
 BLOCK = 2**20  # characters, or bytes

@@ -1,9 +1,10 @@
 """Text to ids and back: characters, bytes, words, BPE. No torch."""
 
-from unrolled.tokens.base import Decoder, Tokens
-
 # For other rooms of the package; not public.
+from unrolled.tokens.base import MARK as MARK
+from unrolled.tokens.base import Decoder, Tokens
 from unrolled.tokens.base import id_dtype as id_dtype
+from unrolled.tokens.base import normalised as normalised
 from unrolled.tokens.bpe import BpeTokens
 from unrolled.tokens.bpe import require as require
 from unrolled.tokens.byte import ByteTokens

@@ -19,6 +19,7 @@ from unrolled.files import replacing
 
 __all__ = [
     "FORMAT",
+    "MARK",
     "UNKNOWN",
     "VERSION",
     "Decoder",
@@ -30,18 +31,25 @@ __all__ = [
     "check_symbol",
     "id_dtype",
     "next_border",
+    "normalised",
     "shown",
 ]
 
 FORMAT = "unrolled-tokens"
 VERSION = 1
 UNKNOWN = "<unk>"
+MARK = "\ufeff"  # the byte order mark
 
 Ids = npt.NDArray[np.int64]
 NarrowIds = npt.NDArray[np.unsignedinteger[Any]]
 
 COUNTED = 2**20  # ids looked at together: those of a corpus are in a file, and memory need not hold them
 BORDER = re.compile(r"(?<=\n)|(?=\n)|(?<=[^ \t\n])(?=[ \t])|\Z")
+
+
+def normalised(text: str) -> str:
+    """Return a text as a corpus has it: without a byte-order mark, and with "\\n" for line ends."""
+    return text.removeprefix(MARK).replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Decoder(Protocol):

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unrolled.draw import draw
+from unrolled import draw
 from unrolled.tasks.protocol import State
 from unrolled.tokens import Tokens
 
@@ -46,21 +47,29 @@ def generate(
         banned: ids that are never drawn (<unk>).
         restart_at: after this id the state is set to zero: sequences of a line corpus are independent.
     """
-    state = model.initial_state(1)
-    for token in prompt:
-        if token == restart_at:
-            state = model.initial_state(1)
+    state: State = None
+
+    def step(token: int) -> npt.NDArray[np.floating]:
+        nonlocal state
         logits, state = model.step(torch.tensor([token]), state)
-    for drawn in range(length):
-        scores = logits[0].numpy().astype(np.float64)
-        scores[list(banned)] = -np.inf
-        token = draw(scores, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
-        yield token
-        if drawn + 1 == length:
-            return
-        if token == restart_at:
-            state = model.initial_state(1)
-        logits, state = model.step(torch.tensor([token]), state)
+        return np.asarray(logits[0].numpy())
+
+    def restart() -> None:
+        nonlocal state
+        state = model.initial_state(1)
+
+    return draw.continuation(
+        step,
+        restart,
+        prompt,
+        length=length,
+        generator=generator,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        banned=banned,
+        restart_at=restart_at,
+    )
 
 
 def continuation(
