@@ -28,7 +28,8 @@ class Packed:
         output_size: O: V for a language model, the size of h for recurrent layers alone.
         weights: type of the weights: "float32", "bfloat16" or "int8".
         isa: instruction set that it runs on.
-        nbytes: bytes of the packed weights.
+        nbytes: bytes of the packed weights; the ones that they were packed from are not kept.
+        digest: 32 bytes that tell this network and its weights from any other; see `fingerprint`.
         known_states: what the states were like in training, for `Session.health`; None where not known.
     """
 
@@ -37,10 +38,8 @@ class Packed:
     def __init__(self, tensors: Mapping[str, Weight], steps: Steps, weights: str) -> None:
         cell = CELLS[steps.cell]
         of_layers = [_layer(tensors, steps, cell, index) for index in range(steps.num_layers)]
-        self._tensors: Mapping[str, Weight] | None = tensors  # until the fingerprint is known
-        self._kind = (
-            f"{cell.name} {steps.nonlinearity if cell.nonlinearities else ''} {steps.num_layers} {weights}"
-        )
+        nonlinearity = steps.nonlinearity if cell.nonlinearities else ""
+        self.digest = _digest(f"{cell.name} {nonlinearity} {steps.num_layers} {weights}", tensors)
         self.cell = cell.name
         self.num_layers = steps.num_layers
         self.hidden_size, self.input_size = of_layers[0].hidden_size, of_layers[0].input_size
@@ -75,15 +74,6 @@ class Packed:
     def fingerprint(self) -> str:
         """64 hexadecimal digits that tell this model and its weights from any other."""
         return self.digest.hex()
-
-    @property
-    def digest(self) -> bytes:
-        """The fingerprint as 32 bytes."""
-        tensors = self._tensors
-        if tensors is not None:  # two threads may both come here, and find the same
-            self._digest = _digest(self._kind, tensors)
-            self._tensors = None
-        return self._digest
 
     def flat_state(self, state: State) -> Floats | None:
         """Return a state as the engine holds it, None for zeros. Raises as `Model.open`."""
