@@ -112,6 +112,13 @@ int run(const Options& options) {
         std::printf("%s", margins().c_str());
     }
     if (wanted("bits")) run_cases(options, report, "bits", test_bits, 2);
+    if (wanted("stream")) {
+        report.run([&] { test_stream_errors(options.isas); });
+        long long done = 0;
+        for (int64_t n = 0; n < options.cases && !report.enough(); n += 3, ++done)
+            report.run([&] { test_stream(options.seed + static_cast<uint64_t>(n), options.isas); });
+        std::printf("stream: %lld networks on %zu instruction sets, in 3 types of weights\n", done, options.isas.size());
+    }
     std::printf("%d failures\n", report.failures());
     return report.failures() ? 1 : 0;
 }

@@ -25,4 +25,8 @@ void test_validate(const std::vector<Isa>& isas);
 
 void test_pool();
 
+// Networks that run step by step, drawn from a seed; what they refuse, and what threads and forks do to them.
+void test_stream(uint64_t seed, const std::vector<Isa>& isas);
+void test_stream_errors(const std::vector<Isa>& isas);
+
 }  // namespace driver
