@@ -12,8 +12,8 @@
 namespace driver {
 
 using unrolled::Network;
-using unrolled::Storage;
 using unrolled::Stepped;
+using unrolled::Storage;
 using unrolled::Streams;
 using Floats = std::vector<float>;
 

@@ -21,12 +21,17 @@ struct Placed {
         Floats values;
         std::vector<int64_t> numbers;
         for (int64_t r : rows) {
-            if (given.ids.empty()) values.insert(values.end(), given.x.begin() + r * given.width, given.x.begin() + (r + 1) * given.width);
-            else numbers.push_back(given.ids[static_cast<size_t>(r)]);
+            if (given.ids.empty())
+                values.insert(values.end(), given.x.begin() + r * given.width,
+                              given.x.begin() + (r + 1) * given.width);
+            else
+                numbers.push_back(given.ids[static_cast<size_t>(r)]);
         }
         const int64_t n = static_cast<int64_t>(rows.size());
-        if (given.ids.empty()) x = Tensor<float>::dense_input(values, 1, n, given.width, random);
-        else ids = Tensor<int64_t>::dense_input(numbers, 1, 1, n, random);
+        if (given.ids.empty())
+            x = Tensor<float>::dense_input(values, 1, n, given.width, random);
+        else
+            ids = Tensor<int64_t>::dense_input(numbers, 1, 1, n, random);
         out = Tensor<float>::contiguous(1, outs, O, random);
     }
     Floats taken() { return out.take("out"); }
@@ -64,7 +69,8 @@ void cuts_change_nothing(std::shared_ptr<Network> network, const Given& given, c
     check(same_bits(by_run(whole, given, 0, given.rows, true, random), y), "run: other bits than steps");
     for (int64_t t = 0; t < given.rows;) {
         const int64_t n = std::min(given.rows - t, random.pick<int64_t>({1, 2, 5, 40}));
-        const Floats part = random.chance(0.5) ? by_run(cut, given, t, t + n, true, random) : by_steps(cut, given, t, t + n, random);
+        const Floats part =
+            random.chance(0.5) ? by_run(cut, given, t, t + n, true, random) : by_steps(cut, given, t, t + n, random);
         check(same(part, y, t * O, n * O), "a cut of time: other bits");
         if (random.chance(0.3)) {  // saved, spoilt, restored
             const Floats state = state_of(cut);
@@ -73,8 +79,10 @@ void cuts_change_nothing(std::shared_ptr<Network> network, const Given& given, c
         }
         t += n;
     }
-    check(same(by_run(last, given, 0, given.rows, false, random), y, (given.rows - 1) * O, O), "run, the last output: other bits");
-    check(same_bits(state_of(cut), state_of(whole)) && same_bits(state_of(last), state_of(whole)), "a cut of time: another state");
+    check(same(by_run(last, given, 0, given.rows, false, random), y, (given.rows - 1) * O, O),
+          "run, the last output: other bits");
+    check(same_bits(state_of(cut), state_of(whole)) && same_bits(state_of(last), state_of(whole)),
+          "a cut of time: another state");
     int64_t failed = -1;
     well(cut.run(0, nullptr, nullptr, nullptr, true, &failed));
     well(whole.write(0, nullptr));
@@ -108,9 +116,13 @@ void pools_change_nothing(std::shared_ptr<Network> network, const Given& given, 
         for (int64_t s = 0; s < count; ++s) {
             uint32_t first;
             std::memcpy(&first, &out[static_cast<size_t>(s * O)], sizeof first);
-            if (!active[static_cast<size_t>(s)]) check(first == kCanary, "pool: a stream that rests got an output");
-            else check(std::memcmp(&out[static_cast<size_t>(s * O)], &y[static_cast<size_t>(at[static_cast<size_t>(s)]++ * O)],
-                                   static_cast<size_t>(O) * sizeof(float)) == 0, "pool: other bits than a stream of its own");
+            if (!active[static_cast<size_t>(s)])
+                check(first == kCanary, "pool: a stream that rests got an output");
+            else
+                check(std::memcmp(&out[static_cast<size_t>(s * O)],
+                                  &y[static_cast<size_t>(at[static_cast<size_t>(s)]++ * O)],
+                                  static_cast<size_t>(O) * sizeof(float)) == 0,
+                      "pool: other bits than a stream of its own");
         }
     }
     int64_t failed = -1;
@@ -121,10 +133,17 @@ void pools_change_nothing(std::shared_ptr<Network> network, const Given& given, 
 // The engine's batch run of one layer after another, without a projection or a read-out.
 Floats batch_run(const Net& net, Isa isa, const Given& given) {
     Floats x = given.x;
-    for (int64_t id : given.ids) x.insert(x.end(), net.embedding.begin() + id * net.layers[0].I, net.embedding.begin() + (id + 1) * net.layers[0].I);
+    for (int64_t id : given.ids)
+        x.insert(x.end(), net.embedding.begin() + id * net.layers[0].I,
+                 net.embedding.begin() + (id + 1) * net.layers[0].I);
     for (const Layer& l : net.layers) {
-        unrolled::Weights w{l.cell, l.I, l.H, l.ih.plain.data(), l.hh.plain.data(),
-                            l.bias_ih.empty() ? nullptr : l.bias_ih.data(), l.bias_hh.empty() ? nullptr : l.bias_hh.data()};
+        unrolled::Weights w{l.cell,
+                            l.I,
+                            l.H,
+                            l.ih.plain.data(),
+                            l.hh.plain.data(),
+                            l.bias_ih.empty() ? nullptr : l.bias_ih.data(),
+                            l.bias_hh.empty() ? nullptr : l.bias_hh.data()};
         unrolled::Format format;
         format.isa = isa;
         unrolled::Handle handle;
@@ -148,9 +167,12 @@ std::vector<double> operands(const std::vector<double>& x, Storage storage) {
     float most = 0;
     for (double value : x) most = std::max(most, std::fabs(static_cast<float>(value)));
     for (double value : x) {
-        if (storage == Storage::f32) out.push_back(value);
-        else if (storage == Storage::bf16) out.push_back(to_bf16(static_cast<float>(value)));
-        else out.push_back(most < 0x1p-120f ? 0 : std::nearbyint(value * 127 / most) * most / 127);
+        if (storage == Storage::f32)
+            out.push_back(value);
+        else if (storage == Storage::bf16)
+            out.push_back(to_bf16(static_cast<float>(value)));
+        else
+            out.push_back(most < 0x1p-120f ? 0 : std::nearbyint(value * 127 / most) * most / 127);
     }
     return out;
 }
@@ -160,7 +182,8 @@ std::vector<double> product(const Stored& w, const std::vector<double>& x, Stora
     std::vector<double> out(static_cast<size_t>(w.rows), 0);
     for (int64_t r = 0; r < w.rows; ++r)
         for (int64_t k = 0; k < w.K; ++k)
-            out[static_cast<size_t>(r)] += static_cast<double>(w.stands[static_cast<size_t>(r * w.K + k)]) * a[static_cast<size_t>(k)];
+            out[static_cast<size_t>(r)] +=
+                static_cast<double>(w.stands[static_cast<size_t>(r * w.K + k)]) * a[static_cast<size_t>(k)];
     return out;
 }
 
@@ -175,12 +198,14 @@ void naive_step(const Layer& l, Storage storage, std::vector<double>& x, NaiveSt
     const std::vector<double> of_x = product(l.ih, x, storage), of_h = product(l.hh, s.h, storage);
     const auto a = [&](size_t gate, size_t u, bool from_x, bool from_h) {
         const size_t r = gate * H + u;
-        return (from_x ? of_x[r] + (l.bias_ih.empty() ? 0.0 : l.bias_ih[r]) : 0.0) + (from_h ? of_h[r] + (l.bias_hh.empty() ? 0.0 : l.bias_hh[r]) : 0.0);
+        return (from_x ? of_x[r] + (l.bias_ih.empty() ? 0.0 : l.bias_ih[r]) : 0.0) +
+               (from_h ? of_h[r] + (l.bias_hh.empty() ? 0.0 : l.bias_hh[r]) : 0.0);
     };
     std::vector<double> h(H);
     for (size_t u = 0; u < H; ++u) {
         if (l.cell == Cell::lstm) {
-            s.c[u] = squash(a(1, u, true, true)) * s.c[u] + squash(a(0, u, true, true)) * std::tanh(a(2, u, true, true));
+            s.c[u] =
+                squash(a(1, u, true, true)) * s.c[u] + squash(a(0, u, true, true)) * std::tanh(a(2, u, true, true));
             h[u] = squash(a(3, u, true, true)) * std::tanh(s.c[u]);
         } else if (l.cell == Cell::gru) {
             const double z = squash(a(1, u, true, true));
@@ -196,21 +221,26 @@ void naive_step(const Layer& l, Storage storage, std::vector<double>& x, NaiveSt
 
 void near_naive(const Net& net, const Given& given, const Floats& y) {
     std::vector<NaiveState> states;
-    for (const Layer& l : net.layers) states.push_back({std::vector<double>(static_cast<size_t>(l.P), 0), std::vector<double>(static_cast<size_t>(l.H), 0)});
+    for (const Layer& l : net.layers)
+        states.push_back(
+            {std::vector<double>(static_cast<size_t>(l.P), 0), std::vector<double>(static_cast<size_t>(l.H), 0)});
     const double most = net.storage == Storage::f32 ? 2e-5 : net.storage == Storage::bf16 ? 0.03 : 0.1;
     const int64_t steps = std::min<int64_t>(given.rows, 6);  // later, numbers that rounded the other way add up
     for (int64_t t = 0; t < steps; ++t) {
         std::vector<double> x;
         for (int64_t k = 0; k < net.layers[0].I; ++k)
-            x.push_back(net.V > 0 ? net.embedding[static_cast<size_t>(given.ids[static_cast<size_t>(t)] * net.layers[0].I + k)]
-                                  : given.x[static_cast<size_t>(t * net.layers[0].I + k)]);
+            x.push_back(
+                net.V > 0
+                    ? net.embedding[static_cast<size_t>(given.ids[static_cast<size_t>(t)] * net.layers[0].I + k)]
+                    : given.x[static_cast<size_t>(t * net.layers[0].I + k)]);
         for (size_t l = 0; l < net.layers.size(); ++l) naive_step(net.layers[l], net.storage, x, states[l]);
         std::vector<double> want = net.head.rows > 0 ? product(net.head, x, net.storage) : x;
         for (size_t n = 0; n < want.size(); ++n) {
             want[n] += net.head_bias.empty() ? 0.0 : net.head_bias[n];
             const double got = y[static_cast<size_t>(t) * want.size() + n];
             CHECK(std::fabs(got - want[n]) <= most * (1 + std::fabs(want[n]) * (net.grows ? 4 : 1)),
-                  "step " + std::to_string(t) + ": expected " + std::to_string(want[n]) + ", got " + std::to_string(got));
+                  "step " + std::to_string(t) + ": expected " + std::to_string(want[n]) + ", got " +
+                      std::to_string(got));
         }
     }
 }
@@ -223,7 +253,8 @@ void test_stream(uint64_t seed, const std::vector<Isa>& isas) {
         const Net net(drawing, storage);
         const Given given(net, drawing.pick<int64_t>({1, 6, 20, 130}), drawing);
         for (Isa isa : isas) {
-            now_testing("stream: seed " + std::to_string(seed) + ", " + net.line(isa) + ", T " + std::to_string(given.rows));
+            now_testing("stream: seed " + std::to_string(seed) + ", " + net.line(isa) + ", T " +
+                        std::to_string(given.rows));
             Random random(seed + 1);
             const auto network = net.pack(isa, random);
             Streams streams(network, 1, 1);

@@ -41,8 +41,9 @@ void pack_refuses(const char* argument, const std::function<void(Offer&)>& spoil
     const char* error = unrolled::pack(offer.w, network);
     check(error != nullptr, "accepted");
     const std::string said = error;
-    check(said.find(argument) == 0 && said.find(": expected ") != std::string::npos && said.find(", got ") != std::string::npos &&
-              said.find('\n') == std::string::npos, "not one line about it: " + said);
+    check(said.find(argument) == 0 && said.find(": expected ") != std::string::npos &&
+              said.find(", got ") != std::string::npos && said.find('\n') == std::string::npos,
+          "not one line about it: " + said);
 }
 
 void test_refusals() {
@@ -66,13 +67,18 @@ void test_refusals() {
     pack_refuses("weight_ih:", [](Offer& o) { o.layers[1].weight_ih.data = nullptr; });
     pack_refuses("weight_hh:", [](Offer& o) { o.layers[1].weight_hh.data = nullptr; });
     pack_refuses("weight_ih:", [](Offer& o) { o.layers[0].weight_ih.data = o.nowhere.data() + 1; });
-    pack_refuses("weight_ih:", [](Offer& o) { o.layers[0].I = int64_t{1} << 50, o.layers[0].H = o.layers[0].P = int64_t{1} << 40; });
-    pack_refuses("scales:", [](Offer& o) { o.layers[0].weight_ih.scales = reinterpret_cast<const float*>(o.nowhere.data()); });
+    pack_refuses("weight_ih:", [](Offer& o) {
+        o.layers[0].I = int64_t{1} << 50, o.layers[0].H = o.layers[0].P = int64_t{1} << 40;
+    });
+    pack_refuses("scales:",
+                 [](Offer& o) { o.layers[0].weight_ih.scales = reinterpret_cast<const float*>(o.nowhere.data()); });
     pack_refuses("scales:", [](Offer& o) { o.w.storage = Storage::i8; });
     pack_refuses("I:", [](Offer& o) { o.layers[1].I = 5; });
     pack_refuses("P:", [](Offer& o) { o.layers[1].P = 3; });
-    pack_refuses("weight_hr:", [](Offer& o) { o.layers[1].cell = Cell::gru, o.layers[1].weight_hr = {o.nowhere.data(), nullptr}; });
-    pack_refuses("bias_ih:", [](Offer& o) { o.layers[0].bias_ih = reinterpret_cast<const float*>(o.nowhere.data() + 2); });
+    pack_refuses("weight_hr:",
+                 [](Offer& o) { o.layers[1].cell = Cell::gru, o.layers[1].weight_hr = {o.nowhere.data(), nullptr}; });
+    pack_refuses("bias_ih:",
+                 [](Offer& o) { o.layers[0].bias_ih = reinterpret_cast<const float*>(o.nowhere.data() + 2); });
     pack_refuses("embedding:", [](Offer& o) { o.w.V = 5; });
     pack_refuses("embedding:", [](Offer& o) { o.w.embedding = reinterpret_cast<const float*>(o.nowhere.data()); });
     pack_refuses("O:", [](Offer& o) { o.w.O = 5; });
@@ -98,7 +104,8 @@ std::shared_ptr<Network> growing(Isa isa, Storage storage) {
             bits[m][n] = static_cast<uint16_t>(all >> 16);
         }
     const auto matrix = [&](int m) {
-        return unrolled::Matrix{storage == Storage::f32 ? static_cast<const void*>(numbers[m].data()) : bits[m].data(), nullptr};
+        return unrolled::Matrix{
+            storage == Storage::f32 ? static_cast<const void*>(numbers[m].data()) : bits[m].data(), nullptr};
     };
     unrolled::LayerWeights layer;
     layer.cell = Cell::rnn_relu, layer.I = layer.H = layer.P = 3;
@@ -123,17 +130,20 @@ void errors_leave_the_state_alone(Isa isa, Storage storage) {
         std::vector<Floats> before;
         for (int64_t s = 0; s < count; ++s) before.push_back(state_of(pool, s));
         const auto unchanged = [&] {
-            for (int64_t s = 0; s < count; ++s) check(same_bits(state_of(pool, s), before[static_cast<size_t>(s)]), "a refused call changed a state");
+            for (int64_t s = 0; s < count; ++s)
+                check(same_bits(state_of(pool, s), before[static_cast<size_t>(s)]), "a refused call changed a state");
         };
         for (float bad : {nan, infinity, -infinity}) {
             x[3 * 299 + 2] = x[3 * 101] = bad;
-            check(pool.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::input && failed == 101, "a bad input: not refused at its row");
+            check(pool.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::input && failed == 101,
+                  "a bad input: not refused at its row");
             x[3 * 299 + 2] = x[3 * 101] = 1.0f;
             unchanged();
         }
         const Floats brink(3, 3e37f);
         for (int64_t s : {77, 290}) well(pool.write(s, brink.data())), before[static_cast<size_t>(s)] = brink;
-        check(pool.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::state && failed == 77, "an overflow: not refused at its row");
+        check(pool.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::state && failed == 77,
+              "an overflow: not refused at its row");
         unchanged();
         std::vector<uint8_t> others(static_cast<size_t>(count), 1);
         others[77] = others[290] = 0;
@@ -145,15 +155,18 @@ void errors_leave_the_state_alone(Isa isa, Storage storage) {
     int64_t failed = -1;
     well(one.run(2, x.data(), nullptr, out.data(), true, &failed));
     const Floats before = state_of(one);
-    check(one.run(200, x.data(), nullptr, out.data(), true, &failed) == Stepped::state && failed == 5, "a chunk that overflows: not refused at its step");
+    check(one.run(200, x.data(), nullptr, out.data(), true, &failed) == Stepped::state && failed == 5,
+          "a chunk that overflows: not refused at its step");
     check(same_bits(state_of(one), before), "a refused chunk changed the state");
     x[3 * 3 + 1] = nan;
-    check(one.run(4, x.data(), nullptr, out.data(), true, &failed) == Stepped::input && failed == 3, "a bad input in a chunk: not refused at its step");
+    check(one.run(4, x.data(), nullptr, out.data(), true, &failed) == Stepped::input && failed == 3,
+          "a bad input in a chunk: not refused at its step");
     check(same_bits(state_of(one), before), "a refused chunk changed the state");
     well(one.close());
     well(one.close());
-    check(one.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::closed && one.read(0, out.data()) == Stepped::closed &&
-              one.write(0, nullptr) == Stepped::closed && one.run(1, x.data(), nullptr, nullptr, true, &failed) == Stepped::closed,
+    check(one.step(nullptr, x.data(), nullptr, out.data(), &failed) == Stepped::closed &&
+              one.read(0, out.data()) == Stepped::closed && one.write(0, nullptr) == Stepped::closed &&
+              one.run(1, x.data(), nullptr, nullptr, true, &failed) == Stepped::closed,
           "a closed stream took a call");
 }
 
@@ -199,7 +212,8 @@ void test_threads(Isa isa) {
         Streams streams(network, 1, 1);
         Floats y(static_cast<size_t>(T * O));
         int64_t failed = -1;
-        for (int64_t t = 0; t < T; ++t) well(streams.step(nullptr, x.data() + t * I, nullptr, y.data() + t * O, &failed));
+        for (int64_t t = 0; t < T; ++t)
+            well(streams.step(nullptr, x.data() + t * I, nullptr, y.data() + t * O, &failed));
         return y;
     };
     const Floats y = all();
@@ -207,7 +221,8 @@ void test_threads(Isa isa) {
     std::vector<std::thread> threads;
     for (Floats& mine : found) threads.emplace_back([&] { mine = all(); });
     for (std::thread& thread : threads) thread.join();
-    for (const Floats& mine : found) check(same_bits(mine, y), "streams of one network on threads of their own: other bits");
+    for (const Floats& mine : found)
+        check(same_bits(mine, y), "streams of one network on threads of their own: other bits");
 
     Streams shared(network, 1, 1);
     while_at_work(shared, [&] {
@@ -256,13 +271,17 @@ void test_forks(Isa isa) {
                 const Stepped result = torn.read(0, state.data());
                 if (result == Stepped::ok) _exit(7);  // the fork came between two calls
                 Streams fresh(network, 1, 1);
-                return result == Stepped::forked && torn.step(nullptr, x.data(), nullptr, nullptr, &at) == Stepped::forked &&
+                return result == Stepped::forked &&
+                       torn.step(nullptr, x.data(), nullptr, nullptr, &at) == Stepped::forked &&
                        torn.close() == Stepped::ok && torn.read(0, state.data()) == Stepped::closed &&
-                       same_bits(state_of(idle), before) && pool.step(nullptr, x.data(), nullptr, nullptr, &at) == Stepped::ok &&
-                       fresh.run(5, x.data(), nullptr, nullptr, true, &at) == Stepped::ok && same_bits(state_of(fresh), before);
+                       same_bits(state_of(idle), before) &&
+                       pool.step(nullptr, x.data(), nullptr, nullptr, &at) == Stepped::ok &&
+                       fresh.run(5, x.data(), nullptr, nullptr, true, &at) == Stepped::ok &&
+                       same_bits(state_of(fresh), before);
             });
             met = status == 0;
-            check(met || (WIFEXITED(status) && WEXITSTATUS(status) == 7), "fork in the middle of a call: the child could not work");
+            check(met || (WIFEXITED(status) && WEXITSTATUS(status) == 7),
+                  "fork in the middle of a call: the child could not work");
         }
         check(met, "fork in the middle of a call: it never was");
     });
