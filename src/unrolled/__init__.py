@@ -10,7 +10,9 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.explain        which path a call takes, and why
     unrolled.train          train.run(TrainConfig(...)): a text in, a run directory out
     unrolled.load           a trained network from its files
+    unrolled.stream         stream.load(run).open().step(token): one step in microseconds, without torch
     unrolled.sample         sample.sample(loaded, prompt): its text, streamed
+    unrolled.quantize       quantize.quantize(run, weights="int8"): smaller weights, and what they cost
     unrolled.evaluate_text  its score on a text
     unrolled.tasks          the language model, and the protocol for a task of your own
     unrolled.probe          what a recurrent network remembers, and how its gradient fares
@@ -57,7 +59,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = {"doctor", "lab", "nn", "ops", "probe", "sample", "tasks", "train"}
+_ROOMS = {"doctor", "lab", "nn", "ops", "probe", "quantize", "sample", "tasks", "train"}
 _ROOMS |= {"checkpoint", "data", "draw", "figures", "models", "spec", "stream", "tokens"}
 _NAMES = {
     "accelerate": "unrolled.nn",

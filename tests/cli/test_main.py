@@ -223,7 +223,10 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
             ["train", "--telemetry", "book.txt"],
             "expected a whole number, got 'book.txt'; write --telemetry=100, or SOURCE before",
         ),
-        (["fly"], "COMMAND: expected one of train, sample, eval, probe, lab, doctor, got 'fly'"),
+        (
+            ["fly"],
+            "COMMAND: expected one of train, sample, eval, stream, quantize, probe, lab, doctor, got 'fly'",
+        ),
         (["trian", "x"], "got 'trian'; did you mean train? (see unrolled --help)"),
         (
             ["probe", "x", "--steps", "9"],
@@ -319,7 +322,7 @@ def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: py
                                "got sentences")  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [["train", "sentences"], ["sample", "x"], ["eval", "x", "y"]])
+@pytest.mark.parametrize("command", [["train", "sentences"], ["probe", "x"], ["eval", "x", "y"]])
 def test_without_torch_every_command_names_the_extra_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -354,10 +357,10 @@ def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys
 def test_what_no_room_foresaw_is_one_line_too(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from unrolled import tasks
+    from unrolled import stream
 
     def fail(error: BaseException) -> None:
-        monkeypatch.setattr(tasks, "load", lambda _: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(stream, "load", lambda _: (_ for _ in ()).throw(error))
 
     fail(OSError(28, "No space left on device", "/full/disk"))
     assert said(capsys, ["sample", str(trained)]) == (

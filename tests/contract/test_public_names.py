@@ -71,17 +71,21 @@ PINNED = {
         MemoryHorizon MemoryMap Recording Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
         memory_horizon memory_map record report trajectories update_norms watching
     """,
+    "unrolled.quantize": """
+        Quantized quantize
+    """,
     "unrolled.sample": """
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig RunDirectory
-        STORAGES SampleConfig Setting Steps TASKS TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
+        CELLS CLOSED Cell DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig QuantizeConfig
+        RunDirectory         STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
+        TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json
     """,
     "unrolled.stream": """
-        Health LayerHealth Model Pool Recurrent Session load
+        Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
         COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceModel State

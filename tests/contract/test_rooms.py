@@ -20,7 +20,7 @@ LEVELS = [
     {"nn"},
     {"tasks"},
     {"models"},  # the old name of `tasks`
-    {"train", "sample", "probe", "export"},
+    {"train", "sample", "quantize", "probe", "export"},
     {"lab", "serve", "studio", "doctor"},
     {"cli"},
 ]

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, in torch's words
+SCORES = ("float32_nats_per_token", "nats_per_token", "scored_tokens")  # that `unrolled quantize` found
 CARRIED = ("float32", "bfloat16")  # of a state
 
 
@@ -66,12 +67,14 @@ def weights_dtype(config: Mapping[str, Any], where: object = CONFIG) -> str:
     """Return the type of the matrices of a stored network, one of spec.STORAGES.
 
     Raises:
-        CheckpointError: the section is not {"dtype": one of these}.
+        CheckpointError: the section is not {"dtype": one of these}, perhaps with SCORES.
     """
     section = config.get("weights", {"dtype": "float32"})
     dtype = section.get("dtype")
-    if len(section) != 1 or dtype not in STORAGES:
+    if not {"dtype", *SCORES} >= set(section) or dtype not in STORAGES:
         raise refusal(where, f'"weights" of a "dtype" {", ".join(STORAGES)}', quoted(str(dtype)))
+    if not all(type(section[name]) in (int, float) for name in SCORES if name in section):
+        raise refusal(where, f'"weights" with numbers for {", ".join(SCORES)}', "something else")
     return str(dtype)
 
 

@@ -61,7 +61,7 @@ DOCUMENT_BYTES = {CONFIG: 2**20, TOKENS: 2**24, PROGRESS: 2**20, MANIFEST: 2**16
 # the tokens, and a header of tensors, it stays below 64 MiB. The 267,735 words of WikiText-103 fit.
 PARSED_BYTES = {CONFIG: 4 * 2**20, TOKENS: 36 * 2**20, PROGRESS: 4 * 2**20, MANIFEST: 2**20}
 LAST_STEP = 10**18 - 1
-# Of config.json, beside "task"; only "model" is required. "weights" is {"dtype": one of spec.STORAGES},
+# Of config.json, beside "task"; only "model" is required. "weights" is {"dtype": one of spec.STORAGES, …},
 # "states" what the states were like in training, for `unrolled.stream`.
 SECTIONS = ("model", "data", "training", "weights", "states")
 

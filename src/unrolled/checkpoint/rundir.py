@@ -44,7 +44,7 @@ def clear(run: str | Path) -> None:
         events = [path.name for path in listed(place.tensorboard)]
         for directory, names in (
             (place.checkpoints, ()),
-            (place.model, ALL_FILES),
+            *((path, ALL_FILES) for path in place.models),
             (place.data, RunDirectory.DATA_FILES),
             (place.tensorboard, events),
         ):
@@ -81,8 +81,9 @@ def _check_directories(run: RunDirectory) -> None:
     for path in run.directories:
         if os.path.lexists(path) and not is_directory(path):
             raise _foreign(path, "a directory written by a run", "a link or a file")
-    if is_directory(run.model) and not ours(run.model):
-        raise _foreign(run.model, "a directory written by a run", "one that holds other files")
+    for path in run.models:
+        if is_directory(path) and not ours(path):
+            raise _foreign(path, "a directory written by a run", "one that holds other files")
     if not all(path.name.startswith(RunDirectory.EVENTS) for path in listed(run.tensorboard)):
         raise _foreign(run.tensorboard, "a directory written by a run", "one that holds other files")
     _check_data(run)

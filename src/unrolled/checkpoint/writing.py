@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from unrolled.checkpoint.contents import Contents, check_contents, check_step
+from unrolled.checkpoint.contents import Contents, check_contents, check_step, weights_dtype
 from unrolled.checkpoint.disk import (
     is_directory,
     is_file,
@@ -92,16 +92,18 @@ def write_step(run: str | Path, step: int, contents: Contents) -> Path:
 def write_model(run: str | Path, contents: Contents) -> Path:
     """Write RUN/model, in the place of the one that is there; optimizer and progress stay out.
 
+    A network of other weights than float32 goes to RUN/model-int8 or RUN/model-bfloat16.
+
     Args:
         run: the run directory, or any directory for `model/`; made where it is missing.
         contents: `step`, where known, is recorded.
     Returns:
-        The directory RUN/model.
+        The directory.
     Raises:
         CheckpointError: the contents do not fit their own config, or cannot be written as JSON.
-        RunError: RUN/model is something else, or the disk is full, read-only or otherwise unwritable.
+        RunError: in its place is something else, or the disk is full, read-only or otherwise unwritable.
     """
-    final = RunDirectory(run).model
+    final = RunDirectory(run).model_of(weights_dtype(contents.config))
     if os.path.lexists(final) and not ours(final):
         raise RunError(expected(str(final), "a model directory or nothing", "something else"))
     files = _files(contents)
@@ -111,7 +113,7 @@ def write_model(run: str | Path, contents: Contents) -> Path:
         if not os.path.lexists(final):
             _settle(new, final)
             return final
-        old = final.with_name(temporary("model", REMOVING))
+        old = final.with_name(temporary(final.name, REMOVING))
         os.rename(final, old)
         try:
             _settle(new, final)

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from unrolled import spec
-from unrolled.errors import counted
+from unrolled import files, spec
+from unrolled.errors import StateError, counted
 
-__all__ = ["doctor", "evaluate", "help", "lab", "probe", "sample", "train", "version"]
+__all__ = ["doctor", "evaluate", "help", "lab", "probe", "quantize", "sample", "stream", "train", "version"]
 
+LARGEST_STATE = 2**30  # bytes of a file
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 and C1, but for tabs and line ends
 
 
@@ -74,6 +75,45 @@ def evaluate(args: argparse.Namespace) -> int:
     config = spec.EvalConfig(**_given(args, spec.EvalConfig))
     found = evaluate_text(load(config.run), config.source, cold_steps=config.cold_steps)
     print(json.dumps(found.to_dict()) if args.json else found)
+    return 0
+
+
+def stream(args: argparse.Namespace) -> int:
+    """`unrolled stream`."""
+    with loading():
+        from unrolled.stream import LineReader, answer_lines, load
+
+    config = spec.StreamConfig(**_given(args, spec.StreamConfig))
+    model = load(config.run, weights=config.weights)
+    kept = None if config.state is None else Path(config.state)
+    fresh = kept is None or not kept.exists()
+    blob = None if kept is None or fresh else files.read_regular(kept, LARGEST_STATE, StateError)
+    reader = LineReader(model, model.open(blob), fresh=fresh)
+    try:
+        answer_lines(reader, sys.stdin, _flushing, as_json=args.json, top=config.top)
+    finally:
+        if kept is not None:
+            files.replace(kept, reader.session.save())
+        if config.health:
+            print(reader.session.health(), file=sys.stderr)
+    return 0
+
+
+def _flushing(line: str) -> None:
+    print(_shown(line), flush=True)
+
+
+def quantize(args: argparse.Namespace) -> int:
+    """`unrolled quantize`."""
+    with loading():
+        from unrolled.quantize import quantize as run
+
+    config = spec.QuantizeConfig(**_given(args, spec.QuantizeConfig))
+    settings = spec.to_json(config)
+    found = run(settings.pop("run"), **settings, show=None if args.json else print)
+    print(json.dumps(found.to_dict()) if args.json else f"{found}\nwritten to {found.path}")
+    if found.warning is not None:
+        print(f"unrolled: {found.warning}", file=sys.stderr)
     return 0
 
 

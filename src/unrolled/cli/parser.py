@@ -21,6 +21,8 @@ EPILOG = """examples:
   unrolled train book.txt --minutes 3      train on your own text
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
+  unrolled stream runs/book < lines.txt    an answer to every line, as it comes
+  unrolled quantize runs/book --weights int8   a quarter of the size, and what it costs
   unrolled probe runs/book --html probe.html   what it remembers, how its gradient fares, what is wrong
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
@@ -75,6 +77,10 @@ def build() -> Parser:
     add("train", "train a language model on a text", commands.train, spec.DataConfig, spec.TrainConfig)
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
     add("eval", "score a text with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
+    add("stream", "answer lines of standard input, one by one, with a trained model", commands.stream,
+        spec.StreamConfig, json="lines and answers are JSON objects")  # fmt: skip
+    add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
+        spec.QuantizeConfig, json="print JSON")  # fmt: skip
     add("probe", "measure what a network remembers, and how its gradient fares", commands.probe,
         spec.ProbeConfig, json="print everything but the trajectories as JSON")  # fmt: skip
     add("lab", "check a lecture's claims on recurrent networks by measurement", commands.lab, spec.LabConfig)

@@ -36,7 +36,7 @@ from unrolled.spec.tasks import (
     register_task,
     tensors,
 )
-from unrolled.spec.trained import EvalConfig, ProbeConfig, SampleConfig
+from unrolled.spec.trained import EvalConfig, ProbeConfig, QuantizeConfig, SampleConfig, StreamConfig
 from unrolled.spec.training import TrainConfig
 
 __all__ = [
@@ -52,10 +52,12 @@ __all__ = [
     "LabConfig",
     "ModelConfig",
     "ProbeConfig",
+    "QuantizeConfig",
     "RunDirectory",
     "SampleConfig",
     "Setting",
     "Steps",
+    "StreamConfig",
     "TaskKind",
     "TrainConfig",
     "cell_of_mode",

@@ -6,6 +6,7 @@ RUN/
     LATEST, BEST                   one line: the name of a step directory
     checkpoints/step-00001200/     immutable: the six files of a step (see `unrolled.checkpoint`)
     model/                         the four files of the best model
+    model-int8/, model-bfloat16/   the same with smaller weights, by `unrolled quantize`
     data/                          corpus.json and the ids, memory-mapped
     evaluation.json, samples.txt   written at the end, evaluation.json last of all
     loss.png, gates.png, …         pictures
@@ -62,9 +63,18 @@ class RunDirectory:
         object.__setattr__(self, "path", Path(path))
 
     POINTERS = ("LATEST", "BEST")
-    DIRECTORIES = ("checkpoints", "model", "data", "tensorboard")
+    DIRECTORIES = ("checkpoints", "model", "model-int8", "model-bfloat16", "data", "tensorboard")
     DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")
     EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
+
+    def model_of(self, weights: str) -> Path:
+        """Return the place of the model with weights of this type."""
+        return self.model if weights == "float32" else self.path / f"model-{weights}"
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """The places of the best model, in each type of weights."""
+        return tuple(self.path / name for name in self.DIRECTORIES if name.startswith("model"))
 
     config = _Place("config.json")
     metrics = _Place("metrics.jsonl")

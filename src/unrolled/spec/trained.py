@@ -1,12 +1,13 @@
-"""What is done with a trained network: text is drawn from it, a text is scored by it, it is examined."""
+"""What is done with a trained network: it writes, scores, answers lines, is made smaller, is examined."""
 
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
 from unrolled.spec.fields import check, setting
+from unrolled.spec.tasks import STORAGES
 
-__all__ = ["EvalConfig", "ProbeConfig", "SampleConfig"]
+__all__ = ["EvalConfig", "ProbeConfig", "QuantizeConfig", "SampleConfig", "StreamConfig"]
 
 RUN = "a run directory, a checkpoint or a model directory"
 
@@ -86,6 +87,48 @@ class ProbeConfig:
         flag="--html",
         metavar="FILE",
     )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """What `unrolled stream` does; `stream.load(run).open()` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    weights: str | None = setting(
+        None, "type of the weights; default: as they are stored", flag="--weights", choices=STORAGES
+    )
+    top: int = setting(5, "how many of the likeliest next symbols to show", flag="--top", minimum=0)
+    state: str | None = setting(
+        None,
+        "file that holds the state: read at the start where it exists, written at the end",
+        flag="--state",
+        metavar="FILE",
+    )
+    health: bool = setting(False, "at the end, compare the state with those of training", flag="--health")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """What `unrolled quantize` does; `quantize.quantize(run, weights=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    weights: str = setting("int8", "type of the weights", flag="--weights", choices=STORAGES[1:])
+    source: str | None = setting(
+        None,
+        "text to score before and after: what `unrolled train` takes; default: what the run held out",
+        flag="--eval",
+        metavar="FILE",
+    )
+    most_loss: float = setting(
+        0.005, "warn where the loss grows by more than this share", flag="--most-loss", minimum=0
+    )
+    overwrite: bool = setting(False, "replace an earlier result", flag="--overwrite")
 
     def __post_init__(self) -> None:
         check(self)

@@ -10,7 +10,23 @@ their model, `open` takes them back to the bit. Decision 0022 says how it works 
 """
 
 from unrolled.stream.health import Health, LayerHealth
+from unrolled.stream.lines import LineReader, answer_lines
 from unrolled.stream.model import Model, Recurrent, load
+from unrolled.stream.model import assemble as assemble  # this and the next ones: for other rooms; not public
+from unrolled.stream.model import converted as converted
+from unrolled.stream.scoring import score
+from unrolled.stream.scoring import states_on as states_on
 from unrolled.stream.session import Pool, Session
 
-__all__ = ["Health", "LayerHealth", "Model", "Pool", "Recurrent", "Session", "load"]
+__all__ = [
+    "Health",
+    "LayerHealth",
+    "LineReader",
+    "Model",
+    "Pool",
+    "Recurrent",
+    "Session",
+    "answer_lines",
+    "load",
+    "score",
+]

@@ -14,6 +14,7 @@ from unrolled import checkpoint
 from unrolled.errors import CheckpointError, ConfigError, DtypeError, NonFiniteError, ShapeError, expected
 from unrolled.files import quoted
 from unrolled.spec import CELLS, Cell, Steps, cell_of_mode, from_json, kind_of_stored
+from unrolled.spec import tensors as declared
 from unrolled.stream.health import known_of
 from unrolled.stream.network import Packed
 from unrolled.stream.session import Pool, Session
@@ -22,7 +23,7 @@ from unrolled.stream.weights import Weight, as_array, check_weights, convert
 from unrolled.tokens import Tokens
 from unrolled.tokens import from_json as tokens_from_json
 
-__all__ = ["Model", "Recurrent", "load"]
+__all__ = ["Model", "Recurrent", "assemble", "converted", "load"]
 
 DTYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 
@@ -132,7 +133,11 @@ def load(path: str | Path, *, weights: str | None = None) -> Model:
     """
     if weights is not None:
         check_weights(weights)
-    contents = checkpoint.read(checkpoint.locate(Path(path)))
+    return assemble(checkpoint.read(checkpoint.locate(Path(path))), weights)
+
+
+def assemble(contents: checkpoint.Contents, weights: str | None = None) -> Model:
+    """Return the model of a checkpoint's contents. Raises as `load`."""
     stored = checkpoint.weights_dtype(contents.config)
     if stored != "float32" and weights not in (None, stored):
         raise ConfigError(expected("weights", f"{stored}, as they are stored", weights))
@@ -149,6 +154,27 @@ def load(path: str | Path, *, weights: str | None = None) -> Model:
     names = [f"{state}_l{layer}" for state in CELLS[steps.cell].states for layer in range(steps.num_layers)]
     model.known_states = known_of(contents.config, names, contents.path)
     return model
+
+
+def converted(contents: checkpoint.Contents, weights: str, section: Mapping[str, Any]) -> checkpoint.Contents:
+    """Return a float32 checkpoint's contents with its matrices in another type, for `checkpoint.write_into`.
+
+    Args:
+        weights: "bfloat16" or "int8". section: of config.json, "weights"; its "dtype" is `weights`.
+    """
+    kind = kind_of_stored(contents.config)
+    architecture: Any = from_json(kind.model, contents.config["model"], where="model")
+    model = {}
+    for name, (dtype, shape) in declared(architecture, weights).items():
+        if dtype == "float32" and not name.endswith(".scale"):
+            model[name] = contents.model[name]
+        elif not name.endswith(".scale"):
+            made = convert(np.frombuffer(contents.model[name].data, np.float32).reshape(shape), weights)
+            model[name] = checkpoint.Tensor(dtype, shape, made.data.tobytes())
+            if made.scales is not None:
+                model[f"{name}.scale"] = checkpoint.Tensor("float32", shape[:1], made.scales.tobytes())
+    config = {**contents.config, "weights": dict(section)}
+    return checkpoint.Contents(config, model, contents.tokens, step=contents.step)
 
 
 def _stored(contents: checkpoint.Contents, steps: Steps, weights: str) -> dict[str, Weight]:

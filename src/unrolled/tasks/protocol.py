@@ -262,6 +262,14 @@ class Task(ABC):
         """Write pictures and samples of the best network into a run, yielding each file's path."""
         return iter(())
 
+    def known_states(self, contents: Any, dataset: Any) -> Mapping[str, Mapping[str, float]] | None:
+        """Return what the states are like on the validation part, for `stream.Session.health`; None: unknown.
+
+        Args:
+            contents: of the best checkpoint. dataset: what the network was trained on.
+        """
+        return None
+
     def sample(self, directory: Path) -> str:
         """Return a sample among what `report` wrote into a run; empty where it wrote none."""
         return ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unrolled import checkpoint
+from unrolled import checkpoint, tasks
 from unrolled.checkpoint import Tensor
 from unrolled.errors import CheckpointError, ConfigError, expected
 from unrolled.spec import RunDirectory, from_json, kind_of
@@ -173,8 +173,12 @@ class Saver:
         checkpoint.prune(self.run, self.keep)
 
     def finish(self) -> Path:
-        """Write `model/` from the best checkpoint and return its path."""
-        return checkpoint.write_model(self.run, checkpoint.read(RunDirectory(self.run).step(self.best_step)))
+        """Write `model/` from the best checkpoint, with what its states are like, and return its path."""
+        contents = checkpoint.read(RunDirectory(self.run).step(self.best_step))
+        states = tasks.of(self.model.config).known_states(contents, self.dataset)
+        if states is not None:
+            contents = replace(contents, config={**contents.config, "states": states})
+        return checkpoint.write_model(self.run, contents)
 
     def _progress(self, now: Snapshot) -> Progress:
         return Progress(

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled import data as corpora
-from unrolled import tokens
+from unrolled import kernels, stream, tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
 from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, counted, expected
 from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, RunDirectory, TrainConfig, from_json
@@ -171,6 +171,16 @@ class LanguageTask(Task):
 
     def sample(self, directory: Path) -> str:
         return first_sample(RunDirectory(directory).samples)
+
+    def known_states(self, contents: Any, dataset: Corpus) -> Mapping[str, Mapping[str, float]] | None:
+        split = dataset.validation
+        if not kernels.available() or len(split.ids) == 0:
+            return None
+        try:
+            model = stream.assemble(contents)
+        except ConfigError:  # a cell without a kernel
+            return None
+        return stream.states_on(model, split.ids, starts=split.starts.tolist())
 
     def examined(
         self, loaded: Loaded, source: str | None, directory: Path | None, *, lags: int, largest: int

@@ -1,0 +1,201 @@
+"""Lines in, an answer per line out: what `unrolled stream` does with a language model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+
+from unrolled.errors import ConfigError, DataError, UnrolledError, expected
+from unrolled.files import parse_json, quoted
+from unrolled.stream.model import Model
+from unrolled.stream.scoring import nats_of, pieces
+from unrolled.stream.session import Session
+from unrolled.stream.weights import Floats
+from unrolled.tokens import Tokens, normalised
+
+__all__ = ["LineReader", "answer_lines"]
+
+PIECE = 2**16  # characters of a line that are read at once
+LONGEST = 2**24  # characters of a line of JSON
+PARSED = 2**27  # bytes that it may take in memory
+KEYS = ("text", "ids", "reset")
+
+
+@dataclass
+class Read:
+    """What has been read of a line."""
+
+    tokens: int = 0  # read
+    scored: int = 0  # of these, predicted: the first one after an opened state is not
+    nats: float = 0.0
+    unknown: int = 0
+
+    @property
+    def nats_per_token(self) -> float | None:
+        return self.nats / self.scored if self.scored else None
+
+
+class LineReader:
+    """Feeds text to a session and keeps what it expects next.
+
+    A model of a stream carries its state from line to line, and a newline is part of the text. One of lines
+    starts each line from zero.
+
+    Args:
+        model: a language model.
+        session: one of its streams; it may hold a state that was saved.
+        fresh: whether that state is zero, so that the text begins here.
+    Raises:
+        ConfigError: the model has no vocabulary.
+    """
+
+    def __init__(self, model: Model, session: Session, *, fresh: bool = True) -> None:
+        if model.tokens is None:
+            raise ConfigError(expected("run", "a model of text", "one without a vocabulary"))
+        data = model.config.get("data")
+        self.model, self.session, self.tokens = model, session, model.tokens
+        self.by_line = isinstance(data, dict) and data.get("shape") == "lines"
+        self._logits: Floats | None = None
+        if fresh:
+            self.restart()
+
+    def restart(self) -> None:
+        """Set the state to zero, and read what starts every text."""
+        self.session.reset()
+        self._logits = self.session.step(self.tokens.boundary)
+
+    def feed(self, ids: np.ndarray[Any, Any], read: Read) -> None:
+        """Read ids [N], each of the vocabulary, and add their loss to `read`."""
+        for begin, end in pieces(self.model, len(ids)):
+            piece = np.ascontiguousarray(ids[begin:end], np.int64)
+            after = self.session.run(piece)
+            known = [] if self._logits is None else [self._logits[None]]  # what was expected of the first one
+            expecting = np.concatenate([*known, after[:-1]])
+            targets = piece[len(piece) - len(expecting) :]
+            read.nats += nats_of(expecting, targets) if len(targets) else 0.0
+            read.scored += len(targets)
+            read.tokens += len(piece)
+            read.unknown += self.tokens.count_unknown(piece)
+            self._logits = after[-1]
+
+    def next(self, top: int) -> list[tuple[str, int, float]]:
+        """Return the `top` likeliest next symbols: (text, id, probability), likeliest first."""
+        if self._logits is None:
+            return []
+        values = np.exp(self._logits.astype(np.float64) - self._logits.max())
+        values /= values.sum()
+        order = np.argsort(-values, kind="stable")[:top]
+        return [(self.tokens.decode([int(i)]), int(i), float(values[i])) for i in order]
+
+
+def answer_lines(
+    reader: LineReader,
+    source: TextIO,
+    answer: Callable[[str], object],
+    *,
+    as_json: bool = False,
+    top: int = 5,
+) -> None:
+    """Answer every line of `source`, in order, as soon as it is complete.
+
+    A line of text is answered by its loss and by the likeliest next symbols. With `as_json` a line is an
+    object, {"text": …} or {"ids": […]}, with {"reset": true} to start from zero before it; so is the answer.
+    A line that is not fit is answered by what is wrong with it; the state stays as it was.
+
+    Args:
+        reader: of a model.
+        source: open for reading text.
+        answer: takes each answer, one line without its end.
+        top: how many of the likeliest next symbols to tell.
+    """
+    for number, line in enumerate(_lines(source, LONGEST if as_json else PIECE), start=1):
+        try:
+            read = _object(reader, line) if as_json else _text(reader, line)
+        except UnrolledError as error:
+            told = {"line": number, "error": str(error)}
+            answer(json.dumps(told) if as_json else f"line {number}: {error}")
+            for _ in line:  # what is left of it
+                pass
+            continue
+        symbols = reader.next(top)
+        answer(_as_json(number, read, symbols) if as_json else _as_text(read, symbols))
+
+
+def _text(reader: LineReader, line: Iterator[str]) -> Read:
+    read = Read()
+    if reader.by_line:
+        reader.restart()
+    for piece in line:
+        text = normalised(piece)
+        reader.feed(reader.tokens.encode(text.rstrip("\n") if reader.by_line else text), read)
+    return read
+
+
+def _object(reader: LineReader, line: Iterator[str]) -> Read:
+    whole = next(line)
+    if not whole.endswith("\n") and next(line, None) is not None:
+        raise DataError(expected("line", f"at most {LONGEST:,} characters of JSON", "a longer one"))
+    given = parse_json(whole.encode("utf-8", "replace"), "line", DataError, most=PARSED, ascii_only=False)
+    unknown = [key for key in given if key not in KEYS]
+    if unknown or ("text" in given and "ids" in given):
+        got = quoted(unknown[0]) if unknown else "both"
+        raise DataError(expected("line", '"text" or "ids", and perhaps "reset"', got))
+    ids = _ids(reader.tokens, given)
+    reset = given.get("reset", False)
+    if type(reset) is not bool:
+        raise DataError(expected('"reset"', "true or false", quoted(str(reset))))
+    if reset or reader.by_line:
+        reader.restart()
+    read = Read()
+    reader.feed(ids, read)
+    return read
+
+
+def _ids(tokens: Tokens, given: dict[str, Any]) -> np.ndarray[Any, Any]:
+    if "text" in given:
+        if not isinstance(given["text"], str):
+            raise DataError(expected('"text"', "a text", type(given["text"]).__name__))
+        return tokens.encode(normalised(given["text"]))
+    ids = given.get("ids", [])
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < tokens.size for i in ids):
+        want = f"a list of whole numbers from 0 to {tokens.size - 1}"
+        raise DataError(expected('"ids"', want, "something else"))
+    return np.array(ids, dtype=np.int64)
+
+
+def _as_text(read: Read, told: list[tuple[str, int, float]]) -> str:
+    loss = "     -     " if read.nats_per_token is None else f"{read.nats_per_token:.4f} nats"
+    symbols = ", ".join(f"{text!r} {share:.0%}" for text, _, share in told)
+    unknown = f", {read.unknown} unknown" if read.unknown else ""
+    return f"{loss} per token over {read.tokens}{unknown}; next {symbols}"
+
+
+def _as_json(number: int, read: Read, told: list[tuple[str, int, float]]) -> str:
+    expecting = [{"symbol": text, "id": i, "probability": round(share, 6)} for text, i, share in told]
+    return json.dumps(
+        {
+            "line": number,
+            "tokens": read.tokens,
+            "unknown": read.unknown,
+            "nats_per_token": read.nats_per_token,
+            "next": expecting,
+        }
+    )
+
+
+def _lines(source: TextIO, piece: int) -> Iterator[Iterator[str]]:
+    """Yield each line as an iterator of pieces, the last of which holds its end, if it has one."""
+    while first := source.readline(piece):
+        yield _pieces(source, first, piece)
+
+
+def _pieces(source: TextIO, text: str, piece: int) -> Iterator[str]:
+    while text:
+        yield text
+        if text.endswith("\n"):
+            return
+        text = source.readline(piece)

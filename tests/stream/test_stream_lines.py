@@ -1,0 +1,164 @@
+"""Lines in, answers out; a score by the runtime; a network with smaller weights and what it costs."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unrolled import DataConfig, TrainConfig, cli, load, stream, train
+from unrolled.errors import CheckpointError, ConfigError, DataError
+from unrolled.quantize import quantize
+from unrolled.stream import lines as reading
+from unrolled.tasks import evaluate_text
+
+TEXT = "the cat sat on the mat\n\nthe dog sat on the log\n" * 40
+
+
+@pytest.fixture(scope="module", params=["stream", "lines"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("lines")
+    (place / "text.txt").write_text(TEXT)
+    data = DataConfig(str(place / "text.txt"), shape=request.param)
+    config = TrainConfig(data, run=str(place / "run"), steps=30, hidden_size=24, dtype="float32")
+    return train.run(config, observers=[]).run
+
+
+@pytest.fixture
+def model(run: Path) -> stream.Model:
+    return stream.load(run)
+
+
+def answers(model: stream.Model, text: str, *, as_json: bool = True, top: int = 2) -> list[str]:
+    found: list[str] = []
+    reader = stream.LineReader(model, model.open())
+    stream.answer_lines(reader, io.StringIO(text), found.append, as_json=as_json, top=top)
+    return found
+
+
+def test_a_score_is_that_of_unrolled_eval(run: Path, model: stream.Model, tmp_path: Path):
+    (tmp_path / "other.txt").write_text("the cat sat on the log\nthe dog\n")
+    expected = evaluate_text(load(run), str(tmp_path / "other.txt")).carried
+    ids = model.tokens.encode("\nthe cat sat on the log\nthe dog\n")
+    by_line = model.config["data"]["shape"] == "lines"
+    starts = [i for i in range(len(ids) - 1) if ids[i] == model.tokens.boundary] if by_line else [0]
+    nats, count = stream.score(model, ids, starts=starts)
+    assert count == expected.tokens
+    assert nats == pytest.approx(expected.nats, rel=1e-5)
+
+
+def test_every_line_is_answered_as_the_model_reads_it(model: stream.Model):
+    told = [json.loads(line) for line in answers(model, '{"text": "the cat\\n"}\n{"text": "sat"}\n')]
+    assert [one["line"] for one in told] == [1, 2]
+    assert told[0]["tokens"] == 8
+    assert len(told[0]["next"]) == 2
+    assert told[0]["next"][0]["probability"] >= told[0]["next"][1]["probability"]
+    ids = model.tokens.encode("\nthe cat\n")
+    nats, count = stream.score(model, ids)
+    assert told[0]["nats_per_token"] == pytest.approx(nats / count)
+
+
+def test_text_and_objects_say_the_same(model: stream.Model):
+    end = "" if model.config["data"]["shape"] == "lines" else "\\n"
+    (as_object,) = answers(model, f'{{"text": "the dog{end}"}}\n')
+    (as_text,) = answers(model, "the dog\n", as_json=False)
+    assert as_text.startswith(f"{json.loads(as_object)['nats_per_token']:.4f} nats per token")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("not json", "expected a JSON object"),
+        ('{"text": 1}', '"text": expected a text'),
+        ('{"ids": [1, 9999]}', '"ids": expected a list of whole numbers'),
+        ('{"ids": [true]}', '"ids": expected a list'),
+        ('{"text": "a", "ids": [1]}', 'expected "text" or "ids"'),
+        ('{"temperature": 1}', 'expected "text" or "ids"'),
+        ('{"reset": 1, "text": "a"}', '"reset": expected true or false'),
+    ],
+)
+def test_a_line_that_is_not_fit_is_answered_and_changes_nothing(model: stream.Model, line: str, words: str):
+    good = '{"text": "the"}\n'
+    plain, with_bad = answers(model, good + good), answers(model, good + line + "\n" + good)
+    assert words in json.loads(with_bad[1])["error"]
+    one, other = json.loads(plain[1]), json.loads(with_bad[2])
+    assert (one["nats_per_token"], one["next"]) == (other["nats_per_token"], other["next"])
+
+
+def test_a_long_line_is_read_in_pieces(model: stream.Model, monkeypatch: pytest.MonkeyPatch):
+    text = "the cat sat on the mat " * 50 + "\n"
+    whole = answers(model, text, as_json=False)
+    monkeypatch.setattr(reading, "PIECE", 7)
+    assert answers(model, text, as_json=False) == whole
+    monkeypatch.setattr(reading, "LONGEST", 20)
+    told = [json.loads(line) for line in answers(model, '{"text": "the cat sat"}\n{"text": "a"}\n')]
+    assert "at most 20 characters" in told[0]["error"]
+    assert told[1]["tokens"] == 1
+
+
+def test_a_model_knows_what_its_states_were_in_training(model: stream.Model):
+    session = model.open()
+    session.run(np.ascontiguousarray(model.tokens.encode(TEXT[:200])))
+    assert session.health().known
+    assert session.health().well
+    session.state = {name: 50 + value for name, value in session.state.items()}
+    assert not session.health().well
+    assert "NOT as in training" in str(session.health())
+
+
+@pytest.mark.parametrize("weights", ["int8", "bfloat16"])
+def test_a_network_is_quantised_and_its_cost_is_told(run: Path, weights: str):
+    found = quantize(run, weights=weights, overwrite=True)
+    assert found.path == run / f"model-{weights}"
+    assert abs(found.loss) < 0.02
+    assert found.after.nbytes < found.before.nbytes
+    made = stream.load(found.path)
+    assert made.weights == weights
+    assert made.config["weights"]["nats_per_token"] == found.after.nats_per_token
+    direct = stream.load(run, weights=weights)
+    assert np.array_equal(made.open().step(1), direct.open().step(1))
+    assert made.known_states == direct.known_states
+    with pytest.raises(CheckpointError, match=f"expected float32 weights, got {weights}"):
+        load(found.path)
+    with pytest.raises(ConfigError, match="overwrite: expected true"):
+        quantize(run, weights=weights)
+    with pytest.raises(ConfigError, match="which is quantised"):
+        quantize(found.path)
+    with pytest.raises(ConfigError, match=f"weights: expected {weights}, as they are stored"):
+        stream.load(found.path, weights="float32")
+
+
+def test_a_loss_past_the_limit_is_a_warning_and_a_model_alone_asks_for_a_text(run: Path, tmp_path: Path):
+    found = quantize(run, weights="int8", most_loss=0.0, overwrite=True)
+    assert (found.warning is not None) == (found.loss > 0)
+    contents = stream.load(run).path
+    alone = tmp_path / "alone" / "model"
+    alone.mkdir(parents=True)
+    for file in contents.iterdir():
+        (alone / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(DataError, match="source: expected a text"):
+        quantize(alone)
+
+
+def test_the_commands(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    state = run.parent / "state.bin"
+    for _ in range(2):  # the second one goes on from the first
+        monkeypatch.setattr("sys.stdin", io.StringIO("the cat\nthe dog\n"))
+        assert cli.main(["stream", str(run), "--top", "1", "--state", str(state), "--health"]) == 0
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 2
+        assert "h_l0: norm" in err
+    assert cli.main(["stream", str(run), "--weights", "int8", "--state", str(state)]) == 2
+    assert "--state: expected one of this model" in capsys.readouterr().err
+    state.write_bytes(b"x")
+    assert cli.main(["stream", str(run), "--state", str(state)]) == 2
+    assert state.read_bytes() == b"x"
+    assert cli.main(["quantize", str(run), "--overwrite"]) == 0
+    assert "times as fast" in capsys.readouterr().out
+    assert cli.main(["quantize", str(run)]) == 2
+    assert "--overwrite: expected true" in capsys.readouterr().err
+    assert cli.main(["quantize", str(run), "--weights", "int4"]) == 2
+    assert "--weights: expected" in capsys.readouterr().err
