@@ -59,8 +59,8 @@ PINNED = {
     "unrolled.models": "",
     "unrolled.parsing": "",
     "unrolled.nn": """
-        AccelerationReport GRU GRUCell LSTM LSTMCell LayerExplanation RNN RNNCell Recurrent accelerate accelerated
-        explain init_recurrent layer to_torch
+        AccelerationReport GRU GRUCell LSTM LSTMCell LayerExplanation PackingReport RNN RNNCell Recurrent
+        accelerate accelerated explain init_recurrent layer packed to_torch
     """,
     "unrolled.ops": """
         Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm

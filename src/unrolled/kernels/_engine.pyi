@@ -86,6 +86,26 @@ class Network:
     bytes: int
     isa: int
     storage: int
+    def rollout(
+        self,
+        threads: int,
+        T: int,
+        B: int,
+        x: int,
+        x_t: int,
+        x_b: int,
+        resets: int,
+        resets_t: int,
+        resets_b: int,
+        h_0: int,
+        c_0: int,
+        y: int,
+        y_t: int,
+        y_b: int,
+        h_n: int,
+        c_n: int,
+        /,
+    ) -> int: ...  # an `unrolled.kernels.Outcome`; see `Rollout` in csrc/network.h
     def bare_product(self, repeats: int) -> list[float]: ...
 
 def pack_network(

@@ -4,12 +4,14 @@ layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   argumen
 cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
 convert.py  accelerate and to_torch, in place              init.py       starting values
 packing.py  PackedSequence, both ways                      tracing.py    jit, ONNX, torch.fx and other tools
+inference.py   packed: weights packed once, for rollouts   direct.py     calls that nothing watches
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.
 """
 
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
 from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, to_torch
+from unrolled.nn.inference import PackingReport, packed
 from unrolled.nn.init import init_recurrent
 from unrolled.nn.layers import GRU, LSTM, RNN, LayerExplanation, Recurrent, explain, layer
 from unrolled.nn.stack import LayerRun as LayerRun
@@ -26,6 +28,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "LayerExplanation",
+    "PackingReport",
     "RNNCell",
     "Recurrent",
     "accelerate",
@@ -33,5 +36,6 @@ __all__ = [
     "explain",
     "init_recurrent",
     "layer",
+    "packed",
     "to_torch",
 ]

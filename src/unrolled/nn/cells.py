@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
-from unrolled.nn import tracing
+from unrolled.nn import inference, tracing
 from unrolled.nn.validate import validate_cell
 
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-class _Cell(torch.nn.RNNCellBase):
+class Cells(torch.nn.RNNCellBase):
     """What the cells share: one step on validated arguments; they load a layer's state_dict."""
 
     _torch: Any  # torch.nn's class of it
     _states: tuple[str, ...] = ("hx",)  # their names in messages
+    _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
+
+    @property
+    def mode(self) -> str:
+        """The mode of a layer of such cells: "LSTM"."""
+        kind: str = self._torch.__name__.removesuffix("Cell")
+        return f"{kind}_{str(self.nonlinearity).upper()}" if kind == "RNN" else kind
+
+    def packed(self, *, weights: str = "float32") -> AbstractContextManager[inference.PackingReport]:
+        """Pack the weights for steps without gradients: `unrolled.nn.packed` of this cell."""
+        return inference.packed(self, weights=weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_packs"}
 
     def forward(self, input: Tensor, hx: Any = None, *, resets: Tensor | None = None) -> Any:
         """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
@@ -30,6 +45,10 @@ class _Cell(torch.nn.RNNCellBase):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
+        if self._packs and not torch.compiler.is_compiling():
+            done = inference.run_cell(self, self._packs[-1], input, hx, resets)
+            if done is not None:
+                return done
         if tracing.is_traced():
             return tracing.run_as_torch(self, self._torch, input, hx, resets=resets)
         if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
@@ -55,7 +74,7 @@ class _Cell(torch.nn.RNNCellBase):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class RNNCell(_Cell, torch.nn.RNNCell):
+class RNNCell(Cells, torch.nn.RNNCell):
     """One step of a plain RNN: torch.nn.RNNCell's arguments, weights and results.
 
     Args:
@@ -70,7 +89,7 @@ class RNNCell(_Cell, torch.nn.RNNCell):
     _torch = torch.nn.RNNCell
 
 
-class GRUCell(_Cell, torch.nn.GRUCell):
+class GRUCell(Cells, torch.nn.GRUCell):
     """One step of a GRU: torch.nn.GRUCell's arguments, weights and results.
 
     Args:
@@ -84,7 +103,7 @@ class GRUCell(_Cell, torch.nn.GRUCell):
     _torch = torch.nn.GRUCell
 
 
-class LSTMCell(_Cell, torch.nn.LSTMCell):
+class LSTMCell(Cells, torch.nn.LSTMCell):
     """One step of an LSTM: torch.nn.LSTMCell's arguments, weights and results.
 
     Args:

@@ -122,6 +122,7 @@ def to_torch(module: M) -> M:
     for inner in ours.values():
         inner.__class__ = _BACK[type(inner)]
         vars(inner).pop("backend", None)
+        vars(inner).pop("_packs", None)
     return module
 
 

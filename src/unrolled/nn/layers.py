@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
 from unrolled.errors import ConfigError, DtypeError, expected
-from unrolled.nn import tracing
+from unrolled.nn import inference, tracing
+from unrolled.nn.cells import Cells
 from unrolled.nn.stack import layer_calls, run_stack
-from unrolled.nn.validate import Lengths, validate_layer
+from unrolled.nn.validate import Lengths, validate_cell, validate_layer
 from unrolled.spec import Cell, cell_of_mode
 
 
@@ -26,6 +28,7 @@ class Recurrent(torch.nn.RNNBase):
     """
 
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
+    _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
 
     def __init__(
         self,
@@ -112,6 +115,10 @@ class Recurrent(torch.nn.RNNBase):
             ShapeError, DtypeError, DeviceError: an argument does not fit the layer.
             BackendError: the backend asked for by name cannot run this call.
         """
+        if self._packs and lengths is None and not torch.compiler.is_compiling():
+            done = inference.run_layer(self, self._packs[-1], input, hx, resets)
+            if done is not None:
+                return done
         if tracing.is_traced():
             kind = TORCH_MODES.get(self.mode)
             traced: tuple[Any, Any] = tracing.run_as_torch(
@@ -148,6 +155,14 @@ class Recurrent(torch.nn.RNNBase):
         y, states, layers = run_stack(self, given, backend=backend or self.backend, trajectories=True)
         trajectories = [each.output.trajectory for each in layers]
         return given.output_as_given(y), given.states_as_given(states), trajectories
+
+    def packed(self, *, weights: str = "float32") -> AbstractContextManager[inference.PackingReport]:
+        """Pack the weights for calls of few steps without gradients: `unrolled.nn.packed` of this layer."""
+        return inference.packed(self, weights=weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # torch's
+        return {name: value for name, value in state.items() if name != "_packs"}
 
     def extra_repr(self) -> str:
         """Add to torch's line the cell that its class does not say, and a backend other than the default."""
@@ -331,17 +346,24 @@ def explain(
     """Say which path `layer(x, hx, lengths=…, resets=…)` takes and why, without taking it.
 
     Args:
-        layer: an `unrolled.nn` RNN, LSTM or GRU; torch.nn's become such by `unrolled.accelerate`.
+        layer: an `unrolled.nn` RNN, LSTM or GRU, or a cell; torch.nn's become such by `unrolled.accelerate`.
         x, hx, lengths, resets: what the layer takes, checked as the layer checks it.
     Returns:
         A `LayerExplanation`; printed, it is one line per layer and direction.
     Raises:
         DtypeError: not such a layer. And whatever the call itself would raise.
     """
+    if isinstance(layer, Cells) and lengths is None:
+        return _explain_cell(layer, x, hx, resets)
     if not isinstance(layer, Recurrent):
         kind = f"{type(layer).__module__}.{type(layer).__name__}"
         raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", kind))
     given = validate_layer(layer, x, hx, lengths, resets)
+    why = None
+    if layer._packs:
+        why = inference.explain_layer(layer, x, hx, lengths, resets)
+        if why is None:
+            return _packed_explanation(layer)
     inner = given.x
     explanations: dict[str, ops.Explanation] = {}
     for level in range(layer.num_layers):
@@ -351,4 +373,36 @@ def explain(
             width += layer.proj_size or layer.hidden_size
         # The sizes of what the next layer gets, without computing it.
         inner = given.x.new_zeros(()).expand(*given.x.shape[:2], width)
-    return LayerExplanation(layer=f"{type(layer).__name__}({layer.extra_repr()})", calls=explanations)
+    if why is not None:
+        explanations = {
+            name: replace(it, reason=f"{it.reason}; not packed: {why}") for name, it in explanations.items()
+        }
+    return LayerExplanation(_line(layer), explanations)
+
+
+def _packed_explanation(module: Recurrent | Cells) -> LayerExplanation:
+    cell, _ = cell_of_mode(module.mode)
+    pack = module._packs[-1]
+    refused = {"torch": "its kernels would pack the weights anew", "reference": "a Python loop over time"}
+    one = ops.Explanation(cell.name, "native", inference.reason(pack), refused)
+    return LayerExplanation(_line(module), {f"l{level}": one for level in range(pack.layers)})
+
+
+def _explain_cell(cell: Cells, x: Any, hx: Any, resets: Tensor | None) -> LayerExplanation:
+    validate_cell(cell, x, hx, resets, cell._states)
+    reason = "one step is one call of torch's own cell"
+    if cell._packs:
+        why = inference.explain_cell(cell, x, hx, resets)
+        if why is None:
+            return _packed_explanation(cell)
+        reason += f"; not packed: {why}"
+    refused = {
+        "native": "it would pack the weights for a single step; unrolled.nn.packed packs them once",
+        "reference": "plain torch operations, slower than one call of a kernel",
+    }
+    one = ops.Explanation(cell_of_mode(cell.mode)[0].name, "torch", reason, refused)
+    return LayerExplanation(_line(cell), {"l0": one})
+
+
+def _line(module: torch.nn.Module) -> str:
+    return f"{type(module).__name__}({module.extra_repr()})"

@@ -79,7 +79,7 @@ def validate_layer(
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
     return Arguments(
         x=x,
-        weights=_weights(layer),
+        weights=weights_of(layer),
         states=_layer_states(layer, hx, x.shape[1] if batched else None),
         lengths=rows,
         resets=resets,
@@ -101,7 +101,7 @@ def _packed(
     given = input[1:]  # batch_sizes, sorted_indices, unsorted_indices
     return Arguments(
         x=packing.pad(input.data),
-        weights=_weights(layer),
+        weights=weights_of(layer),
         states=_layer_states(layer, hx, packing.rows),
         lengths=packing.lengths,
         resets=resets,
@@ -192,7 +192,7 @@ def _lengths(lengths: object, steps: int) -> Tensor | None:
     return lengths.to(torch.int64)
 
 
-def _weights(layer: torch.nn.RNNBase) -> list[Weights]:
+def weights_of(layer: torch.nn.RNNBase) -> list[Weights]:
     """Return the weights of each layer and direction, checked: l0, l0_reverse, l1, …
 
     By attribute and at call time: weight_norm's hooks and functional_call put other tensors there.

@@ -7,6 +7,8 @@
 A session is one stream, a pool is many that share a call. In float32 a stream has the bits of the batch run,
 however its input is cut and whichever streams share a call. State is explicit: `save` returns bytes that name
 their model, `open` takes them back to the bit. Decision 0022 says how it works and what it costs.
+
+Internal, for the rooms above: `convert`.
 """
 
 from unrolled.stream.health import Health, LayerHealth
@@ -17,6 +19,7 @@ from unrolled.stream.model import converted as converted
 from unrolled.stream.scoring import score
 from unrolled.stream.scoring import states_on as states_on
 from unrolled.stream.session import Pool, Session
+from unrolled.stream.weights import convert as convert
 
 __all__ = [
     "Health",

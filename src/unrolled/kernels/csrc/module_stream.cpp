@@ -94,6 +94,14 @@ bool is_id(PyObject* object, int64_t* id) {
     return true;
 }
 
+// Raises where there is a complaint.
+void raise(const char* complaint) {
+    if (complaint == nullptr) return;
+    const bool memory = std::strncmp(complaint, "memory:", 7) == 0;
+    PyErr_SetString(memory ? PyExc_MemoryError : PyExc_ValueError, complaint);
+    throw nb::python_error();
+}
+
 // A stream of one network, or several, with the row at which the last call failed.
 struct Bound {
     Streams streams;
@@ -179,10 +187,31 @@ std::shared_ptr<Network> pack_network(int storage, int isa, const std::vector<La
         nb::gil_scoped_release released;
         complaint = pack(weights, *network);
     }
-    if (complaint == nullptr) return network;
-    const bool memory = std::strncmp(complaint, "memory:", 7) == 0;
-    PyErr_SetString(memory ? PyExc_MemoryError : PyExc_ValueError, complaint);
-    throw nb::python_error();
+    raise(complaint);
+    return network;
+}
+
+// Plain numbers in: sizes, addresses, strides over T and B.
+int run_rollout(const Network& net, int threads, int64_t T, int64_t B, Address x, int64_t x_t, int64_t x_b,
+                Address resets, int64_t resets_t, int64_t resets_b, Address h_0, Address c_0, Address y, int64_t y_t,
+                int64_t y_b, Address h_n, Address c_n) {
+    const Rollout rollout{threads,
+                          T,
+                          B,
+                          {at<const float>(x), x_t, x_b},
+                          {at<const uint8_t>(resets), resets_t, resets_b},
+                          at<const float>(h_0),
+                          at<const float>(c_0),
+                          {at<float>(y), y_t, y_b},
+                          at<float>(h_n),
+                          at<float>(c_n)};
+    Stepped result = Stepped::ok;
+    const char* complaint = nullptr;
+    const auto work = [&] { return complaint = run(net, rollout, &result), result; };
+    const bool small = T > 0 && B > 0 && T < kLong && B < kLong && T * B < kLong;
+    away(small ? T * B * net.multiply_adds : kLong, work);
+    raise(complaint);
+    return static_cast<int>(result);
 }
 
 }  // namespace
@@ -197,6 +226,7 @@ void bind_streams(nb::module_& m) {
         .def_ro("bytes", &Network::bytes)
         .def_prop_ro("isa", [](const Network& n) { return static_cast<int>(n.isa); })
         .def_prop_ro("storage", [](const Network& n) { return static_cast<int>(n.storage); })
+        .def("rollout", &run_rollout)
         .def("bare_product", [](const Network& n, int64_t repeats) {
             std::vector<double> took(static_cast<size_t>(repeats < 0 ? 0 : repeats));
             bare_product(n, static_cast<int64_t>(took.size()), took.data());

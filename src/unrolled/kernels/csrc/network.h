@@ -97,6 +97,7 @@ struct StepRows {
     const int64_t* h_at = nullptr;
     const int64_t* c_at = nullptr;
     float* const* out = nullptr;  // [O] each; null: not wanted
+    bool checked = true;          // refuse inputs and states that are not finite; else they are passed on
 };
 
 // Memory in which one thread works through rows: made before the first step.
@@ -164,6 +165,25 @@ class Streams {
     struct Chunk;
     std::unique_ptr<Chunk> chunk_;  // of `run`
 };
+
+// Sequences of B rows, T steps each, through a network of dense input and layers of one size, from states that
+// lie as torch has them. Outputs overlap no input and each other nowhere.
+struct Rollout {
+    int threads = 1;  // at most; each takes its share of the rows through all steps
+    int64_t T = 0, B = 0;
+    Strided<const float> x;         // [T, B, I]
+    Strided<const uint8_t> resets;  // [T, B], nonzero: the row's state is zero before that step; null: none
+    const float* h_0 = nullptr;     // [L, B, P], contiguous; null: zeros
+    const float* c_0 = nullptr;     // [L, B, H], contiguous; LSTM only; null: zeros
+    Strided<float> y;               // [T, B, P]; null: not wanted
+    float* h_n = nullptr;           // [L, B, P], contiguous
+    float* c_n = nullptr;           // [L, B, H], contiguous; LSTM only
+};
+
+// Null, or one line "argument: expected …, got …". Numbers that are not finite are passed on as the batch run
+// passes them on; int8 weights have no word for them and refuse them: then `*result` says so, and outputs
+// hold anything.
+const char* run(const Network& network, const Rollout& rollout, Stepped* result);
 
 // Test and benchmark hook: the nanoseconds of `repeats` products of one vector with all the packed weights,
 // with nothing before or after them.

@@ -373,11 +373,11 @@ class Stepping {
     }
 
     Stepped block(int64_t from, int64_t n, int64_t* failed) {
-        for (int64_t r = 0; q.x != nullptr && r < n; ++r)
+        for (int64_t r = 0; q.checked && q.x != nullptr && r < n; ++r)
             if (!all_finite(q.x[from + r], net.input_size())) return *failed = from + r, Stepped::input;
         lost = n;
         for (int64_t l = 0; l < net.count; ++l) q.one_stream ? steps(l, from, n) : layer(l, from, n);
-        for (int64_t r = 0; r < n; ++r)
+        for (int64_t r = 0; q.checked && r < n; ++r)
             if (r == lost || !finite(from + r)) return *failed = from + r, Stepped::state;
         if (q.out != nullptr) outputs(from, n);
         return Stepped::ok;
