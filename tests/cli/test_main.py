@@ -322,7 +322,7 @@ def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: py
                                "got sentences")  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [["train", "sentences"], ["probe", "x"], ["eval", "x", "y"]])
+@pytest.mark.parametrize("command", [["train", "sentences"], ["eval", "x", "y"]])
 def test_without_torch_every_command_names_the_extra_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
