@@ -72,6 +72,7 @@ def test_ctrl_c_while_torch_loads_ends_the_process_and_is_not_swallowed():
         (">&-", "--version"),
         ("2>&-", "--version"),
         ("<&- >&- 2>&-", "sample RUN --length 9"),
+        (">/dev/full", "--version"),
         (">/dev/full", "sample RUN --length 9"),
         ("| head -c 1", "sample RUN --length 9"),
     ],

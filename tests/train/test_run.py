@@ -54,15 +54,14 @@ def test_a_run_of_an_rnn_has_a_picture_of_its_states(small: Make):
 def test_a_network_whose_state_runs_to_infinity_still_leaves_its_report(small: Make):
     class Break(Observer):
         def begin(self, config: object, schedule: object, model: object) -> None:
-            self.model = model
-
-        def step(self, record: object) -> None:
             with torch.no_grad():  # finite over the windows, infinite over the length of a sample
-                self.model.recurrent.weight_hh_l0.copy_(2 * torch.eye(12))  # type: ignore[attr-defined]
+                model.recurrent.weight_hh_l0.copy_(2 * torch.eye(12))  # type: ignore[attr-defined]
 
     config = small(cell="rnn", nonlinearity="relu", steps=2, shape="lines", learning_rate=1e-6)
     result = run(config, observers=[Break()])
-    assert "sample 0" in (result.run / "samples.txt").read_text()
+    samples = (result.run / "samples.txt").read_text().split("--- sample ")[1:]
+    assert len(samples) == 5
+    assert min(map(len, samples)) < 400  # symbols that a sample has where nothing ends it
     json.loads((result.run / "evaluation.json").read_text(), parse_constant=lambda _: pytest.fail("not JSON"))
 
 
