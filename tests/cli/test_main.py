@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_cases import SMALL, TEXT
 
+from unrolled import kernels
 from unrolled.cli import main
 from unrolled.cli.parser import build
 
@@ -322,15 +323,18 @@ def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: py
                                "got sentences")  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [["train", "sentences"], ["eval", "x", "y"]])
+@pytest.mark.parametrize(
+    "command", [["train", "sentences"], ["sample", "x"], ["eval", "x", "y"], ["probe", "x"]]
+)
 def test_without_torch_every_command_names_the_extra_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    rooms = ("data", "nn", "ops", "sample", "tasks", "train")
+    rooms = ("data", "nn", "ops", "probe", "sample", "tasks", "train")
     for name in [m for m in sys.modules if m.startswith(tuple(f"unrolled.{room}" for room in rooms))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(kernels, "available", lambda: False)  # with them, a sample needs no torch
     code, line = said(capsys, command)
     assert code == 2
     assert line == "unrolled: torch: expected an installed package, got none: pip install 'unrolled[train]'"
@@ -357,26 +361,26 @@ def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys
 def test_what_no_room_foresaw_is_one_line_too(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from unrolled import stream
+    from unrolled import tasks
 
     def fail(error: BaseException) -> None:
-        monkeypatch.setattr(stream, "load", lambda _: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(tasks, "load", lambda _: (_ for _ in ()).throw(error))
 
     fail(OSError(28, "No space left on device", "/full/disk"))
-    assert said(capsys, ["sample", str(trained)]) == (
+    assert said(capsys, ["eval", str(trained), "sentences"]) == (
         2,
         "unrolled: /full/disk: expected to read or write it, got: No space left on device",
     )
     fail(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
-    assert said(capsys, ["sample", str(trained)])[0] == 2
+    assert said(capsys, ["eval", str(trained), "sentences"])[0] == 2
     fail(MemoryError())
-    assert said(capsys, ["sample", str(trained)])[0] == 2
+    assert said(capsys, ["eval", str(trained), "sentences"])[0] == 2
     fail(KeyboardInterrupt())
-    assert said(capsys, ["sample", str(trained)]) == (130, "unrolled: interrupted")
+    assert said(capsys, ["eval", str(trained), "sentences"]) == (130, "unrolled: interrupted")
     monkeypatch.setenv("PATH", "")  # the command to go on with is one that can be pasted, as "next:" is
     fail(KeyboardInterrupt("stopped; go on with: unrolled train a --resume"))
     pasted = f"unrolled: stopped; go on with: {sys.executable} -m unrolled train a --resume"
-    assert said(capsys, ["sample", str(trained)]) == (130, pasted)
+    assert said(capsys, ["eval", str(trained), "sentences"]) == (130, pasted)
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):
