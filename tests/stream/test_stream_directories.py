@@ -18,7 +18,7 @@ import pytest
 from checkpoint_runs import write_run
 
 from unrolled import checkpoint, kernels, stream
-from unrolled.errors import CheckpointError
+from unrolled.errors import CheckpointError, ConfigError, RunError
 from unrolled.spec import from_json, kind_of_stored
 from unrolled.stream.weights import convert
 
@@ -177,3 +177,34 @@ def test_weights_that_are_not_finite_are_refused(goods: list[Path], tmp_path: Pa
             match=rf"^model.safetensors {name}: expected finite weights, got NaN or infinity$",
         ):
             stream.load(run)
+
+
+def test_a_model_of_a_newer_format_and_a_run_without_one_are_refused(goods: list[Path], tmp_path: Path):
+    run = Path(shutil.copytree(goods[0], tmp_path / "run"))
+    mutations.seal(run / "model", version=99)
+    with pytest.raises(CheckpointError, match=r"^[^\n]+: expected [^\n]+, got [^\n]*99[^\n]*$"):
+        stream.load(run)
+    for name in ("model", "BEST", "LATEST", "checkpoints"):
+        mutations.remove(run / name)
+    with pytest.raises(RunError, match=r"^run: expected [^\n]+, got [^\n]+$"):
+        stream.load(run)
+
+
+@pytest.mark.parametrize(("good", "stored"), [(1, "int8"), (3, "bfloat16")])
+def test_weights_stored_smaller_are_not_made_into_another_type(goods: list[Path], good: int, stored: str):
+    assert stream.load(goods[good]).weights == stream.load(goods[good], weights=stored).weights == stored
+    for other in {"float32", "bfloat16", "int8"} - {stored}:
+        with pytest.raises(
+            ConfigError, match=rf"^weights: expected {stored}, as they are stored, got {other}$"
+        ):
+            stream.load(goods[good], weights=other)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_cell_without_a_kernel_is_refused(goods: list[Path], monkeypatch: pytest.MonkeyPatch, weights: str):
+    fewer = {name: number for name, number in kernels.CELLS.items() if name != "gru"}
+    monkeypatch.setattr(kernels, "CELLS", fewer)
+    with pytest.raises(
+        ConfigError, match=r"^cell: expected one with a kernel: rnn_tanh, rnn_relu, lstm, got gru$"
+    ):
+        stream.load(goods[2], weights=weights)

@@ -186,6 +186,12 @@ def test_a_state_that_would_overflow_stays_what_it_was():
         ):
             chunk.run(x)
         assert same_state(chunk.state, before)
+    x[steps + 2] = np.nan  # behind the first step at fault: a call of `step` would not come there
+    with pytest.raises(NonFiniteError, match=rf"^state: .* after step {steps}$"):
+        model.open().run(x)
+    x[steps - 1] = np.inf
+    with pytest.raises(NonFiniteError, match=rf"^x\[{steps - 1}\]: expected finite numbers"):
+        model.open().run(x)
     late = np.zeros((300, 2), F)  # in a later part of the chunk
     late[290 - steps :] = 1
     with pytest.raises(NonFiniteError, match=r"after step 290$"):

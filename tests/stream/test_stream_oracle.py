@@ -9,6 +9,8 @@ import pytest
 from stream_cases import MODES, inputs, layer_tensors, on, token_model
 
 from unrolled import kernels, stream
+from unrolled.spec import Steps
+from unrolled.stream.weights import Weight
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 
@@ -209,3 +211,28 @@ def test_bfloat16_is_near_its_oracle(mode: str, isa: str):
         got, want = model.open().run(x), oracle(mode, tensors, x, isa, Bfloat16)
         assert np.abs(got[0] - want[0]).max() < 1e-6
         assert np.abs(got - want).max() < 2e-3
+
+
+def test_the_smallest_int8_weight_of_a_stranger_counts_as_what_it_is():
+    """-128, which `convert` never makes, and a negative scale: the same sums on every instruction set."""
+    rng = np.random.default_rng(0)
+    whole = {
+        name: np.full(shape, -128, np.int8)
+        for name, shape in (("weight_ih_l0", (4, 9)), ("weight_hh_l0", (4, 4)))
+    }
+    scales = {name: rng.choice([-1, 1], len(value)).astype(F) / 128 for name, value in whole.items()}
+    tensors = {name: Weight(whole[name], scales[name]) for name in whole}
+    x = inputs(6, 9)
+    for isa in kernels.isas():
+        with on(isa):
+            model = stream.Recurrent(tensors, Steps("rnn", "relu", 1, ""), "int8")
+        h = np.zeros(4, F)
+        for row in x:
+            pre = np.zeros(4, F)
+            for name, given in (("weight_ih_l0", row), ("weight_hh_l0", h)):
+                q, scale = quantised(given)
+                pre = flushed(
+                    pre + times((whole[name].astype(np.int64) @ q).astype(F), times(scales[name], scale))
+                )
+            h = np.maximum(pre, F(0))
+        assert np.array_equal(model.open().run(x)[-1], h), isa

@@ -296,4 +296,6 @@ def _refuse_array(name: str, given: object, dtype: str, shape: list[Any]) -> NoR
         raise ShapeError(expected(name, shape, list(given.shape)))
     if not given.flags.c_contiguous:
         raise ShapeError(expected(name, "a contiguous array", f"one with strides {list(given.strides)}"))
+    if not given.flags.aligned:
+        raise ShapeError(expected(name, "an aligned array", f"one at the address {given.ctypes.data:#x}"))
     raise UnrolledError(expected(name, "a writable array", "one that cannot be written"))

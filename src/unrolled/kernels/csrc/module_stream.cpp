@@ -6,6 +6,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <tuple>
 #include <vector>
 
@@ -40,7 +41,7 @@ class Buffer {
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
 
-    // Whether `object` is a contiguous buffer of this format with this many elements.
+    // Whether `object` is a contiguous and aligned buffer of this format with this many elements.
     bool take(PyObject* object, const char* formats, Py_ssize_t size, int64_t count, bool writable) {
         const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
         if (PyObject_GetBuffer(object, &view_, flags) != 0) return PyErr_Clear(), false;
@@ -48,7 +49,7 @@ class Buffer {
         const char* format = view_.format == nullptr ? "B" : view_.format;
         if (format[0] == '=' || format[0] == '<' || format[0] == '@') ++format;
         return view_.itemsize == size && format[0] != 0 && format[1] == 0 && std::strchr(formats, format[0]) &&
-               (count < 0 || view_.len == count * size);
+               (count < 0 || view_.len == count * size) && reinterpret_cast<uintptr_t>(view_.buf) % size_t(size) == 0;
     }
     bool floats(PyObject* object, int64_t count, bool writable) { return take(object, "f", 4, count, writable); }
     bool ids(PyObject* object, int64_t count) { return take(object, "lq", 8, count, false); }
@@ -105,8 +106,16 @@ void raise(const char* complaint) {
 // A stream of one network, or several, with the row at which the last call failed.
 struct Bound {
     Streams streams;
-    int64_t failed = -1;
+    std::atomic<int64_t> failed{-1};
     Bound(std::shared_ptr<Network> network, int64_t count, int threads) : streams(std::move(network), count, threads) {}
+
+    template <class Run>
+    int noted(int64_t multiply_adds, Run run) {
+        int64_t at = -1;
+        const Stepped result = away(multiply_adds, [&] { return run(&at); });
+        if (at >= 0) failed = at;
+        return static_cast<int>(result);
+    }
 
     int step(nb::handle x, nb::handle out) {
         const Network& net = streams.network();
@@ -116,10 +125,10 @@ struct Bound {
         const bool ids = net.takes_ids();
         if (ids ? !is_id(x.ptr(), &id) : !in.floats(x.ptr(), net.input_size(), false)) return bad_x;
         if (!out.is_none() && !to.floats(out.ptr(), net.O, true)) return bad_out;
-        return static_cast<int>(away(net.multiply_adds, [&] {
+        return noted(net.multiply_adds, [&](int64_t* at) {
             return streams.step(nullptr, ids ? nullptr : in.data<float>(), ids ? &id : nullptr,
-                                out.is_none() ? nullptr : to.data<float>(), &failed);
-        }));
+                                out.is_none() ? nullptr : to.data<float>(), at);
+        });
     }
 
     int run(nb::handle x, nb::handle out, bool all) {
@@ -132,10 +141,10 @@ struct Bound {
         if (!ids && T * net.input_size() != in.size()) return bad_x;
         if (!out.is_none() && !to.floats(out.ptr(), (all ? T : 1) * net.O, true)) return bad_out;
         if (to.overlaps(in)) return bad_overlap;
-        return static_cast<int>(away(T * net.multiply_adds, [&] {
+        return noted(T * net.multiply_adds, [&](int64_t* at) {
             return streams.run(T, ids ? nullptr : in.data<float>(), ids ? in.data<int64_t>() : nullptr,
-                               out.is_none() ? nullptr : to.data<float>(), all, &failed);
-        }));
+                               out.is_none() ? nullptr : to.data<float>(), all, at);
+        });
     }
 
     // x, out and `active`, which may be None for all, have a row for each stream.
@@ -148,11 +157,10 @@ struct Bound {
         if (ids ? !in.ids(x.ptr(), count) : !in.floats(x.ptr(), count * net.input_size(), false)) return bad_x;
         if (!out.is_none() && !to.floats(out.ptr(), count * net.O, true)) return bad_out;
         if (to.overlaps(in) || to.overlaps(mask)) return bad_overlap;
-        return static_cast<int>(away(count * net.multiply_adds, [&] {
+        return noted(count * net.multiply_adds, [&](int64_t* at) {
             return streams.step(some ? mask.data<uint8_t>() : nullptr, ids ? nullptr : in.data<float>(),
-                                ids ? in.data<int64_t>() : nullptr, out.is_none() ? nullptr : to.data<float>(),
-                                &failed);
-        }));
+                                ids ? in.data<int64_t>() : nullptr, out.is_none() ? nullptr : to.data<float>(), at);
+        });
     }
 
     int read(int64_t stream, nb::handle state) {
@@ -241,7 +249,7 @@ void bind_streams(nb::module_& m) {
         }, "network"_a, "count"_a, "threads"_a)
         .def_prop_ro("count", [](const Bound& b) { return b.streams.count(); })
         .def_prop_ro("closed", [](const Bound& b) { return b.streams.closed(); })
-        .def_ro("failed", &Bound::failed)
+        .def_prop_ro("failed", [](const Bound& b) { return b.failed.load(); })
         .def("step", &Bound::step, nb::arg("x").none(), nb::arg("out").none())
         .def("run", &Bound::run, nb::arg("x").none(), nb::arg("out").none(), "all"_a)
         .def("step_rows", &Bound::step_rows, nb::arg("x").none(), nb::arg("out").none(), nb::arg("active").none())

@@ -372,13 +372,16 @@ class Stepping {
         return O::put(from, K, own.words + (2 * r + which) * own.row_bytes, scale);
     }
 
-    Stepped block(int64_t from, int64_t n, int64_t* failed) {
-        for (int64_t r = 0; q.checked && q.x != nullptr && r < n; ++r)
-            if (!all_finite(q.x[from + r], net.input_size())) return *failed = from + r, Stepped::input;
+    // The first row at fault is the one that is named: those before it are worked through, in vain or not.
+    Stepped block(int64_t from, int64_t rows_given, int64_t* failed) {
+        const bool checks_x = q.checked && q.x != nullptr;
+        int64_t n = checks_x ? 0 : rows_given;
+        while (n < rows_given && all_finite(q.x[from + n], net.input_size())) ++n;
         lost = n;
-        for (int64_t l = 0; l < net.count; ++l) q.one_stream ? steps(l, from, n) : layer(l, from, n);
+        for (int64_t l = 0; n > 0 && l < net.count; ++l) q.one_stream ? steps(l, from, n) : layer(l, from, n);
         for (int64_t r = 0; q.checked && r < n; ++r)
             if (r == lost || !finite(from + r)) return *failed = from + r, Stepped::state;
+        if (n < rows_given) return *failed = from + n, Stepped::input;
         if (q.out != nullptr) outputs(from, n);
         return Stepped::ok;
     }
