@@ -28,9 +28,9 @@ PINNED = {
         main
     """,
     "unrolled.data": """
-        Batch Batches Corpus Document IGNORED LineBatches Reading SENTENCES Split StreamBatches
-        carried_windows cold_windows encode_source encode_text fingerprint gather identity name_of
-        prepare read reopen to_tensor
+        Batch Batches Corpus Document IGNORED LineBatches Overlap Partition Reading SENTENCES SampleBatches
+        Samples Scaler Split StreamBatches carried_windows cold_windows encode_source encode_text fingerprint
+        gather identity name_of overlap partition prepare read reopen to_tensor
     """,
     "unrolled.doctor": """
         Backend Report report

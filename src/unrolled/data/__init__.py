@@ -1,4 +1,4 @@
-"""Corpora and batching: from a source of text to windows of ids."""
+"""Corpora, samples and batches: from a source of text to windows of ids, and from sequences to batches."""
 
 from unrolled.data.batches import (
     IGNORED,
@@ -14,7 +14,11 @@ from unrolled.data.batches import (
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.looks import looks_like as looks_like  # for other rooms; not public
+from unrolled.data.partition import Overlap, Partition, overlap, partition
 from unrolled.data.preparing import encode_source, prepare
+from unrolled.data.sample_batches import SampleBatches
+from unrolled.data.samples import Samples
+from unrolled.data.scaling import Scaler
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint
 from unrolled.data.text import Document
@@ -27,7 +31,12 @@ __all__ = [
     "Corpus",
     "Document",
     "LineBatches",
+    "Overlap",
+    "Partition",
     "Reading",
+    "SampleBatches",
+    "Samples",
+    "Scaler",
     "Split",
     "StreamBatches",
     "carried_windows",
@@ -38,6 +47,8 @@ __all__ = [
     "gather",
     "identity",
     "name_of",
+    "overlap",
+    "partition",
     "prepare",
     "read",
     "reopen",
