@@ -245,6 +245,74 @@ void near_naive(const Net& net, const Given& given, const Floats& y) {
     }
 }
 
+// Layers of one size over a batch, from states that lie as torch has them: each row is a stream of its own, whose
+// state is written as zero where its sequence begins anew.
+void rollouts_change_nothing(std::shared_ptr<Network> network, Random& random) {
+    const int64_t T = random.pick<int64_t>({1, 2, 5}), B = random.pick<int64_t>({1, 3, 40, 130}), L = network->count;
+    const int64_t I = network->input_size(), H = network->layers[0].H, P = network->O;
+    const bool lstm = network->layers[0].cell == Cell::lstm, from_zero = random.chance(0.3);
+    const auto drawn = [&](int64_t count) {
+        Floats made;
+        for (int64_t n = 0; n < count; ++n) made.push_back(static_cast<float>(random.between(-1, 1)));
+        return made;
+    };
+    const Floats x = drawn(T * B * I), h_0 = drawn(L * B * P), c_0 = drawn(L * B * H);
+    std::vector<uint8_t> resets;
+    for (int64_t n = 0; n < T * B; ++n) resets.push_back(random.chance(0.2) ? 3 : 0);
+    const auto x_at = Tensor<float>::input(x, T, B, I, random);
+    const auto resets_at = Tensor<uint8_t>::input(resets, T, B, 1, random);
+    const auto h_at = Tensor<float>::dense_input(h_0, L, B, P, random);
+    const auto c_at = Tensor<float>::dense_input(c_0, L, B, H, random);
+    auto y_at = Tensor<float>::strided(T, B, P, random);
+    auto h_n = Tensor<float>::contiguous(L, B, P, random), c_n = Tensor<float>::contiguous(L, B, H, random);
+    unrolled::Rollout q;
+    q.threads = random.pick({1, 2, 4}), q.T = T, q.B = B;
+    q.x = {x_at.data(), x_at.t_stride(), x_at.b_stride()};
+    q.resets = {resets_at.data(), resets_at.t_stride(), resets_at.b_stride()};
+    if (!from_zero) q.h_0 = h_at.data(), q.c_0 = lstm ? c_at.data() : nullptr;
+    q.y = {y_at.data(), y_at.t_stride(), y_at.b_stride()};
+    q.h_n = h_n.data(), q.c_n = lstm ? c_n.data() : nullptr;
+    Stepped result = Stepped::ok;
+    const char* error = unrolled::run(*network, q, &result);
+    check(error == nullptr, std::string("rollout refused: ") + (error ? error : ""));
+    well(result);
+    const Floats y = y_at.take("y"), h_last = h_n.take("h_n"), c_last = lstm ? c_n.take("c_n") : Floats();
+    const auto same_row = [](const Floats& a, int64_t at, const float* b, int64_t count) {
+        return std::memcmp(a.data() + at * count, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+    };
+    for (int64_t b = 0; b < B; b += random.pick<int64_t>({1, 7})) {
+        Streams own(network, 1, 1);
+        Floats state(static_cast<size_t>(network->state_size)), out(static_cast<size_t>(P));
+        for (int64_t l = 0; l < L && !from_zero; ++l) {
+            std::copy_n(&h_0[static_cast<size_t>((l * B + b) * P)], P,
+                        &state[static_cast<size_t>(network->layers[l].h_at)]);
+            if (lstm)
+                std::copy_n(&c_0[static_cast<size_t>((l * B + b) * H)], H,
+                            &state[static_cast<size_t>(network->layers[l].c_at)]);
+        }
+        well(own.write(0, state.data()));
+        for (int64_t t = 0; t < T; ++t) {
+            int64_t failed = -1;
+            if (resets[static_cast<size_t>(t * B + b)]) well(own.write(0, nullptr));
+            well(own.step(nullptr, &x[static_cast<size_t>((t * B + b) * I)], nullptr, out.data(), &failed));
+            check(same_row(y, t * B + b, out.data(), P), "rollout: other bits than a stream");
+        }
+        state = state_of(own);
+        for (int64_t l = 0; l < L; ++l) {
+            check(same_row(h_last, l * B + b, &state[static_cast<size_t>(network->layers[l].h_at)], P),
+                  "rollout: another h_n");
+            check(!lstm || same_row(c_last, l * B + b, &state[static_cast<size_t>(network->layers[l].c_at)], H),
+                  "rollout: another c_n");
+        }
+    }
+}
+
+bool of_one_size(const Net& net) {
+    for (const Layer& l : net.layers)
+        if (l.cell != net.layers[0].cell || l.H != net.layers[0].H || l.P != net.layers[0].P) return false;
+    return net.V == 0 && net.head.rows == 0;
+}
+
 }  // namespace
 
 void test_stream(uint64_t seed, const std::vector<Isa>& isas) {
@@ -263,6 +331,7 @@ void test_stream(uint64_t seed, const std::vector<Isa>& isas) {
                 check(same_bits(y, batch_run(net, isa, given)), "steps: other bits than the batch run");
             near_naive(net, given, y);
             cuts_change_nothing(network, given, y, random);
+            if (of_one_size(net)) rollouts_change_nothing(network, random);
             if (given.rows >= 6) pools_change_nothing(network, given, y, random);
         }
     }
