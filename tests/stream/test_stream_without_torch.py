@@ -27,15 +27,16 @@ sys.meta_path.insert(0, NoTorch)
 """
 
 
-def run(then: str, *arguments: str) -> str:
+def run(then: str, *arguments: str, given: str = "") -> str:
     command = [sys.executable, "-c", WITHOUT + then, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, input=given)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_readme_streams_and_a_model_writes_without_torch(tmp_path: Path):
     run(f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')", str(tmp_path))
-    sample = "import unrolled.cli; sys.exit(unrolled.cli.main(sys.argv[1:]))"
-    text = run(sample, "sample", str(tmp_path / "runs" / "sentences"), "--length", "40", "--seed", "1")
-    assert len(text) >= 40
+    cli = "import unrolled.cli; sys.exit(unrolled.cli.main(sys.argv[1:]))"
+    directory = str(tmp_path / "runs" / "sentences")
+    assert len(run(cli, "sample", directory, "--length", "40", "--seed", "1")) >= 40
+    assert "nats per token over 8" in run(cli, "stream", directory, "--weights", "int8", given="Fay and\n")
