@@ -30,7 +30,7 @@ PINNED = {
     "unrolled.data": """
         Batch Batches Corpus Document IGNORED LineBatches Overlap Partition Reading SENTENCES SampleBatches
         Samples Scaler Split StreamBatches carried_windows cold_windows encode_source encode_text fingerprint
-        gather identity name_of overlap partition prepare read reopen to_tensor
+        gather identity name_of overlap partition prepare read read_samples reopen to_tensor
     """,
     "unrolled.doctor": """
         Backend Report report

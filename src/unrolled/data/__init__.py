@@ -13,6 +13,7 @@ from unrolled.data.batches import (
 )
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
+from unrolled.data.labelled import read_samples
 from unrolled.data.looks import looks_like as looks_like  # for other rooms; not public
 from unrolled.data.partition import Overlap, Partition, overlap, partition
 from unrolled.data.preparing import encode_source, prepare
@@ -51,6 +52,7 @@ __all__ = [
     "partition",
     "prepare",
     "read",
+    "read_samples",
     "reopen",
     "to_tensor",
 ]

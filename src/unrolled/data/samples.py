@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, shortened
 
-__all__ = ["Samples", "infinite_at", "labels_of"]
+__all__ = ["Numbers", "Samples", "infinite_at", "labels_of"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -34,6 +34,9 @@ class Samples:
     sha256: str  # of the source
     notes: tuple[str, ...] = ()  # what was found on the way: counts of missing values, dropped samples, …
     test: Samples | None = None  # the test part that the same source holds
+    read_as: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what `read_samples` reads another file alike with
 
     def __len__(self) -> int:
         return len(self.inputs)

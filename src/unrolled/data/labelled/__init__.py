@@ -1,0 +1,175 @@
+"""People's own labelled files as samples: tables, JSON lines, .ts, .arff, .npz, and folders of classes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unrolled.data.labelled.arff import samples_of_arff
+from unrolled.data.labelled.columns import samples_of_table
+from unrolled.data.labelled.folder import samples_of_folder
+from unrolled.data.labelled.lines import records_of_lines, samples_of_records
+from unrolled.data.labelled.npz import samples_of_npz
+from unrolled.data.labelled.source import Asked, Found, bytes_of, check_regular, digest, named
+from unrolled.data.labelled.table import csv_table, parquet_frame, table_of_frame
+from unrolled.data.labelled.ts import samples_of_ts
+from unrolled.data.samples import Samples
+from unrolled.errors import ConfigError, DataError, counted, expected
+from unrolled.files import printable, quoted, refusal
+
+__all__ = ["read_samples"]
+
+SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".ts", ".arff", ".npz")
+TRAIN = re.compile(r"^(.*)(train)(\W.*)?$", re.IGNORECASE | re.DOTALL)
+
+
+def read_samples(
+    source: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    target: str | None = None,
+    group: str | None = None,
+    id: str | None = None,
+    time: str | None = None,
+    columns: Sequence[str] | None = None,
+    labelled: bool = True,
+) -> Samples:
+    """Read the labelled sequences of a file or a folder, whole, into memory.
+
+    A table (.csv, .tsv, .parquet) is wide: each row a sample, its numbers in order the steps; or long, where
+    several rows have the same id: the rows of an id are a sample, the other columns of numbers its channels;
+    or has a column of texts. Cells that are empty, "?", "NA", "NaN" or "null" are missing; at the end of a
+    wide row they shorten the sample. Rows have the numbers that a spreadsheet shows.
+
+    A line of .jsonl or .ndjson is {"text" or "tokens" or "x" or …: …, "label": …}, or a row of a table. .ts
+    and .arff are those of the UEA archive; .npz has x and y, and perhaps x_test and y_test. All but .parquet
+    and .npz may be packed as .gz. In a folder, each class is a file .txt with a line per sample, or a folder
+    with a file per sample (.txt, .npy, .csv; .wav with the extra `audio`).
+
+    Args:
+        source: the path. label: the column of classes, "folder" in a folder; whole numbers are classes, those
+            with fractions are numbers. target: instead of it, a column that is taken as numbers. None of the
+            two: the column that is called so or alone can be it. Without a header columns are "1", "2", ….
+        group: a column whose values must not be on both sides of a split.
+        id: the column that says which sample a row is of. time: when a row was; numbers, or dates and clock
+            times, which become seconds. Both are found by their usual names.
+        columns: the inputs; default every column of numbers without another use.
+        labelled: False takes a source without the columns of label and group.
+    Raises:
+        DataError: a source that is missing, empty, torn or too large, columns that are not there or not
+            clear, a row with a text for a number, without a label, out of time. MissingExtraError: tables
+            without polars, sounds without soundfile. ConfigError: arguments that exclude one another.
+    """
+    asked = _asked(label, target, group, id, time, columns, labelled)
+    path = Path(source)
+    if path.is_dir():
+        found, sha256 = samples_of_folder(path, asked)
+    else:
+        found, sha256 = _read_file(path, asked)
+    return _finished(found, path, sha256)
+
+
+def _asked(
+    label: str | None,
+    target: str | None,
+    group: str | None,
+    id: str | None,
+    time: str | None,
+    columns: Sequence[str] | None,
+    labelled: bool,
+) -> Asked:
+    if label is not None and target is not None:
+        raise ConfigError(expected("label and target", "one of the two", f"{label!r} and {target!r}"))
+    if isinstance(columns, str) or (
+        columns is not None and not all(isinstance(each, str) for each in columns)
+    ):
+        raise ConfigError(expected("columns", "a list of names", repr(columns)))
+    if columns is not None and not columns:
+        raise ConfigError(expected("columns", "at least 1 name", "none"))
+    return Asked(label, target, group, id, time, None if columns is None else tuple(columns), labelled)
+
+
+def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
+    """Return what a file holds, by the end of its name, and its sha256."""
+    check_regular(path)
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in SUFFIXES:
+        want = f"a folder of classes, or a file {', '.join(SUFFIXES)}"
+        raise refusal(DataError, "source", want, quoted(path.name))
+    if suffix == ".npz":
+        return samples_of_npz(path, asked), digest(bytes_of(path))
+    if suffix in (".parquet", ".pq"):
+        return _read_parquet(path, asked), digest(bytes_of(path))
+    data = bytes_of(path)
+    if suffix in (".csv", ".tsv"):
+        found = samples_of_table(csv_table(path, data, asked), asked)
+    elif suffix in (".jsonl", ".ndjson"):
+        found = samples_of_records(records_of_lines(path, data), asked)
+    else:
+        read = samples_of_ts if suffix == ".ts" else samples_of_arff
+        found = read(path, data, asked)
+    return found, digest(data)
+
+
+def _read_parquet(path: Path, asked: Asked) -> Found:
+    pl, frame = parquet_frame(path)
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    if nested:
+        return samples_of_records(list(enumerate(frame.to_dicts(), 1)), asked)
+    names = list(frame.columns)
+    frame.columns = [str(index) for index in range(frame.width)]
+    return samples_of_table(table_of_frame(pl, frame, names, 1), asked)
+
+
+def _finished(found: Found, path: Path, sha256: str) -> Samples:
+    """Return what a reader found as samples, with notes on what is missing and on what lies beside it."""
+    if len(set(found.ids)) < len(found.ids):
+        twice = Counter(found.ids).most_common(1)[0][0]
+        raise refusal(DataError, "id", "a different one for each sample", f"{quoted(twice)} twice")
+    if found.labels is not None and len(found.labels) > 1 and (found.labels == found.labels[0]).all():
+        found.notes.append(f"warning: every sample has the label {quoted(str(found.labels[0]))}")
+    return Samples(
+        inputs=found.inputs,
+        channels=found.channels,
+        ids=tuple(found.ids),
+        labels=found.labels,
+        groups=found.groups,
+        times=found.times,
+        name=printable(path.name or str(path)),
+        sha256=sha256,
+        notes=(*map(printable, found.notes), *_missing(found), *_beside(path)),
+        test=None if found.test is None else _finished(found.test, path / "test", sha256),
+        read_as=found.read_as,
+    )
+
+
+def _missing(found: Found) -> list[str]:
+    """Return a note on how many values are missing, and in which channels."""
+    if not found.channels:
+        return []
+    absent = np.zeros(len(found.channels), np.int64)
+    for each in found.inputs:
+        absent += np.isnan(each).sum(axis=0)
+    if not absent.any():
+        return []
+    total = sum(each.size for each in found.inputs)
+    share = f"{int(absent.sum())} of {counted(total, 'value')}"
+    channels = [name for name, count in zip(found.channels, absent, strict=True) if count]
+    where = f", in {named(channels)}" if len(found.channels) > 1 else ""
+    return [f"missing: {share} ({absent.sum() / total:.1%}){where}"]
+
+
+def _beside(path: Path) -> list[str]:
+    """Return a note on the test part that lies beside X_TRAIN.ts or train.csv."""
+    match = TRAIN.match(path.name)
+    if match is None:
+        return []
+    word = match[2]
+    other = "TEST" if word.isupper() else "Test" if word.istitle() else "test"
+    beside = path.with_name(f"{match[1]}{other}{match[3] or ''}")
+    return [printable(f"a test part lies beside it: {beside.name}")] if beside.exists() else []

@@ -1,0 +1,193 @@
+"""From a table to samples: a row each (its steps, or a text), or the rows of one id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.data.labelled.roles import Roles, roles_of
+from unrolled.data.labelled.source import Array, Asked, Found, gathered, label_values, named
+from unrolled.data.labelled.table import Table, as_seconds
+from unrolled.errors import DataError, counted
+from unrolled.files import quoted, refusal
+
+__all__ = ["samples_of_table"]
+
+Codes: TypeAlias = npt.NDArray[np.int64]
+VALUE = "value"  # the channel of a wide table
+
+
+def samples_of_table(table: Table, asked: Asked) -> Found:
+    """Return the samples of a table. Raises DataError: what a column is, is not clear, or a row is wrong."""
+    if not table.rows:
+        raise refusal(DataError, "source", "a table with rows", "a header alone")
+    roles = roles_of(table, asked)
+    read = _long if roles.id is not None else _texts if roles.text is not None else _wide
+    found = read(table, roles)
+    found.notes[:0] = roles.notes
+    stored: dict[str, Any] = {
+        "target" if roles.as_numbers else "label": roles.label,
+        "group": roles.group or asked.group,
+    }
+    if roles.id is not None or roles.text is not None or asked.columns is not None:
+        stored["columns"] = list(roles.inputs or [roles.text])
+    found.read_as = asked.read_as(**stored, id=roles.id or asked.id, time=roles.time)
+    return found
+
+
+def _wide(table: Table, roles: Roles) -> Found:
+    """Each row is a sample of one channel, its columns are the steps; missing ones at the end are none."""
+    matrix = table.matrix(roles.inputs)
+    has = ~np.isnan(matrix)
+    lengths = np.where(has.any(axis=1), matrix.shape[1] - np.argmax(has[:, ::-1], axis=1), 0)
+    inputs = [row[:length, None] for row, length in zip(matrix, lengths.tolist(), strict=True)]
+    found = Found(inputs, (VALUE,), _row_ids(table, roles))
+    _label_rows(table, roles, found)
+    some = lengths[lengths > 0]
+    if len(some) and some.min() < some.max():
+        found.notes.append(f"rows have {some.min()} to {some.max()} steps")
+    _note_equal(table, roles, found)
+    return gathered(found, lengths > 0, "no value")
+
+
+def _texts(table: Table, roles: Roles) -> Found:
+    """Each row is a sample, and one column its text."""
+    assert roles.text is not None
+    texts = [text or "" for text in table.texts(roles.text)]
+    found = Found(texts, (), _row_ids(table, roles))
+    _label_rows(table, roles, found)
+    return gathered(found, [bool(text) for text in texts], "no text")
+
+
+def _row_ids(table: Table, roles: Roles) -> list[str]:
+    """Return a name of each row: its id where all are there and differ, else its number."""
+    if roles.row_id is not None:
+        ids = table.texts(roles.row_id)
+        if all(ids) and len(set(ids)) == len(ids):
+            return [str(each) for each in ids]
+    return [str(table.row(index)) for index in range(table.rows)]
+
+
+def _label_rows(table: Table, roles: Roles, found: Found) -> None:
+    every = np.arange(table.rows)
+    if roles.label is not None:
+        found.labels = _labels(table, roles, every)
+    if roles.group is not None:
+        found.groups = _filled(table, roles.group, every)
+
+
+def _labels(table: Table, roles: Roles, chosen: Codes) -> Array:
+    """Return the labels in some of the rows."""
+    assert roles.label is not None
+    if roles.as_numbers or (table.is_number(roles.label) and not _has_texts(table, roles.label)):
+        numbers = table.numbers(roles.label)[chosen]
+        rows = [table.row(int(index)) for index in chosen]
+        return label_values(roles.label, numbers, rows, roles.as_numbers)
+    return _filled(table, roles.label, chosen)
+
+
+def _has_texts(table: Table, name: str) -> bool:
+    """Whether a column of numbers has a text somewhere, as classes 1, 2 and "other"."""
+    try:
+        table.numbers(name)
+    except DataError:
+        return True
+    return False
+
+
+def _filled(table: Table, name: str, chosen: Codes) -> Array:
+    """Return the texts in some rows of a column. Raises DataError: a row has none."""
+    texts = table.texts(name)
+    for index in chosen:
+        text = texts[index]
+        if text is None or not text.strip():
+            raise refusal(
+                DataError, f"column {quoted(name)}", "a value", f"none in row {table.row(int(index))}"
+            )
+    return np.array([str(texts[index]).strip() for index in chosen])
+
+
+def _long(table: Table, roles: Roles) -> Found:
+    """The rows of one id are a sample, and the columns its channels."""
+    assert roles.id is not None
+    names, codes = _coded(table, roles.id)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    borders = starts[1:]
+    matrix = table.matrix(roles.inputs)
+    found = Found(np.split(matrix[order], borders), roles.inputs, names)
+    firsts = order[starts]
+    if roles.time is not None:
+        times = as_seconds(table, roles.time)[order]
+        _check_rising(table, roles, times, codes[order], order, names)
+        found.times = list(np.split(times, borders))
+    if roles.label is not None:
+        _check_one(table, roles.label, "label", codes, firsts, names)
+        found.labels = _labels(table, roles, firsts)
+    if roles.group is not None:
+        _check_one(table, roles.group, "group", codes, firsts, names)
+        found.groups = _filled(table, roles.group, firsts)
+    lowest, highest = (f.reduce(matrix, axis=0) for f in (np.fmin, np.fmax))  # of those that are not missing
+    flat = ~(highest > lowest)
+    constant = [name for name, is_flat in zip(roles.inputs, flat, strict=True) if is_flat]
+    if constant:
+        found.notes.append(f"{counted(len(constant), 'constant column')}: {named(constant)}")
+    _note_equal(table, roles, found)
+    return gathered(found, [not np.isnan(each).all() for each in found.inputs], "no value")
+
+
+def _coded(table: Table, name: str) -> tuple[list[str], Codes]:
+    """Return the different values of a column, as they come, and which one each row has."""
+    numbers: dict[str, int] = {}
+    codes = np.empty(table.rows, np.int64)
+    for index, text in enumerate(table.texts(name)):
+        if text is None or not text.strip():
+            raise refusal(DataError, f"column {quoted(name)}", "an id", f"none in row {table.row(index)}")
+        codes[index] = numbers.setdefault(text.strip(), len(numbers))
+    return list(numbers), codes
+
+
+def _check_rising(
+    table: Table,
+    roles: Roles,
+    times: npt.NDArray[np.float64],
+    codes: Codes,
+    order: Codes,
+    names: Sequence[str],
+) -> None:
+    """Raise DataError where a time is not later than the one before it in the same sample."""
+    wrong = np.flatnonzero((np.diff(times) <= 0) & (np.diff(codes) == 0))
+    if not len(wrong):
+        return
+    at = int(wrong[0]) + 1
+    texts = table.texts(str(roles.time))
+    now, before = texts[order[at]], texts[order[at - 1]]
+    what = "twice" if times[at] == times[at - 1] else f"after {before}"
+    got = f"{now} {what} in {quoted(names[codes[at]])}, row {table.row(int(order[at]))}"
+    raise refusal(DataError, f"column {quoted(str(roles.time))}", "rising times in each sample", got)
+
+
+def _check_one(table: Table, name: str, role: str, codes: Codes, firsts: Codes, names: Sequence[str]) -> None:
+    """Raise DataError where a sample has two values in a column that should have one."""
+    values: Any = np.array([text or "" for text in table.texts(name)], object)
+    wrong = np.flatnonzero(values != values[firsts][codes])
+    if not len(wrong):
+        return
+    at = int(wrong[0])
+    got = f"{quoted(values[firsts[codes[at]]])} and {quoted(values[at])} in {quoted(names[codes[at]])}"
+    raise refusal(DataError, role, f"one value of {name!r} in each sample", f"{got}, row {table.row(at)}")
+
+
+def _note_equal(table: Table, roles: Roles, found: Found) -> None:
+    """Note inputs that are the label itself."""
+    if roles.label is None or not table.is_number(roles.label) or _has_texts(table, roles.label):
+        return
+    label = table.numbers(roles.label)
+    if len(np.unique(label)) < 2:
+        return
+    same = [name for name in roles.inputs if np.array_equal(table.numbers(name), label)]
+    if same:
+        found.notes.append(f"warning: {named(same)} equals the label {quoted(roles.label)} in every row")

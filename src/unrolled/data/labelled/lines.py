@@ -1,0 +1,165 @@
+"""JSON, an object a line: a text, tokens or arrays with a label; or the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.labelled.columns import samples_of_table
+from unrolled.data.labelled.roles import TEXTS, usual_labels
+from unrolled.data.labelled.source import Asked, Found, gathered, label_values, named, text_of
+from unrolled.data.labelled.table import table_of_records
+from unrolled.data.samples import Numbers, infinite_at
+from unrolled.errors import DataError
+from unrolled.files import parse_json, quoted, refusal
+
+__all__ = ["records_of_lines", "samples_of_records"]
+
+LINE = 2**28  # bytes that a line may take once parsed
+TOKENS = ("tokens", "words")
+
+
+def records_of_lines(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """Return (line, object) of every line that is not blank. Raises DataError: no JSON, with the line."""
+    found = []
+    for number, line in enumerate(text_of(data, path).split("\n"), 1):
+        if line.strip():
+            where = f"source line {number}"
+            found.append((number, parse_json(line.encode("utf-8"), where, DataError, most=LINE)))
+    if not found:
+        raise refusal(DataError, "source", "a JSON object a line", f"blank lines in {path}")
+    return found
+
+
+def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: Asked) -> Found:
+    """Return the samples of objects. Raises DataError: what is what, is not clear, or a line is wrong."""
+    names = list(dict.fromkeys(name for _, record in records for name in record))
+    lists = [name for name in names if any(isinstance(record.get(name), list) for _, record in records)]
+    if not lists:
+        for index, (line, _) in enumerate(records):
+            if line != index + 1:  # blank lines: rows would be numbered wrongly
+                raise refusal(DataError, "source", "no blank line in a table", f"one in line {index + 1}")
+        return samples_of_table(table_of_records([record for _, record in records], names), asked)
+    inputs = _input_names(lists, asked)
+    found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)
+    label = _label_name(names, inputs, asked)
+    if label is not None:
+        found.labels = _labels(records, label, asked.target is not None)
+    if asked.group is not None and (asked.labelled or asked.group in names):
+        found.groups = np.array([_value(record, asked.group, line) for line, record in records])
+    if asked.id is not None:
+        found.ids = [_value(record, asked.id, line) for line, record in records]
+    stored = {"target" if asked.target is not None else "label": label, "columns": inputs}
+    found.read_as = asked.read_as(**stored)
+    return gathered(found, [len(each) > 0 for each in found.inputs], "no step")
+
+
+def _input_names(lists: Sequence[str], asked: Asked) -> list[str]:
+    """Return the keys of the inputs: those asked for; tokens; else every list."""
+    if asked.columns is not None:
+        return list(asked.columns)
+    taken = (asked.label, asked.target, asked.group, asked.id, asked.time)
+    free = [name for name in lists if name not in taken]
+    tokens = [name for name in free if name.lower() in (*TOKENS, *TEXTS)]
+    if not free:
+        raise refusal(DataError, "columns", "a key with a list of numbers or tokens", "none")
+    return tokens[:1] or free
+
+
+def _holds_texts(records: Sequence[tuple[int, Mapping[str, Any]]], name: str) -> bool:
+    first = next((record[name] for _, record in records if record.get(name)), None)
+    return isinstance(first, str) or (isinstance(first, list) and isinstance(first[0], str))
+
+
+def _tokens(records: Sequence[tuple[int, Mapping[str, Any]]], name: str) -> Found:
+    texts = []
+    for line, record in records:
+        tokens = record.get(name) or []
+        tokens = [tokens] if isinstance(tokens, str) else tokens
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise refusal(DataError, f"source line {line}", f"texts in {name!r}", repr(tokens))
+        texts.append(" ".join(tokens))
+    return Found(texts, (), [str(line) for line, _ in records])
+
+
+def _arrays(records: Sequence[tuple[int, Mapping[str, Any]]], names: Sequence[str]) -> Found:
+    """Read one key with [T] or [T, C], or a key with [T] for each channel."""
+    inputs = []
+    for line, record in records:
+        columns = [_array(record.get(name), name, line) for name in names]
+        heights = sorted({len(column) for column in columns})
+        if len(heights) > 1:
+            got = f"{heights[0]} and {heights[-1]}"
+            raise refusal(DataError, f"source line {line}", "lists of equal length", got)
+        inputs.append(np.hstack(columns) if len(columns) > 1 else columns[0])
+    width = max(each.shape[1] for each in inputs)
+    for (line, _), each in zip(records, inputs, strict=True):
+        if len(each) and each.shape[1] != width:
+            raise refusal(DataError, f"source line {line}", f"{width} channels", each.shape[1])
+    channels = tuple(names) if len(names) == width else tuple(map(str, range(width)))
+    return Found(inputs, channels, [str(line) for line, _ in records])
+
+
+def _array(value: Any, name: str, line: int) -> Numbers:
+    """Return a list of numbers, or of lists of them, as [T, C]; null is missing."""
+    where = f"source line {line}"
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array([] if value is None else value, np.float64).astype(np.float32)
+    except (ValueError, TypeError):
+        raise refusal(DataError, where, f"a list of numbers in {name!r}", repr(value)) from None
+    array = array.reshape(len(array), -1) if array.ndim in (1, 2) and array.size else array
+    if array.size and (array.ndim != 2 or _has_texts(value)):
+        raise refusal(DataError, where, f"a list of numbers in {name!r}", repr(value))
+    bad = infinite_at(array) if array.size else None
+    if bad is not None:
+        raise refusal(DataError, where, f"finite float32 numbers in {name!r}", f"infinity at step {bad[0]}")
+    return array if array.size else np.zeros((0, 1), np.float32)
+
+
+def _has_texts(value: Any) -> bool:
+    """Whether texts or truth values stand among numbers; numpy would convert them."""
+    rows = value if value and isinstance(value[0], list) else [value]
+    return any(isinstance(each, (str, bool)) for row in rows for each in row)
+
+
+def _label_name(names: Sequence[str], inputs: Sequence[str], asked: Asked) -> str | None:
+    name = asked.label or asked.target
+    if name is not None:
+        if name in names:
+            return name
+        if asked.labelled:
+            raise refusal(DataError, "label", f"a key of the objects: {named(names)}", repr(name))
+        return None
+    usual = usual_labels([key for key in names if key not in inputs])
+    if len(usual) == 1:
+        return usual[0]
+    if not asked.labelled:
+        return None
+    raise refusal(
+        DataError, "label", f"a key of the objects: {named(names)}", f"none, {len(usual)} candidates"
+    )
+
+
+def _labels(records: Sequence[tuple[int, Mapping[str, Any]]], name: str, as_numbers: bool) -> Any:
+    values = [record.get(name) for _, record in records]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        lines = [line for line, _ in records]
+        return label_values(name, np.array(values, np.float64), lines, as_numbers)
+    if as_numbers:
+        line, value = next(
+            (n, v) for (n, _), v in zip(records, values, strict=True) if not isinstance(v, (int, float))
+        )
+        raise refusal(DataError, f"source line {line}", f"a number in {name!r}", repr(value))
+    return np.array([_value(record, name, line) for line, record in records])
+
+
+def _value(record: Mapping[str, Any], name: str, line: int) -> str:
+    """Return a text, a whole number or a truth value as a text."""
+    value = record.get(name)
+    if not isinstance(value, (str, int)) or value == "":
+        raise refusal(DataError, f"source line {line}", f"a text in {quoted(name)}", repr(value))
+    return str(value)
