@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
-from unrolled.nn import inference, tracing
+from unrolled.nn import direct, inference, tracing
 from unrolled.nn.validate import validate_cell
 
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -19,6 +19,7 @@ class Cells(torch.nn.RNNCellBase):
     """What the cells share: one step on validated arguments; they load a layer's state_dict."""
 
     _torch: Any  # torch.nn's class of it
+    _kernel: Any  # torch's function of one step
     _states: tuple[str, ...] = ("hx",)  # their names in messages
     _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
 
@@ -45,8 +46,10 @@ class Cells(torch.nn.RNNCellBase):
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
-        if self._packs and not torch.compiler.is_compiling():
-            done = inference.run_cell(self, self._packs[-1], input, hx, resets)
+        if not torch.compiler.is_compiling():
+            done = inference.run_cell(self, self._packs[-1], input, hx, resets) if self._packs else None
+            if done is None and resets is None:
+                done = direct.run_cell(self, self._kernel, input, hx)
             if done is not None:
                 return done
         if tracing.is_traced():
@@ -88,6 +91,10 @@ class RNNCell(Cells, torch.nn.RNNCell):
 
     _torch = torch.nn.RNNCell
 
+    @property
+    def _kernel(self) -> Any:
+        return {"tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell}.get(self.nonlinearity)
+
 
 class GRUCell(Cells, torch.nn.GRUCell):
     """One step of a GRU: torch.nn.GRUCell's arguments, weights and results.
@@ -101,6 +108,7 @@ class GRUCell(Cells, torch.nn.GRUCell):
     """
 
     _torch = torch.nn.GRUCell
+    _kernel = staticmethod(torch.gru_cell)
 
 
 class LSTMCell(Cells, torch.nn.LSTMCell):
@@ -115,4 +123,5 @@ class LSTMCell(Cells, torch.nn.LSTMCell):
     """
 
     _torch = torch.nn.LSTMCell
+    _kernel = staticmethod(torch.lstm_cell)
     _states = ("h_0", "c_0")

@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from unrolled import kernels, ops
+
 Given = tuple[Tensor | None, Tensor | None]  # h and c; None for zeros, and where the cell has no c
+# Of rows [T, B, ·], [B, T, ·] or [T, ·]: T, B and their width; the B of the states, as (B,), or () where
+# unbatched; of_steps and of_rows: step t of row b begins at (t · of_steps + b · of_rows) · width.
+Layout = tuple[int, int, int, tuple[int, ...], int, int]
+_CELLS = {"RNN_TANH": ("rnn_tanh", 1), "RNN_RELU": ("rnn_relu", 1), "GRU": ("gru", 3), "LSTM": ("lstm", 4)}
+_TYPES = {getattr(torch, name): name for name in kernels.DTYPES}
+_CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _STRIDED = torch.strided
 _CONTIGUOUS = torch.contiguous_format
 _tracing = torch._C._get_tracing_state
@@ -38,27 +46,179 @@ def is_watched() -> bool:
     )
 
 
-def dense(tensor: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
-    """Return a plain CPU tensor of this shape and dtype as the engine reads it, contiguous; else None."""
+def dense(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype, aligned: int = 3) -> Tensor | None:
+    """Return a plain CPU tensor of this shape and dtype as the engine reads it, contiguous; else None.
+
+    `aligned` + 1 divides its address, a multiple of 4 by default.
+    """
     if type(tensor) is not Tensor and type(tensor) is not Parameter:
         return None
     if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
         return None
     if tensor.layout is not _STRIDED or tensor.is_neg():
         return None
-    if tensor.is_contiguous() and not tensor.data_ptr() & (dtype.itemsize - 1):
+    if tensor.is_contiguous() and not tensor.data_ptr() & aligned:
         return tensor
     return tensor.clone(memory_format=_CONTIGUOUS)
 
 
-def states_of(hx: Any, shapes: tuple[tuple[int, ...], ...], dtype: torch.dtype) -> Given | None:
+def states_of(
+    hx: Any, shapes: tuple[tuple[int, ...], ...], dtype: torch.dtype, aligned: int = 3
+) -> Given | None:
     """Return h and c, dense; None where they do not fit."""
     if hx is None:
         return (None, None)
     if len(shapes) == 1:
-        h = dense(hx, shapes[0], dtype)
+        h = dense(hx, shapes[0], dtype, aligned)
         return None if h is None else (h, None)
     if (type(hx) is not tuple and type(hx) is not list) or len(hx) != 2:
         return None
-    h, c = dense(hx[0], shapes[0], dtype), dense(hx[1], shapes[1], dtype)
+    h, c = dense(hx[0], shapes[0], dtype, aligned), dense(hx[1], shapes[1], dtype, aligned)
     return None if h is None or c is None else (h, c)
+
+
+def layout_of(shape: tuple[int, ...], batch_first: bool) -> Layout | None:
+    """Return the layout of contiguous rows; None where they have no such shape, or nothing to compute."""
+    if 0 in shape:
+        return None
+    if len(shape) == 2:
+        return shape[0], 1, shape[1], (), 1, 1
+    if len(shape) != 3:
+        return None
+    if batch_first:
+        return shape[1], shape[0], shape[2], (shape[0],), 1, shape[1]
+    return shape[0], shape[1], shape[2], (shape[1],), shape[1], 1
+
+
+def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tensor, Any] | None:
+    """Run a layer on the engine as its `forward` does; None where the usual path must be taken.
+
+    The backend is the one that the usual path takes: `auto` puts the engine first for all that is plain.
+    """
+    if type(input) is not Tensor or torch.is_grad_enabled() or is_watched() or not _is_ours(layer):
+        return None
+    dtype, shape, lstm = input.dtype, input.shape, layer.mode == "LSTM"
+    layout = layout_of(shape, layer.batch_first)
+    if layout is None or layout[2] != layer.input_size or dtype not in _TYPES:
+        return None
+    aligned = dtype.itemsize - 1
+    of_state = (layer.num_layers, *layout[3], layer.hidden_size)
+    states = states_of(hx, (of_state, of_state) if lstm else (of_state,), dtype, aligned)
+    cut = None if resets is None else dense(resets, shape[:-1], torch.bool, 0)
+    if (
+        dense(input, shape, dtype, aligned) is not input
+        or states is None
+        or (cut is None and resets is not None)
+    ):
+        return None
+    handles = _handles(layer, dtype)
+    if handles is None:
+        return None
+    h_0, c_0 = states
+    if h_0 is None:
+        h_0 = input.new_zeros(of_state)
+        c_0 = h_0 if lstm else None
+    h_n, c_n = input.new_empty(of_state), input.new_empty(of_state) if lstm else None
+    y = _run(handles, layout, input, cut, (h_0, c_0), (h_n, c_n))
+    if len(shape) == 2:
+        y = y.squeeze_(1)
+    elif layer.batch_first:
+        y = ops.rows_first(y)
+    return y, h_n if c_n is None else (h_n, c_n)
+
+
+def _run(
+    handles: list[kernels.Handle],
+    layout: Layout,
+    x: Tensor,
+    resets: Tensor | None,
+    before: Given,
+    after: Given,
+) -> Tensor:
+    """Run the layers of a stack a call for each, to the states after; return y [T, B, H]."""
+    steps, rows, width, _, of_steps, of_rows = layout
+    hidden = handles[0].hidden_size
+    cut = (0, 0, 0) if resets is None else (resets.data_ptr(), of_steps, of_rows)
+    read = (x.data_ptr(), of_steps * width, of_rows * width)
+    at = [0 if each is None else each.data_ptr() for each in (*before, *after)]
+    of_layer, threads = rows * hidden * x.itemsize, torch.get_num_threads()
+    for handle in handles:
+        y = x.new_empty(steps, rows, hidden)
+        put = (y.data_ptr(), rows * hidden, hidden)
+        kernels.forward(
+            handle, threads, False, steps, rows, 0, cut, read, at[0], at[1], put, at[2], at[3], 0, ()
+        )
+        x, read = y, put  # which keeps alive what the next layer reads
+        at = [each + of_layer if each else 0 for each in at]
+    return y
+
+
+def _is_ours(layer: Any) -> bool:
+    """Whether the engine runs all layers, in one direction."""
+    if layer.bidirectional or layer.proj_size or layer.mode not in _CELLS or not kernels.available():
+        return False
+    if layer.num_layers > 1 and layer.dropout > 0 and layer.training:
+        return False
+    return layer.backend in ("auto", "native")
+
+
+def _handles(layer: Any, dtype: torch.dtype) -> list[kernels.Handle] | None:
+    """Return a handle for each layer, which refers to its weights; None where they are not plain."""
+    parameters: dict[str, Any] = layer._parameters
+    hidden, width = layer.hidden_size, layer.input_size
+    cell, gates = _CELLS[layer.mode]
+    blocks = gates * hidden
+    storage, isa, handles = _TYPES[dtype], kernels.isa(), []
+    for names in layer._all_weights:
+        shapes = ((blocks, width), (blocks, hidden), (blocks,), (blocks,))
+        found = [0, 0, 0, 0]
+        for place, (name, shape) in enumerate(zip(names, shapes, strict=False)):
+            weight = parameters.get(name)
+            if weight is None or dense(weight, shape, dtype, dtype.itemsize - 1) is not weight:
+                return None
+            found[place] = parameters[name].data_ptr()
+        addresses = (found[0], found[1], found[2], found[3])
+        handles.append(
+            kernels.pack(
+                cell, addresses, input_size=width, hidden_size=hidden, storage=storage, isa=isa, copy=False
+            )
+        )
+        width = hidden
+    return handles
+
+
+def run_cell(cell: Any, kernel: Any, input: object, hx: Any) -> Any:
+    """Take a cell's step by torch's kernel as its `forward` does; None where the usual path must be taken."""
+    if type(input) is not Tensor or _tracing() is not None or kernel is None:
+        return None
+    shape, hidden, parameters = input.shape, cell.hidden_size, cell._parameters
+    weights = [parameters.get(name) for name in _CELL_WEIGHTS]
+    if len(shape) not in (1, 2) or shape[-1] != cell.input_size:
+        return None
+    batched = len(shape) == 2
+    wanted = (shape[0], hidden) if batched else (hidden,)
+    states = hx if type(hx) is tuple or type(hx) is list else (hx,)
+    if not _alike(input, weights[0]) or not _alike(input, weights[1]):
+        return None
+    if hx is None:
+        zeros = input.new_zeros(wanted if batched else (1, hidden))
+        states = (zeros,) * len(cell._states)
+    elif len(states) != len(cell._states):
+        return None
+    else:
+        for each in states:
+            if not _alike(input, each) or each.shape != wanted:
+                return None
+        states = states if batched else [each[None] for each in states]
+    given = input if batched else input[None]
+    result = kernel(given, states if len(states) > 1 else states[0], *weights)
+    if batched:
+        return result
+    return tuple(each[0] for each in result) if len(states) > 1 else result[0]
+
+
+def _alike(tensor: Tensor, other: Any) -> bool:
+    """Whether this is a plain tensor of the same dtype on the same device."""
+    if (type(other) is not Tensor and type(other) is not Parameter) or other.dtype is not tensor.dtype:
+        return False
+    return (tensor.is_cpu and other.is_cpu) or tensor.device == other.device

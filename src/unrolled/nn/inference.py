@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unrolled import kernels
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, counted, expected
-from unrolled.nn.direct import Given, dense, is_watched, states_of
+from unrolled.nn.direct import Given, Layout, dense, is_watched, layout_of, states_of
 from unrolled.nn.validate import Weights, weights_of
 from unrolled.spec import STORAGES, cell_of_mode
 from unrolled.stream import convert
@@ -21,7 +22,6 @@ from unrolled.stream import convert
 # Steps that a call may have. A longer one earns what packing for itself costs, and goes layer by layer, each
 # weight once through a near cache.
 MOST_STEPS = 32
-Rows = tuple[Tensor, int, int]  # with its strides over steps and rows
 _MOST_LAYERS = 64
 _FLOAT32 = torch.float32
 _CONTIGUOUS = torch.contiguous_format
@@ -84,23 +84,20 @@ class Pack:
             )
         self.network = kernels.pack_network(described, storage=storage, output_size=self.width)
         # What functional_call and the like put in the place of a parameter is not what was packed.
-        self.parameters = tuple(module._parameters.items())
+        self.parameters = tuple(module._parameters.values())
 
     def stands_for(self, module: torch.nn.Module) -> bool:
         """Whether it is packed still, and the module's parameters are the objects that were packed."""
         now = module._parameters
-        if self.network is None:
+        if self.network is None or len(now) != len(self.parameters):
             return False
-        for name, parameter in self.parameters:  # noqa: SIM110  # a generator would take as long again
-            if now.get(name) is not parameter:
-                return False
-        return True
+        return all(map(is_, now.values(), self.parameters))
 
     def refuse_gradients(self, *given: object) -> None:
         """Raise ConfigError where grad mode is on and something wants a gradient."""
         if not torch.is_grad_enabled():
             return
-        wants = [each for _, each in self.parameters if each is not None]
+        wants = [each for each in self.parameters if each is not None]
         wants += [each for each in given if isinstance(each, Tensor)]
         if any(each.requires_grad for each in wants):
             want = "torch.no_grad() or torch.inference_mode() within packed()"
@@ -108,40 +105,38 @@ class Pack:
 
     def run(
         self,
-        sizes: tuple[int, int],
-        x: Rows,
+        layout: Layout,
+        x: Tensor,
         resets: Tensor | None,
         states: Given,
-        y: Rows | None,
+        y: Tensor | None,
         h_n: Tensor,
         c_n: Tensor | None,
     ) -> bool:
-        """Run `sizes` (steps, rows) through the network; False where it is packed no more.
+        """Run rows of that layout through the network; False where it is packed no more.
 
         Raises NonFiniteError: the weights are int8, and there is a NaN or an infinity.
         """
         network = self.network
         if network is None:
             return False
-        steps, rows = sizes
-        data, x_t, x_b = x
+        steps, rows, width, _, of_steps, of_rows = layout
         h_0, c_0 = states
-        out, y_t, y_b = (None, 0, 0) if y is None else y
         outcome = network.rollout(
             torch.get_num_threads(),
             steps,
             rows,
-            data.data_ptr(),
-            x_t,
-            x_b,
+            x.data_ptr(),
+            of_steps * width,
+            of_rows * width,
             0 if resets is None else resets.data_ptr(),
-            rows,
-            1,
+            of_steps,
+            of_rows,
             0 if h_0 is None else h_0.data_ptr(),
             0 if c_0 is None else c_0.data_ptr(),
-            0 if out is None else out.data_ptr(),
-            y_t,
-            y_b,
+            0 if y is None else y.data_ptr(),
+            of_steps * self.width,
+            of_rows * self.width,
             h_n.data_ptr(),
             0 if c_n is None else c_n.data_ptr(),
         )
@@ -274,36 +269,21 @@ def run_layer(layer: Any, pack: Pack, input: object, hx: Any, resets: object) ->
         return None
     if layer.training and layer.dropout > 0 and pack.layers > 1:
         return None
-    shape, to = input.shape, pack.width
-    between: tuple[int, ...]
-    if len(shape) == 2:
-        steps, width = shape
-        rows, between, strides, y_strides = 1, (), (width, width), (to, to)
-    elif len(shape) != 3:
+    shape = input.shape
+    layout = layout_of(shape, layer.batch_first)
+    if layout is None or layout[2] != pack.inputs or layout[0] > MOST_STEPS:
         return None
-    elif layer.batch_first:
-        rows, steps, width = shape
-        between, strides, y_strides = (rows,), (width, steps * width), (to, steps * to)
-    else:
-        steps, rows, width = shape
-        between, strides, y_strides = (rows,), (rows * width, width), (rows * to, to)
-    if width != pack.inputs or not 0 < steps <= MOST_STEPS or rows == 0:
-        return None
-    h_shape, c_shape = (pack.layers, *between, to), (pack.layers, *between, pack.hidden)
+    of_h, of_c = (pack.layers, *layout[3], pack.width), (pack.layers, *layout[3], pack.hidden)
     x = dense(input, shape, _FLOAT32)
-    states = states_of(hx, (h_shape, c_shape) if pack.has_c else (h_shape,), _FLOAT32)
-    if x is None or states is None:
+    states = states_of(hx, (of_h, of_c) if pack.has_c else (of_h,), _FLOAT32)
+    cut = None if resets is None else dense(resets, shape[:-1], torch.bool, 0)
+    if x is None or states is None or (cut is None and resets is not None):
         return None
-    cut = None
-    if resets is not None:
-        cut = dense(resets, shape[:-1], torch.bool)
-        if cut is None:
-            return None
-        cut = cut.T.contiguous() if layer.batch_first and between else cut
-    pack.refuse_gradients(x, *states)
-    y, h_n = x.new_empty(*shape[:-1], to), x.new_empty(*h_shape)
-    c_n = x.new_empty(*c_shape) if pack.has_c else None
-    if not pack.run((steps, rows), (x, *strides), cut, states, (y, *y_strides), h_n, c_n):
+    if torch.is_grad_enabled():
+        pack.refuse_gradients(x, *states)
+    y, h_n = x.new_empty(*shape[:-1], pack.width), x.new_empty(*of_h)
+    c_n = x.new_empty(*of_c) if pack.has_c else None
+    if not pack.run(layout, x, cut, states, y, h_n, c_n):
         return None
     return y, h_n if c_n is None else (h_n, c_n)
 
@@ -319,13 +299,14 @@ def run_cell(cell: Any, pack: Pack, input: object, hx: Any, resets: object) -> A
     state = (*between, pack.hidden)
     x = dense(input, shape, _FLOAT32)
     states = states_of(hx, (state, state) if pack.has_c else (state,), _FLOAT32)
-    cut = None if resets is None else dense(resets, between, torch.bool)
+    cut = None if resets is None else dense(resets, between, torch.bool, 0)
     if x is None or states is None or (cut is None and resets is not None):
         return None
-    pack.refuse_gradients(x, *states)
+    if torch.is_grad_enabled():
+        pack.refuse_gradients(x, *states)
     h_n, c_n = x.new_empty(*state), x.new_empty(*state) if pack.has_c else None
-    rows = between[0] if between else 1
-    if not pack.run((1, rows), (x, pack.inputs, pack.inputs), cut, states, None, h_n, c_n):
+    layout = (1, between[0] if between else 1, pack.inputs, between, 0, 1)
+    if not pack.run(layout, x, cut, states, None, h_n, c_n):
         return None
     return h_n if c_n is None else (h_n, c_n)
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
 from unrolled.errors import ConfigError, DtypeError, expected
-from unrolled.nn import inference, tracing
+from unrolled.nn import direct, inference, tracing
 from unrolled.nn.cells import Cells
 from unrolled.nn.stack import layer_calls, run_stack
 from unrolled.nn.validate import Lengths, validate_cell, validate_layer
@@ -115,8 +115,9 @@ class Recurrent(torch.nn.RNNBase):
             ShapeError, DtypeError, DeviceError: an argument does not fit the layer.
             BackendError: the backend asked for by name cannot run this call.
         """
-        if self._packs and lengths is None and not torch.compiler.is_compiling():
-            done = inference.run_layer(self, self._packs[-1], input, hx, resets)
+        if lengths is None and not torch.compiler.is_compiling():
+            done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
+            done = direct.run_layer(self, input, hx, resets) if done is None else done
             if done is not None:
                 return done
         if tracing.is_traced():

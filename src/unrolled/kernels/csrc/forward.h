@@ -4,6 +4,8 @@
 // stored chains, and the activations while the sums are in the nearest cache.
 #pragma once
 
+#include <utility>
+
 #include "cells.h"
 #include "pass.h"
 #include "tile.h"
@@ -94,6 +96,7 @@ class Forward : Pass<V, C> {
         const Shape shape{w.H, panel_count, vectors,   panel_count,           vectors,
                           L,   sizeof(S),   tile_rows<V>(vectors), w.I * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
+        in_pieces = Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
     }
 
     void run() { Base::run(this); }
@@ -105,6 +108,9 @@ class Forward : Pass<V, C> {
     const ForwardOut& o;
     const int64_t width;  // of a row of gates that nobody keeps
     const int64_t panel_count;
+    // One step goes through its weights once: they are packed piece by piece, each used from the nearest cache.
+    bool in_pieces;
+    static constexpr int64_t kPiece = 64;  // columns
     Weight packed{w, nullptr};
     S* state;  // [B, P] c_0 by rank; where no cell states are kept, the running ones
     int64_t block_rows, block_steps;
@@ -115,6 +121,7 @@ class Forward : Pass<V, C> {
         S** g_now;
         ForwardRow<S>* rows;  // of a step
         S* gates;             // [block_rows, width] where nobody keeps them
+        S* piece;             // in pieces: two of [kPiece][vectors · lanes], then the biases of a panel
     };
     Buffers* buffers;
 
@@ -132,7 +139,7 @@ class Forward : Pass<V, C> {
             prefer_large_pages(first, size);
         }
         void* const once = Base::handle.packed.get();
-        packed = Weight(w, once != nullptr ? once : memory.take<S>(Weight::size(w)));
+        packed = Weight(w, once != nullptr ? once : memory.take<S>(in_pieces ? 0 : Weight::size(w)));
         state = memory.take<S>(C::cell == Cell::lstm ? q.B * P : 0);
         Base::share_all_rows();
         // A block's gates fill a quarter of the second cache; few rows take more steps.
@@ -150,14 +157,17 @@ class Forward : Pass<V, C> {
         S** nows = memory.take<S*>(n * most);
         ForwardRow<S>* rows_of = memory.take<ForwardRow<S>>(n * most);
         S* gates = memory.take<S>(keeps ? 0 : n * block_rows * width);
+        const int64_t piece = Weight::panel_size(2 * kPiece + 2);
+        S* pieces = memory.take<S>(in_pieces ? n * piece : 0);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
-                        rows_of + t * most,  keeps ? nullptr : gates + t * block_rows * width};
+                        rows_of + t * most,  keeps ? nullptr : gates + t * block_rows * width,
+                        in_pieces ? pieces + t * piece : nullptr};
         }
     }
 
     void prepare(int thread) {
-        if (Base::handle.packed == nullptr) packed.fill(w, share(panel_count, thread, threads));
+        if (Base::handle.packed == nullptr && !in_pieces) packed.fill(w, share(panel_count, thread, threads));
         if (C::cell == Cell::lstm) Base::pad(state, q.c_0, thread);
     }
 
@@ -177,6 +187,11 @@ class Forward : Pass<V, C> {
         const Share& mine = shares[thread];
         const Buffers& buf = buffers[thread];
         int64_t n = mine.count;
+        if (in_pieces) {
+            one_step(thread, mine, buf, running(mine, 0, n));
+            if (way == Way::by_units) team->barrier();
+            return finish(thread, mine);
+        }
         for (int64_t s = 0; s < plan.steps; s += block_steps) {
             const int64_t end = s + block_steps < plan.steps ? s + block_steps : plan.steps;
             n = running(mine, s, n);
@@ -193,7 +208,7 @@ class Forward : Pass<V, C> {
         finish(thread, mine);
     }
 
-    void input_products(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
+    int64_t point_inputs(const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
         int64_t rows = 0;
         for (; s < end; ++s) {
             n = running(mine, s, n);
@@ -203,6 +218,11 @@ class Forward : Pass<V, C> {
                 buf.g[rows] = gates_at(buf, rank, s, rows);
             }
         }
+        return rows;
+    }
+
+    void input_products(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
+        const int64_t rows = point_inputs(mine, buf, s, end, n);
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<S> panel{packed.w_ih + p * Weight::panel_size(w.I), w.I, Weight::vectors(w, p)};
@@ -218,7 +238,7 @@ class Forward : Pass<V, C> {
         }
     }
 
-    void take_step(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n, int64_t in_block) {
+    void point_rows(const Share& mine, const Buffers& buf, int64_t s, int64_t n, int64_t in_block) {
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
             const bool fresh = cut(rank, t);
@@ -236,8 +256,17 @@ class Forward : Pass<V, C> {
             buf.h[j] = row.h;
             buf.g_now[j] = row.g;
         }
+    }
+
+    Traces<V> all_traces() const {
         Traces<V> traces;
         for (int i = 0; i < 5; ++i) traces.of[i] = static_cast<S*>(o.traces[i]);
+        return traces;
+    }
+
+    void take_step(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n, int64_t in_block) {
+        point_rows(mine, buf, s, n, in_block);
+        const Traces<V> traces = all_traces();
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<S> panel{packed.w_hh + p * Weight::panel_size(w.H), w.H, Weight::vectors(w, p)};
@@ -250,6 +279,80 @@ class Forward : Pass<V, C> {
                                         activate<V>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
                             });
         }
+    }
+
+    // The only step: panel by panel from the packing to the new states.
+    void one_step(int thread, const Share& mine, const Buffers& buf, int64_t n) {
+        if (n == 0) return;
+        point_inputs(mine, buf, 0, 1, n);
+        point_rows(mine, buf, 0, n, 0);
+        const Traces<V> traces = all_traces();
+        S* const bias = buf.piece + Weight::panel_size(2 * kPiece);
+        S* const bias_n = bias + Weight::panel_size(1);
+        const Range panels = my_panels(thread);
+        for (int64_t p = panels.begin; p < panels.end; ++p) {
+            const int64_t first = p * C::blocks, column = first * C::slots * L;
+            Weight::pack_biases(w, p, bias, bias_n);
+            for (int64_t j = 0; C::cell == Cell::gru && j < n; ++j)
+                V::load(bias_n).store(buf.g[j] + column + 3 * L);
+            through_pieces(w.weight_ih, w.I, C::order, p, buf, buf.x, n, Start::bias, bias, column);
+            through_pieces(w.weight_hh, w.H, Weight::torch_order, p, buf, buf.h, n, Start::stored, bias,
+                           column + C::first_h * L);
+            for (int64_t j = 0; j < n; ++j)
+                for (int64_t b = first; b < first + Weight::vectors(w, p) / C::gates; ++b)
+                    activate<V>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
+        }
+    }
+
+    // Panel p of a product with weight [gates · H, K], piece by piece: the chains are stored in between.
+    void through_pieces(const void* weight, int64_t K, const int* order, int64_t p, const Buffers& buf,
+                        const S* const* a, int64_t rows, Start start, const S* bias, int64_t column) {
+        const int vectors = Weight::vectors(w, p);
+        const int64_t most_rows = tile_rows<V>(vectors), tiles = ceil_div(rows, most_rows);
+        int64_t from = 0;
+        if (rows == 1 && (p + 1) * C::blocks * L <= w.H && K >= kPiece) {
+            from = K - K % kPiece;
+            one_row(static_cast<const S*>(weight), K, order, p, buf.piece, a[0],
+                    start == Start::bias ? bias : buf.g_now[0] + column, buf.g_now[0] + column);
+            start = Start::stored;
+        }
+        for (; from < K; from += kPiece, start = Start::stored) {
+            const int64_t depth = K - from < kPiece ? K - from : kPiece;
+            pack_forward<V, C>(static_cast<const S*>(weight) + from, K, depth, w.H, p, order, buf.piece);
+            for (int64_t i = 0; i < tiles; ++i) {
+                const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
+                with_size<V, Tile>(static_cast<int>(end - begin), vectors, a + begin, from, depth,
+                                   static_cast<const S*>(buf.piece), static_cast<const S*>(buf.piece), start, bias,
+                                   buf.g_now + begin, column, vectors * L);
+            }
+        }
+    }
+
+    // The whole pieces of a full panel for one row. While a piece is packed the chains go through the one
+    // before it, since shuffles and multiply-adds wait for different parts of the processor.
+    void one_row(const S* weight, int64_t K, const int* order, int64_t p, S* piece, const S* a, const S* from,
+                 S* to) const {
+        constexpr int N = C::blocks * C::gates, parts = kPiece / L;
+        const S* row[N];
+        V acc[1][N];
+        for (int n = 0; n < N; ++n) {
+            row[n] = weight + (order[n % C::gates] * w.H + (p * C::blocks + n / C::gates) * L) * K;
+            acc[0][n] = V::load(from + n * L);
+        }
+        S* other = piece + Weight::panel_size(kPiece);
+        const int64_t count = K / kPiece;
+        for (int64_t i = 0; i <= count; ++i) {
+            for (int part = 0; part < N * parts; ++part) {
+                const int n = part / parts, first = part % parts * L;
+                if (i < count) V::transpose(row[n] + i * kPiece + first, K, piece + (first * N + n) * L, N * L);
+                if (i == 0) continue;
+                const int64_t begin = kPiece * part / (N * parts), end = kPiece * (part + 1) / (N * parts);
+                const S* const columns = other + begin * N * L;
+                chains<V, 1, N>(acc, &a, (i - 1) * kPiece + begin, end - begin, columns, columns);
+            }
+            std::swap(piece, other);
+        }
+        for (int n = 0; n < N; ++n) acc[0][n].store(to + n * L);
     }
 
     // The states after each row's last step, and zeros past its length.

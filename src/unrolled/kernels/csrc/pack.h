@@ -47,9 +47,9 @@ void pack_vector(const typename V::Scalar* from, int64_t ld, int64_t K, int vali
         for (int lane = 0; lane < L; ++lane) to[k * step + lane] = lane < valid ? from[lane * ld + k] : 0;
 }
 
-// Panel p of weight [gates · H, K] for the forward product: to [K][vectors · lanes].
+// Panel p of K columns of weight [gates · H, ld] for the forward product: to [K][vectors · lanes].
 template <class V, class C>
-void pack_forward(const typename V::Scalar* weight, int64_t K, int64_t H, int64_t p, const int* order,
+void pack_forward(const typename V::Scalar* weight, int64_t ld, int64_t K, int64_t H, int64_t p, const int* order,
                   typename V::Scalar* to) {
     constexpr int L = V::lanes;
     const int64_t nb = ceil_div(H, L);
@@ -59,7 +59,7 @@ void pack_forward(const typename V::Scalar* weight, int64_t K, int64_t H, int64_
         const int64_t unit = (p * C::blocks + n / C::gates) * L;
         const int valid = static_cast<int>(H - unit < L ? H - unit : L);
         const int64_t row = order[n % C::gates] * H + unit;
-        pack_vector<V>(weight + row * K, K, K, valid, to + n * L, vectors * L);
+        pack_vector<V>(weight + row * ld, ld, K, valid, to + n * L, vectors * L);
     }
 }
 
@@ -94,6 +94,7 @@ template <class V, class C>
 struct Packed {
     using S = typename V::Scalar;
     static constexpr int L = V::lanes;
+    static constexpr int torch_order[4] = {0, 1, 2, 3};
 
     S *w_ih, *w_hh, *bias, *bias_n;  // bias_n [nb · lanes] starts the GRU's second chain
 
@@ -117,23 +118,27 @@ struct Packed {
           bias_n(bias + part(w, 1)) {}
 
     void fill(const Weights& w, Range mine) const {
-        constexpr int torch_order[4] = {0, 1, 2, 3};
+        for (int64_t p = mine.begin; p < mine.end; ++p) {
+            pack_forward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.I, w.H, p, C::order,
+                               w_ih + p * panel_size(w.I));
+            pack_forward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, w.H, p, torch_order,
+                               w_hh + p * panel_size(w.H));
+            pack_biases(w, p, bias + p * panel_size(1), bias_n + p * C::blocks * L);
+        }
+    }
+
+    // Of panel p: what x's chains begin with, and the GRU's second one.
+    static void pack_biases(const Weights& w, int64_t p, S* first, S* second) {
         const S* b_ih = static_cast<const S*>(w.bias_ih);
         const S* b_hh = static_cast<const S*>(w.bias_hh);
-        for (int64_t p = mine.begin; p < mine.end; ++p) {
-            pack_forward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.H, p, C::order,
-                               w_ih + p * panel_size(w.I));
-            pack_forward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, p, torch_order,
-                               w_hh + p * panel_size(w.H));
-            for (int n = 0; n < vectors(w, p); ++n) {
-                const int64_t unit = (p * C::blocks + n / C::gates) * L;
-                const int gate = C::order[n % C::gates];
-                V sum = load_bias<V>(b_ih, w.H, gate, unit);
-                const V of_h = load_bias<V>(b_hh, w.H, gate, unit);
-                if (C::cell == Cell::gru && gate == 2) of_h.store(bias_n + unit);
-                else sum = sum + of_h;
-                sum.store(bias + p * panel_size(1) + n * L);
-            }
+        for (int n = 0; n < vectors(w, p); ++n) {
+            const int64_t unit = (p * C::blocks + n / C::gates) * L;
+            const int gate = C::order[n % C::gates];
+            V sum = load_bias<V>(b_ih, w.H, gate, unit);
+            const V of_h = load_bias<V>(b_hh, w.H, gate, unit);
+            if (C::cell == Cell::gru && gate == 2) of_h.store(second);
+            else sum = sum + of_h;
+            sum.store(first + n * L);
         }
     }
 

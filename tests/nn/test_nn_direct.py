@@ -1,0 +1,165 @@
+"""Calls that nothing watches go straight to the engine or to torch's cell: with the same bits and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nn_cases import KINDS, flat, needs_kernels
+
+from unrolled import kernels, nn, ops
+from unrolled.nn import direct
+
+
+@pytest.fixture
+def direct_calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each call that asked for the direct path, whether it took it."""
+    asked: list[bool] = []
+    run = direct.run_layer
+
+    def spy(*args: Any) -> Any:
+        done = run(*args)
+        asked.append(done is not None)
+        return done
+
+    monkeypatch.setattr(direct, "run_layer", spy)
+    return asked
+
+
+@needs_kernels
+@settings(max_examples=120, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    layers=st.integers(1, 2),
+    sizes=st.tuples(st.integers(1, 140), st.integers(1, 140)),
+    rows=st.sampled_from((None, 1, 2, 16)),
+    steps=st.sampled_from((1, 2, 5)),
+    batch_first=st.booleans(),
+    bias=st.booleans(),
+    given_state=st.booleans(),
+    with_resets=st.booleans(),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+    seed=st.integers(0, 2**31),
+)
+def test_a_call_without_gradients_has_the_bits_and_the_layout_of_one_with_them(
+    kind, layers, sizes, rows, steps, batch_first, bias, given_state, with_resets, dtype, seed
+):
+    torch.manual_seed(seed)
+    inputs, hidden = sizes
+    layer = getattr(nn, kind)(inputs, hidden, layers, bias=bias, batch_first=batch_first, dtype=dtype)
+    shape = (steps,) if rows is None else (rows, steps) if batch_first else (steps, rows)
+    x = torch.randn(*shape, inputs, dtype=dtype)
+    between = () if rows is None else (rows,)
+    states = [torch.randn(layers, *between, hidden, dtype=dtype) for _ in range(1 + (kind == "LSTM"))]
+    hx = None if not given_state else tuple(states) if kind == "LSTM" else states[0]
+    resets = torch.rand(shape) < 0.4 if with_resets else None
+    usual = flat(layer(x, hx, resets=resets))
+    with torch.no_grad():
+        assert direct.run_layer(layer, x, hx, resets) is not None
+        got = flat(layer(x, hx, resets=resets))
+    for ours, theirs in zip(got, usual, strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.stride() == theirs.stride()
+        assert not ours._is_view()
+        assert not ours.requires_grad
+
+
+@needs_kernels
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", kernels.isas())
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_step_which_packs_piece_by_piece_has_the_bits_of_the_first_of_two(
+    kind, isa, threads, monkeypatch
+):
+    monkeypatch.setenv("UNROLLED_ISA", isa)
+    torch.manual_seed(0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for dtype in (torch.float32, torch.float64):
+            for inputs, hidden in ((1, 1), (63, 67), (64, 64), (65, 128), (200, 130), (256, 512)):
+                layer = getattr(nn, kind)(inputs, hidden, backend="native", dtype=dtype)
+                for rows in (1, 2, 7, 16):
+                    x = torch.randn(2, rows, inputs, dtype=dtype)
+                    h = torch.randn(1, rows, hidden, dtype=dtype)
+                    hx = (h, h.flip(0)) if kind == "LSTM" else h
+                    with torch.no_grad():
+                        both, _ = layer(x, hx)
+                        one, _ = layer(x[:1], hx)
+                    assert torch.equal(one[0], both[0])
+                    *_, two_traces = layer.trajectories(x, hx)
+                    *_, one_traces = layer.trajectories(x[:1], hx)
+                    for ours, theirs in zip(one_traces[0], two_traces[0], strict=True):
+                        assert torch.equal(ours[0], theirs[0])
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_kernels
+def test_one_step_goes_through_lengths_resets_and_reverse_as_the_reference_does():
+    torch.manual_seed(0)
+    weights = [torch.randn(300, size) for size in (40, 100)]
+    for lengths in (None, torch.tensor([1, 0, 1])):
+        for reverse in (False, True):
+            call = (torch.randn(1, 3, 40), torch.randn(3, 100), *weights)
+            options = {"lengths": lengths, "resets": torch.tensor([[True, False, False]]), "reverse": reverse}
+            got = ops.gru(*call, **options, backend="native")
+            want = ops.gru(*call, **options, backend="reference")
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+@needs_kernels
+def test_what_is_watched_or_not_plain_takes_the_usual_path(direct_calls):
+    layer, x = nn.LSTM(4, 5), torch.randn(2, 3, 4)
+    layer(x)
+    with torch.no_grad():
+        with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+            layer(x)
+        with torch.autograd.profiler.profile() as profile:
+            layer(x)
+        with torch.autocast("cpu"):
+            layer(x)
+        layer(torch.randn(2, 3, 8)[..., ::2])
+        torch.func.vmap(lambda one: layer(one)[0])(torch.randn(2, 2, 3, 4))
+        nn.LSTM(4, 5, backend="torch")(x)
+        nn.LSTM(4, 5, proj_size=2)(x)
+        nn.LSTM(4, 5, bidirectional=True)(x)
+        nn.LSTM(4, 5, 2, dropout=0.5)(x)
+        torch.nn.utils.parametrizations.weight_norm(nn.LSTM(4, 5), "weight_hh_l0")(x)
+        assert not any(direct_calls)
+        layer(x)
+    assert direct_calls[-1]
+    assert counter.get_total_flops() > 0
+    assert any("unrolled::layer" in event.name for event in profile.function_events)
+
+
+@pytest.mark.parametrize("rows", [(4,), (1,), (0,), ()])
+@pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "RNNCell"])
+def test_a_cell_is_torchs_to_the_bit_with_its_gradients(kind, rows):
+    torch.manual_seed(0)
+    ours = getattr(nn, kind)(3, 5)
+    theirs = getattr(torch.nn, kind)(3, 5)
+    theirs.load_state_dict(ours.state_dict())
+    x, h = torch.randn(*rows, 3), torch.randn(*rows, 5)
+    for hx in (None, [h, h + 1] if kind == "LSTMCell" else h):
+        results = []
+        for cell in (ours, theirs):
+            given_x = x.clone().requires_grad_()
+            out = cell(given_x, hx)
+            out = out if isinstance(out, tuple) else (out,)
+            sum(each.square().sum() for each in out).backward()
+            results.append([*out, given_x.grad, *(p.grad for p in cell.parameters())])
+            cell.zero_grad()
+        for got, want in zip(*results, strict=True):
+            assert torch.equal(got, want)
+            assert got.shape == want.shape
+
+
+def test_a_cell_of_an_unknown_nonlinearity_says_so_as_torchs_does():
+    cell = nn.RNNCell(3, 5)
+    cell.nonlinearity = "sine"
+    with pytest.raises(RuntimeError, match="Unknown nonlinearity: sine"):
+        cell(torch.randn(2, 3))
