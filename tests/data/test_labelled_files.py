@@ -295,7 +295,9 @@ def test_a_file_for_each_class_has_a_sample_a_line(file, tmp_path):
 def test_a_folder_for_each_class_has_a_sample_a_file(file, tmp_path):
     file("d/a/1.txt", "one\ntwo\n")
     file("d/b/2.txt", "three")
+    file("d/b/3.txt", "")
     samples = read_samples(tmp_path / "d")
+    assert samples.notes == ("1 sample left out: nothing in it, such as b/3.txt",)
     assert (list(samples.inputs), samples.labels.tolist()) == (["one\ntwo", "three"], ["a", "b"])
     assert samples.ids == ("a/1.txt", "b/2.txt")
 

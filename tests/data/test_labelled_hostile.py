@@ -135,6 +135,33 @@ def test_a_file_that_memory_does_not_hold_is_refused(tmp_path, name, monkeypatch
         read_samples(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("x.jsonl", b'{"x":[' + b"[]," * 3000 + b"[]]}", "source: expected at most 200000 bytes once parsed"),
+        ("x.ts", b"@classlabel true\n@data\n" + b"1," * 2000 + b"1:a\n", "source line 3: expected a line that fits into memory"),
+        ("x.arff", b"@attribute c {a}\n@data\n" + b"1," * 2000 + b"a\n", "source line 3: expected a line that fits into memory"),
+    ],
+)  # fmt: skip
+def test_a_line_that_grows_when_it_is_parsed_is_refused(tmp_path, name, data, message, monkeypatch):
+    monkeypatch.setattr(source, "memory_limit", lambda: 200_000)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read_samples(tmp_path / name)
+
+
+def test_more_channels_or_columns_than_anyone_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "MOST_CHANNELS", 3)
+    (tmp_path / "x.ts").write_bytes(b"@classlabel true\n@data\n1:2:3:4:a\n")
+    with pytest.raises(DataError, match="source line 3: expected at most 3 channels, got 5"):
+        read_samples(tmp_path / "x.ts")
+    pytest.importorskip("polars")
+    monkeypatch.setattr("unrolled.data.labelled.table.MOST_COLUMNS", 3)
+    (tmp_path / "x.csv").write_bytes(b"label,a,b,c\nx,1,2,3\n")
+    with pytest.raises(DataError, match="source: expected at most 3 columns, got 4 in "):
+        read_samples(tmp_path / "x.csv")
+
+
 def test_a_small_archive_of_a_large_array_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "memory_limit", lambda: 10**6)
     with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive:

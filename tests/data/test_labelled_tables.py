@@ -157,6 +157,25 @@ def test_an_input_that_is_the_label_and_a_constant_one_are_noted(table):
     assert one.notes == ("warning: every sample has the label 'x'",)
 
 
+def test_the_index_of_a_saved_data_frame_is_no_input(table):
+    samples = read_samples(table(",a,b,label\n0,5,6,x\n1,7,8,y\n2,9,1,x\n"))
+    assert samples.inputs[0].tolist() == [[5], [6]]
+    assert samples.notes == ("left out: 'column 1', the number of the row",)
+    assert read_samples(table("index,v,label\n7,1,x\n8,2,y\n"), label="label").steps.tolist() == [1, 1]
+
+
+def test_a_text_that_its_column_has_again_is_no_header(table):
+    samples = read_samples(table("a good one,pos\nnot so good,neg\nwell done,pos\nbad,neg\n"))
+    assert (samples.inputs[0], samples.labels.tolist()) == ("a good one", ["pos", "neg", "pos", "neg"])
+    assert samples.read_as == {"label": "2", "columns": ["1"]}
+
+
+def test_spaces_around_numbers_are_allowed_and_texts_keep_theirs(table):
+    samples = read_samples(table("label, a, b\nx, 1, 2\ny, 3 , NA \n"))
+    assert samples.inputs[0].tolist() == [[1], [2]]
+    assert samples.steps.tolist() == [2, 1]
+
+
 BAD = {
     "no candidate": ("a,b\n1,2\n3,4\n", {}, "label: expected the name of a column, got none, and no column looks like it: 'a', 'b'"),
     "two candidates": ("p,q,a\nx,u,1\nx,u,2\ny,w,3\ny,w,3\n", {}, "label: expected the name of a column, got none, with 2 candidates: 'p', 'q'"),

@@ -140,6 +140,24 @@ def test_uneven_times_must_be_given_again_and_even_ones_need_not():
     assert Scaler.fit(rows, times=[np.array([0.0, 60.0, 120.0])]).outputs == ("0",)
 
 
+def test_times_that_do_not_rise_are_refused():
+    rows = np.array([[1.0], [2.0]], np.float32)
+    scaler = Scaler.fit([rows])
+    with pytest.raises(DataError, match="times: expected rising numbers, got others"):
+        scaler.transform(rows, np.array([1.0, 1.0]))
+    with pytest.raises(ShapeError, match=r"times: expected \[2\], got \[3\]"):
+        scaler.transform(rows, np.arange(3.0))
+
+
+def test_where_sequences_are_cut_changes_no_mean(monkeypatch):
+    rows = np.random.default_rng(0).normal(5, 3, (500, 2)).astype(np.float32)
+    whole = Scaler.fit([rows])
+    monkeypatch.setattr("unrolled.data.scaling.BLOCK", 64)
+    parts = Scaler.fit(list(rows.reshape(50, 10, 2)))
+    assert np.allclose(parts.mean, whole.mean, rtol=1e-12)
+    assert np.allclose(parts.scale, whole.scale, rtol=1e-12)
+
+
 def test_bad_arguments_are_named():
     rows = [np.zeros((3, 2), np.float32)]
     with pytest.raises(ConfigError, match="missing: expected one of mask, drop, refuse, got 'fill'"):

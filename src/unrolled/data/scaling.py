@@ -19,6 +19,7 @@ Times: TypeAlias = npt.NDArray[np.float64]
 
 MISSING = ("mask", "drop", "refuse")
 BOUND = 1e6  # standard deviations: beyond it a value counts as that far
+BLOCK = 2**20  # values that are measured at once
 EVEN = 1e-3  # relative: steps that differ by less are of one length
 MOST_CHANNELS = 100_000
 LONGEST_NAME = 1000
@@ -74,10 +75,11 @@ class Scaler:
         names = tuple(channels) or tuple(map(str, range(count)))
         for index, each in enumerate(sequences):
             _check_width(each, names, f"sequences[{index}]")
-        absent, lowest, highest = _extent(sequences)
+        blocks = _blocks(sequences)
+        absent, lowest, highest = _extent(blocks)
         if missing == "refuse" and absent.any():
             _refuse(names, absent, "training rows")
-        mean, scale = _moments(sequences, lowest, highest)
+        mean, scale = _moments(blocks, lowest, highest)
         flat = ~(highest > lowest)
         step, gaps = _step_of(times)
         return cls(
@@ -108,6 +110,7 @@ class Scaler:
         _check_width(sequence, self.channels, "sequence")
         if self.gaps and times is None:
             raise DataError(expected("times", "those of the steps, as training had them", "none"))
+        _check_times(times, len(sequence))
         has = ~np.isnan(sequence)
         if self.missing == "drop" and not has.all():
             kept = has.all(axis=1)
@@ -216,6 +219,13 @@ def _check_width(sequence: Numbers, names: Sequence[str], where: str) -> None:
         raise ShapeError(expected(where, f"[T, {len(names)}]", list(sequence.shape)))
 
 
+def _check_times(times: Times | None, steps: int) -> None:
+    if times is not None and times.shape != (steps,):
+        raise ShapeError(expected("times", [steps], list(times.shape)))
+    if times is not None and not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise DataError(expected("times", "rising numbers", "others"))
+
+
 def _refuse(names: Sequence[str], absent: npt.NDArray[Any], where: str) -> None:
     """Raise DataError for the first channel in which values are missing that must not be."""
     first = int(np.flatnonzero(absent)[0])
@@ -223,6 +233,20 @@ def _refuse(names: Sequence[str], absent: npt.NDArray[Any], where: str) -> None:
     raise refusal(
         DataError, f"channel {quoted(names[first])}", want, counted(int(absent[first]), "missing value")
     )
+
+
+def _blocks(sequences: Sequence[Numbers]) -> list[Numbers]:
+    """Return the rows of all sequences in fewer and larger arrays; a long one stays as it is."""
+    blocks: list[Numbers] = []
+    short: list[Numbers] = []
+    size = 0
+    for each in sequences:
+        short.append(each)
+        size += each.size
+        if size >= BLOCK:
+            blocks.append(np.concatenate(short) if len(short) > 1 else each)
+            short, size = [], 0
+    return [*blocks, np.concatenate(short)] if short else blocks
 
 
 def _extent(sequences: Sequence[Numbers]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

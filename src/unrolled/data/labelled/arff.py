@@ -11,7 +11,16 @@ from typing import NoReturn
 
 import numpy as np
 
-from unrolled.data.labelled.source import Array, Asked, Found, gathered, label_values, named, text_of
+from unrolled.data.labelled.source import (
+    Array,
+    Asked,
+    Found,
+    check_line,
+    gathered,
+    label_values,
+    named,
+    text_of,
+)
 from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
@@ -45,6 +54,7 @@ def samples_of_arff(path: Path, data: bytes, asked: Asked) -> Found:
     relational = any(attribute.kind == "relational" for attribute in attributes)
     inputs, labels = [], []
     for line, text in rows:
+        check_line(text, "\\n", line)
         fields = _split(text, len(attributes), line)
         if label is not None:
             labels.append(fields[label].strip())

@@ -100,7 +100,7 @@ def _all_bytes(files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
     """Yield each file and its bytes. Raises DataError: together they are too many."""
     total, most = 0, most_bytes()
     for path in files:
-        data = bytes_of(path)
+        data = bytes_of(path, empty=True)
         total += len(data)
         if total > most:
             raise refusal(DataError, "source", f"at most {most} bytes for this memory", f"more up to {path}")

@@ -10,11 +10,20 @@ import numpy as np
 
 from unrolled.data.labelled.columns import samples_of_table
 from unrolled.data.labelled.roles import TEXTS, usual_labels
-from unrolled.data.labelled.source import Asked, Found, gathered, label_values, named, text_of
+from unrolled.data.labelled.source import (
+    EXPANSION,
+    Asked,
+    Found,
+    gathered,
+    label_values,
+    most_bytes,
+    named,
+    text_of,
+)
 from unrolled.data.labelled.table import table_of_records
 from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError
-from unrolled.files import parse_json, quoted, refusal
+from unrolled.files import parse_json, parsed_bytes, quoted, refusal
 
 __all__ = ["records_of_lines", "samples_of_records"]
 
@@ -24,6 +33,9 @@ TOKENS = ("tokens", "words")
 
 def records_of_lines(path: Path, data: bytes) -> list[tuple[int, dict[str, Any]]]:
     """Return (line, object) of every line that is not blank. Raises DataError: no JSON, with the line."""
+    cost, most = parsed_bytes(data), most_bytes() * EXPANSION
+    if cost > most:
+        raise refusal(DataError, "source", f"at most {most} bytes once parsed", f"up to {cost} in {path}")
     found = []
     for number, line in enumerate(text_of(data, path).split("\n"), 1):
         if line.strip():

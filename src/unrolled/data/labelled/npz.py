@@ -51,6 +51,8 @@ def array_of_npy(data: bytes, where: str) -> Array:
     if any(n < 0 for n in shape) or size != len(data) - file.tell():
         got = f"{len(data) - file.tell()} bytes for {list(shape)}"
         raise refusal(DataError, where, f"{size} bytes of values", got)
+    if not size:
+        raise refusal(DataError, where, "at least 1 value", list(shape))
     flat = np.frombuffer(data, dtype, offset=file.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
 

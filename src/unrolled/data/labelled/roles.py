@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unrolled.data.labelled.source import Asked, named
-from unrolled.data.labelled.table import Table
+from unrolled.data.labelled.table import NAMELESS, Table
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
 
@@ -45,6 +45,10 @@ def roles_of(table: Table, asked: Asked) -> Roles:
     if asked.group not in table.names:
         roles.group = None  # of an unlabelled table
     free = [name for name in table.names if name not in _asked_names(asked)]
+    counts = [name for name in free if _counts_rows(table, name)] if asked.columns is None else []
+    if counts:
+        roles.notes.append(f"left out: {named(counts)}, the number of the row")
+        free = [name for name in free if name not in counts]
     _find_ids(table, asked, roles, free)
     taken = {roles.id, roles.row_id, roles.time}
     free = [name for name in free if name not in taken]
@@ -77,6 +81,17 @@ def _check_names(table: Table, asked: Asked) -> None:
 def _called(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Return those of the names that are among the known ones, in the order of these."""
     return [name for word in known for name in names if name.lower() == word]
+
+
+def _counts_rows(table: Table, name: str) -> bool:
+    """Whether a column counts the rows, and has no name or is called so: the index of a saved data frame."""
+    word = name.lower()
+    if not table.header or not (word == "index" or word.startswith((NAMELESS, "unnamed:"))):
+        return False
+    if not table.is_number(name) or table.rows < 2:
+        return False
+    steps = np.diff(table.numbers(name))
+    return bool((steps == 1).all())
 
 
 def usual_labels(names: Sequence[str]) -> list[str]:

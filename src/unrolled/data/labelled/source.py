@@ -23,6 +23,7 @@ __all__ = [
     "Asked",
     "Found",
     "bytes_of",
+    "check_line",
     "check_regular",
     "digest",
     "gathered",
@@ -35,6 +36,8 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[Any]
 
 EXPANSION = 8  # bytes of memory that a byte of a file may take, as far as the limit goes
+SPLIT = 64  # bytes that a character takes at most in a line that is split into texts
+MOST_CHANNELS = 10_000
 WITHOUT_LIMIT = 2**33  # bytes of a file where the system gives no limit
 MANY = 20  # different whole numbers, from where they may be numbers and no classes
 NAMED = 5
@@ -92,8 +95,8 @@ def check_regular(path: Path) -> None:
         raise refusal(DataError, "source", "a regular file", f"something else: {quoted(str(path))}")
 
 
-def bytes_of(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked if its name ends in .gz. Raises DataError: too many."""
+def bytes_of(path: Path, *, empty: bool = False) -> bytes:
+    """Return the bytes of a file, unpacked if its name ends in .gz. Raises DataError: too many, or none."""
     check_regular(path)
     most, pieces, total = most_bytes(), [], 0
     for piece in FileOrigin(str(path), str(path), path.suffix.lower() == ".gz").pieces():
@@ -101,7 +104,7 @@ def bytes_of(path: Path) -> bytes:
         if total > most:
             raise refusal(DataError, "source", f"at most {most} bytes for this memory", f"more in {path}")
         pieces.append(piece)
-    if not total:
+    if not total and not empty:
         raise refusal(DataError, "source", "a file with samples", f"an empty one: {path}")
     return b"".join(pieces)
 
@@ -112,6 +115,17 @@ def text_of(data: bytes, path: Path) -> str:
         return TextDecoder().feed(data, final=True)
     except NotText as wrong:
         raise wrong.as_error(str(path), advises=False) from None
+
+
+def check_line(text: str, separators: str, line: int) -> None:
+    """Raise DataError for a line whose parts would take too much memory, or are too many channels."""
+    if len(text) * SPLIT > most_bytes() * EXPANSION:
+        raise refusal(
+            DataError, f"source line {line}", "a line that fits into memory", f"{len(text)} characters"
+        )
+    parts = 1 + max(text.count(separator) for separator in separators.split(" "))
+    if parts > MOST_CHANNELS:
+        raise refusal(DataError, f"source line {line}", f"at most {MOST_CHANNELS} channels", parts)
 
 
 def digest(data: bytes) -> str:

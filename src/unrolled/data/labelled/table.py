@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from unrolled.errors import DataError, MissingExtraError, expected
 from unrolled.files import quoted, refusal
 
 __all__ = [
+    "NAMELESS",
     "Table",
     "as_seconds",
     "csv_table",
@@ -32,6 +34,9 @@ SEPARATORS = ",\t;|"
 HEAD = 64 * 1024  # characters in which the separator is looked for
 LINES = 20
 ABSENT = ("", "?", "na", "n/a", "nan", "null", "none")  # what stands for a missing number, in any case
+MOST_COLUMNS = 100_000
+NAMELESS = "column "  # begins the names of columns that have none
+REPEATS = 1000  # rows in which a name is looked for among the values
 CELL = 64  # bytes that one takes while it is read
 
 
@@ -46,8 +51,8 @@ class Table:
         self._numbers: dict[str, Numbers] = {}
         self._texts: dict[str, Any] = {}
         self._bad: dict[str, tuple[int, str]] = {}
-        twice = sorted({name for name in self.names if self.names.count(name) > 1}) if rows else []
-        if len(set(self.names)) < len(self.names):
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        if twice:
             raise refusal(DataError, "source", "columns of different names", f"two called {named(twice)}")
 
     def set(self, name: str, numbers: Numbers | None, texts: Any, bad: tuple[int, str] | None = None) -> None:
@@ -124,6 +129,9 @@ def csv_table(path: Path, data: bytes, asked: Asked) -> Table:
     cells = text.count(separator) + text.count("\n")
     if cells > most_bytes() * EXPANSION // CELL:
         raise refusal(DataError, "source", "a table that fits into memory", f"{cells} cells in {path}")
+    columns = 1 + text.split("\n", 1)[0].count(separator)
+    if columns > MOST_COLUMNS:
+        raise refusal(DataError, "source", f"at most {MOST_COLUMNS} columns", f"{columns} in {path}")
     try:
         frame = pl.read_csv(
             text.encode("utf-8"),
@@ -137,7 +145,7 @@ def csv_table(path: Path, data: bytes, asked: Asked) -> Table:
     if not frame.width or not frame.height:
         raise refusal(DataError, "source", "a table", f"no rows in {path}")
     names = [_stripped(cell) for cell in frame.row(0)]
-    header = _is_header(names, asked)
+    header = _is_header(names, asked, frame)
     if header:
         frame = frame[1:]
     else:
@@ -158,7 +166,7 @@ def _stripped(cell: str | None) -> str:
 
 def _filled(names: Sequence[str]) -> list[str]:
     """Return names with one for a column that has none, as the index of a saved data frame."""
-    return [name or f"column {index + 1}" for index, name in enumerate(names)]
+    return [name or f"{NAMELESS}{index + 1}" for index, name in enumerate(names)]
 
 
 def _separator(text: str, path: Path) -> str:
@@ -178,14 +186,19 @@ def _separator(text: str, path: Path) -> str:
     return max(counts, key=lambda separator: counts[separator]) if counts else ","
 
 
-def _is_header(names: Sequence[str], asked: Asked) -> bool:
-    """Whether a first row names the columns: it has no number, or its numbers count the steps."""
+def _is_header(names: Sequence[str], asked: Asked, frame: Any) -> bool:
+    """Whether a first row names the columns: it has no number, or its numbers count the steps.
+
+    A text that its column has again is no name, as the label in rows of a text and a label.
+    """
     roles = {asked.label, asked.target, asked.group, asked.id, asked.time, *(asked.columns or ())} - {None}
     if roles & {name for name in names if not _is_number(name)}:
         return True
     numbers = [name for name in names if _is_number(name)]
     if not numbers:
-        return any(names)
+        rows = frame[1:REPEATS]
+        again = any(name and (rows.to_series(index) == name).any() for index, name in enumerate(names))
+        return any(names) and not (again and frame.width < REPEATS)
     if len(numbers) == len(names) or not all(number.isdecimal() for number in numbers):
         return False
     counted_from = int(numbers[0]) if len(numbers[0]) < 10 else -1
@@ -240,6 +253,8 @@ def parquet_frame(path: Path) -> tuple[Any, Any]:
     data = bytes_of(path)
     try:
         width = len(pl.read_parquet_schema(data))
+        if width > MOST_COLUMNS:
+            raise refusal(DataError, "source", f"at most {MOST_COLUMNS} columns", f"{width} in {path}")
         rows = pl.scan_parquet(data).select(pl.len()).collect().item()
         if max(1, width) * rows > most_bytes() * EXPANSION // CELL:
             got = f"{rows} rows of {width} columns in {path}"

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.labelled.source import Asked, Found, gathered, label_values, text_of
+from unrolled.data.labelled.source import Asked, Found, check_line, gathered, label_values, text_of
 from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
@@ -79,6 +79,7 @@ def _take(header: _Header, words: Sequence[str], line: int) -> None:
 def _samples(header: _Header, rows: Sequence[tuple[int, str]], asked: Asked) -> Found:
     inputs, labels, times = [], [], []
     for line, text in rows:
+        check_line(text, ":", line)
         fields = _fields(text) if header.stamps else text.split(":")
         if header.labels:
             labels.append(_label(fields.pop().strip(), header, line))
