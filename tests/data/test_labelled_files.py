@@ -64,6 +64,20 @@ def test_a_list_for_each_channel_is_read_and_read_alike_again(file):
     assert (again.channels, lists(again), again.labels) == (first.channels, lists(first), None)
 
 
+def test_times_are_a_list_beside_the_values(file):
+    path = file("c.jsonl", lines({"t": [0, 2.5], "x": [3, 4], "label": "a"}))
+    samples = read_samples(path, time="t")
+    assert (samples.channels, samples.times[0].tolist()) == (("x",), [0, 2.5])
+    for wrong, message in (
+        ([0, 0], "rising times in 't', got 0 after 0"),
+        ([1], "a list of 2 numbers in 't', got"),
+    ):
+        with pytest.raises(DataError, match=f"source line 1: expected {message}"):
+            read_samples(file("d.jsonl", lines({"t": wrong, "x": [3, 4], "label": "a"})), time="t")
+    with pytest.raises(DataError, match="time: expected a key of the objects: 't', 'x', 'label', got 'when'"):
+        read_samples(path, time="when")
+
+
 def test_objects_without_lists_are_rows_of_a_table(file):
     rows = lines({"id": 1, "t": 0, "v": 3, "label": "a"}, {"id": 1, "t": 1, "v": None, "label": "a"})
     samples = read_samples(file("r.jsonl", rows))
@@ -146,6 +160,12 @@ def test_a_wrong_line_of_a_ts_file_is_named(file, text, message):
     with pytest.raises(DataError) as caught:
         read_samples(file("x.ts", text))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["x.ts", "x.arff"])
+def test_what_a_format_does_not_have_is_refused(file, name):
+    with pytest.raises(DataError, match=f"group: expected none for a file {name[1:]}, got 'who'"):
+        read_samples(file(name, "@data"), group="who")
 
 
 # .arff

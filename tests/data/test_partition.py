@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unrolled.data import Overlap, Samples, overlap, partition
+from unrolled.data import Overlap, Samples, Scaler, overlap, partition
 from unrolled.errors import ConfigError, DataError
 
 LAW = settings(deadline=None, max_examples=80)
@@ -80,6 +80,24 @@ def test_in_time_nothing_that_trains_lasts_into_what_is_held_out(starts, lasts):
     assert max(times[index][1] for index in found.validation) < min(times[index][0] for index in found.test)
     left_out = len(starts) - len(all_of(found))
     assert bool(left_out) == bool(found.notes)
+
+
+@LAW
+@given(seed=st.integers(0, 9), by_group=st.booleans())
+def test_what_is_held_out_changes_nothing_in_training(seed, by_group):
+    generator = np.random.default_rng(seed)
+    inputs = list(generator.normal(size=(30, 5, 2)))
+    groups = generator.integers(0, 6, 30) if by_group else None
+    labels = list("ab" * 15)
+    found = partition(Samples.from_arrays(inputs, labels, groups), validation=0.2, test=0.2, seed=seed)
+    others = [
+        generator.normal(9, 9, (7, 2)) if index not in found.train else each
+        for index, each in enumerate(inputs)
+    ]
+    again = partition(Samples.from_arrays(others, labels, groups), validation=0.2, test=0.2, seed=seed)
+    assert parts_of(again) == parts_of(found)
+    scalers = [Scaler.fit(Samples.from_arrays(each).take(found.train).inputs) for each in (inputs, others)]
+    assert scalers[0] == scalers[1]
 
 
 def test_in_time_without_times_the_order_of_the_source_decides():

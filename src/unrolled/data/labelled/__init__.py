@@ -25,6 +25,11 @@ from unrolled.files import printable, quoted, refusal
 __all__ = ["read_samples"]
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".ts", ".arff", ".npz")
+UNUSED = {
+    ".ts": ("group", "id", "time", "columns"),
+    ".arff": ("group", "id", "time", "columns"),
+    ".npz": ("id", "time"),
+}
 TRAIN = re.compile(r"^(.*)(train)(\W.*)?$", re.IGNORECASE | re.DOTALL)
 
 
@@ -101,6 +106,9 @@ def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
     if suffix not in SUFFIXES:
         want = f"a folder of classes, or a file {', '.join(SUFFIXES)}"
         raise refusal(DataError, "source", want, quoted(path.name))
+    for role in UNUSED.get(suffix, ()):
+        if getattr(asked, role) is not None:
+            raise refusal(DataError, role, f"none for a file {suffix}", repr(getattr(asked, role)))
     if suffix == ".npz":
         return samples_of_npz(path, asked), digest(bytes_of(path))
     if suffix in (".parquet", ".pq"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unrolled.data.labelled.columns import samples_of_table
 from unrolled.data.labelled.roles import TEXTS, usual_labels
@@ -22,7 +23,7 @@ from unrolled.data.labelled.source import (
 )
 from unrolled.data.labelled.table import table_of_records
 from unrolled.data.samples import Numbers, infinite_at
-from unrolled.errors import DataError
+from unrolled.errors import DataError, counted
 from unrolled.files import parse_json, parsed_bytes, quoted, refusal
 
 __all__ = ["records_of_lines", "samples_of_records"]
@@ -55,6 +56,7 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
             if line != index + 1:  # blank lines: rows would be numbered wrongly
                 raise refusal(DataError, "source", "no blank line in a table", f"one in line {index + 1}")
         return samples_of_table(table_of_records([record for _, record in records], names), asked)
+    _check_keys(names, asked)
     inputs = _input_names(lists, asked)
     found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)
     label = _label_name(names, inputs, asked)
@@ -62,11 +64,36 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
         found.labels = _labels(records, label, asked.target is not None)
     if asked.group is not None and (asked.labelled or asked.group in names):
         found.groups = np.array([_value(record, asked.group, line) for line, record in records])
+    if asked.time is not None:
+        found.times = [
+            _times(record, asked.time, len(each), line)
+            for (line, record), each in zip(records, found.inputs, strict=True)
+        ]
     if asked.id is not None:
         found.ids = [_value(record, asked.id, line) for line, record in records]
     stored = {"target" if asked.target is not None else "label": label, "columns": inputs}
     found.read_as = asked.read_as(**stored)
     return gathered(found, [len(each) > 0 for each in found.inputs], "no step")
+
+
+def _check_keys(names: Sequence[str], asked: Asked) -> None:
+    """Raise DataError for a key that no object has; that of the label is looked for later."""
+    wanted = [("id", asked.id), ("time", asked.time), *(("columns", name) for name in asked.columns or ())]
+    for role, name in [*wanted, ("group", asked.group if asked.labelled else None)]:
+        if name is not None and name not in names:
+            raise refusal(DataError, role, f"a key of the objects: {named(names)}", repr(name))
+
+
+def _times(record: Mapping[str, Any], name: str, steps: int, line: int) -> npt.NDArray[np.float64]:
+    """Return the times of a sample's steps. Raises DataError: not as many, or they do not rise."""
+    times, where = record.get(name), f"source line {line}"
+    if not isinstance(times, list) or len(times) != steps or not all(type(t) in (int, float) for t in times):
+        raise refusal(DataError, where, f"a list of {counted(steps, 'number')} in {name!r}", repr(times))
+    clock = np.array(times, np.float64)
+    if not (np.diff(clock) > 0).all():
+        at = int(np.argmin(np.diff(clock) > 0)) + 1
+        raise refusal(DataError, where, f"rising times in {name!r}", f"{times[at]} after {times[at - 1]}")
+    return clock
 
 
 def _input_names(lists: Sequence[str], asked: Asked) -> list[str]:

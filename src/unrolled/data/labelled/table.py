@@ -85,7 +85,12 @@ class Table:
     def texts(self, name: str) -> Texts:
         """Return a column as it is written, None where there is nothing."""
         found = self._texts[name]
-        return found if isinstance(found, list) else found.to_list()
+        if isinstance(found, list):
+            return found
+        if int(found.str.len_bytes().sum()) > most_bytes():  # Parquet keeps a text that repeats once
+            raise refusal(DataError, f"column {quoted(name)}", "texts that fit into memory", "longer ones")
+        texts: Texts = found.to_list()
+        return texts
 
     def row(self, index: int) -> int:
         """Return the number of a row for messages."""
