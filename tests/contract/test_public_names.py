@@ -78,8 +78,8 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig QuantizeConfig
-        RunDirectory         STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
+        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig
+        QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
         TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json
@@ -88,7 +88,8 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceModel State
+        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceEvaluation
+        SequenceModel SequenceNetwork State
         Task Telemetry continuation detach evaluate_split evaluate_text generate load named of
         register take_telemetry
     """,

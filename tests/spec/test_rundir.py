@@ -20,7 +20,8 @@ def test_a_run_writes_what_the_list_names_and_nothing_else(tmp_path: Path):
     )  # fmt: skip
     run(config, observers=[])
     quantized = {place.model_of(weights) for weights in ("bfloat16", "int8")}  # by a command of its own
-    assert set(place.path.iterdir()) == {*place.files, *place.directories} - quantized
+    of_other_tasks = {place.controls, place.predictions, place.parquet, place.report}
+    assert set(place.path.iterdir()) == {*place.files, *place.directories} - quantized - of_other_tasks
     assert set(place.data.iterdir()) == {place.data / name for name in place.DATA_FILES}
     assert place.step(2).is_dir()
     assert all(path.name.startswith(RunDirectory.EVENTS) for path in place.tensorboard.iterdir())

@@ -11,7 +11,7 @@ from unrolled.checkpoint.format import CONFIG, MODEL, OPTIMIZER, PROGRESS, SECTI
 from unrolled.checkpoint.tensors import Declared, Form, Tensor
 from unrolled.errors import ConfigError
 from unrolled.files import quoted
-from unrolled.spec import STORAGES, TaskKind, from_json, kind_of, kind_of_stored, tensors
+from unrolled.spec import STORAGES, from_json, kind_of, kind_of_stored, tensors
 
 __all__ = [
     "Contents",
@@ -103,17 +103,18 @@ def check_contents(contents: Contents) -> None:
         CheckpointError: the config is not legal, or a tensor is missing, unknown, or of another form.
     """
     config = model_config(contents.config)
-    check_vocabulary(kind_of(config), present=contents.tokens is not None)
+    check_vocabulary(config, present=contents.tokens is not None)
     declared = declared_model(config, weights_dtype(contents.config))
     _check_tensors(contents.model, declared, MODEL, complete=True)
     _check_tensors(contents.optimizer or {}, declared_optimizer(config), OPTIMIZER, complete=False)
     check_state(contents.optimizer or {}, config)
 
 
-def check_vocabulary(kind: TaskKind, *, present: bool, where: object = TOKENS) -> None:
-    """Refuse a missing vocabulary, and one of a task that has none."""
-    if present != kind.vocabulary:
-        want, got = ("a vocabulary", "none") if kind.vocabulary else ("none", "a vocabulary")
+def check_vocabulary(config: object, *, present: bool, where: object = TOKENS) -> None:
+    """Refuse a missing vocabulary, and one of a network that has none."""
+    kind = kind_of(config)
+    if present != kind.has_vocabulary(config):
+        want, got = ("none", "a vocabulary") if present else ("a vocabulary", "none")
         raise refusal(where, f"{want}, as the task {kind.name} has", got)
 
 

@@ -62,8 +62,8 @@ DOCUMENT_BYTES = {CONFIG: 2**20, TOKENS: 2**24, PROGRESS: 2**20, MANIFEST: 2**16
 PARSED_BYTES = {CONFIG: 4 * 2**20, TOKENS: 36 * 2**20, PROGRESS: 4 * 2**20, MANIFEST: 2**20}
 LAST_STEP = 10**18 - 1
 # Of config.json, beside "task"; only "model" is required. "weights" is {"dtype": one of spec.STORAGES, …},
-# "states" what the states were like in training, for `unrolled.stream`.
-SECTIONS = ("model", "data", "training", "weights", "states")
+# "states" what the states were like in training, for `unrolled.stream`; "schema" what a task's samples are.
+SECTIONS = ("model", "data", "training", "weights", "states", "schema")
 
 REMOVING = ".removing-"
 

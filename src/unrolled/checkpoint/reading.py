@@ -39,7 +39,7 @@ from unrolled.checkpoint.format import (
 from unrolled.checkpoint.tensors import Declared, Tensor, header_limit, nbytes, read_tensors
 from unrolled.errors import CheckpointError, RunError, UnrolledError, expected
 from unrolled.files import memory_limit, printable, quoted
-from unrolled.spec import RunDirectory, kind_of
+from unrolled.spec import RunDirectory
 
 __all__ = ["PREFERRED", "locate", "pointed", "read", "read_run", "steps_of", "way_on"]
 
@@ -184,14 +184,13 @@ def _read(place: Place) -> Contents:
     files = manifest.files
     config = _document(place, CONFIG, files[CONFIG])
     architecture = model_config(config, path / CONFIG)
-    kind = kind_of(architecture)
-    check_vocabulary(kind, present=TOKENS in files, where=path / TOKENS)
+    check_vocabulary(architecture, present=TOKENS in files, where=path / TOKENS)
     declared = declared_model(architecture, weights_dtype(config, path / CONFIG))
     _check_size(path / MODEL, files[MODEL], declared)
     _check_memory(path, manifest)
     model = _tensors(place, MODEL, files[MODEL], declared, complete=True)
     if manifest.kind == "model":
-        tokens = _document(place, TOKENS, files[TOKENS]) if kind.vocabulary else None
+        tokens = _document(place, TOKENS, files[TOKENS]) if TOKENS in files else None
         return Contents(config, model, tokens, path=path, step=manifest.step)
     may_hold = declared_optimizer(architecture)
     optimizer = _tensors(place, OPTIMIZER, files[OPTIMIZER], may_hold, complete=False)
@@ -199,7 +198,7 @@ def _read(place: Place) -> Contents:
     progress = _document(place, PROGRESS, files[PROGRESS])
     check_step(progress, manifest.step, path / PROGRESS)
     tokens = (
-        _document(place, TOKENS, files[TOKENS]) if kind.vocabulary else None
+        _document(place, TOKENS, files[TOKENS]) if TOKENS in files else None
     )  # last: the largest, when the headers are gone
     return Contents(config, model, tokens, optimizer, progress, path, manifest.step)
 

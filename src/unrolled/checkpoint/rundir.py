@@ -15,6 +15,8 @@ from unrolled.spec import RunDirectory
 
 __all__ = ["clear", "clear_data", "taken"]
 
+IN_DATA = (*RunDirectory.DATA_FILES, *RunDirectory.SAMPLE_FILES)
+
 
 def taken(run: str | Path) -> bool:
     """Say whether a directory holds a run, or anything under the name of something that a run writes."""
@@ -45,7 +47,7 @@ def clear(run: str | Path) -> None:
         for directory, names in (
             (place.checkpoints, ()),
             *((path, ALL_FILES) for path in place.models),
-            (place.data, RunDirectory.DATA_FILES),
+            (place.data, IN_DATA),
             (place.tensorboard, events),
         ):
             if is_directory(directory):
@@ -61,7 +63,7 @@ def clear_data(run: str | Path) -> None:
     _check_data(place)
     with writing(place.data):
         if is_directory(place.data):
-            remove_directory(place.data, RunDirectory.DATA_FILES)
+            remove_directory(place.data, IN_DATA)
 
 
 def _check_files(run: RunDirectory) -> None:
@@ -94,7 +96,7 @@ def _check_data(run: RunDirectory) -> None:
         raise _foreign(run.data, "a directory written by a run", "a link or a file")
     data = set(listed(run.data))
     a_runs = run.corpus in data or os.path.lexists(run.config)  # the corpus comes before the config
-    if data - {run.data / name for name in run.DATA_FILES} or (data and not a_runs):
+    if data - {run.data / name for name in IN_DATA} or (data and not a_runs):
         raise _foreign(run.data, "a directory written by a run", "one that holds other files")
 
 

@@ -5,8 +5,9 @@ The other names are layouts that rooms share: `Cell` and `tensors`.
 """
 
 from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell, cell_of_mode, register_cell
-
-# For other rooms of the package; not public.
+from unrolled.spec.classify import CLASSIFY as CLASSIFY  # for other rooms of the package; not public
+from unrolled.spec.classify import REGRESS as REGRESS
+from unrolled.spec.classify import ClassifyData, ClassifyModel, RegressData, RegressModel
 from unrolled.spec.data import LARGEST_BPE as LARGEST_BPE
 from unrolled.spec.data import SMALLEST_BPE as SMALLEST_BPE
 from unrolled.spec.data import DataConfig
@@ -47,12 +48,16 @@ __all__ = [
     "STORAGES",
     "TASKS",
     "Cell",
+    "ClassifyData",
+    "ClassifyModel",
     "DataConfig",
     "EvalConfig",
     "LabConfig",
     "ModelConfig",
     "ProbeConfig",
     "QuantizeConfig",
+    "RegressData",
+    "RegressModel",
     "RunDirectory",
     "SampleConfig",
     "Setting",

@@ -7,8 +7,9 @@ RUN/
     checkpoints/step-00001200/     immutable: the six files of a step (see `unrolled.checkpoint`)
     model/                         the four files of the best model
     model-int8/, model-bfloat16/   the same with smaller weights, by `unrolled quantize`
-    data/                          corpus.json and the ids, memory-mapped
-    evaluation.json, samples.txt   written at the end, evaluation.json last of all
+    data/                          corpus.json, and the ids (memory-mapped) or a task's samples
+    evaluation.json, samples.txt   written at the end, evaluation.json last of all; of other tasks than text
+    controls.json, predictions.csv, report.md
     loss.png, gates.png, …         pictures
     tensorboard/                   with --tensorboard
     .lock                          while a process is at work
@@ -64,7 +65,8 @@ class RunDirectory:
 
     POINTERS = ("LATEST", "BEST")
     DIRECTORIES = ("checkpoints", "model", "model-int8", "model-bfloat16", "data", "tensorboard")
-    DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")
+    DATA_FILES = ("corpus.json", "train.npy", "train_starts.npy", "val.npy", "val_starts.npy")  # of a text
+    SAMPLE_FILES = ("samples.npz",)  # of labelled sequences, beside corpus.json
     EVENTS = "events.out.tfevents."  # how the names of TensorBoard's files begin
 
     def model_of(self, weights: str) -> Path:
@@ -86,6 +88,10 @@ class RunDirectory:
     corpus = _Place("data/corpus.json")
     evaluation = _Place("evaluation.json")  # written last: where it is, the run is finished
     samples = _Place("samples.txt")
+    controls = _Place("controls.json")
+    predictions = _Place("predictions.csv")
+    parquet = _Place("predictions.parquet")
+    report = _Place("report.md")
     tensorboard = _Place("tensorboard")
     lock = _Place(".lock")
 
@@ -107,7 +113,17 @@ class RunDirectory:
         the directory shows whose it is.
         """
         pictures = (self.path / name for name in _PICTURES)
-        return (self.latest, self.best, self.metrics, self.evaluation, self.samples, *pictures, self.config)
+        tables = (self.controls, self.predictions, self.parquet, self.report)
+        return (
+            self.latest,
+            self.best,
+            self.metrics,
+            self.evaluation,
+            self.samples,
+            *tables,
+            *pictures,
+            self.config,
+        )
 
     @property
     def directories(self) -> tuple[Path, ...]:

@@ -63,7 +63,7 @@ class TaskKind:
             axis of the rows.
         loss: the name of its loss with its unit: rows of metrics.jsonl have `train_<loss>` and `val_<loss>`.
         units: (unit, factor) in which a loss is shown to people: ("nats per token", 1.0); default as it is.
-        vocabulary: whether a checkpoint holds a vocabulary, tokens.json.
+        vocabulary: whether a checkpoint holds a vocabulary, tokens.json; or model config → whether it does.
         steps: model config → how the network runs step by step; None where it does not.
     """
 
@@ -74,8 +74,12 @@ class TaskKind:
     states: Callable[[Any], States]
     loss: str
     units: tuple[tuple[str, float], ...] = ()
-    vocabulary: bool = False
+    vocabulary: bool | Callable[[Any], bool] = False
     steps: Callable[[Any], Steps] | None = None
+
+    def has_vocabulary(self, config: object) -> bool:
+        """Whether a checkpoint of a network of these sizes holds a vocabulary."""
+        return self.vocabulary if isinstance(self.vocabulary, bool) else self.vocabulary(config)
 
     def shown(self, loss: float, digits: int = 4) -> str:
         """Return a loss as people read it: "1.4501 nats 2.0921 bits"."""

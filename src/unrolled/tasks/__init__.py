@@ -4,6 +4,7 @@ protocol.py   Task, register, of, named     telemetry.py  the gradient and the g
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
 """
 
+from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
 from unrolled.tasks.language import (
     COLD_STEPS,
     Evaluation,
@@ -43,7 +44,9 @@ __all__ = [
     "Loaded",
     "Means",
     "Score",
+    "SequenceEvaluation",
     "SequenceModel",
+    "SequenceNetwork",
     "State",
     "Task",
     "Telemetry",

@@ -133,8 +133,9 @@ class Task(ABC):
 
     The trainer calls, in this order: `prepare` (in a resumed run `reopen` and `check_source`), `resolve`,
     `model_config`, `bytes_needed`, `network`, `notes`, `batches`; the network's `initial_state`, `loss` and
-    `evaluate` on `validation`; at the end `around`, `evaluate` and `report`. A seed gives the same samples,
-    weights and order of batches in every process, so that a resumed run ends at the same bits.
+    `evaluate` on `validation`; at the end `around`, `known_schema`, `evaluate` and `report`. A seed gives
+    the same samples, weights and order of batches in every process, so that a resumed run ends at the same
+    bits.
     """
 
     kind: TaskKind
@@ -247,6 +248,21 @@ class Task(ABC):
         """Return the batches of a validation, of which epoch 0 is read; quick, as there are ten a run."""
 
     # ------------------------------------------------------------------------------------------- report
+
+    def schema(self, dataset: Any) -> dict[str, Any] | None:
+        """Return what config.json's section "schema" holds: what reads new samples as these were read.
+
+        Strict JSON, without NaN. None: the task needs none.
+        """
+        return None
+
+    def known_schema(self, contents: Any, dataset: Any) -> dict[str, Any] | None:
+        """Return the schema of the best network, with what only its outputs say: a calibration.
+
+        Args:
+            contents: of its checkpoint (`checkpoint.Contents`).
+        """
+        return self.schema(dataset)
 
     def evaluate(self, network: Any, dataset: Any) -> Evaluation:
         """Score the best network, at the end; evaluation.json is made of it."""

@@ -326,7 +326,9 @@ class _Run:
     def _stored(self) -> dict[str, object]:
         training = to_json(replace(self.config, resume=False))
         model, data = to_json(self.model.config), training.pop("data")
-        return {"task": self.task.kind.name, "model": model, "data": data, "training": training}
+        stored = {"task": self.task.kind.name, "model": model, "data": data, "training": training}
+        schema = self.task.schema(self.dataset)
+        return stored if schema is None else {**stored, "schema": schema}
 
     def _write_config(self) -> None:
         files.replace(self.place.config, json.dumps(self._stored(), indent=2) + "\n")

@@ -173,11 +173,13 @@ class Saver:
         checkpoint.prune(self.run, self.keep)
 
     def finish(self) -> Path:
-        """Write `model/` from the best checkpoint, with what its states are like, and return its path."""
+        """Write `model/` from the best checkpoint, with what its task knows of it, and return its path."""
         contents = checkpoint.read(RunDirectory(self.run).step(self.best_step))
-        states = tasks.of(self.model.config).known_states(contents, self.dataset)
-        if states is not None:
-            contents = replace(contents, config={**contents.config, "states": states})
+        task = tasks.of(self.model.config)
+        for section, known in (("states", task.known_states), ("schema", task.known_schema)):
+            found = known(contents, self.dataset)
+            if found is not None:
+                contents = replace(contents, config={**contents.config, section: found})
         return checkpoint.write_model(self.run, contents)
 
     def _progress(self, now: Snapshot) -> Progress:

@@ -1,0 +1,259 @@
+"""Whole sequences with one answer each: a class (`ClassifyData`) or a number (`RegressData`)."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec.cells import CELLS
+from unrolled.spec.data import bpe_size
+from unrolled.spec.fields import check, setting
+from unrolled.spec.model import LARGEST
+from unrolled.spec.tasks import TaskKind, register_task
+
+__all__ = [
+    "CLASSIFY",
+    "POOLINGS",
+    "REGRESS",
+    "ClassifyData",
+    "ClassifyModel",
+    "RegressData",
+    "RegressModel",
+]
+
+POOLINGS = ("mean+max", "last", "attention")
+MOST_CLASSES = 10_000
+
+
+@dataclass(frozen=True)
+class _SequenceData:
+    """What both tasks say of their data."""
+
+    source: str = setting(
+        MISSING,
+        "a table (.csv, .tsv, .parquet), .jsonl, .ts, .arff or .npz, or a folder of classes",
+        flag="SOURCE",
+    )
+    group: str | None = setting(
+        None, "column whose values must not be on both sides of a split, such as a person", flag="--group"
+    )
+    id: str | None = setting(
+        None, "column that says which sample a row is of; default: by the usual names", flag="--id"
+    )
+    time: str | None = setting(
+        None, "column of times of the steps; default: by the usual names", flag="--time"
+    )
+    columns: str | None = setting(
+        None,
+        "the input columns, with commas between them; default: every column of numbers without another use",
+        flag="--columns",
+        metavar="A,B",
+    )
+    split: str = setting(
+        "auto",
+        "how samples are held out; group: whole groups; time: the latest; random: by chance, class by class; "
+        "auto: by group where there are groups, else random",
+        flag="--split",
+        choices=("auto", "group", "time", "random"),
+    )
+    validation_share: float = setting(
+        0.1,
+        "share of the samples that chooses the best network and its calibration",
+        flag="--validation",
+        above=0,
+        below=1,
+    )
+    test: str | None = setting(
+        None, "a file of samples that are scored once, at the end", flag="--test", metavar="FILE"
+    )
+    test_share: float | None = setting(
+        None,
+        "share of the samples that is scored once, at the end; default: 0.1, or 0 where there is a test file "
+        "or a test part, or fewer than 100 samples",
+        flag="--test-share",
+        minimum=0,
+        below=1,
+    )
+    missing: str = setting(
+        "mask",
+        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
+        "such steps are left out; refuse: none may be missing",
+        flag="--missing",
+        choices=("mask", "drop", "refuse"),
+    )
+    tokens: str = setting(
+        "auto",
+        "what a symbol of a text is; auto: a character, or a byte where there are more than 512 kinds",
+        flag="--tokens",
+        choices=("auto", "char", "byte", "word", "bpe:N"),
+    )
+    causal: bool = setting(
+        False,
+        "read one way only, so that an answer at a step depends on what came before it alone",
+        flag="--causal",
+    )
+    pooling: str = setting(
+        "mean+max",
+        "what of the steps' outputs the answer is read from; mean+max and attention: of all steps",
+        flag="--pooling",
+        choices=POOLINGS,
+    )
+    controls: bool = setting(
+        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("source", "test"):
+            path = getattr(self, name)
+            if path is not None and (not path or "\0" in path):
+                raise ConfigError(expected(name, "a path", repr(path)))
+        bpe_size(self.tokens)
+        if self.validation_share + (self.test_share or 0) >= 1:
+            raise ConfigError(
+                expected(
+                    "validation_share + test_share",
+                    "below 1",
+                    self.validation_share + (self.test_share or 0),
+                )
+            )
+        if self.test is not None and self.test_share:
+            raise ConfigError(expected("test_share", "none beside a test file", self.test_share))
+        if self.causal and self.pooling == "attention":
+            raise ConfigError(expected("pooling", "mean+max or last with `causal`", "attention"))
+
+
+@dataclass(frozen=True)
+class ClassifyData(_SequenceData):
+    """Sequences with a class each: `ClassifyData("gestures.csv", label="activity", group="subject")`."""
+
+    label: str | None = setting(
+        None, "column of the classes; folder: the names of files or folders", flag="--label"
+    )
+    balance: bool = setting(
+        False, "let every class weigh the same in training, however rare it is", flag="--balance"
+    )
+
+
+@dataclass(frozen=True)
+class RegressData(_SequenceData):
+    """Sequences with a number each: `RegressData("pump.parquet", target="rul", id="unit")`."""
+
+    target: str | None = setting(None, "column of the numbers to predict", flag="--target")
+
+
+@dataclass(frozen=True)
+class _SequenceModel:
+    """A stack over steps, pooling, and a linear read-out."""
+
+    input_size: int = setting(
+        MISSING, "input channels, masks among them; 0 for symbols", minimum=0, maximum=LARGEST
+    )
+    vocab_size: int = setting(MISSING, "symbols in the vocabulary; 0 for numbers", minimum=0, maximum=2**24)
+    embedding_size: int = setting(
+        MISSING, "size of a symbol's embedding; 0 for numbers", minimum=0, maximum=LARGEST
+    )
+    outputs: int = setting(MISSING, "classes, or 1 number", minimum=1, maximum=MOST_CLASSES)
+    hidden_size: int = setting(MISSING, "hidden units per layer and direction", minimum=1, maximum=LARGEST)
+    num_layers: int = setting(1, "number of recurrent layers", minimum=1, maximum=1024)
+    cell: str = setting("gru", "kind of recurrent cell", choices=CELLS)
+    nonlinearity: str = setting("tanh", "activation function of the rnn cell", choices=("tanh", "relu"))
+    causal: bool = setting(False, "one direction, and nothing that looks ahead")
+    neighbours: int = setting(
+        0,
+        "steps before and after each that it is shown beside; before alone where causal",
+        minimum=0,
+        maximum=64,
+    )
+    pooling: str = setting("mean+max", "what the answer is read from", choices=POOLINGS)
+    dropout: float = setting(0.0, "share of activations dropped during training", minimum=0, below=1)
+    chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
+    init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
+    forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+
+    def __post_init__(self) -> None:
+        check(self)
+        symbols = self.vocab_size > 0
+        if symbols == (self.input_size > 0) or symbols != (self.embedding_size > 0):
+            got = f"{self.input_size} channels, {self.vocab_size} symbols embedded in {self.embedding_size}"
+            raise ConfigError(expected("input_size", "channels, or symbols with an embedding", got))
+
+    @property
+    def directions(self) -> int:
+        """1 or 2."""
+        return 1 if self.causal else 2
+
+    @property
+    def seen(self) -> int:
+        """The numbers that the first layer reads at a step."""
+        around = 1 + self.neighbours * (1 if self.causal else 2)
+        return (self.input_size or self.embedding_size) * around
+
+    @property
+    def pooled(self) -> int:
+        """The numbers that the read-out reads."""
+        return self.hidden_size * self.directions * (2 if self.pooling == "mean+max" else 1)
+
+
+@dataclass(frozen=True)
+class ClassifyModel(_SequenceModel):
+    """A classifier of sequences; `outputs` are its classes."""
+
+
+@dataclass(frozen=True)
+class RegressModel(_SequenceModel):
+    """A network that predicts a number from a sequence."""
+
+
+def _tensors(config: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
+    hidden, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if config.vocab_size:
+        shapes["embedding.weight"] = (config.vocab_size, config.embedding_size)
+    for layer in range(config.num_layers):
+        incoming = config.seen if layer == 0 else hidden * config.directions
+        for way in ("", "_reverse")[: config.directions]:
+            shapes[f"recurrent.weight_ih_l{layer}{way}"] = (gates * hidden, incoming)
+            shapes[f"recurrent.weight_hh_l{layer}{way}"] = (gates * hidden, hidden)
+            shapes[f"recurrent.bias_ih_l{layer}{way}"] = (gates * hidden,)
+            shapes[f"recurrent.bias_hh_l{layer}{way}"] = (gates * hidden,)
+    if config.pooling == "attention":
+        shapes["attention.weight"] = (1, hidden * config.directions)
+    shapes["readout.weight"] = (config.outputs, config.pooled)
+    shapes["readout.bias"] = (config.outputs,)
+    return {name: ("float32", shape) for name, shape in shapes.items()}
+
+
+def _states(config: Any) -> dict[str, tuple[int | None, ...]]:
+    shape = (config.num_layers * config.directions, None, config.hidden_size)
+    return dict.fromkeys(CELLS[config.cell].states, shape)
+
+
+# `steps` is None: `unrolled.stream` runs a stack with a read-out of h. What it would need for a causal model
+# is the pooling as a running state (sum, maximum and count beside h), and `neighbours` as a short memory of
+# inputs.
+CLASSIFY = register_task(
+    TaskKind(
+        name="classify",
+        data=ClassifyData,
+        model=ClassifyModel,
+        tensors=_tensors,
+        states=_states,
+        loss="nats_per_sample",
+        units=(("nats per sample", 1.0),),
+        vocabulary=lambda config: config.vocab_size > 0,
+    )
+)
+REGRESS = register_task(
+    TaskKind(
+        name="regress",
+        data=RegressData,
+        model=RegressModel,
+        tensors=_tensors,
+        states=_states,
+        loss="squared_error_per_sample",
+        units=(("standardised squared error per sample", 1.0),),
+        vocabulary=lambda config: config.vocab_size > 0,
+    )
+)

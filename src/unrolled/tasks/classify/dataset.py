@@ -1,0 +1,193 @@
+"""From a source to samples in three parts, kept with the run, and to what the network reads of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import tokens as vocabularies
+from unrolled.data import SampleBatches, Samples, overlap, partition, read_samples
+from unrolled.errors import DataError, counted, expected
+from unrolled.spec import ClassifyData, RegressData
+from unrolled.tasks.classify import storing
+from unrolled.tasks.classify.schema import Schema
+from unrolled.tokens import Tokens
+
+__all__ = ["Sequences", "prepare", "reopen"]
+
+Data: TypeAlias = ClassifyData | RegressData
+Array: TypeAlias = npt.NDArray[Any]
+
+FEW = 100  # samples below which none are held out for a test that nobody asked for
+TEST_SHARE = 0.1
+MOST_WEIGHT = 100.0  # of a rare class, as a multiple of the mean
+
+
+class Sequences:
+    """Samples of a run in three parts: they train, choose the best network, and test it once."""
+
+    validation_is_train = False
+
+    def __init__(self, stored: storing.Stored, data: Data) -> None:
+        self.stored, self.data, self.samples = stored, data, stored.samples
+        self.name, self.sha256, self.identity = self.samples.name, self.samples.sha256, stored.identity
+        self._parts: dict[str, Samples] = {}
+        self._inputs: dict[str, list[Array]] = {}
+        train = self.part("train")
+        self.schema = Schema.fit(train, missing=data.missing)
+        self.tokens: Tokens | None = None
+        if train.is_text:
+            self.tokens = vocabularies.build(data.tokens, map(str, train.inputs))
+        self.scored: dict[str, Any] = {}  # what the report has measured so far
+
+    def part(self, name: str) -> Samples:
+        """Return the samples of a part: train, validation or test."""
+        if name not in self._parts:
+            chosen = np.flatnonzero(self.stored.parts == storing.PARTS.index(name))
+            self._parts[name] = self.samples.take(chosen)
+        return self._parts[name]
+
+    def inputs(self, name: str) -> list[Array]:
+        """Return what the network reads of a part."""
+        if name not in self._inputs:
+            self._inputs[name] = self.schema.inputs(self.part(name), self.tokens)
+        return self._inputs[name]
+
+    def targets(self, name: str) -> Array:
+        """Return what it is to give."""
+        return self.schema.targets(self.part(name))
+
+    def batches(self, name: str, *, rows: int, seed: int = 0, shuffle: bool = False) -> SampleBatches:
+        """Return the batches of a part."""
+        return SampleBatches(
+            self.inputs(name), self.targets(name), batch_size=rows, seed=seed, shuffle=shuffle
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the numbers that the network reads at a step; () of symbols."""
+        return () if self.schema.scaler is None else self.schema.scaler.outputs
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest training sample."""
+        return max(map(len, self.inputs("train")))
+
+    @property
+    def class_weights(self) -> Array | None:
+        """Return the weight of each class [K] where all are to weigh the same: inverse to its frequency."""
+        if not getattr(self.data, "balance", False):
+            return None
+        counts = np.bincount(self.targets("train"), minlength=len(self.schema.classes))
+        weights = np.minimum(counts.mean() / counts, MOST_WEIGHT)
+        found: Array = (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+        return found
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test part."""
+        return bool((self.stored.parts == storing.PARTS.index("test")).any())
+
+
+def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
+    """Read a source, divide its samples and write them into a directory.
+
+    Raises:
+        DataError, ConfigError: the source, its columns or the split are not right.
+    """
+    samples = _read(data, data.source)
+    given = _read(data, data.test) if data.test is not None else samples.test
+    samples, notes = replace(samples, test=None), list(samples.notes)
+    share = data.test_share
+    if share is None:
+        share = TEST_SHARE if given is None and len(samples) >= FEW else 0.0
+    found = partition(samples, split=data.split, validation=data.validation_share, test=share, seed=seed)
+    parts = np.full(len(samples), storing.LEFT_OUT)
+    for number, name in enumerate(storing.PARTS):
+        parts[getattr(found, name)] = number
+    notes += found.notes
+    if given is not None:
+        notes += _notes_on_test(samples, given)
+        parts = np.where(parts == storing.PARTS.index("test"), storing.LEFT_OUT, parts)
+        samples = _joined(samples, given)
+        tested = np.full(len(given), storing.PARTS.index("test"))
+        parts = np.concatenate([parts, tested])
+    return Sequences(storing.write(directory, samples, parts, notes), data)
+
+
+def reopen(data: Data, directory: Path) -> Sequences:
+    """Return the samples that `prepare` wrote. Raises DataError: they are damaged or another run's."""
+    return Sequences(storing.read(directory), data)
+
+
+def _read(data: Data, source: str) -> Samples:
+    """Read a source: samples that `storing.write` wrote, or a file as `data.read_samples` takes it."""
+    if (Path(source) / storing.ARRAYS).is_file():
+        samples = storing.read(Path(source)).samples
+    else:
+        samples = _read_file(data, source)
+    if samples.labels is None:
+        raise DataError(expected(source, "a label for each sample", "none"))
+    numbers, wants = samples.labels.dtype.kind == "f", isinstance(data, RegressData)
+    if numbers == wants:
+        return samples
+    if wants:
+        raise DataError(expected("target", "a column of numbers", "texts"))
+    raise DataError(expected("label", "classes", "numbers with fractions, which RegressData predicts"))
+
+
+def _read_file(data: Data, source: str) -> Samples:
+    wanted: dict[str, Any] = {"target": data.target} if isinstance(data, RegressData) else {}
+    if isinstance(data, ClassifyData):
+        wanted["label"] = data.label
+    columns = None if data.columns is None else [name.strip() for name in data.columns.split(",")]
+    return read_samples(source, **wanted, group=data.group, id=data.id, time=data.time, columns=columns)
+
+
+def _notes_on_test(samples: Samples, given: Samples) -> list[str]:
+    shared = overlap(samples, given)
+    notes = []
+    if shared.duplicates:
+        notes.append(
+            f"{shared.duplicates} of {counted(len(given), 'test sample')} have the input of another one"
+        )
+    if shared.groups:
+        notes.append(f"{counted(len(shared.groups), 'group')} of the test are in training too")
+    unseen = sorted(set(given.classes) - set(samples.classes))
+    if unseen:
+        count = int(np.isin(_column(given.labels), unseen).sum())
+        notes.append(
+            f"{counted(count, 'test sample')} of classes that training has not: {', '.join(unseen[:3])}"
+        )
+    return notes
+
+
+def _joined(samples: Samples, test: Samples) -> Samples:
+    """Return both, one after the other; test ids are marked where training has the same."""
+    if samples.channels != test.channels:
+        names = [", ".join(each.channels[:5]) or "texts" for each in (samples, test)]
+        raise DataError(expected("test", f"the channels of training, {names[0]}", names[1]))
+    known = set(samples.ids)
+    ids = [f"test {each}" if each in known else each for each in test.ids]
+    labels = np.concatenate([_column(samples.labels), _column(test.labels)])
+    groups = None
+    if samples.groups is not None and test.groups is not None:
+        groups = np.concatenate([samples.groups, test.groups])
+    inputs: Any = [*samples.inputs, *test.inputs]
+    times = None
+    if samples.times is not None and test.times is not None:
+        times = [*samples.times, *test.times]
+    return replace(
+        samples, inputs=inputs, ids=(*samples.ids, *ids), labels=labels, groups=groups, times=times
+    )
+
+
+def _column(labels: Any) -> Array:
+    if labels is None:
+        raise DataError(expected("test", "a label for each sample", "none"))
+    found: Array = labels
+    return found

@@ -1,0 +1,125 @@
+"""Scores of answers: of classes with their probabilities, and of numbers. numpy alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Reliability", "accuracy", "classification", "confusion", "fit_temperature", "regression",
+           "reliability", "softmax"]  # fmt: skip
+
+Array: TypeAlias = npt.NDArray[Any]
+BINS = 10
+COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked among
+LEAST = 1e-12  # probability, so that a log loss is finite
+
+
+class Reliability(NamedTuple):
+    """Answers by their confidence: what share of them is right."""
+
+    confidence: Array  # [BINS] mean of each bin
+    accuracy: Array  # [BINS]
+    samples: Array  # [BINS] how many
+    error: float  # the expected calibration error: mean distance of the two, by count
+
+
+def softmax(logits: Array, temperature: float = 1.0) -> Array:
+    """Return probabilities [N, K] in float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    found: Array = scaled / scaled.sum(axis=-1, keepdims=True)
+    return found
+
+
+def fit_temperature(logits: Array, targets: Array) -> float:
+    """Return the temperature under which the log loss of known targets is least (Guo et al. 2017).
+
+    By a golden-section search over its logarithm, in which the loss has one minimum.
+    """
+    known = targets >= 0
+    if not known.any():
+        return 1.0
+    logits, targets = logits[known], targets[known]
+
+    def loss(logarithm: float) -> float:
+        return _log_loss(softmax(logits, float(np.exp(logarithm))), targets)
+
+    low, high = float(np.log(COLDEST)), float(np.log(HOTTEST))
+    share = (5**0.5 - 1) / 2
+    left, right = high - share * (high - low), low + share * (high - low)
+    left_loss, right_loss = loss(left), loss(right)
+    while high - low > 1e-3:
+        if left_loss < right_loss:
+            high, right, right_loss = right, left, left_loss
+            left = high - share * (high - low)
+            left_loss = loss(left)
+        else:
+            low, left, left_loss = left, right, right_loss
+            right = low + share * (high - low)
+            right_loss = loss(right)
+    return float(np.exp((low + high) / 2))
+
+
+def accuracy(predicted: Array, targets: Array) -> float:
+    """Return the share of right answers; a target of an unseen class is never met."""
+    return float((predicted == targets).mean())
+
+
+def confusion(predicted: Array, targets: Array, classes: int) -> Array:
+    """Return counts [K, K]: row the class that is right, column the answer; unseen classes left out."""
+    known = targets >= 0
+    pairs = targets[known] * classes + predicted[known]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def classification(probabilities: Array, targets: Array, *, calibrated: bool = True) -> dict[str, float]:
+    """Return accuracy, balanced accuracy, macro F1, log loss and expected calibration error.
+
+    Balanced accuracy is the mean recall over classes that occur among the targets; macro F1 the mean over
+    classes that occur among targets or answers. Log loss and calibration are of targets that training knows;
+    without `calibrated` the numbers are scores, which have neither.
+    """
+    predicted, classes = probabilities.argmax(-1), probabilities.shape[-1]
+    counts = confusion(predicted, targets, classes).astype(np.float64)
+    right, given, answered = np.diag(counts), counts.sum(1), counts.sum(0)
+    unseen = predicted[targets < 0]
+    answered = answered + np.bincount(unseen, minlength=classes)
+    present, either = given > 0, given + answered > 0
+    found = {"accuracy": accuracy(predicted, targets)}
+    if present.any():
+        found["balanced_accuracy"] = float((right[present] / given[present]).mean())
+        found["macro_f1"] = float((2 * right[either] / (given + answered)[either]).mean())
+    known = targets >= 0
+    if calibrated and known.any():
+        found["nats_per_sample"] = _log_loss(probabilities[known], targets[known])
+        found["calibration_error"] = reliability(probabilities[known], targets[known]).error
+    return found
+
+
+def _log_loss(probabilities: Array, targets: Array) -> float:
+    of_right = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(of_right, LEAST)).mean())
+
+
+def reliability(probabilities: Array, targets: Array) -> Reliability:
+    """Return the reliability of the most probable answers, in ten bins of equal width."""
+    confidence = probabilities.max(-1)
+    right = probabilities.argmax(-1) == targets
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    mean = np.bincount(bins, confidence, BINS) / np.maximum(count, 1)
+    hit = np.bincount(bins, right, BINS) / np.maximum(count, 1)
+    error = float((count * np.abs(mean - hit)).sum() / max(count.sum(), 1))
+    return Reliability(mean, hit, count, error)
+
+
+def regression(predicted: Array, targets: Array) -> dict[str, float]:
+    """Return MAE and RMSE in the targets' unit, and R²; R² of targets that are all alike is left out."""
+    error = predicted.astype(np.float64) - targets
+    spread = float(((targets - targets.mean()) ** 2).sum())
+    found = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean()))}
+    if spread > 0:
+        found["r2"] = 1.0 - float((error**2).sum()) / spread
+    return found

@@ -1,0 +1,233 @@
+"""The network: symbols or channels, a recurrent stack over ragged lengths, pooling, a linear read-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unrolled import nn as recurrent
+from unrolled.data import Batch, SampleBatches
+from unrolled.errors import ConfigError, ShapeError, expected
+from unrolled.nn import init_recurrent
+from unrolled.spec import CELLS, ClassifyModel, RegressModel
+from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.protocol import State
+from unrolled.tokens import Tokens
+
+__all__ = ["SequenceNetwork"]
+
+READOUT_REACH = 0.1  # of its uniform start: Zaremba et al. 2014
+EVALUATED_ROWS = 64
+
+Array = npt.NDArray[Any]
+
+
+class SequenceNetwork(nn.Module):
+    """Gives one answer for each sequence: logits of classes, or a standardised number.
+
+    Args:
+        config: its sizes. seed: of the starting weights; None leaves torch's, for weights about to be loaded.
+        backend: of the recurrent stack; see `unrolled.explain`.
+        class_weights: [K] of the loss; default 1 each.
+    """
+
+    def __init__(
+        self,
+        config: ClassifyModel | RegressModel,
+        *,
+        seed: int | None = 0,
+        backend: str = "auto",
+        class_weights: Array | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.schema: Schema | None = None  # `load` leaves both here
+        self.tokens: Tokens | None = None
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size) if config.vocab_size else None
+        self.recurrent = _stack(config, backend)
+        width = config.hidden_size * config.directions
+        self.attention = nn.Linear(width, 1, bias=False) if config.pooling == "attention" else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.pooled, config.outputs)
+        weights = None if class_weights is None else torch.from_numpy(np.asarray(class_weights, np.float32))
+        self.register_buffer("class_weights", weights, persistent=False)
+        if seed is not None:
+            self._start(torch.Generator().manual_seed(seed))
+
+    def _start(self, generator: torch.Generator) -> None:
+        config = self.config
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
+        init_recurrent(
+            self.recurrent,
+            init=config.init,
+            forget_bias=config.forget_bias,
+            chrono_steps=config.chrono_steps,
+            generator=generator,
+        )
+        for layer in (self.readout, self.attention):
+            if layer is not None:
+                nn.init.uniform_(layer.weight, -READOUT_REACH, READOUT_REACH, generator=generator)
+        nn.init.zeros_(self.readout.bias)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the zero state of `batch_size` rows: [L·D, B, H], or a pair of them for an LSTM."""
+        config = self.config
+        shape = (config.num_layers * config.directions, batch_size, config.hidden_size)
+        parts = tuple(self.readout.bias.new_zeros(shape) for _ in CELLS[config.cell].states)
+        return parts if len(parts) == 2 else parts[0]
+
+    def hidden(
+        self, inputs: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Run the stack: inputs [T, B, C] or ids [T, B] → outputs [T, B, D·H], zero past a row's length."""
+        if inputs.dim() != (2 if self.embedding is not None else 3):
+            want = "[T, B] of ids" if self.embedding is not None else "[T, B, C] of numbers"
+            raise ShapeError(expected("inputs", want, list(inputs.shape)))
+        x = inputs if self.embedding is None else self.dropout(self.embedding(inputs))
+        if self.config.neighbours:
+            x = _with_neighbours(x, lengths, self.config.neighbours, causal=self.config.causal)
+        y, after = self.recurrent(x, state, lengths=lengths)
+        return y, after
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, state: State | None = None) -> Tensor:
+        """Return an answer for each row.
+
+        Args:
+            inputs: [T, B, C] floating point, or [T, B] int64 ids; padding may hold anything.
+            lengths: [B] int64, at least 1 each; default all T.
+            state: as `initial_state` gives it; default zero.
+        Returns:
+            logits [B, K], or for a number [B, 1].
+        Raises:
+            ShapeError: `inputs` has other axes.
+        """
+        y, after = self.hidden(inputs, lengths, state)
+        return self._answer(y, lengths, after)
+
+    def _answer(self, y: Tensor, lengths: Tensor | None, after: State) -> Tensor:
+        answer: Tensor = self.readout(self.dropout(self._pooled(y, lengths, after)))
+        return answer.float()
+
+    def _pooled(self, y: Tensor, lengths: Tensor | None, after: State) -> Tensor:
+        """Return [B, pooled] of outputs [T, B, D·H], over valid steps alone."""
+        if self.config.pooling == "last":
+            h = after[0] if isinstance(after, tuple) else after
+            return torch.cat(tuple(h[-self.config.directions :]), -1).to(y.dtype)
+        ragged = lengths is not None and bool((lengths < len(y)).any())
+        valid = None
+        if ragged:
+            assert lengths is not None
+            valid = (torch.arange(len(y)).unsqueeze(1) < lengths).unsqueeze(-1)
+        if self.attention is not None:
+            scores = self.attention(y).float()
+            if valid is not None:
+                scores = scores.masked_fill(~valid, -torch.inf)
+            attended: Tensor = (y * scores.softmax(0).to(y.dtype)).sum(0)
+            return attended
+        steps = len(y) if lengths is None else lengths.unsqueeze(-1)
+        mean = y.sum(0) / steps  # outputs are zero past a row's length
+        largest = y if valid is None else y.masked_fill(~valid, -torch.inf)
+        return torch.cat([mean.to(y.dtype), largest.amax(0)], -1)
+
+    @torch.no_grad()
+    def per_step(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the answer [T, B, K] that would be given after each step, from the steps so far alone.
+
+        Of a causal network. Past a row's length its last answer stands.
+        Raises ConfigError: a network that reads both ways.
+        """
+        if not self.config.causal:
+            raise ConfigError(expected("network", "one that is causal", "one that reads both ways"))
+        y, _ = self.hidden(inputs, lengths)
+        if lengths is not None:  # carry each row's last output on, for the pooling that reads it
+            at = torch.minimum(torch.arange(len(y)).unsqueeze(1), lengths - 1)
+            y = y.gather(0, at.unsqueeze(-1).expand_as(y))
+        if self.config.pooling == "last":
+            return self.readout(y).float()  # type: ignore[no-any-return]
+        count = torch.arange(1, len(y) + 1, dtype=y.dtype).view(-1, 1, 1)
+        if lengths is not None:
+            within = torch.arange(len(y)).unsqueeze(1) < lengths
+            y_sum = (y * within.unsqueeze(-1)).cumsum(0)
+            count = torch.minimum(count, lengths.view(1, -1, 1).to(y.dtype))
+        else:
+            y_sum = y.cumsum(0)
+        pooled = torch.cat([y_sum / count, y.cummax(0).values], -1)
+        return self.readout(pooled).float()  # type: ignore[no-any-return]
+
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
+        """Return the summed loss over rows, how many they are, and the state after.
+
+        Nats of the right class, times its weight; or squared errors. Rows of unseen classes do not count.
+        """
+        y, after = self.hidden(batch.inputs, batch.lengths, state)
+        answer = self._answer(y, batch.lengths, after)
+        if isinstance(self.config, RegressModel):
+            return F.mse_loss(answer[:, 0], batch.targets, reduction="sum"), len(batch.targets), after
+        known = batch.targets >= 0
+        weights: Any = self.class_weights
+        nats = F.cross_entropy(answer[known], batch.targets[known], weight=weights, reduction="sum")
+        return nats, max(int(known.sum()), 1), after
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
+        """Return the summed loss and rows over batches, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        total, count = 0.0, 0
+        try:
+            for batch in batches:
+                loss, n, _ = self.loss(batch, self.initial_state(batch.inputs.shape[1]))
+                total, count = total + float(loss), count + n
+        finally:
+            self.train(was_training)
+        return total, count
+
+    @torch.no_grad()
+    def answers(self, inputs: list[Array]) -> Array:
+        """Return the answers [N, K] for encoded samples in their order, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        batches = SampleBatches(
+            inputs, np.zeros(len(inputs), np.int64), batch_size=EVALUATED_ROWS, seed=0, shuffle=False
+        )
+        found = np.zeros((len(inputs), self.config.outputs), np.float32)
+        try:
+            for rows, batch in zip(batches.indices(0), batches.epoch(0), strict=True):
+                found[rows] = self(batch.inputs, batch.lengths).numpy()
+        finally:
+            self.train(was_training)
+        return found
+
+
+def _with_neighbours(x: Tensor, lengths: Tensor | None, reach: int, *, causal: bool) -> Tensor:
+    """Put the steps around each beside it: [T, B, C·(1 + reach)], or C·(1 + 2·reach) of both sides.
+
+    Beyond an end of a row are zeros.
+    """
+    if lengths is not None:
+        inside = torch.arange(len(x)).unsqueeze(1) < lengths
+        x = x * inside.unsqueeze(-1)
+    shifts = range(-reach, 1 if causal else reach + 1)
+    padded = F.pad(x, (0, 0, 0, 0, reach, reach))
+    return torch.cat([padded[reach + k : reach + k + len(x)] for k in shifts], -1)
+
+
+def _stack(config: ClassifyModel | RegressModel, backend: str) -> Any:
+    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
+    return recurrent.layer(
+        config.cell,
+        config.seen,
+        config.hidden_size,
+        config.num_layers,
+        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
+        dropout=config.dropout if config.num_layers > 1 else 0.0,
+        bidirectional=not config.causal,
+        backend=backend,
+    )

@@ -1,0 +1,198 @@
+"""A run's samples in RUN/data: corpus.json and samples.npz, read again without the source."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import files
+from unrolled.data import Samples
+from unrolled.errors import DataError
+
+__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "read", "write"]
+
+INDEX, ARRAYS = "corpus.json", "samples.npz"
+FORMAT, VERSION = "unrolled samples", 1
+PARTS = ("train", "validation", "test")  # by their number in the array `parts`
+LEFT_OUT = len(PARTS)
+LARGEST_INDEX = 2**22  # bytes
+MOST_NOTES = 1000
+
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Samples, and the part that each belongs to."""
+
+    samples: Samples
+    parts: npt.NDArray[np.int64]  # [N], numbers of `PARTS`, or LEFT_OUT
+    notes: tuple[str, ...]
+    identity: str  # a digest of samples and parts
+
+
+def write(directory: Path, samples: Samples, parts: Array, notes: Sequence[str]) -> Stored:
+    """Write samples and parts into a directory. Raises RunError where it cannot be written."""
+    arrays = _arrays(samples, parts)
+    identity = identity_of(arrays)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": samples.name,
+        "sha256": samples.sha256,
+        "identity": identity,
+        "channels": list(samples.channels),
+        "read_as": dict(samples.read_as),
+        "notes": list(notes),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    files.replace(directory / ARRAYS, packed.getvalue())
+    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
+    return Stored(samples, np.asarray(parts, np.int64), tuple(notes), identity)
+
+
+def read(directory: Path) -> Stored:
+    """Read what `write` wrote, every byte of it checked.
+
+    Raises:
+        DataError: files are missing, damaged or another program's.
+    """
+    path = directory / INDEX
+    index = files.parse_json(
+        files.read_regular(path, LARGEST_INDEX, DataError), path, DataError, most=16 * LARGEST_INDEX
+    )
+    _check_index(index, path)
+    arrays = _unpacked(directory / ARRAYS)
+    identity = identity_of(arrays)
+    if identity != index["identity"]:
+        raise files.refusal(DataError, directory / ARRAYS, f"samples {index['identity']}", identity)
+    try:
+        samples = _samples(arrays, index)
+    except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote
+        raise files.refusal(DataError, directory / ARRAYS, "samples", repr(error)) from None
+    return Stored(samples, arrays["parts"].astype(np.int64), tuple(index["notes"]), identity)
+
+
+def identity_of(arrays: Arrays) -> str:
+    """Return a digest of arrays with their names, types and shapes."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(repr((name, array.dtype.str, array.shape)).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _arrays(samples: Samples, parts: Array) -> dict[str, Array]:
+    arrays: dict[str, Array] = {"parts": np.asarray(parts, np.uint8)}
+    arrays |= _texts("ids", samples.ids)
+    if samples.is_text:
+        arrays |= _texts("inputs", list(map(str, samples.inputs)))
+    else:
+        arrays["lengths"] = samples.steps
+        arrays["values"] = np.concatenate([np.asarray(each) for each in samples.inputs])
+    if samples.labels is not None:
+        numbers = samples.labels.dtype.kind == "f"
+        arrays |= {"labels": samples.labels} if numbers else _texts("labels", samples.labels.tolist())
+    if samples.groups is not None:
+        arrays |= _texts("groups", samples.groups.tolist())
+    if samples.times is not None:
+        arrays["times"] = np.concatenate(samples.times)
+    return arrays
+
+
+def _texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
+    """Return texts as two arrays: their bytes one after the other, and the length of each."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return {
+        f"{name}_bytes": np.frombuffer(b"".join(encoded), np.uint8),
+        f"{name}_lengths": np.array([len(each) for each in encoded], np.int64),
+    }
+
+
+def _unpacked(path: Path) -> dict[str, Array]:
+    """Return the arrays of a file of ours: none is compressed, so none is larger than the file."""
+    try:
+        with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise files.refusal(DataError, path, "arrays that are not compressed", "others")
+            found = {}
+            for entry in archive.infolist():
+                with archive.open(entry) as member:
+                    found[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(
+                        member, allow_pickle=False
+                    )
+            return found
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise files.refusal(DataError, path, "the samples of a run", error) from None
+
+
+def _check_index(index: Mapping[str, Any], path: Path) -> None:
+    texts, lists = ("format", "name", "sha256", "identity"), ("channels", "notes")
+    right = (
+        set(index) == {*texts, *lists, "version", "read_as"}
+        and all(isinstance(index[name], str) for name in texts)
+        and all(isinstance(each, str) for name in lists for each in _list(index[name]))
+        and isinstance(index["read_as"], dict)
+        and (index["format"], index["version"]) == (FORMAT, VERSION)
+        and len(_list(index["notes"])) <= MOST_NOTES
+    )
+    if not right:
+        raise files.refusal(DataError, path, f"{FORMAT}, version {VERSION}", "something else")
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [None]
+
+
+def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
+    """Return the samples of the arrays. Raises KeyError, ValueError: they are none."""
+    ids = _split_texts(arrays, "ids")
+    lengths = None if "inputs_bytes" in arrays else arrays["lengths"]
+    inputs: Any = _split_texts(arrays, "inputs") if lengths is None else _cut(arrays["values"], lengths)
+    labels = arrays.get("labels")
+    if "labels_bytes" in arrays:
+        labels = np.array(_split_texts(arrays, "labels"))
+    groups = np.array(_split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
+    times = _cut(arrays["times"], arrays["lengths"]) if "times" in arrays else None
+    columns = (inputs, labels, groups, arrays["parts"])
+    if any(column is not None and len(column) != len(ids) for column in columns):
+        raise ValueError("columns of unlike length")
+    return Samples(
+        inputs=inputs,
+        channels=tuple(index["channels"]),
+        ids=tuple(ids),
+        labels=labels,
+        groups=groups,
+        times=times,
+        name=index["name"],
+        sha256=index["sha256"],
+        read_as=index["read_as"],
+    )
+
+
+def _cut(flat: Array, lengths: Array) -> list[Array]:
+    if lengths.min(initial=0) < 0 or lengths.sum() != len(flat):
+        raise ValueError("lengths of other values")
+    return np.split(flat, np.cumsum(lengths)[:-1])
+
+
+def _split_texts(arrays: Arrays, name: str) -> list[str]:
+    flat, lengths = arrays[f"{name}_bytes"].tobytes(), arrays[f"{name}_lengths"]
+    ends = np.cumsum(lengths).tolist()
+    if lengths.min(initial=0) < 0 or (ends[-1] if ends else 0) != len(flat):
+        raise ValueError("lengths of other texts")
+    begins = [0, *ends[:-1]]
+    return [flat[b:e].decode("utf-8", "surrogatepass") for b, e in zip(begins, ends, strict=True)]

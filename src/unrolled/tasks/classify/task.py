@@ -1,0 +1,181 @@
+"""Classification and regression of whole sequences, as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unrolled import tokens as vocabularies
+from unrolled.data import Batches
+from unrolled.errors import CheckpointError, DataError, counted, expected
+from unrolled.spec import CELLS, CLASSIFY, REGRESS, TrainConfig, from_json
+from unrolled.tasks.classify import sizing
+from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
+from unrolled.tasks.classify.evaluation import Evaluation, evaluate
+from unrolled.tasks.classify.metrics import fit_temperature
+from unrolled.tasks.classify.network import SequenceNetwork
+from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.loading import assemble
+from unrolled.tasks.protocol import Examined, Task, register
+
+__all__ = ["ClassifyTask", "RegressTask"]
+
+VALIDATION_ROWS = 64
+
+
+class SequenceTask(Task):
+    """One answer for each sequence; a dataset is a `Sequences`."""
+
+    def prepare(self, data: Data, directory: Path, *, seed: int) -> Sequences:
+        return prepare(data, directory, seed=seed)
+
+    def reopen(
+        self, data: Data, directory: Path, *, seed: int, tokens: Mapping[str, Any] | None
+    ) -> Sequences:
+        return reopen(data, directory)
+
+    def source(self, data: Data) -> str:
+        return data.source
+
+    def run_name(self, data: Data) -> str:
+        return Path(data.source).name.partition(".")[0] or self.kind.name
+
+    def resolve(self, config: TrainConfig, dataset: Sequences) -> TrainConfig:
+        return sizing.resolve(config, dataset)
+
+    def open_sizes(self, config: TrainConfig) -> list[str]:
+        return [name for name in sizing.SIZES if getattr(config, name) is None]
+
+    def model_config(self, config: TrainConfig, dataset: Sequences) -> Any:
+        symbols = 0 if dataset.tokens is None else dataset.tokens.size
+        known = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
+        return self.kind.model(
+            input_size=len(dataset.channels),
+            vocab_size=symbols,
+            embedding_size=(config.embedding_size or 0) if symbols else 0,
+            outputs=len(dataset.schema.classes) or 1,
+            cell=config.cell,
+            nonlinearity=config.nonlinearity,
+            causal=dataset.data.causal,
+            neighbours=sizing.neighbours(dataset),
+            pooling=dataset.data.pooling,
+            chrono_steps=config.chrono_steps,
+            init=config.init,
+            forget_bias=config.forget_bias,
+            **known,
+        )
+
+    def bytes_needed(self, model: Any, config: TrainConfig, dataset: Sequences) -> int:
+        stored = sum(each.nbytes for each in dataset.inputs("train"))
+        return sizing.bytes_needed(model, rows=config.batch_size or 1, steps=dataset.longest, stored=stored)
+
+    def describe(self, model: Any) -> str:
+        ways = "one way" if model.causal else "both ways"
+        return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}, {ways}, {model.pooling}"
+
+    def notes(self, config: TrainConfig, dataset: Sequences, network: Any) -> list[str]:
+        parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
+        sizes = [f"{len(dataset.part(name)):,} {verb}" for name, verb in _PARTS.items()]
+        if dataset.tokens is not None:
+            read = f"{dataset.tokens.kind} symbols, {dataset.tokens.size} kinds"
+        else:
+            read = counted(len(dataset.channels), "channel")
+        classes = dataset.schema.classes
+        answer = counted(len(classes), "class", "classes") if classes else "a number"
+        lines = [
+            f"data      {dataset.name}: {', '.join(sizes)}; {read}; {answer}",
+            f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
+        ]
+        scaler = dataset.schema.scaler
+        constant = () if scaler is None else scaler.constant
+        notes = list(dataset.stored.notes)
+        if constant:
+            notes.append(f"{counted(len(constant), 'constant channel')}: {', '.join(constant[:5])}")
+        return lines + [f"note      {note}" for note in notes]
+
+    def network(
+        self, model: Any, *, seed: int | None, backend: str, dataset: Sequences | None = None
+    ) -> SequenceNetwork:
+        weights = None if dataset is None else dataset.class_weights
+        network = SequenceNetwork(model, seed=seed, backend=backend, class_weights=weights)
+        if dataset is not None:
+            network.schema, network.tokens = dataset.schema, dataset.tokens
+        return network
+
+    def around(
+        self, contents: Any, weights: Mapping[str, Tensor], *, backend: str
+    ) -> tuple[SequenceNetwork, vocabularies.Tokens | None]:
+        config: Any = from_json(self.kind.model, contents.config["model"], where="config.json model")
+        schema = Schema.from_json(contents.config.get("schema"))
+        _check_schema(schema, config)
+        vocabulary = None
+        if contents.tokens is not None:
+            vocabulary = vocabularies.from_json(contents.tokens, where="tokens.json")
+            if vocabulary.size != config.vocab_size:
+                want = f"{config.vocab_size} symbols"
+                raise CheckpointError(expected("tokens.json", want, vocabulary.size))
+        network = self.network(config, seed=None, backend=backend)
+        network.load_state_dict(weights)
+        network.schema, network.tokens = schema, vocabulary
+        return network, vocabulary
+
+    def batches(self, config: TrainConfig, dataset: Sequences) -> Batches:
+        return dataset.batches("train", rows=config.batch_size or 1, seed=config.seed, shuffle=True)
+
+    def validation(self, dataset: Sequences) -> Batches:
+        return dataset.batches("validation", rows=VALIDATION_ROWS)
+
+    def schema(self, dataset: Sequences) -> dict[str, Any]:
+        return dataset.schema.to_json()
+
+    def known_schema(self, contents: Any, dataset: Sequences) -> dict[str, Any]:
+        if not dataset.schema.classes:
+            return dataset.schema.to_json()
+        network: SequenceNetwork = assemble(contents).model
+        logits = network.answers(dataset.inputs("validation"))
+        temperature = fit_temperature(logits, dataset.targets("validation"))
+        return dataset.schema.calibrated(temperature).to_json()
+
+    def evaluate(self, network: SequenceNetwork, dataset: Sequences) -> Evaluation:
+        return evaluate(network, dataset)
+
+    def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
+        return Evaluation.from_dict(stored)
+
+    def examined(
+        self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int
+    ) -> Examined:
+        if directory is None:
+            raise DataError(expected("RUN", "a run with its samples, RUN/data", "a model alone"))
+        return super().examined(loaded, source, directory, lags=lags, largest=largest)
+
+
+class ClassifyTask(SequenceTask):
+    """Tell which class a sequence is of."""
+
+    kind = CLASSIFY
+
+
+class RegressTask(SequenceTask):
+    """Predict a number from a sequence."""
+
+    kind = REGRESS
+
+
+_PARTS = {"train": "train", "validation": "validate", "test": "test"}
+
+
+def _check_schema(schema: Schema, config: Any) -> None:
+    """Refuse a schema that does not fit the network."""
+    want = config.outputs if schema.classes else 1
+    got = (len(schema.classes) or 1, 0 if schema.scaler is None else len(schema.scaler.outputs))
+    if (want, config.input_size) != got or config.outputs != got[0]:
+        sizes = f"{config.outputs} outputs and {config.input_size} channels"
+        raise CheckpointError(expected("config.json schema", sizes, f"{got[0]} and {got[1]}"))
+
+
+register(ClassifyTask())
+register(RegressTask())
