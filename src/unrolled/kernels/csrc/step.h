@@ -210,6 +210,7 @@ void step_row(const Product& m, Cell cell, const StepRow* row) {
 // All panels for n rows.
 template <class O, class C, Part part = Part::all>
 void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n, bool ahead) {
+    static_assert(part != Part::of_h, "h's half goes step by step: step_row");
     if (n == 1) return ahead ? step_row<O, C, part, true>(m, cell, rows) : step_row<O, C, part, false>(m, cell, rows);
     constexpr int most = tile_rows<Float>(C::slots);
     const int64_t tiles = ceil_div(n, most);
@@ -230,6 +231,21 @@ void step_product(const Product& m, Cell cell, const StepRow* rows, int64_t n, b
             }
             begin = end;
         }
+    }
+}
+
+// The layer's h half for one row.
+template <class O, class C>
+void step_row_of_h(const Product& m, Cell cell, const StepRow* row, bool ahead) {
+    if (ahead) step_row<O, C, Part::of_h, true>(m, cell, row);
+    else step_row<O, C, Part::of_h, false>(m, cell, row);
+}
+template <class O>
+void step_cell_of_h(const Product& m, Cell cell, const StepRow* row, bool ahead) {
+    switch (cell) {
+        case Cell::lstm: return step_row_of_h<O, LstmStep>(m, cell, row, ahead);
+        case Cell::gru: return step_row_of_h<O, GruStep>(m, cell, row, ahead);
+        default: return step_row_of_h<O, RnnStep>(m, cell, row, ahead);
     }
 }
 
@@ -410,7 +426,7 @@ class Stepping {
         }
         for (int64_t r = 0; r < n; ++r) {
             state(l, from + r, r, rows[r]);
-            step_cell<O, Part::of_h>(layer.gates, layer.cell, rows + r, 1, net.far);
+            step_cell_of_h<O>(layer.gates, layer.cell, rows + r, net.far);
             project(l, from + r, r, 1);
         }
     }
