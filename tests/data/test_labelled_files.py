@@ -233,6 +233,8 @@ def test_an_npz_file_may_hold_a_test_part(tmp_path):
     assert lists(other) == x[:, :, :1].tolist()
     assert other.labels.tolist() == [0.5, 1.5]
     assert other.notes == ("no test part: x_test and y_test are not there",)
+    np.savez(tmp_path / "f.npz", x=x, y=[0.5, 1.5], x_test=x[:1], y_test=[1.0])
+    assert read_samples(tmp_path / "f.npz").test.labels.tolist() == [1.0]
 
 
 def npz(path, **entries):

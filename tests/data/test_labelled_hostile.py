@@ -156,7 +156,7 @@ def test_more_channels_or_columns_than_anyone_has_are_refused(tmp_path, monkeypa
     with pytest.raises(DataError, match="source line 3: expected at most 3 channels, got 5"):
         read_samples(tmp_path / "x.ts")
     pytest.importorskip("polars")
-    monkeypatch.setattr("unrolled.data.labelled.table.MOST_COLUMNS", 3)
+    monkeypatch.setattr("unrolled.data.labelled.frames.MOST_COLUMNS", 3)
     (tmp_path / "x.csv").write_bytes(b"label,a,b,c\nx,1,2,3\n")
     with pytest.raises(DataError, match="source: expected at most 3 columns, got 4 in "):
         read_samples(tmp_path / "x.csv")

@@ -1,6 +1,7 @@
 """Tables as samples: wide, long, texts; what is found, what is asked, and the row that is wrong."""
 
 import gzip
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -210,10 +211,24 @@ def test_what_is_wrong_is_said_in_one_line_with_its_row(table, text, given, mess
     assert str(caught.value) == message
 
 
-def test_too_many_fields_are_one_line(table):
-    with pytest.raises(DataError, match=r"source: expected a table, got .*") as caught:
+def test_too_many_fields_are_named_with_their_row(table):
+    with pytest.raises(DataError) as caught:
         read_samples(table("label,a\nx,1\ny,2,3,4\n"))
-    assert len(str(caught.value).splitlines()) == 1
+    want = "source: expected a table, got 4 fields in row 3, more than 2 in row 1, in "
+    assert str(caught.value).startswith(want)
+
+
+def test_blank_lines_are_no_rows_but_count(table):
+    samples = read_samples(table("label,a,b\n\nx,1,2\n\ny,3,4\n\n\n"))
+    assert samples.ids == ("3", "5")
+    with pytest.raises(DataError, match="column 'b': expected numbers, got 'oops' in row 5"):
+        read_samples(table("label,a,b\n\nx,1,2\n\ny,3,oops\nz,3,4\n"))
+
+
+def test_line_ends_marks_and_quotes_of_others_are_read(tmp_path):
+    pytest.importorskip("polars")
+    (tmp_path / "w.csv").write_bytes('\ufefftext,label\r\n"two\r\nlines",a\r\n"b",c\r\n'.encode())
+    assert list(read_samples(tmp_path / "w.csv").inputs) == ["two\nlines", "b"]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +280,40 @@ def test_parquet_holds_what_csv_holds(table, tmp_path):
     assert (parquet.labels.tolist(), parquet.read_as) == (csv.labels.tolist(), csv.read_as)
     polars.DataFrame({"x": [[1.0, None], [3.0]], "label": ["a", "b"]}).write_parquet(tmp_path / "n.parquet")
     assert read_samples(tmp_path / "n.parquet").steps.tolist() == [2, 1]
+
+
+def test_columns_of_parquet_have_kinds_of_their_own(tmp_path):
+    pl = pytest.importorskip("polars")
+    path = tmp_path / "t.parquet"
+    base = {
+        "id": ["a", "a", "b"],
+        "label": pl.Series(["u", "u", "w"], dtype=pl.Categorical),
+        "v": [True, None, False],
+    }
+    days = pl.Series([datetime(2024, 1, 1), datetime(2024, 1, 2), datetime(2024, 1, 1)])
+    for kind in (
+        days,
+        days.dt.date(),
+        days.dt.cast_time_unit("ns"),
+        days.dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"),
+    ):
+        pl.DataFrame({**base, "ds": kind, "for": [timedelta(minutes=2)] * 3}).write_parquet(path)
+        samples = read_samples(path)
+        assert [each.tolist() for each in samples.times] == [[1704067200, 1704153600], [1704067200]]
+        assert (samples.channels, samples.labels.tolist(), samples.missing) == (("v", "for"), ["u", "w"], 1)
+        assert samples.inputs[1].tolist() == [[0, 120]]
+    for wrong, kind in (([b"1"] * 3, "Binary"), ([{"a": 1}] * 3, "Struct")):
+        pl.DataFrame({**base, "x": wrong}).write_parquet(path)
+        with pytest.raises(
+            DataError, match=f"column 'x': expected numbers, texts, times or lists, got {kind}"
+        ):
+            read_samples(path)
+
+
+def test_what_were_numbers_are_numbers_in_another_file(table):
+    samples = read_samples(table("v,a\n0.5,1\n2,2\n"), label="v")
+    assert samples.read_as == {"target": "v"}
+    assert read_samples(table("v,a\n1,1\n2,2\n"), **samples.read_as).labels.tolist() == [1.0, 2.0]
 
 
 ETTH1 = Path("/work/shared/data/etth1/ETTh1.csv")

@@ -13,10 +13,10 @@ import numpy as np
 from unrolled.data.labelled.arff import samples_of_arff
 from unrolled.data.labelled.columns import samples_of_table
 from unrolled.data.labelled.folder import samples_of_folder
+from unrolled.data.labelled.frames import csv_table, parquet_frame, table_of_frame
 from unrolled.data.labelled.lines import records_of_lines, samples_of_records
 from unrolled.data.labelled.npz import samples_of_npz
 from unrolled.data.labelled.source import Asked, Found, bytes_of, check_regular, digest, named
-from unrolled.data.labelled.table import csv_table, parquet_frame, table_of_frame
 from unrolled.data.labelled.ts import samples_of_ts
 from unrolled.data.samples import Samples
 from unrolled.errors import ConfigError, DataError, counted, expected
@@ -131,7 +131,7 @@ def _read_parquet(path: Path, asked: Asked) -> Found:
         return samples_of_records(list(enumerate(frame.to_dicts(), 1)), asked)
     names = list(frame.columns)
     frame.columns = [str(index) for index in range(frame.width)]
-    return samples_of_table(table_of_frame(pl, frame, names, 1), asked)
+    return samples_of_table(table_of_frame(pl, frame, names, range(1, frame.height + 1)), asked)
 
 
 def _finished(found: Found, path: Path, sha256: str) -> Samples:
@@ -141,6 +141,8 @@ def _finished(found: Found, path: Path, sha256: str) -> Samples:
         raise refusal(DataError, "id", "a different one for each sample", f"{quoted(twice)} twice")
     if found.labels is not None and len(found.labels) > 1 and (found.labels == found.labels[0]).all():
         found.notes.append(f"warning: every sample has the label {quoted(str(found.labels[0]))}")
+    if found.labels is not None and found.labels.dtype.kind == "f" and "label" in found.read_as:
+        found.read_as["target"] = found.read_as.pop("label")  # whole ones in another file are numbers too
     return Samples(
         inputs=found.inputs,
         channels=found.channels,

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.labelled.frames import csv_table
 from unrolled.data.labelled.npz import npy_file
 from unrolled.data.labelled.source import Asked, Found, bytes_of, gathered, most_bytes, named, text_of
-from unrolled.data.labelled.table import csv_table
 from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, MissingExtraError, counted, expected
 from unrolled.files import printable, quoted, refusal

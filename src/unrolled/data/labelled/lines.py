@@ -52,10 +52,7 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
     names = list(dict.fromkeys(name for _, record in records for name in record))
     lists = [name for name in names if any(isinstance(record.get(name), list) for _, record in records)]
     if not lists:
-        for index, (line, _) in enumerate(records):
-            if line != index + 1:  # blank lines: rows would be numbered wrongly
-                raise refusal(DataError, "source", "no blank line in a table", f"one in line {index + 1}")
-        return samples_of_table(table_of_records([record for _, record in records], names), asked)
+        return samples_of_table(table_of_records(records, names), asked)
     _check_keys(names, asked)
     inputs = _input_names(lists, asked)
     found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)

@@ -7,6 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def samples_of_npz(path: Path, asked: Asked) -> Found:
     train = _part(arrays, names, asked, INPUTS, LABELS, path)
     train.notes += [] if "x_test" in names else ["no test part: x_test and y_test are not there"]
     if "x_test" in names:
+        numbers = train.labels is not None and train.labels.dtype.kind == "f"
+        asked = replace(asked, label=None, target="y_test") if numbers else asked
         train.test = _part(arrays, names, asked, ("x_test",), ("y_test",), path)
         if train.test.channels != train.channels:
             got = f"{len(train.test.channels)} channels, where x has {len(train.channels)}"

@@ -139,6 +139,8 @@ def _label(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> str
     if len(usual) == 1:
         return usual[0]
     candidates = usual or _repeating_texts(table, free)
+    texts = _called(candidates, TEXTS)
+    candidates = candidates if len(texts) == len(candidates) else [c for c in candidates if c not in texts]
     if not table.header and not candidates and _repeats(table, free[0]) and len(free) > 1:
         candidates = [free[0]]  # as in the UCR archive
     if len(candidates) == 1:
