@@ -29,7 +29,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import MissingExtraError, UnrolledError
-from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig
+from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig, provide_trainer
 
 if TYPE_CHECKING:
     from unrolled import doctor, lab, nn, ops, probe, sample, tasks, train
@@ -69,6 +69,9 @@ _NAMES = {
     "load": "unrolled.tasks",
     "to_torch": "unrolled.nn",
 }
+
+
+provide_trainer(lambda: importlib.import_module("unrolled.train"))  # late, as it loads torch
 
 
 def __getattr__(name: str) -> Any:

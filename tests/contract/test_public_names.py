@@ -43,7 +43,7 @@ PINNED = {
         NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.figures": """
-        dark families lags loss matrix points require series signs strips units visible
+        confusion dark error_by families lags loss matrix points reliability require series signs strips units visible
     """,
     "unrolled.files": """
         cpu_limit create for_json memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
@@ -88,8 +88,8 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceEvaluation
-        SequenceModel SequenceNetwork State
+        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceClassifier
+        SequenceEvaluation SequenceModel SequenceNetwork SequenceRegressor State
         Task Telemetry continuation detach evaluate_split evaluate_text generate load named of
         register take_telemetry
     """,

@@ -66,12 +66,17 @@ def test_a_series_of_unequal_length_is_learnt_and_stands_beside_controls(tmp_pat
     assert names == ["most frequent class", "statistics, ridge", "random kernels, ridge"]
     assert found.controls[0].values["accuracy"] < 0.5
     assert "controls, fitted on the same training part" in str(found)
+    for name in ("confusion.png", "reliability.png", "error_by_length.png", "report.md", "controls.json"):
+        assert (result.run / name).stat().st_size > 100
+    table = (result.run / "predictions.csv").read_text().splitlines()
+    assert table[0] == "id,label,prediction,confidence,p fall,p flat,p rise"
+    assert len(table) == 16
     written = json.loads((result.run / "evaluation.json").read_text())
     assert written["test"]["samples"] == 15
 
 
 def test_texts_are_learnt_by_their_characters(tmp_path: Path):
-    result = train.run(config(tmp_path, texts()), observers=[])
+    result = train.run(config(tmp_path, texts()), observers=[], pictures=False)
     assert result.evaluation.test.values["accuracy"] > 0.9
     assert (result.run / "model" / "tokens.json").exists()
 
@@ -80,26 +85,28 @@ def test_a_number_is_predicted_in_its_unit(tmp_path: Path):
     given = series()
     numbers = np.array([1000 + 50 * float(each[-1, 0] - each[0, 0]) for each in given.inputs])
     samples = Samples.from_arrays(given.inputs, numbers)
-    result = train.run(config(tmp_path, samples, steps=120), observers=[])
+    result = train.run(config(tmp_path, samples, steps=120), observers=[], pictures=False)
     assert result.evaluation.test.values["r2"] > 0.6
     answers = predicted(result.model, result.model.schema.inputs(samples, None))
     assert abs(float(answers.mean()) - 1000) < 10
 
 
 def test_labels_that_mean_nothing_are_scored_at_chance(tmp_path: Path):
-    result = train.run(config(tmp_path, series(300, shuffled=True), test_share=0.3, steps=40), observers=[])
+    result = train.run(
+        config(tmp_path, series(300, shuffled=True), test_share=0.3, steps=40), observers=[], pictures=False
+    )
     assert abs(result.evaluation.test.values["accuracy"] - 1 / 3) < 0.15
 
 
 def test_the_test_part_changes_nothing_in_training(tmp_path: Path):
     samples = series()
-    first = train.run(config(tmp_path / "a", samples, steps=12), observers=[]).run
+    first = train.run(config(tmp_path / "a", samples, steps=12), observers=[], pictures=False).run
     parts = storing.read(first / "data").parts
     tested = set(np.flatnonzero(parts == 2).tolist())
     assert tested
     inputs = [7 * each + 3 if k in tested else each for k, each in enumerate(samples.inputs)]
     changed = replace(samples, inputs=inputs)
-    other = train.run(config(tmp_path / "b", changed, steps=12), observers=[]).run
+    other = train.run(config(tmp_path / "b", changed, steps=12), observers=[], pictures=False).run
     for name in ("model/model.safetensors",):
         assert (first / name).read_bytes() == (other / name).read_bytes()
     schemas = [json.loads((run / "model" / "config.json").read_text())["schema"] for run in (first, other)]
@@ -117,19 +124,19 @@ class Stop(train.Observer):
 
 def test_stopped_and_resumed_without_its_source_it_ends_at_the_same_bits(tmp_path: Path):
     settings = {"steps": 16, "save_every": 5, "dropout": 0.3}
-    whole = train.run(config(tmp_path / "whole", series(), **settings), observers=[]).run
+    whole = train.run(config(tmp_path / "whole", series(), **settings), observers=[], pictures=False).run
     parts = config(tmp_path / "parts", series(), **settings)
     with pytest.raises(KeyboardInterrupt):
-        train.run(parts, observers=[Stop(9)])
+        train.run(parts, observers=[Stop(9)], pictures=False)
     (tmp_path / "parts" / "source" / "samples.npz").unlink()
-    again = train.run(replace(parts, resume=True), observers=[]).run
+    again = train.run(replace(parts, resume=True), observers=[], pictures=False).run
     for name in ("model/model.safetensors", "evaluation.json"):
         assert (whole / name).read_bytes() == (again / name).read_bytes()
 
 
 def test_a_model_directory_alone_answers(tmp_path: Path):
     samples = texts()
-    result = train.run(config(tmp_path, samples, steps=20), observers=[])
+    result = train.run(config(tmp_path, samples, steps=20), observers=[], pictures=False)
     (result.run / "model").rename(tmp_path / "alone")
     found = load(tmp_path / "alone").model
     want = predicted(result.model, result.model.schema.inputs(samples, result.model.tokens))

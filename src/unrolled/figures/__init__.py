@@ -1,21 +1,26 @@
 """Arrays in, picture out. Matplotlib loads when a picture is drawn, without pyplot and without a display.
 
 curves.py   over steps and over lags         heat.py     gates and states as strips, matrices
-points.py   named points, a point per unit   canvas.py   a figure and its file, colours, texts
+points.py   named points, a point per unit   scores.py   confusion, reliability, errors by range
+canvas.py   a figure and its file, colours, texts
 """
 
 from unrolled.figures.canvas import dark, require, signs, visible
 from unrolled.figures.curves import families, lags, loss, series
 from unrolled.figures.heat import matrix, strips
 from unrolled.figures.points import points, units
+from unrolled.figures.scores import confusion, error_by, reliability
 
 __all__ = [
+    "confusion",
     "dark",
+    "error_by",
     "families",
     "lags",
     "loss",
     "matrix",
     "points",
+    "reliability",
     "require",
     "series",
     "signs",

@@ -37,6 +37,8 @@ from unrolled.spec.tasks import (
     register_task,
     tensors,
 )
+from unrolled.spec.tasks import provide_trainer as provide_trainer
+from unrolled.spec.tasks import trainer as trainer
 from unrolled.spec.trained import EvalConfig, ProbeConfig, QuantizeConfig, SampleConfig, StreamConfig
 from unrolled.spec.training import TrainConfig
 

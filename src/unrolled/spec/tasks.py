@@ -87,6 +87,21 @@ class TaskKind:
         return " ".join(f"{loss * factor:.{digits}f} {unit.partition(' per ')[0]}" for unit, factor in units)
 
 
+_TRAINER: list[Callable[[], Any]] = []
+
+
+def provide_trainer(find: Callable[[], Any]) -> None:
+    """Say how the room `train` is found, for rooms below it; the front door does so when it is imported."""
+    _TRAINER[:] = [find]
+
+
+def trainer() -> Any:
+    """Return the room `train`. Estimators of `tasks` train with it, and it stands on `tasks`."""
+    if not _TRAINER:
+        raise ConfigError(expected("train", "a trainer, which `import unrolled` provides", "none"))
+    return _TRAINER[0]()
+
+
 TASKS: dict[str, TaskKind] = {}  # by name; `register_task` adds to it
 
 

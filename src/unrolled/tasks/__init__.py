@@ -5,6 +5,7 @@ loading.py    load, and tensors' both ways  language/     text: network, evaluat
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
+from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor
 from unrolled.tasks.language import (
     COLD_STEPS,
     Evaluation,
@@ -44,9 +45,11 @@ __all__ = [
     "Loaded",
     "Means",
     "Score",
+    "SequenceClassifier",
     "SequenceEvaluation",
     "SequenceModel",
     "SequenceNetwork",
+    "SequenceRegressor",
     "State",
     "Task",
     "Telemetry",

@@ -60,7 +60,11 @@ class Result:
 
 
 def run(
-    config: TrainConfig, observers: Sequence[Observer] | None = None, *, asked: Collection[str] | None = None
+    config: TrainConfig,
+    observers: Sequence[Observer] | None = None,
+    *,
+    asked: Collection[str] | None = None,
+    pictures: bool = True,
 ) -> Result:
     """Train a network as `config` says into a run directory; or go on with one (`resume=True`).
 
@@ -71,6 +75,7 @@ def run(
         config: see `unrolled.spec.TrainConfig`; what is None is chosen by the task.
         observers: who watches; default a progress bar on standard error.
         asked: names of the settings that a resumed run is held to; see `plan`.
+        pictures: whether to write pictures, and what else the task reports, beside the evaluation.
     Returns:
         The best network by validation, its evaluation, and where everything lies.
     Raises:
@@ -94,7 +99,7 @@ def run(
             how.owns = isinstance(found, Resumed)
             this = _prepared(found, watchers, stopper, begin)
             how.owns = True
-            return this.go()
+            return this.go(pictures=pictures)
 
 
 @older_arguments("train.resolve", corpus="dataset")
@@ -189,7 +194,7 @@ class _Run:
             self.observers.append(TensorBoardLog(self.place.tensorboard))
         self.free_threads = config.threads is None
 
-    def go(self) -> Result:
+    def go(self, *, pictures: bool = True) -> Result:
         """Calibrate, train, report."""
         if self.point is None:  # killed while steps are timed, it starts again with these settings
             self._write_config()
@@ -204,7 +209,7 @@ class _Run:
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
         best = load(self.saver.finish(), backend=self.config.backend).model
-        return self._report(best, loop.schedule)
+        return self._report(best, loop.schedule, pictures)
 
     def validate(self) -> float:
         """Return the mean loss of the validation part, or of its beginning when it is long."""
@@ -293,19 +298,11 @@ class _Run:
         torch.set_num_threads(threads)
         self.config = replace(self.config, threads=threads)
 
-    def _report(self, best: Any, schedule: Schedule) -> Result:
-        kind, place, best_step = self.task.kind, self.place, self.saver.best_step
+    def _report(self, best: Any, schedule: Schedule, pictures: bool) -> Result:
+        place = self.place
         with self.stopper.deferring():  # a signal in the middle of a drawing would be lost in its callbacks
             found = self.task.evaluate(best, self.dataset)
-            self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_loss(
-                self.metrics.rows, place.picture("loss.png"), kind=kind, best_step=best_step, title=self.title
-            )
-            self.stopper.stop_if_asked(IN_REPORT)
-            report.draw_telemetry(
-                self.metrics.telemetries, place.picture("telemetry.png"), kind=kind, title=self.title
-            )
-            for _ in self.task.report(best, self.dataset, place.path, seed=self.config.seed):
+            for _ in self._drawn(best) if pictures else ():
                 self.stopper.stop_if_asked(IN_REPORT)
         none_held_out = self.dataset.validation_is_train
         report.write_evaluation(
@@ -317,11 +314,24 @@ class _Run:
             model=best,
             evaluation=found,
             validation_is_train=none_held_out,
-            best_step=best_step,
+            best_step=self.saver.best_step,
             schedule=schedule,
             seconds=time.perf_counter() - self.begin,
             sample=self.task.sample(place.path),
         )
+
+    def _drawn(self, best: Any) -> Iterator[Path | None]:
+        """Write what the run reports beside its evaluation, piece by piece."""
+        kind, place, best_step = self.task.kind, self.place, self.saver.best_step
+        yield None
+        report.draw_loss(
+            self.metrics.rows, place.picture("loss.png"), kind=kind, best_step=best_step, title=self.title
+        )
+        yield place.picture("loss.png")
+        report.draw_telemetry(
+            self.metrics.telemetries, place.picture("telemetry.png"), kind=kind, title=self.title
+        )
+        yield from self.task.report(best, self.dataset, place.path, seed=self.config.seed)
 
     def _stored(self) -> dict[str, object]:
         training = to_json(replace(self.config, resume=False))

@@ -205,6 +205,25 @@ class SequenceNetwork(nn.Module):
             self.train(was_training)
         return found
 
+    @torch.no_grad()
+    def answers_after(self, inputs: list[Array], parts: int) -> dict[float, Array]:
+        """Return share of the steps → answers [N, K] of a causal network that has seen so much of each."""
+        was_training = self.training
+        self.eval()
+        shares = [(k + 1) / parts for k in range(parts)]
+        found = {share: np.zeros((len(inputs), self.config.outputs), np.float32) for share in shares}
+        batches = SampleBatches(
+            inputs, np.zeros(len(inputs), np.int64), batch_size=EVALUATED_ROWS, seed=0, shuffle=False
+        )
+        for rows, batch in zip(batches.indices(0), batches.epoch(0), strict=True):
+            assert batch.lengths is not None
+            steps = self.per_step(batch.inputs, batch.lengths)
+            for share in shares:
+                at = (batch.lengths * share).ceil().long().clamp(min=1) - 1
+                found[share][rows] = steps[at, torch.arange(len(rows))].numpy()
+        self.train(was_training)
+        return found
+
 
 def _with_neighbours(x: Tensor, lengths: Tensor | None, reach: int, *, causal: bool) -> Tensor:
     """Put the steps around each beside it: [T, B, C·(1 + reach)], or C·(1 + 2·reach) of both sides.

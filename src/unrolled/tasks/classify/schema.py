@@ -20,6 +20,7 @@ __all__ = ["Schema"]
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled schema", 1
 MOST_CLASSES, LONGEST_NAME = 10_000, 10_000
+KINDS = ("str", "int", "float", "bool")
 CLIP = 20.0  # standard deviations: a larger value counts as that far
 UNSEEN = -1  # the number of a class that training has not
 
@@ -34,6 +35,7 @@ class Schema:
     scaler: Scaler | None = None  # of channels; None: inputs are texts
     temperature: float = 1.0  # that logits are divided by, fitted on the validation part
     read_as: Mapping[str, Any] | None = None  # what `data.read_samples` reads another file alike with
+    labels: str = "str"  # what Python had as labels: one of KINDS
 
     @classmethod
     def fit(cls, train: Samples, *, missing: str) -> Schema:
@@ -114,6 +116,7 @@ class Schema:
             "scaler": None if self.scaler is None else self.scaler.to_json(),
             "temperature": self.temperature,
             "read_as": dict(self.read_as or {}),
+            "labels": self.labels,
         }
 
     @classmethod
@@ -123,7 +126,7 @@ class Schema:
         Raises:
             CheckpointError: a key is missing, unknown, of another type, or out of range.
         """
-        keys = ("format", "version", "classes", "mean", "scale", "scaler", "temperature", "read_as")
+        keys = ("format", "version", "classes", "mean", "scale", "scaler", "temperature", "read_as", "labels")
         if not isinstance(stored, Mapping) or set(stored) != set(keys):
             raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
         if (stored["format"], stored["version"]) != (FORMAT, VERSION):
@@ -139,6 +142,8 @@ class Schema:
                 raise refusal(CheckpointError, f"{where}.{name}", "a finite number", stored[name])
         if not isinstance(stored["read_as"], Mapping):
             raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
+        if stored["labels"] not in KINDS:
+            raise refusal(CheckpointError, f"{where}.labels", "one of " + ", ".join(KINDS), stored["labels"])
         try:
             scaler = None
             if stored["scaler"] is not None:
@@ -146,7 +151,8 @@ class Schema:
         except DataError as error:
             raise CheckpointError(str(error)) from None
         mean, scale, temperature = (float(stored[name]) for name in ("mean", "scale", "temperature"))
-        return cls(tuple(classes), mean, scale, scaler, temperature, dict(stored["read_as"]))
+        read_as = dict(stored["read_as"])
+        return cls(tuple(classes), mean, scale, scaler, temperature, read_as, stored["labels"])
 
 
 def _bounded(tokens: Tokens, text: str) -> Array:

@@ -18,7 +18,7 @@ from unrolled import files
 from unrolled.data import Samples
 from unrolled.errors import DataError
 
-__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "read", "write"]
+__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "read", "write", "write_samples"]
 
 INDEX, ARRAYS = "corpus.json", "samples.npz"
 FORMAT, VERSION = "unrolled samples", 1
@@ -61,6 +61,11 @@ def write(directory: Path, samples: Samples, parts: Array, notes: Sequence[str])
     files.replace(directory / ARRAYS, packed.getvalue())
     files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
     return Stored(samples, np.asarray(parts, np.int64), tuple(notes), identity)
+
+
+def write_samples(directory: Path, samples: Samples) -> None:
+    """Write samples as a source: `spec.ClassifyData` takes the directory's name."""
+    write(directory, samples, np.zeros(len(samples), np.uint8), ())
 
 
 def read(directory: Path) -> Stored:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
 from unrolled.tasks.classify.evaluation import Evaluation, evaluate
 from unrolled.tasks.classify.metrics import fit_temperature
 from unrolled.tasks.classify.network import SequenceNetwork
+from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Task, register
@@ -144,6 +145,11 @@ class SequenceTask(Task):
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         return Evaluation.from_dict(stored)
+
+    def report(
+        self, network: SequenceNetwork, dataset: Sequences, directory: Path, *, seed: int
+    ) -> Iterator[Path]:
+        return write_report(network, dataset, directory)
 
     def examined(
         self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int

@@ -1,0 +1,71 @@
+"""Scores by hand: accuracy, balance, F1, log loss, calibration, and those of numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from unrolled.tasks.classify.metrics import (
+    classification,
+    confusion,
+    fit_temperature,
+    regression,
+    reliability,
+    softmax,
+)
+
+
+def test_figures_of_classes_are_those_by_hand():
+    p = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.5, 0.4, 0.1]])
+    found = classification(p, np.array([0, 1, 1, 0]))
+    assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
+    assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)  # the third class never occurs
+    assert found["nats_per_sample"] == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.8, 0.5])))
+
+
+def test_a_class_that_training_has_not_is_always_wrong():
+    p = np.array([[0.9, 0.1], [0.2, 0.8]])
+    found = classification(p, np.array([0, -1]))
+    assert found["accuracy"] == 0.5
+    assert found["nats_per_sample"] == pytest.approx(-math.log(0.9))
+    assert confusion(p.argmax(-1), np.array([0, -1]), 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_scores_that_are_no_probabilities_have_no_log_loss():
+    assert set(classification(np.array([[2.0, -3.0]]), np.array([0]), calibrated=False)) == {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+    }
+
+
+def test_calibration_error_is_the_distance_of_confidence_and_share():
+    p = np.array([[0.95, 0.05]] * 4 + [[0.65, 0.35]] * 6)
+    targets = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
+    found = reliability(p, targets)
+    assert found.error == pytest.approx(0.4 * abs(0.95 - 0.75) + 0.6 * abs(0.65 - 0.5))
+    assert found.samples.sum() == 10
+
+
+def test_the_temperature_undoes_what_logits_were_multiplied_by():
+    draws = np.random.default_rng(0)
+    logits = draws.normal(0, 2, (4000, 3))
+    targets = np.array([draws.choice(3, p=p) for p in softmax(logits)])
+    assert fit_temperature(3 * logits, targets) == pytest.approx(3, rel=0.1)
+    assert fit_temperature(logits / 2, targets) == pytest.approx(0.5, rel=0.1)
+
+
+def test_answers_that_are_all_right_ask_for_no_temperature_of_zero():
+    logits = np.tile([4.0, 0.0, 0.0], (100, 1))
+    assert 0.2 < fit_temperature(logits, np.zeros(100, int)) < 2
+
+
+def test_figures_of_numbers_are_those_by_hand():
+    found = regression(np.array([1.0, 3.0, 5.0]), np.array([2.0, 3.0, 7.0]))
+    assert found["mae"] == pytest.approx(1.0)
+    assert found["rmse"] == pytest.approx(math.sqrt(5 / 3))
+    assert found["r2"] == pytest.approx(1 - 5 / 14)
+    assert "r2" not in regression(np.array([1.0]), np.array([2.0]))
