@@ -104,6 +104,8 @@ def _flushed(code: int) -> int:
         _silence_output()
     except OSError as error:  # a full disk behind it
         _silence_output()
+        if code != 0:  # something has been said already, perhaps this
+            return code
         return _complain(f"standard output: expected to write to it, got: {error.strerror or error}", 2)
     return code
 
