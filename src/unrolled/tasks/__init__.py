@@ -2,9 +2,12 @@
 
 protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
+estimators.py scikit-learn's conventions    classify/     sequences with one answer each
+controls/     simple models to compare with
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
+from unrolled.tasks.classify import write_samples as write_samples  # for other rooms; not public
 from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor
 from unrolled.tasks.language import (
     COLD_STEPS,

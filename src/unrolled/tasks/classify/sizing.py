@@ -68,7 +68,7 @@ def resolve(config: TrainConfig, dataset: Sequences) -> TrainConfig:
             raise ConfigError(expected(name, "a language model", "whole sequences with one answer each"))
     if config.embedding_size is not None and dataset.tokens is None:
         raise ConfigError(expected("embedding_size", "texts", "series of numbers"))
-    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # ragged, bfloat16 is six times as slow
+    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
         missing["minutes"] = DEFAULT_MINUTES
