@@ -21,6 +21,8 @@ def test_a_run_writes_what_the_list_names_and_nothing_else(tmp_path: Path):
     run(config, observers=[])
     quantized = {place.model_of(weights) for weights in ("bfloat16", "int8")}  # by a command of its own
     of_other_tasks = {place.controls, place.predictions, place.parquet, place.report}
+    pictures = ("confusion.png", "reliability.png", "error_by_length.png", "error_by_steps.png")
+    of_other_tasks |= {place.picture(name) for name in pictures}
     assert set(place.path.iterdir()) == {*place.files, *place.directories} - quantized - of_other_tasks
     assert set(place.data.iterdir()) == {place.data / name for name in place.DATA_FILES}
     assert place.step(2).is_dir()
@@ -50,12 +52,12 @@ def test_a_registered_picture_belongs_to_a_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(rundir, "_PICTURES", list(rundir._PICTURES))
     place = RunDirectory(tmp_path)
     with pytest.raises(ConfigError, match=r"picture: expected one of loss\.png, gates\.png"):
-        place.picture("confusion.png")
+        place.picture("umbrella.png")
     assert not checkpoint.taken(tmp_path)
-    assert register_picture("confusion.png") == register_picture("confusion.png")
-    place.picture("confusion.png").write_bytes(b"")
+    assert register_picture("umbrella.png") == register_picture("umbrella.png")
+    place.picture("umbrella.png").write_bytes(b"")
     assert checkpoint.taken(tmp_path)
-    assert place.files.count(tmp_path / "confusion.png") == 1
+    assert place.files.count(tmp_path / "umbrella.png") == 1
 
 
 @pytest.mark.parametrize("name", ["../a.png", "a/b.png", "A.png", "a.jpg", ".png", "a.png\n", ""])
