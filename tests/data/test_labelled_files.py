@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from unrolled.data import partition, read_samples
 from unrolled.errors import DataError
 
-NAMES = Path("/work/shared/data/names")
-MNIST1D = Path("/work/shared/data/mnist1d/mnist1d.npz")
+DATA = Path(os.environ.get("UNROLLED_DATA", "no data"))  # a folder with names/ and mnist1d/
+NAMES, MNIST1D = DATA / "names", DATA / "mnist1d" / "mnist1d.npz"
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, message):
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.skipif(not MNIST1D.exists(), reason="needs the shared data")
+@pytest.mark.skipif(not MNIST1D.exists(), reason="needs real data in UNROLLED_DATA")
 def test_mnist1d_is_read():
     samples = read_samples(MNIST1D)
     assert (len(samples), len(samples.test), len(samples.classes)) == (4000, 1000, 10)
@@ -382,7 +383,7 @@ def test_a_folder_that_is_neither_is_refused(file, tmp_path, files, given, messa
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.skipif(not NAMES.exists(), reason="needs the shared data")
+@pytest.mark.skipif(not NAMES.exists(), reason="needs real data in UNROLLED_DATA")
 def test_the_names_are_read_and_split_class_by_class():
     samples = read_samples(NAMES)
     assert (len(samples), len(samples.classes)) == (20050, 18)

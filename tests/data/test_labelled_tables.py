@@ -1,6 +1,7 @@
 """Tables as samples: wide, long, texts; what is found, what is asked, and the row that is wrong."""
 
 import gzip
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -316,10 +317,10 @@ def test_what_were_numbers_are_numbers_in_another_file(table):
     assert read_samples(table("v,a\n1,1\n2,2\n"), **samples.read_as).labels.tolist() == [1.0, 2.0]
 
 
-ETTH1 = Path("/work/shared/data/etth1/ETTh1.csv")
+ETTH1 = Path(os.environ.get("UNROLLED_DATA", "no data")) / "etth1" / "ETTh1.csv"
 
 
-@pytest.mark.skipif(not ETTH1.exists(), reason="needs the shared data")
+@pytest.mark.skipif(not ETTH1.exists(), reason="needs real data in UNROLLED_DATA")
 def test_a_forecasters_table_asks_for_an_id():
     pytest.importorskip("polars")
     with pytest.raises(DataError, match="id: expected the column that says which sample a row is of"):
