@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unrolled import DataConfig, TrainConfig, cli, load, stream, train
-from unrolled.errors import CheckpointError, ConfigError, DataError
+from unrolled import DataConfig, TrainConfig, checkpoint, cli, load, stream, tasks, train
+from unrolled.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from unrolled.quantize import quantize
 from unrolled.stream import lines as reading
 from unrolled.tasks import evaluate_text
+from unrolled.tokens import build
 
 TEXT = "the cat sat on the mat\n\nthe dog sat on the log\n" * 40
 
@@ -78,6 +83,8 @@ def test_text_and_objects_say_the_same(model: stream.Model):
         ('{"text": "a", "ids": [1]}', 'expected "text" or "ids"'),
         ('{"temperature": 1}', 'expected "text" or "ids"'),
         ('{"reset": 1, "text": "a"}', '"reset": expected true or false'),
+        ('{"save": 1}', '"save": expected true or false'),
+        ('{"save": true, "text": "a"}', '"save": expected a file for the state, by --state FILE, got none'),
     ],
 )
 def test_a_line_that_is_not_fit_is_answered_and_changes_nothing(model: stream.Model, line: str, words: str):
@@ -162,3 +169,142 @@ def test_the_commands(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert "--overwrite: expected true" in capsys.readouterr().err
     assert cli.main(["quantize", str(run), "--weights", "int4"]) == 2
     assert "--weights: expected" in capsys.readouterr().err
+
+
+def grown(run: Path, weight: float) -> checkpoint.Contents:
+    """Return a run's model as a relu network whose state grows by a factor with each step."""
+    contents = checkpoint.read(checkpoint.locate(run))
+    config = contents.config["model"] | {"cell": "rnn", "nonlinearity": "relu", "forget_bias": 1.0}
+    hidden, tensors = config["hidden_size"], dict(contents.model)
+    for name, tensor in contents.model.items():
+        if name.startswith("recurrent."):
+            shape = (hidden, *tensor.shape[1:])
+            value = np.full(shape, weight / shape[-1] if "weight" in name else 1, np.float32)
+            tensors[name] = checkpoint.Tensor("float32", shape, value.tobytes())
+    return replace(contents, config=contents.config | {"model": config}, model=tensors)
+
+
+def test_a_line_that_fails_half_way_leaves_the_state_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "PIECE", 16)
+    model = stream.assemble(grown(run, 1e6))
+    reader, found = stream.LineReader(model, model.open()), []
+    before, expecting = reader.session.state, reader.next(3)
+    stream.answer_lines(reader, io.StringIO("the cat " * 9 + "\n"), found.append)
+    assert len(found) == 1
+    assert found[0].startswith("line 1: state: expected finite numbers")
+    assert all(np.array_equal(reader.session.state[name], before[name]) for name in before)
+    assert reader.next(3) == expecting
+
+
+def test_ctrl_c_within_a_line_leaves_the_state_after_the_line_before_it(model: stream.Model):
+    class Source(io.StringIO):
+        def readline(self, size: int | None = -1, /) -> str:
+            line = super().readline(size)
+            if line == "":
+                raise KeyboardInterrupt
+            return line
+
+    reader = stream.LineReader(model, model.open())
+    with pytest.raises(KeyboardInterrupt):
+        stream.answer_lines(reader, Source("the cat\nthe dog"), lambda _: None)  # the second one has no end
+    other = stream.LineReader(model, model.open())
+    stream.answer_lines(other, io.StringIO("the cat\n"), lambda _: None)
+    assert reader.session.save() == other.session.save()
+
+
+def test_pieces_of_a_long_line_end_where_no_word_goes_on():
+    tokens = build("word", [TEXT])
+    line = "the cat sat on the mat " * 4 + "cats" * 9 + " the dog\n"
+    for size in (5, 7, 16, 1000):
+        pieces = [line[i : i + size] for i in range(0, len(line), size)]
+        cut = list(reading._uncut(tokens, iter(pieces)))
+        assert "".join(cut) == line
+        assert max(map(len, cut)) <= 2 * size
+        words = [token for piece in cut for token in tokens.encode(piece).tolist() if token != tokens.unknown]
+        assert words == [token for token in tokens.encode(line).tolist() if token != tokens.unknown]
+
+
+def test_a_line_may_ask_for_the_state_to_be_saved(model: stream.Model):
+    reader, saved, found = stream.LineReader(model, model.open()), [], []
+    source = io.StringIO('{"text": "the"}\n{"text": " cat", "save": true}\n{"save": false}\n{"ids": [1]}\n')
+    stream.answer_lines(
+        reader, source, found.append, as_json=True, save=lambda: saved.append(reader.session.save())
+    )
+    assert [json.loads(line)["tokens"] for line in found] == [3, 4, 0, 1]
+    (blob,) = saved
+    later = stream.LineReader(model, model.open())
+    stream.answer_lines(later, io.StringIO('{"text": "the"}\n{"text": " cat"}\n'), found.append, as_json=True)
+    assert later.session.save() == blob
+
+
+def test_without_symbols_to_show_an_answer_has_none(model: stream.Model):
+    read = 3 if model.config["data"]["shape"] == "lines" else 4
+    assert answers(model, "the\n", as_json=False, top=0)[0].endswith(f"per token over {read}")
+    assert json.loads(answers(model, '{"text": "the"}\n', top=0)[0])["next"] == []
+
+
+@pytest.mark.parametrize("weight", [1e6, 10.0])
+def test_states_that_run_towards_infinity_are_not_stored_and_fail_no_run(run: Path, weight: float):
+    class Held:
+        class validation:  # noqa: N801
+            ids = np.full(34, 2)
+            starts = np.array([0])
+
+    contents = grown(run, weight)
+    with pytest.raises(NonFiniteError):
+        stream.states_on(stream.assemble(contents), Held.validation.ids)
+    assert tasks.named("language").known_states(contents, Held()) is None
+
+
+class Interrupting(io.StringIO):
+    """Lines, after which a signal comes instead of the end."""
+
+    def __init__(self, text: str, signum: int) -> None:
+        super().__init__(text)
+        self.signum = signum
+
+    def readline(self, size: int | None = -1, /) -> str:
+        line = super().readline(size)
+        if not line:
+            os.kill(os.getpid(), self.signum)
+        return line
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    assert {signum: signal.getsignal(signum) for signum in before} == before
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("signum", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_ends_the_command_with_its_state_written(
+    run: Path, tmp_path: Path, signum: int, code: int, said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    state = tmp_path / "state.bin"
+    monkeypatch.setattr("sys.stdin", Interrupting("the cat\n", signum))
+    assert cli.main(["stream", str(run), "--state", str(state)]) == code
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert err == f"unrolled: {said}\n"
+    model = stream.load(run)
+    reader = stream.LineReader(model, model.open())
+    stream.answer_lines(reader, io.StringIO("the cat\n"), lambda _: None)
+    assert state.read_bytes() == reader.session.save()
+
+
+def test_a_state_without_a_directory_is_refused_before_anything_is_read(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    place = str(tmp_path / "none" / "state.bin")
+    assert cli.main(["stream", str(run), "--state", place]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"unrolled: --state: expected a file in a directory that exists, got {place!r}\n",
+    )

@@ -12,11 +12,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unrolled import files, spec
-from unrolled.errors import StateError, counted
+from unrolled.errors import ConfigError, StateError, counted, expected
+
+if TYPE_CHECKING:
+    from unrolled.stream import Session
 
 __all__ = ["doctor", "evaluate", "help", "lab", "probe", "quantize", "sample", "stream", "train", "version"]
 
@@ -86,17 +90,25 @@ def stream(args: argparse.Namespace) -> int:
     config = spec.StreamConfig(**_given(args, spec.StreamConfig))
     model = load(config.run, weights=config.weights)
     kept = None if config.state is None else Path(config.state)
+    if kept is not None and not kept.parent.is_dir():
+        raise ConfigError(expected("state", "a file in a directory that exists", repr(config.state)))
     fresh = kept is None or not kept.exists()
     blob = None if kept is None or fresh else files.read_regular(kept, LARGEST_STATE, StateError)
     reader = LineReader(model, model.open(blob), fresh=fresh)
+    save = None if kept is None else partial(_save, reader.session, kept)
     try:
-        answer_lines(reader, sys.stdin, _flushing, as_json=args.json, top=config.top)
+        with ended_by_sigterm():
+            answer_lines(reader, sys.stdin, _flushing, as_json=args.json, top=config.top, save=save)
     finally:
-        if kept is not None:
-            files.replace(kept, reader.session.save())
+        if save is not None:
+            save()
         if config.health:
             print(reader.session.health(), file=sys.stderr)
     return 0
+
+
+def _save(session: Session, kept: Path) -> None:
+    files.replace(kept, session.save())
 
 
 def _flushing(line: str) -> None:
@@ -185,6 +197,29 @@ def loading() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C: what is open is put in order on the way out."""
+
+    exit_code = 143
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within, SIGTERM raises Terminated; in another thread than the main one nothing changes."""
+
+    def stop(*_: object) -> None:
+        raise Terminated("ended by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _given(args: argparse.Namespace, cls: type) -> dict[str, Any]:

@@ -27,6 +27,10 @@ EPILOG = """examples:
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
 """
+JSON_LINES = (
+    'lines and answers are JSON objects: {"text": "…"} or {"ids": […]}, with {"reset": true} to start '
+    'from zero before it, {"save": true} to write --state after it'
+)
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NUMBERS = {int: "a whole number", float: "a number"}
 # argparse's words → ours; what matches none loses "argument " and stays
@@ -78,7 +82,7 @@ def build() -> Parser:
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
     add("eval", "score a text with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
     add("stream", "answer lines of standard input, one by one, with a trained model", commands.stream,
-        spec.StreamConfig, json="lines and answers are JSON objects")  # fmt: skip
+        spec.StreamConfig, json=JSON_LINES)  # fmt: skip
     add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
         spec.QuantizeConfig, json="print JSON")  # fmt: skip
     add("probe", "measure what a network remembers, and how its gradient fares", commands.probe,

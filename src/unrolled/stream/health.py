@@ -15,6 +15,7 @@ from unrolled.stream.weights import Floats
 __all__ = ["Health", "LayerHealth", "health_of", "known_of", "measured"]
 
 MOST_DRIFT = 4.0  # standard deviations
+MOST_NORM = 1e30  # of training's states; a larger one is not stored
 MOST_SATURATED = 0.25  # share of units above what training gave
 
 
@@ -124,4 +125,4 @@ def _values(name: str, rows: Floats) -> tuple[Floats, Floats]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MOST_NORM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ __all__ = ["LineReader", "answer_lines"]
 PIECE = 2**16  # characters of a line that are read at once
 LONGEST = 2**24  # characters of a line of JSON
 PARSED = 2**27  # bytes that it may take in memory
-KEYS = ("text", "ids", "reset")
+KEYS = ("text", "ids", "reset", "save")
 
 
 @dataclass
@@ -68,6 +69,16 @@ class LineReader:
         self.session.reset()
         self._logits = self.session.step(self.tokens.boundary)
 
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within, whatever is raised leaves the state as it was: a line is read completely or not at all."""
+        state, logits = self.session.state, self._logits
+        try:
+            yield
+        except BaseException:
+            self.session.state, self._logits = state, logits
+            raise
+
     def feed(self, ids: np.ndarray[Any, Any], read: Read) -> None:
         """Read ids [N], each of the vocabulary, and add their loss to `read`."""
         for begin, end in pieces(self.model, len(ids)):
@@ -99,22 +110,26 @@ def answer_lines(
     *,
     as_json: bool = False,
     top: int = 5,
+    save: Callable[[], object] | None = None,
 ) -> None:
     """Answer every line of `source`, in order, as soon as it is complete.
 
     A line of text is answered by its loss and by the likeliest next symbols. With `as_json` a line is an
-    object, {"text": …} or {"ids": […]}, with {"reset": true} to start from zero before it; so is the answer.
-    A line that is not fit is answered by what is wrong with it; the state stays as it was.
+    object, {"text": …} or {"ids": […]}, with {"reset": true} to start from zero before it and {"save": true}
+    to call `save` after it; so is the answer. A line that is not fit is answered by what is wrong with it,
+    and the state stays as it was. So it does where Ctrl-C, say, comes while a line is read.
 
     Args:
         reader: of a model.
         source: open for reading text.
         answer: takes each answer, one line without its end.
         top: how many of the likeliest next symbols to tell.
+        save: keeps the reader's state; None where it is not kept.
     """
     for number, line in enumerate(_lines(source, LONGEST if as_json else PIECE), start=1):
         try:
-            read = _object(reader, line) if as_json else _text(reader, line)
+            with reader.whole():
+                read = _object(reader, line, save) if as_json else _text(reader, line)
         except UnrolledError as error:
             told = {"line": number, "error": str(error)}
             answer(json.dumps(told) if as_json else f"line {number}: {error}")
@@ -129,13 +144,28 @@ def _text(reader: LineReader, line: Iterator[str]) -> Read:
     read = Read()
     if reader.by_line:
         reader.restart()
-    for piece in line:
+    for piece in _uncut(reader.tokens, line):
         text = normalised(piece)
         reader.feed(reader.tokens.encode(text.rstrip("\n") if reader.by_line else text), read)
     return read
 
 
-def _object(reader: LineReader, line: Iterator[str]) -> Read:
+def _uncut(tokens: Tokens, line: Iterator[str]) -> Iterator[str]:
+    """Yield the pieces of a line, cut where no token goes on: what comes after such a place waits.
+
+    Where the second half of a piece has none, as in one very long word, it is cut at its end.
+    """
+    held = ""
+    for piece in line:
+        text = held + piece
+        cut = len(text) if text.endswith("\n") else tokens.border(text, len(text) // 2)
+        yield text[:cut]
+        held = text[cut:]
+    if held:
+        yield held
+
+
+def _object(reader: LineReader, line: Iterator[str], save: Callable[[], object] | None) -> Read:
     whole = next(line)
     if not whole.endswith("\n") and next(line, None) is not None:
         raise DataError(expected("line", f"at most {LONGEST:,} characters of JSON", "a longer one"))
@@ -143,16 +173,25 @@ def _object(reader: LineReader, line: Iterator[str]) -> Read:
     unknown = [key for key in given if key not in KEYS]
     if unknown or ("text" in given and "ids" in given):
         got = quoted(unknown[0]) if unknown else "both"
-        raise DataError(expected("line", '"text" or "ids", and perhaps "reset"', got))
+        raise DataError(expected("line", '"text" or "ids", and perhaps "reset" or "save"', got))
     ids = _ids(reader.tokens, given)
-    reset = given.get("reset", False)
-    if type(reset) is not bool:
-        raise DataError(expected('"reset"', "true or false", quoted(str(reset))))
+    reset, saves = _switch(given, "reset"), _switch(given, "save")
+    if saves and save is None:
+        raise DataError(expected('"save"', "a file for the state, by --state FILE", "none"))
     if reset or reader.by_line:
         reader.restart()
     read = Read()
     reader.feed(ids, read)
+    if saves and save is not None:
+        save()
     return read
+
+
+def _switch(given: dict[str, Any], name: str) -> bool:
+    value = given.get(name, False)
+    if type(value) is not bool:
+        raise DataError(expected(f'"{name}"', "true or false", quoted(str(value))))
+    return value
 
 
 def _ids(tokens: Tokens, given: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -171,7 +210,7 @@ def _as_text(read: Read, told: list[tuple[str, int, float]]) -> str:
     loss = "     -     " if read.nats_per_token is None else f"{read.nats_per_token:.4f} nats"
     symbols = ", ".join(f"{text!r} {share:.0%}" for text, _, share in told)
     unknown = f", {read.unknown} unknown" if read.unknown else ""
-    return f"{loss} per token over {read.tokens}{unknown}; next {symbols}"
+    return f"{loss} per token over {read.tokens}{unknown}" + (f"; next {symbols}" if told else "")
 
 
 def _as_json(number: int, read: Read, told: list[tuple[str, int, float]]) -> str:

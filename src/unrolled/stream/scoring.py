@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.errors import DataError, expected
-from unrolled.stream.health import measured
+from unrolled.errors import DataError, NonFiniteError, expected
+from unrolled.stream.health import MOST_NORM, measured
 from unrolled.stream.model import Model
 from unrolled.stream.weights import Floats
 
@@ -49,6 +49,8 @@ def states_on(
 
     Args:
         ids: of which the first 4,096 are read. starts: as `score` has them.
+    Raises:
+        NonFiniteError: the state runs to infinity, or too far towards it for `known_states` to hold.
     """
     session, found = model.open(), []
     cuts = {0, *range(0, min(len(ids), LOOKED_AT), EVERY), *(int(start) for start in starts)}
@@ -58,7 +60,11 @@ def states_on(
             session.reset()
         session.run(np.ascontiguousarray(ids[first:last], np.int64))
         found.append(session.state)
-    return measured(found)
+    known = measured(found)
+    for name, told in known.items():
+        if not all(abs(value) < MOST_NORM for value in told.values()):
+            raise NonFiniteError(expected(f"state {name}", f"norms below {MOST_NORM:g}", told["norm"]))
+    return known
 
 
 def pieces(model: Model, steps: int) -> Iterator[tuple[int, int]]:

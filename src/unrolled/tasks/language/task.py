@@ -15,7 +15,15 @@ from torch import Tensor
 from unrolled import data as corpora
 from unrolled import kernels, stream, tokens
 from unrolled.data import Batch, Batches, Corpus, LineBatches, Split, StreamBatches, gather
-from unrolled.errors import CheckpointError, ConfigError, DataError, ShapeError, counted, expected
+from unrolled.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NonFiniteError,
+    ShapeError,
+    counted,
+    expected,
+)
 from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, RunDirectory, TrainConfig, from_json
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
 from unrolled.tasks.language.network import LanguageModel
@@ -178,9 +186,9 @@ class LanguageTask(Task):
             return None
         try:
             model = stream.assemble(contents)
-        except ConfigError:  # a cell without a kernel
+            return stream.states_on(model, split.ids, starts=split.starts.tolist())
+        except (ConfigError, NonFiniteError):  # a cell without a kernel; a network that runs to infinity
             return None
-        return stream.states_on(model, split.ids, starts=split.starts.tolist())
 
     def examined(
         self, loaded: Loaded, source: str | None, directory: Path | None, *, lags: int, largest: int
