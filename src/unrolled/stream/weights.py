@@ -10,7 +10,7 @@ import numpy.typing as npt
 from unrolled.errors import ConfigError, DtypeError, expected
 from unrolled.spec import STORAGES
 
-__all__ = ["Floats", "Weight", "as_array", "check_weights", "convert", "restore"]
+__all__ = ["Floats", "Weight", "as_array", "check_weights", "convert"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -57,13 +57,3 @@ def convert(matrix: Floats, weights: str) -> Weight:
     scales = (most / np.float32(127)).astype(np.float32)
     steps = np.divide(matrix, scales[:, None], out=np.zeros_like(matrix), where=scales[:, None] > 0)
     return Weight(np.rint(steps).clip(-127, 127).astype(np.int8), scales)
-
-
-def restore(weight: Weight) -> Floats:
-    """Return the float32 matrix that a weight in storage is."""
-    if weight.scales is not None:
-        return weight.data.astype(np.float32) * weight.scales[:, None]
-    if weight.data.dtype == np.uint16:
-        return (weight.data.astype(np.uint32) << 16).view(np.float32)
-    restored: Floats = weight.data
-    return restored
