@@ -88,7 +88,7 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Score SequenceClassifier
+        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Predictions Score SequenceClassifier
         SequenceEvaluation SequenceModel SequenceNetwork SequenceRegressor State
         Task Telemetry continuation detach evaluate_split evaluate_text generate load named of
         register take_telemetry

@@ -64,6 +64,8 @@ class TaskKind:
         loss: the name of its loss with its unit: rows of metrics.jsonl have `train_<loss>` and `val_<loss>`.
         units: (unit, factor) in which a loss is shown to people: ("nats per token", 1.0); default as it is.
         vocabulary: whether a checkpoint holds a vocabulary, tokens.json; or model config → whether it does.
+        asked_by: the field of `data` whose flag names the task on the command line: "label" makes
+            `unrolled train FILE --label COLUMN` a classifier; None: the task is not asked for by a flag.
         steps: model config → how the network runs step by step; None where it does not.
     """
 
@@ -76,6 +78,7 @@ class TaskKind:
     units: tuple[tuple[str, float], ...] = ()
     vocabulary: bool | Callable[[Any], bool] = False
     steps: Callable[[Any], Steps] | None = None
+    asked_by: str | None = None
 
     def has_vocabulary(self, config: object) -> bool:
         """Whether a checkpoint of a network of these sizes holds a vocabulary."""

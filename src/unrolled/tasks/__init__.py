@@ -2,7 +2,7 @@
 
 protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
-estimators.py scikit-learn's conventions    classify/     sequences with one answer each
+estimators/   scikit-learn's conventions    classify/     sequences with one answer each
 controls/     simple models to compare with
 """
 
@@ -28,6 +28,7 @@ from unrolled.tasks.protocol import (
     Dataset,
     Examined,
     Means,
+    Predictions,
     SequenceModel,
     State,
     Task,
@@ -47,6 +48,7 @@ __all__ = [
     "LanguageModel",
     "Loaded",
     "Means",
+    "Predictions",
     "Score",
     "SequenceClassifier",
     "SequenceEvaluation",

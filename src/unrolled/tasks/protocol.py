@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluation",
     "Examined",
     "Means",
+    "Predictions",
     "SequenceModel",
     "State",
     "Task",
@@ -109,6 +110,17 @@ class Means:
 
     def __str__(self) -> str:
         return "\n".join(f"{n}: {'none' if v is None else format(v, '.4f')}" for n, v in self.values.items())
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network answers for new samples: a table, a row per answer."""
+
+    columns: Mapping[str, Sequence[Any]]  # name → values of equal length: texts, numbers, None where unknown
+    notes: tuple[str, ...] = ()  # on what was read: counts of missing values, dropped samples, …
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
 
 
 @dataclass(frozen=True)
@@ -285,6 +297,26 @@ class Task(ABC):
             contents: of the best checkpoint. dataset: what the network was trained on.
         """
         return None
+
+    def predict(self, loaded: Any, source: str) -> Predictions:
+        """Answer new samples, which need no label.
+
+        Args:
+            loaded: what `unrolled.load` returned. source: as a user names one.
+        Raises:
+            DataError: the task predicts nothing, or the source does not have the columns of training.
+        """
+        raise DataError(expected("RUN", "a network that predicts", f"one of the task {self.kind.name}"))
+
+    def evaluate_source(self, loaded: Any, source: str) -> Evaluation:
+        """Score a network on samples of another source, such as a test file.
+
+        Args:
+            loaded: what `unrolled.load` returned. source: as a user names one; with labels.
+        Raises:
+            DataError: the task scores no other source, or it does not have the columns of training.
+        """
+        raise DataError(expected("RUN", "a network that scores a file", f"one of the task {self.kind.name}"))
 
     def sample(self, directory: Path) -> str:
         """Return a sample among what `report` wrote into a run; empty where it wrote none."""

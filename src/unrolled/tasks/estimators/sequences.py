@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled import checkpoint
 from unrolled.data import Samples
-from unrolled.errors import CheckpointError, ConfigError, DataError, expected
-from unrolled.spec import (
-    CLASSIFY,
-    REGRESS,
-    TaskKind,
-    TrainConfig,
-    kind_of_stored,
-    trainer,
-)
+from unrolled.errors import CheckpointError, DataError, expected
+from unrolled.spec import CLASSIFY, REGRESS
 from unrolled.tasks.classify import Schema, SequenceNetwork, predicted, regression, write_samples
-from unrolled.tasks.loading import assemble
+from unrolled.tasks.estimators.base import Estimator
 
 __all__ = ["SequenceClassifier", "SequenceRegressor"]
 
 Array: TypeAlias = npt.NDArray[Any]
-SEEDS = 2**31  # that a generator of seeds is asked for
 
 
-class _Estimator:
-    """What both have in common: parameters by name, fitting, files."""
+class _SequenceEstimator(Estimator):
+    """What both have in common: fitting, and answers for new sequences."""
 
-    kind: ClassVar[TaskKind]
     network_: SequenceNetwork
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls).parameters if name != "self"]
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, as they were given."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change parameters by name. Raises ConfigError: there is none of that name."""
-        unknown = sorted(set(params) - set(self._names()))
-        if unknown:
-            raise ConfigError(expected("params", "among " + ", ".join(self._names()), unknown[0]))
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        given = [
-            f"{name}={value!r}"
-            for name, value in self.get_params().items()
-            if value is not defaults[name].default and value != defaults[name].default
-        ]
-        return f"{type(self).__name__}({', '.join(given)})"
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn asks of an estimator; only it calls this."""
@@ -83,25 +45,17 @@ class _Estimator:
         data_names = {"validation_share", "split", "missing", "tokens", "causal", "pooling", "balance"}
         own: dict[str, Any] = {name: params.pop(name) for name in data_names & set(params)}
         controls, run = params.pop("controls"), params.pop("run")
-        seed = _seed_of(params.pop("random_state"))
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "samples"
             write_samples(source, samples)
             data: Any = self.kind.data(str(source), test_share=0.0, controls=controls, **own)
-            place = run or str(Path(folder) / "run")
-            config = TrainConfig(data, run=place, overwrite=run is None, seed=seed, **params)
-            result = trainer().run(config, observers=[], pictures=run is not None)
-            self._contents = checkpoint.read(result.run / "model")
-        self.network_, self.evaluation_ = result.model, result.evaluation
-        self.n_iter_ = result.best_step
+            self._train(data, run, Path(folder), params)
         if not samples.is_text:
             self.n_features_in_ = len(samples.channels)
 
     def _answers(self, sequences: Any) -> Array:
         """Return probabilities [N, K] or numbers [N], for sequences like those of training."""
-        network = getattr(self, "network_", None)
-        if network is None:
-            raise ConfigError(expected(type(self).__name__, "a call of fit before this one", "none"))
+        network = self._fitted()
         schema: Schema = network.schema
         names = None if schema.scaler is None else schema.scaler.channels
         samples = Samples.from_arrays(sequences)
@@ -109,41 +63,8 @@ class _Estimator:
             samples = replace(samples, channels=names)
         return predicted(network, schema.inputs(samples, network.tokens))
 
-    def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write the fitted model: weights, scaling, vocabulary, classes and calibration; nothing is pickled.
 
-        Args:
-            directory: made where it is missing; a model that was saved there before is replaced.
-        Raises:
-            ConfigError: it is not fitted. RunError: the directory is a run, or cannot be written.
-        """
-        if getattr(self, "network_", None) is None:
-            raise ConfigError(expected(type(self).__name__, "a call of fit before this one", "none"))
-        return checkpoint.write_into(Path(directory), self._contents)
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Self:
-        """Return a fitted model from its directory, or from a run; every file is verified.
-
-        Raises:
-            CheckpointError: it is damaged, or of another task. RunError: there is none.
-        """
-        contents = checkpoint.read_run(Path(directory))
-        kind = kind_of_stored(contents.config)
-        if kind is not cls.kind:
-            raise CheckpointError(expected(str(directory), f"a model of the task {cls.kind.name}", kind.name))
-        stored = {**contents.config.get("training", {}), **contents.config.get("data", {})}
-        stored["random_state"] = stored.pop("seed", 0)
-        made = cls(**{name: stored[name] for name in cls._names() if name in stored and name != "run"})
-        made._contents, made.network_ = contents, assemble(contents).model
-        made._loaded()
-        return made
-
-    def _loaded(self) -> None:
-        """Take what follows from the schema."""
-
-
-class SequenceClassifier(_Estimator):
+class SequenceClassifier(_SequenceEstimator):
     """Tells a sequence's class: `SequenceClassifier(minutes=1).fit(sequences, labels).predict(new)`.
 
     Sequences are arrays [T_i, C] or [T_i] of unequal length, one array [N, T, C] or [N, T], or texts. NaN is
@@ -257,7 +178,7 @@ class SequenceClassifier(_Estimator):
         return float((self.predict(sequences) == np.asarray(labels)).mean())
 
 
-class SequenceRegressor(_Estimator):
+class SequenceRegressor(_SequenceEstimator):
     """Predicts a number from a sequence: `SequenceRegressor(minutes=1).fit(sequences, numbers).predict(new)`.
 
     Sequences and parameters are those of `SequenceClassifier`, without `balance`.
@@ -322,18 +243,3 @@ class SequenceRegressor(_Estimator):
     def score(self, sequences: Any, numbers: Sequence[float] | Array) -> float:
         """Return R², the share of the variance that is explained; NaN where all numbers are alike."""
         return regression(self.predict(sequences), np.asarray(numbers, np.float64)).get("r2", float("nan"))
-
-
-def _seed_of(random_state: Any) -> int:
-    """Return a seed: a whole number as it is, else one that is drawn."""
-    if random_state is None:
-        return 0
-    if hasattr(random_state, "integers"):
-        return int(random_state.integers(SEEDS))
-    if hasattr(random_state, "randint"):
-        return int(random_state.randint(SEEDS))
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
-        raise ConfigError(
-            expected("random_state", "a whole number or a generator of numpy", repr(random_state))
-        )
-    return int(random_state)

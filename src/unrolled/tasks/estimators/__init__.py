@@ -1,0 +1,5 @@
+"""Estimators in scikit-learn's conventions: a file for those of each kind of answer, on one base."""
+
+from unrolled.tasks.estimators.sequences import SequenceClassifier, SequenceRegressor
+
+__all__ = ["SequenceClassifier", "SequenceRegressor"]
