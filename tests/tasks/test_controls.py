@@ -101,7 +101,9 @@ def test_kernels_are_shares_of_a_convolution_above_thresholds():
         for kernel, levels in zip(group.kernels, group.thresholds, strict=True):
             weights = np.where(np.isin(np.arange(9), PATTERNS[kernel]), 2.0, -1.0)
             for row, each in enumerate(series):
-                x = ((each - standard.mean) / standard.scale)[:, group.channels].sum(1)
+                x = np.zeros(33)  # continued by the mean up to the longest series
+                x[: len(each)] = ((each - standard.mean) / standard.scale)[:, group.channels].sum(1)
+                reach = 4 * group.dilation if group.inside else 0
                 output = np.array(
                     [
                         sum(
@@ -109,14 +111,23 @@ def test_kernels_are_shares_of_a_convolution_above_thresholds():
                             for k, w in enumerate(weights)
                             if 0 <= t + (k - 4) * group.dilation < len(x)
                         )
-                        for t in range(len(x))
+                        for t in range(reach, len(x) - reach)
                     ]
                 )
-                for number, level in enumerate(levels):
+                for number, level in enumerate(levels[:3]):
                     share = (output > level).mean()
-                    assert abs(found[row, place + number] - share) <= 1.01 / len(x)  # a tie in float32
+                    assert abs(found[row, place + number] - share) <= 1.01 / len(output)  # a tie in float32
             place += len(levels)
     assert len({tuple(p) for p in PATTERNS}) == len(list(itertools.combinations(range(9), 3)))
+    assert {group.inside for group in kernels.groups[:3]} == {True, False}
+
+
+def test_kernels_tell_lengths_apart_and_take_longer_series_than_training_had():
+    constant = [np.ones((steps, 1), np.float32) for steps in (12, 20)]
+    kernels = fit_kernels([*constant, np.arange(20, dtype=np.float32)[:, None] / 10], seed=0)
+    short, long = kernels(constant)
+    assert not np.array_equal(short, long)
+    assert np.isfinite(kernels([np.ones((50, 1), np.float32)])).all()
 
 
 def test_statistics_are_those_of_valid_steps():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 __all__ = ["PENALTIES", "Ridge", "fit_ridge"]
 
 Array: TypeAlias = npt.NDArray[Any]
-PENALTIES = np.logspace(-3, 3, 10)
+PENALTIES = np.logspace(-3, 5, 13)
 LEAST = 1e-8  # spread of a feature: one that varies less counts as constant
 ROWS = 8192  # of a product at a time, in float64
 

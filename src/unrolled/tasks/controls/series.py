@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,8 +17,9 @@ ROWS = 512  # series at a time
 TAPS = 9
 PATTERNS = np.array(list(itertools.combinations(range(TAPS), 3)))  # where a kernel has 2, elsewhere −1
 TOGETHER = 12  # kernels that share a choice of channels
-FEATURES, FEWER = 2016, 1008  # of few series, and of many
-MANY = 20_000
+# The most series, and the features of so many: solving takes the cube of the smaller number.
+SIZES = ((4_500, 9_996), (20_000, 4_032))
+FEWEST = 1_008  # of more series
 MOST_DILATIONS = 8
 MOST_CHANNELS = 9  # of one kernel
 GOLDEN = (5**0.5 - 1) / 2
@@ -91,9 +92,13 @@ def _statistics(x: Array, lengths: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Twelve kernels of one dilation over the same channels, and the thresholds of each."""
+    """Twelve kernels of one dilation over the same channels, and the thresholds of each.
+
+    Where `inside`, a step counts only where the whole kernel lies within the series, if there is such a step.
+    """
 
     dilation: int
+    inside: bool
     channels: Array
     kernels: Array  # numbers of PATTERNS
     thresholds: Array  # [kernels, B]
@@ -103,10 +108,13 @@ class Group:
 class Kernels:
     """Convolutions of length 9 with weights −1 and 2; a feature is the share of steps above a threshold.
 
+    A shorter series than the longest one of training is continued by zeros, the mean, and those steps count:
+    of ragged series that tells their lengths.
     Source: Dempster, Schmidt & Webb 2021, MiniRocket: its kernels, dilations, and thresholds from quantiles.
     """
 
     standard: Standard
+    longest: int  # steps of a training series
     groups: tuple[Group, ...]
 
     @property
@@ -119,7 +127,11 @@ class Kernels:
         return by_rows(series, lambda part: self._features(*self.standard(part)))
 
     def _features(self, x: Array, lengths: Array) -> Array:
-        found = [_shares(_convolved(x, group), lengths, group.thresholds) for group in self.groups]
+        found = []
+        x, lengths = _continued(x, lengths, self.longest)
+        for group in self.groups:
+            counted = _counted(x.shape[1], lengths, group)
+            found.append(_shares(_convolved(x, group), counted, group.thresholds))
         return np.concatenate(found, 1)
 
 
@@ -128,11 +140,13 @@ def fit_kernels(series: Sequence[Array], *, seed: int = 0) -> Kernels:
     generator = np.random.default_rng(seed)
     standard = Standard.fit(series)
     lengths = np.array([len(each) for each in series])
-    most = max(1, int((np.median(lengths) - 1) / (TAPS - 1)))
+    longest = int(lengths.max())
+    most = max(1, (longest - 1) // (TAPS - 1))
     dilations = sorted({int(d) for d in np.geomspace(1, most, MOST_DILATIONS)})
-    features = FEATURES if len(series) <= MANY else FEWER
+    features = next((count for most_series, count in SIZES if len(series) <= most_series), FEWEST)
     thresholds = max(1, features // (len(PATTERNS) * len(dilations)))
-    channels, groups = len(standard.mean), []
+    channels = len(standard.mean)
+    groups: list[Group] = []
     quantiles = _quantiles(len(PATTERNS) * thresholds).reshape(len(PATTERNS), thresholds)
     for dilation in dilations:
         for first in range(0, len(PATTERNS), TOGETHER):
@@ -140,15 +154,16 @@ def fit_kernels(series: Sequence[Array], *, seed: int = 0) -> Kernels:
             number = int(2 ** generator.uniform(0, np.log2(min(channels, MOST_CHANNELS) + 1)))
             chosen = np.sort(generator.choice(channels, min(number, channels), replace=False))
             drawn = generator.choice(len(series), min(len(series), 32), replace=False)
-            x, steps = standard([series[index] for index in drawn])
-            group = Group(dilation, chosen, kernels, np.zeros((len(kernels), thresholds)))
-            valid = np.arange(x.shape[1]) < steps[:, None]
+            x, steps = _continued(*standard([series[index] for index in drawn]), longest)
+            inside = len(groups) % 2 == 1
+            group = Group(dilation, inside, chosen, kernels, np.zeros((len(kernels), thresholds)))
+            valid = _counted(x.shape[1], steps, group)
             levels = [
                 np.quantile(output[valid], quantiles[kernel])
                 for kernel, output in zip(kernels, _convolved(x, group), strict=True)
             ]
-            groups.append(Group(dilation, chosen, kernels, np.array(levels)))
-    return Kernels(standard, tuple(groups))
+            groups.append(replace(group, thresholds=np.array(levels)))
+    return Kernels(standard, longest, tuple(groups))
 
 
 def _quantiles(count: int) -> Array:
@@ -170,16 +185,30 @@ def _convolved(x: Array, group: Group) -> list[Array]:
     return found
 
 
-def _shares(outputs: Sequence[Array], lengths: Array, thresholds: Array) -> Array:
-    steps = outputs[0].shape[1]
-    ragged = lengths.min() < steps
-    valid = np.arange(steps) < lengths[:, None]
-    found = np.empty((len(lengths), thresholds.size), np.float32)
+def _continued(x: Array, lengths: Array, least: int) -> tuple[Array, Array]:
+    """Return series [N, T, C] and lengths of at least so many steps, zeros beyond their own."""
+    more = max(0, least - x.shape[1])
+    return np.pad(x, ((0, 0), (0, more), (0, 0))), np.maximum(lengths, least)
+
+
+def _counted(steps: int, lengths: Array, group: Group) -> Array:
+    """Return [N, T] which steps of each series count."""
+    at, reach = np.arange(steps), group.dilation * (TAPS // 2)
+    margin = np.where(group.inside & (lengths > 2 * reach), reach, 0)[:, None]
+    found: Array = (at >= margin) & (at < lengths[:, None] - margin)
+    return found
+
+
+def _shares(outputs: Sequence[Array], counted: Array, thresholds: Array) -> Array:
+    """Return [N, thresholds] the share of the steps that count in which an output is above a threshold."""
+    number = counted.sum(1)
+    every = bool(counted.all())
+    found = np.empty((len(counted), thresholds.size), np.float32)
     place = 0
     for output, levels in zip(outputs, thresholds, strict=True):
-        if ragged:
-            output = np.where(valid, output, -np.inf)
+        if not every:
+            output = np.where(counted, output, -np.inf)
         for level in levels:
-            found[:, place] = np.count_nonzero(output > level, axis=1) / lengths
+            found[:, place] = np.count_nonzero(output > level, axis=1) / number
             place += 1
     return found
