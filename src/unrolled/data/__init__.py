@@ -13,13 +13,23 @@ from unrolled.data.batches import (
 )
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
-from unrolled.data.labelled import read_samples
+from unrolled.data.labelled import read_samples, read_sentences
 from unrolled.data.looks import looks_like as looks_like  # for other rooms; not public
 from unrolled.data.partition import Overlap, Partition, overlap, partition
 from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sample_batches import SampleBatches
 from unrolled.data.samples import Samples
 from unrolled.data.scaling import Scaler
+from unrolled.data.schemes import (
+    SchemeFound,
+    chunks,
+    find_scheme,
+    from_bioes,
+    legal,
+    scheme_of,
+    to_bioes,
+)
+from unrolled.data.sentences import Sentences, unknown_tags_text
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint
 from unrolled.data.text import Document
@@ -38,21 +48,31 @@ __all__ = [
     "SampleBatches",
     "Samples",
     "Scaler",
+    "SchemeFound",
+    "Sentences",
     "Split",
     "StreamBatches",
     "carried_windows",
+    "chunks",
     "cold_windows",
     "encode_source",
     "encode_text",
+    "find_scheme",
     "fingerprint",
+    "from_bioes",
     "gather",
     "identity",
+    "legal",
     "name_of",
     "overlap",
     "partition",
     "prepare",
     "read",
     "read_samples",
+    "read_sentences",
     "reopen",
+    "scheme_of",
+    "to_bioes",
     "to_tensor",
+    "unknown_tags_text",
 ]

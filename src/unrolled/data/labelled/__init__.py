@@ -1,4 +1,4 @@
-"""People's own labelled files as samples: tables, JSON lines, .ts, .arff, .npz, and folders of classes."""
+"""People's own labelled files: tables, JSON lines, .ts, .arff, .npz, folders of classes, tagged words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from unrolled.data.labelled.frames import csv_table, parquet_frame, table_of_fra
 from unrolled.data.labelled.lines import records_of_lines, samples_of_records
 from unrolled.data.labelled.npz import samples_of_npz
 from unrolled.data.labelled.source import Asked, Found, bytes_of, check_regular, digest, named
+from unrolled.data.labelled.tagged import read_sentences
 from unrolled.data.labelled.ts import samples_of_ts
 from unrolled.data.samples import Samples
 from unrolled.errors import ConfigError, DataError, counted, expected
 from unrolled.files import printable, quoted, refusal
 
-__all__ = ["read_samples"]
+__all__ = ["read_samples", "read_sentences"]
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".ts", ".arff", ".npz")
 UNUSED = {
