@@ -30,9 +30,11 @@ from unrolled.data.schemes import (
     to_bioes,
 )
 from unrolled.data.sentences import Sentences, unknown_tags_text
+from unrolled.data.series import Series
 from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint
 from unrolled.data.text import Document
+from unrolled.data.timeseries.reading import read_series
 
 __all__ = [
     "IGNORED",
@@ -50,6 +52,7 @@ __all__ = [
     "Scaler",
     "SchemeFound",
     "Sentences",
+    "Series",
     "Split",
     "StreamBatches",
     "carried_windows",
@@ -70,6 +73,7 @@ __all__ = [
     "read",
     "read_samples",
     "read_sentences",
+    "read_series",
     "reopen",
     "scheme_of",
     "to_bioes",

@@ -14,7 +14,7 @@ from unrolled.data.labelled.table import Table, as_seconds
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
 
-__all__ = ["samples_of_table"]
+__all__ = ["check_one", "coded", "samples_of_table"]
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 VALUE = "value"  # the channel of a wide table
@@ -113,7 +113,7 @@ def _filled(table: Table, name: str, chosen: Codes) -> Array:
 def _long(table: Table, roles: Roles) -> Found:
     """The rows of one id are a sample, and the columns its channels."""
     assert roles.id is not None
-    names, codes = _coded(table, roles.id)
+    names, codes = coded(table, roles.id)
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     borders = starts[1:]
@@ -125,10 +125,10 @@ def _long(table: Table, roles: Roles) -> Found:
         _check_rising(table, roles, times, codes[order], order, names)
         found.times = list(np.split(times, borders))
     if roles.label is not None:
-        _check_one(table, roles.label, "label", codes, firsts, names)
+        check_one(table, roles.label, "label", codes, firsts, names)
         found.labels = _labels(table, roles, firsts)
     if roles.group is not None:
-        _check_one(table, roles.group, "group", codes, firsts, names)
+        check_one(table, roles.group, "group", codes, firsts, names)
         found.groups = _filled(table, roles.group, firsts)
     lowest, highest = (f.reduce(matrix, axis=0) for f in (np.fmin, np.fmax))  # of those that are not missing
     flat = ~(highest > lowest)
@@ -139,7 +139,7 @@ def _long(table: Table, roles: Roles) -> Found:
     return gathered(found, [not np.isnan(each).all() for each in found.inputs], "no value")
 
 
-def _coded(table: Table, name: str) -> tuple[list[str], Codes]:
+def coded(table: Table, name: str) -> tuple[list[str], Codes]:
     """Return the different values of a column, as they come, and which one each row has."""
     numbers: dict[str, int] = {}
     codes = np.empty(table.rows, np.int64)
@@ -170,7 +170,15 @@ def _check_rising(
     raise refusal(DataError, f"column {quoted(str(roles.time))}", "rising times in each sample", got)
 
 
-def _check_one(table: Table, name: str, role: str, codes: Codes, firsts: Codes, names: Sequence[str]) -> None:
+def check_one(
+    table: Table,
+    name: str,
+    role: str,
+    codes: Codes,
+    firsts: Codes,
+    names: Sequence[str],
+    noun: str = "sample",
+) -> None:
     """Raise DataError where a sample has two values in a column that should have one."""
     values: Any = np.array([text or "" for text in table.texts(name)], object)
     wrong = np.flatnonzero(values != values[firsts][codes])
@@ -178,7 +186,7 @@ def _check_one(table: Table, name: str, role: str, codes: Codes, firsts: Codes, 
         return
     at = int(wrong[0])
     got = f"{quoted(values[firsts[codes[at]]])} and {quoted(values[at])} in {quoted(names[codes[at]])}"
-    raise refusal(DataError, role, f"one value of {name!r} in each sample", f"{got}, row {table.row(at)}")
+    raise refusal(DataError, role, f"one value of {name!r} in each {noun}", f"{got}, row {table.row(at)}")
 
 
 def _note_equal(table: Table, roles: Roles, found: Found) -> None:

@@ -12,7 +12,7 @@ from unrolled.data.labelled.table import NAMELESS, Table
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
 
-__all__ = ["TEXTS", "Roles", "roles_of", "usual_labels"]
+__all__ = ["IDS", "TEXTS", "TIMES", "Roles", "called", "counts_rows", "roles_of", "usual_labels"]
 
 LABELS = ("label", "labels", "class")
 OFTEN_LABELS = ("target", "category", "y")  # y may be a coordinate
@@ -45,7 +45,7 @@ def roles_of(table: Table, asked: Asked) -> Roles:
     if asked.group not in table.names:
         roles.group = None  # of an unlabelled table
     free = [name for name in table.names if name not in _asked_names(asked)]
-    counts = [name for name in free if _counts_rows(table, name)] if asked.columns is None else []
+    counts = [name for name in free if counts_rows(table, name)] if asked.columns is None else []
     if counts:
         roles.notes.append(f"left out: {named(counts)}, the number of the row")
         free = [name for name in free if name not in counts]
@@ -78,12 +78,12 @@ def _check_names(table: Table, asked: Asked) -> None:
         raise refusal(DataError, " and ".join(given), "different columns", repr(twice[0]))
 
 
-def _called(names: Sequence[str], known: Sequence[str]) -> list[str]:
+def called(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Return those of the names that are among the known ones, in the order of these."""
     return [name for word in known for name in names if name.lower() == word]
 
 
-def _counts_rows(table: Table, name: str) -> bool:
+def counts_rows(table: Table, name: str) -> bool:
     """Whether a column counts the rows, and has no name or is called so: the index of a saved data frame."""
     word = name.lower()
     if not table.header or not (word == "index" or word.startswith((NAMELESS, "unnamed:"))):
@@ -96,13 +96,13 @@ def _counts_rows(table: Table, name: str) -> bool:
 
 def usual_labels(names: Sequence[str]) -> list[str]:
     """Return the names that a column of labels usually has."""
-    often = [word for word in OFTEN_LABELS if word != "y" or not _called(names, ("x",))]
-    return _called(names, LABELS) or _called(names, often)
+    often = [word for word in OFTEN_LABELS if word != "y" or not called(names, ("x",))]
+    return called(names, LABELS) or called(names, often)
 
 
 def _find_ids(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> None:
     """Find the column whose equal values make one sample of several rows, and that of the time."""
-    candidates = [asked.id] if asked.id is not None else _called(free, IDS) if table.header else []
+    candidates = [asked.id] if asked.id is not None else called(free, IDS) if table.header else []
     for name in candidates:
         values = table.texts(name)
         if len(set(values)) < len(values) or (asked.id is not None and asked.time is not None):
@@ -114,7 +114,7 @@ def _find_ids(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> 
         if asked.id is None:
             roles.notes.append(f"rows with the same {quoted(roles.id)} are one sample")
     if roles.time is None and table.header and asked.columns is None:
-        found = _called(free, TIMES)
+        found = called(free, TIMES)
         roles.time = found[0] if found and roles.id is not None else None
         if found and roles.id is None and not _is_text_table(table, free):
             want = "the column that says which sample a row is of, or columns= with the steps of each row"
@@ -127,7 +127,7 @@ def _find_ids(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> 
 
 
 def _is_text_table(table: Table, free: Sequence[str]) -> bool:
-    return bool(_called(free, TEXTS)) or not any(table.is_number(name) for name in free)
+    return bool(called(free, TEXTS)) or not any(table.is_number(name) for name in free)
 
 
 def _label(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> str | None:
@@ -139,7 +139,7 @@ def _label(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> str
     if len(usual) == 1:
         return usual[0]
     candidates = usual or _repeating_texts(table, free)
-    texts = _called(candidates, TEXTS)
+    texts = called(candidates, TEXTS)
     candidates = candidates if len(texts) == len(candidates) else [c for c in candidates if c not in texts]
     if not table.header and not candidates and _repeats(table, free[0]) and len(free) > 1:
         candidates = [free[0]]  # as in the UCR archive
@@ -185,15 +185,15 @@ def _find_inputs(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) 
         else:
             roles.inputs = asked.columns
         return
-    groups = _called(free, GROUPS) if table.header else []
+    groups = called(free, GROUPS) if table.header else []
     texts = [name for name in free if not table.is_number(name) and name not in groups]
     numbers = [name for name in free if table.is_number(name) and name not in groups]
     if groups:
         roles.notes.append(
             f"left out: {named(groups)}; group= keeps each of its values on one side of a split"
         )
-    if roles.id is None and texts and (_called(texts, TEXTS) or not numbers):
-        usual = _called(texts, TEXTS) or texts
+    if roles.id is None and texts and (called(texts, TEXTS) or not numbers):
+        usual = called(texts, TEXTS) or texts
         if len(usual) > 1:
             got = f"none, with {len(usual)} candidates: {named(usual)}"
             raise refusal(DataError, "columns", "the column of the texts", got)

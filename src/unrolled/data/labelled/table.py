@@ -33,17 +33,26 @@ class Table:
         self._numbers: dict[str, Numbers] = {}
         self._texts: dict[str, Any] = {}
         self._bad: dict[str, tuple[int, str]] = {}
+        self._moments: dict[str, Numbers] = {}
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
             raise refusal(DataError, "source", "columns of different names", f"two called {named(twice)}")
 
     def set(self, name: str, numbers: Numbers | None, texts: Any, bad: tuple[int, str] | None = None) -> None:
-        """Add a column. `texts`: a list, or a polars Series; `bad`: a row and what is no number."""
+        """Add a column. `texts`: a list, its maker, or polars' Series; `bad`: a row and what is no number."""
         if numbers is not None:
             self._numbers[name] = numbers
         if bad is not None:
             self._bad[name] = bad
         self._texts[name] = texts
+
+    def set_moments(self, name: str, seconds: Numbers) -> None:
+        """Add a column of times in seconds since 1970, NaN where missing."""
+        self._moments[name] = seconds
+
+    def moments(self, name: str) -> Numbers | None:
+        """Return a column of times in seconds since 1970; None: it is of another type."""
+        return self._moments.get(name)
 
     def is_number(self, name: str) -> bool:
         """Whether a column holds numbers: all of it, or most of it, so that the rest is a mistake."""
@@ -66,7 +75,11 @@ class Table:
 
     def texts(self, name: str) -> Texts:
         """Return a column as it is written, None where there is nothing."""
+        if name in self._moments:
+            return _written(self._moments[name])
         found = self._texts[name]
+        if callable(found):
+            found = self._texts[name] = found()
         if isinstance(found, list):
             return found
         if int(found.str.len_bytes().sum()) > most_bytes():  # Parquet keeps a text that repeats once
@@ -117,7 +130,10 @@ def as_seconds(table: Table, name: str) -> Numbers:
 
     Raises DataError: a row has no time, or one that is none.
     """
-    if table.is_number(name):
+    moments = table.moments(name)
+    if moments is not None:
+        times = moments
+    elif table.is_number(name):
         times = table.numbers(name)
     else:
         times = np.array([_seconds(text) for text in table.texts(name)])
@@ -127,6 +143,14 @@ def as_seconds(table: Table, name: str) -> Numbers:
         got = f"{quoted(str(table.texts(name)[row] or ''))} in row {table.row(row)}"
         raise refusal(DataError, f"column {quoted(name)}", "numbers or times such as 2024-05-01 12:00", got)
     return times
+
+
+def _written(seconds: Numbers) -> list[str | None]:
+    """Return times as ISO 8601 texts, None where there is none."""
+    with np.errstate(invalid="ignore"):
+        moments = np.where(np.isnan(seconds), 0, np.round(seconds * 1e6)).astype(np.int64)
+    texts = moments.astype("datetime64[us]").astype(str).tolist()
+    return [None if none else text for text, none in zip(texts, np.isnan(seconds).tolist(), strict=True)]
 
 
 def _seconds(text: str | None) -> float:

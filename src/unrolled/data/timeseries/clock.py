@@ -1,0 +1,130 @@
+"""Columns of times, as seconds since 1970 or as steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.data.frequency import DAY, Frequency
+from unrolled.data.labelled.table import Table
+from unrolled.errors import DataError
+from unrolled.files import quoted, refusal
+
+__all__ = ["Clock", "clock_of", "is_time", "seconds", "shown"]
+
+Times: TypeAlias = npt.NDArray[np.float64]
+
+MONTH = re.compile(r"(\d{4})[-/]?([01]\d)")
+QUARTER = re.compile(r"(\d{4})[- ]?[Qq]([1-4])")
+SLASHES = re.compile(r"\d{4}/\d{1,2}/\d{1,2}")
+DASHED_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d)-(\d\d)-(\d\d)")  # Monash's
+YEARS = ("year", "years")
+EARLIEST, LATEST = 3e8, 5e9  # seconds since 1970 that count as such: 1979 to 2128
+MILLI = 1e3
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The times of a table's rows."""
+
+    times: Times  # [rows]
+    is_clock: bool  # seconds since 1970; else steps
+    note: str | None = None
+
+
+def clock_of(table: Table, name: str, freq: Frequency | None) -> Clock:
+    """Return the times in a column: dates, months, quarters; numbers are steps, unless they look like dates.
+
+    Numbers count as days (20240131), as years in a column "year" or with a frequency of years, as seconds or
+    milliseconds since 1970 (1979 to 2128); which, is noted. Raises DataError: a row without a time.
+    """
+    moments = table.moments(name)
+    if moments is not None:
+        _check_all(table, name, moments)
+        return Clock(moments, True)
+    if not table.is_number(name):
+        known: dict[str | None, float] = {}
+        times = np.array(
+            [known[t] if t in known else known.setdefault(t, seconds(t)) for t in table.texts(name)]
+        )
+        _check_all(table, name, times)
+        return Clock(times, True)
+    numbers = table.numbers(name)
+    _check_all(table, name, numbers)
+    whole = bool((numbers == np.round(numbers)).all())
+    if whole and numbers.min() >= 19000101 and numbers.max() <= 21001231:
+        days = np.array([seconds(str(int(number))) for number in numbers])
+        if np.isfinite(days).all():
+            return Clock(days, True, f"numbers in {quoted(name)} are days, as 20240131")
+    if whole and numbers.min() >= 1000 and numbers.max() < 3000 and _yearly(name, freq):
+        years = (numbers.astype(np.int64) - 1970).astype("datetime64[Y]").astype("datetime64[s]")
+        return Clock(years.astype(np.float64), True)
+    for factor, unit in ((1.0, "seconds"), (MILLI, "milliseconds")):
+        if numbers.min() >= EARLIEST * factor and numbers.max() <= LATEST * factor:
+            return Clock(
+                numbers / factor, True, f"numbers in {quoted(name)} are {unit} since 1970, as it seems"
+            )
+    return Clock(numbers, False)
+
+
+def _yearly(name: str, freq: Frequency | None) -> bool:
+    return name.lower() in YEARS or (freq is not None and freq.unit in ("YS", "YE"))
+
+
+def _check_all(table: Table, name: str, times: Times) -> None:
+    wrong = ~np.isfinite(times)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        text = table.texts(name)[row]
+        got = "none" if text is None else quoted(text)
+        want = "a time such as 2024-05-01 12:00, 2024-05 or 2024Q2, the year first, or a number"
+        raise refusal(DataError, f"column {quoted(name)}", want, f"{got} in row {table.row(row)}")
+
+
+def seconds(text: str | None) -> float:
+    """Return a time in seconds since 1970, in UTC where it names no zone; NaN for what is none.
+
+    >>> seconds("1970-01-02"), seconds("1970-02"), seconds("1970Q2"), seconds("1970-01-01 00-00-09")
+    (86400.0, 2678400.0, 7776000.0, 9.0)
+    """
+    text = (text or "").strip()
+    month, quarter = MONTH.fullmatch(text), QUARTER.fullmatch(text)
+    try:
+        if quarter:
+            moment = datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1)
+        elif month:
+            moment = datetime(int(month[1]), int(month[2]), 1)
+        else:
+            if SLASHES.match(text):
+                date, *rest = re.split(r"[T ]", text, maxsplit=1)
+                year, number, day = date.split("/")
+                text = " ".join([f"{year}-{number:>02}-{day:>02}", *rest])
+            dashed = DASHED_CLOCK.fullmatch(text)
+            text = f"{dashed[1]} {dashed[2]}:{dashed[3]}:{dashed[4]}" if dashed else text
+            moment = datetime.fromisoformat(text)
+    except ValueError:
+        return float("nan")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def shown(time: float, is_clock: bool) -> str:
+    """Return a time for a message."""
+    if not is_clock or abs(time) > 1e11:
+        return f"{time:g}"
+    moment = np.datetime64(round(time * 1e6), "us")
+    text = str(moment)
+    if time % DAY == 0:
+        return text[:10]
+    return text[:19].replace("T", " ") if time == int(time) else text.replace("T", " ")
+
+
+def is_time(texts: Sequence[str | None]) -> bool:
+    """Whether the first text that is there is a time."""
+    first = next((text for text in texts if text and text.strip()), None)
+    return first is not None and bool(np.isfinite(seconds(first)))
