@@ -1,7 +1,7 @@
 """Simple models on the same split as a network: what it must beat to be worth its cost. numpy alone.
 
 ridge.py    ridge regression, its penalty by leave-one-out     texts.py  a linear model on n-grams
-series.py   statistics, random convolution kernels
+series.py   statistics, random convolution kernels             forecasts.py  forecasts, ridge on the window
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Forecasting: numbers to come, with intervals, from series of one frequency."""
