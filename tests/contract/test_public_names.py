@@ -44,7 +44,8 @@ PINNED = {
         NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.figures": """
-        confusion dark error_by families lags loss matrix points reliability require series signs strips units visible
+        ForecastWindow confusion coverage_by_horizon dark error_by error_by_horizon families forecasts lags loss matrix
+        points reliability require series signs strips units visible
     """,
     "unrolled.files": """
         cpu_limit create for_json memory_limit open_regular parse_json parsed_bytes printable quoted read_regular

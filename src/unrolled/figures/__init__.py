@@ -2,20 +2,30 @@
 
 curves.py   over steps and over lags         heat.py     gates and states as strips, matrices
 points.py   named points, a point per unit   scores.py   confusion, reliability, errors by range
-canvas.py   a figure and its file, colours, texts
+canvas.py   a figure and its file, colours     forecasts.py  windows with bands, error by horizon
 """
 
 from unrolled.figures.canvas import dark, require, signs, visible
 from unrolled.figures.curves import families, lags, loss, series
+from unrolled.figures.forecasts import (
+    ForecastWindow,
+    coverage_by_horizon,
+    error_by_horizon,
+    forecasts,
+)
 from unrolled.figures.heat import matrix, strips
 from unrolled.figures.points import points, units
 from unrolled.figures.scores import confusion, error_by, reliability
 
 __all__ = [
+    "ForecastWindow",
     "confusion",
+    "coverage_by_horizon",
     "dark",
     "error_by",
+    "error_by_horizon",
     "families",
+    "forecasts",
     "lags",
     "loss",
     "matrix",
