@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled import load, spec, train
+from unrolled import load, spec, tasks, train
 from unrolled.data import Samples
 from unrolled.tasks import SequenceNetwork
 from unrolled.tasks.classify import predicted, storing
@@ -77,6 +77,17 @@ def test_a_series_of_unequal_length_is_learnt_and_stands_beside_controls(tmp_pat
         assert (frame.columns, len(frame)) == (columns, 15)
     written = json.loads((result.run / "evaluation.json").read_text())
     assert written["test"]["samples"] == 15
+
+
+def test_few_series_train_a_number_of_passes_and_texts_a_minute_unless_a_budget_is_given(tmp_path: Path):
+    budgets = []
+    for name, samples, given in (("a", series(), {}), ("b", texts(), {}), ("c", series(), {"minutes": 2.0})):
+        open_config = config(tmp_path / name, samples, steps=None, **given)
+        task = tasks.of(open_config.data)
+        dataset = task.prepare(open_config.data, tmp_path / name / "data", seed=0)
+        found = train.resolve(open_config, dataset)
+        budgets.append((found.epochs, found.minutes))
+    assert budgets == [(100, None), (None, 1.0), (None, 2.0)]
 
 
 def test_texts_are_learnt_by_their_characters(tmp_path: Path):

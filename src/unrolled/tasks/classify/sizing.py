@@ -13,6 +13,7 @@ from unrolled.tasks.classify.dataset import Sequences
 __all__ = ["SIZES", "bytes_needed", "neighbours", "resolve"]
 
 DEFAULT_MINUTES = 1.0
+FEW, DEFAULT_EPOCHS = 1000, 100  # series, below which so many passes are enough, and better than a minute
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
 COPIES = 5  # of the weights: themselves, gradients, two moments, the best
 NARROW = 8  # channels, up to which each step is shown its neighbours
@@ -38,15 +39,15 @@ def sizes(dataset: Sequences) -> Sizes:
     | inputs | training samples | hidden x layers | dropout | batch | lr |
     | --- | --- | --- | --- | --- | --- |
     | texts | any | 128 x 1 | 0.3 | 32 | 3e-3 |
-    | series | under 1,000 | 64 x 1 | 0.2 | 16 | 3e-3 |
+    | series | under 1,000 | 96 x 1 | 0.5 | 8 | 3e-3 |
     | series | under 20,000 | 64 x 2 | 0.2 | 64 | 4e-3 |
     | series | more | 128 x 1 | 0.1 | 64 | 3e-3 |
     """
     number = len(dataset.part("train"))
     if dataset.tokens is not None:
         return Sizes(128, 1, 0.3, 32, 3e-3)
-    if number < 1000:
-        return Sizes(64, 1, 0.2, 16, 3e-3)
+    if number < FEW:
+        return Sizes(96, 1, 0.5, 8, 3e-3)
     if number < 20_000:
         return Sizes(64, 2, 0.2, 64, 4e-3)
     return Sizes(128, 1, 0.1, 64, 3e-3)
@@ -71,7 +72,8 @@ def resolve(config: TrainConfig, dataset: Sequences) -> TrainConfig:
     chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
-        missing["minutes"] = DEFAULT_MINUTES
+        few = dataset.tokens is None and len(dataset.part("train")) < FEW
+        missing |= {"epochs": DEFAULT_EPOCHS} if few else {"minutes": DEFAULT_MINUTES}
     if dataset.tokens is not None and config.embedding_size is None:
         missing["embedding_size"] = min(64, max(8, 2 * math.ceil(math.sqrt(dataset.tokens.size)) * 2))
     return replace(config, **missing)

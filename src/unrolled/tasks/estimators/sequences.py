@@ -73,7 +73,8 @@ class SequenceClassifier(_SequenceEstimator):
 
     Args:
         cell: of the recurrent layers: "gru", "lstm", "rnn", or one that is registered.
-        minutes, epochs, steps: how long to train; one of them; default 1 minute.
+        minutes, epochs, steps: how long to train; one of them; default 1 minute, or 100 epochs where fewer
+            than 1,000 series are given.
         hidden_size, num_layers, dropout, batch_size, learning_rate, embedding_size, weight_decay: as in
             `spec.TrainConfig`.
         causal: read one way only, so that an answer depends on no later step.
