@@ -12,6 +12,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.load           a trained network from its files
     unrolled.stream         stream.load(run).open().step(token): one step in microseconds, without torch
     unrolled.sample         sample.sample(loaded, prompt): its text, streamed
+    unrolled.predict        predict.predict(run, "new.csv"): a trained network's answers for new samples
     unrolled.quantize       quantize.quantize(run, weights="int8"): smaller weights, and what they cost
     unrolled.evaluate_text  its score on a text
     unrolled.tasks          the language model, and the protocol for a task of your own
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _ROOMS = {"doctor", "lab", "nn", "ops", "probe", "quantize", "sample", "tasks", "train"}
-_ROOMS |= {"checkpoint", "data", "draw", "figures", "models", "spec", "stream", "tokens"}
+_ROOMS |= {"predict", "checkpoint", "data", "draw", "figures", "models", "spec", "stream", "tokens"}
 _NAMES = {
     "accelerate": "unrolled.nn",
     "accelerated": "unrolled.nn",

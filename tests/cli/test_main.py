@@ -226,7 +226,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
         ),
         (
             ["fly"],
-            "COMMAND: expected one of train, sample, eval, stream, quantize, probe, lab, doctor, got 'fly'",
+            "COMMAND: expected one of train, sample, predict, eval, stream, quantize, probe, lab, doctor, got 'fly'",
         ),
         (["trian", "x"], "got 'trian'; did you mean train? (see unrolled --help)"),
         (
@@ -324,13 +324,14 @@ def test_cold_windows_of_a_model_of_lines_are_refused(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    "command", [["train", "sentences"], ["sample", "x"], ["eval", "x", "y"], ["probe", "x"]]
+    "command",
+    [["train", "sentences"], ["sample", "x"], ["eval", "x", "y"], ["predict", "x", "y"], ["probe", "x"]],
 )
 def test_without_torch_every_command_names_the_extra_in_one_line(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    rooms = ("data", "nn", "ops", "probe", "sample", "tasks", "train")
+    rooms = ("data", "nn", "ops", "predict", "probe", "sample", "tasks", "train")
     for name in [m for m in sys.modules if m.startswith(tuple(f"unrolled.{room}" for room in rooms))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -361,10 +362,10 @@ def test_an_altered_model_file_is_one_line(trained: Path, tmp_path: Path, capsys
 def test_what_no_room_foresaw_is_one_line_too(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from unrolled import tasks
+    from unrolled import predict
 
     def fail(error: BaseException) -> None:
-        monkeypatch.setattr(tasks, "load", lambda _: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(predict, "load", lambda _: (_ for _ in ()).throw(error))
 
     fail(OSError(28, "No space left on device", "/full/disk"))
     assert said(capsys, ["eval", str(trained), "sentences"]) == (
@@ -415,23 +416,3 @@ def test_an_older_flag_works_and_says_what_it_is_called_now(
     with pytest.raises(SystemExit):
         build().parse_args(["train", "--help"])
     assert "--start" not in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("in_brief")
-def test_data_that_is_no_prose_is_named_with_what_becomes_of_it_and_a_recipe(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    argv = ["train", str(tmp_path / "a.csv"), "--run", str(tmp_path / "run"), "--steps", "2", "--hidden", "4"]
-    (tmp_path / "a.csv").write_text("day,price\n" + "".join(f"{d},{d}.5\n" for d in range(40)))
-    assert main(argv) == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if "looks like" in line]
-    assert len(notes) == 1
-    assert "a table: 2 columns separated by commas (day, price); it is trained on as plain text" in " ".join(
-        notes[0].split()
-    )
-    assert "unrolled.nn.GRU" in notes[0]
-    readme = Path(__file__).parents[2] / "README.md"
-    assert "### Tables, labels, sensors" in readme.read_text()
-    (tmp_path / "a.csv").write_text(TEXT)
-    assert main([*argv, "--overwrite"]) == 0
-    assert "looks like" not in capsys.readouterr().err

@@ -68,6 +68,9 @@ PINNED = {
         Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
         register rnn run scan unregister
     """,
+    "unrolled.predict": """
+        as_csv as_json_lines evaluate predict write
+    """,
     "unrolled.probe": """
         ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MEASUREMENTS
         MemoryHorizon MemoryMap Recording Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
@@ -80,8 +83,8 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig INITS LabConfig ModelConfig OPEN ProbeConfig
-        QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
+        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig INITS LabConfig ModelConfig OPEN PredictConfig
+        ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
         TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json

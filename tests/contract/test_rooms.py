@@ -20,7 +20,7 @@ LEVELS = [
     {"nn"},
     {"tasks"},
     {"models"},  # the old name of `tasks`
-    {"train", "sample", "quantize", "probe", "export"},
+    {"train", "predict", "sample", "quantize", "probe", "export"},
     {"lab", "serve", "studio", "doctor"},
     {"cli"},
 ]

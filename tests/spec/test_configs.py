@@ -15,6 +15,7 @@ from unrolled.spec import (
     EvalConfig,
     LabConfig,
     ModelConfig,
+    PredictConfig,
     ProbeConfig,
     SampleConfig,
     TrainConfig,
@@ -70,11 +71,12 @@ def test_every_field_can_be_set_on_the_command_line_and_is_explained(cls: type):
 
 def test_a_function_has_the_defaults_of_the_settings_of_its_command():
     pytest.importorskip("torch")
+    from unrolled.predict import evaluate, predict
     from unrolled.probe import examine
     from unrolled.sample import sample
-    from unrolled.tasks import evaluate_text
 
-    for function, cls in ((sample, SampleConfig), (evaluate_text, EvalConfig), (examine, ProbeConfig)):
+    pairs = ((sample, SampleConfig), (evaluate, EvalConfig), (predict, PredictConfig), (examine, ProbeConfig))
+    for function, cls in pairs:
         taken = inspect.signature(function).parameters
         for s in settings(cls):
             if s.name != "run" or s.name in taken:

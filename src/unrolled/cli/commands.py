@@ -17,12 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrolled import files, spec
+from unrolled.cli.flags import check_task, named_task
 from unrolled.errors import ConfigError, StateError, counted, expected
 
 if TYPE_CHECKING:
     from unrolled.stream import Session
 
-__all__ = ["doctor", "evaluate", "help", "lab", "probe", "quantize", "sample", "stream", "train", "version"]
+__all__ = [
+    "doctor",
+    "evaluate",
+    "help",
+    "lab",
+    "predict",
+    "probe",
+    "quantize",
+    "sample",
+    "stream",
+    "train",
+    "version",
+]
 
 LARGEST_STATE = 2**30  # bytes of a file
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 and C1, but for tabs and line ends
@@ -33,14 +46,23 @@ def train(args: argparse.Namespace) -> int:
     with loading():
         from unrolled.train import run
 
-    data, training = _given(args, spec.DataConfig), _given(args, spec.TrainConfig)
-    result = run(spec.TrainConfig(spec.DataConfig(**data), **training), asked={*data, *training})
+    kind = named_task(vars(args))
+    check_task(kind, vars(args))
+    data, training = _given(args, kind.data), _given(args, spec.TrainConfig)
+    result = run(spec.TrainConfig(kind.data(**data), **training), asked={*data, *training})
     part = "training text (nothing was held out)" if result.validation_is_train else "validation"
-    print(f"\nbest model: step {result.best_step} of {result.schedule.steps}, on the {part}:")
+    of_text = kind is spec.LANGUAGE
+    where = f", on the {part}:" if of_text else ", chosen by the validation part:"
+    print(f"\nbest model: step {result.best_step} of {result.schedule.steps}{where}")
     print(result.evaluation)
-    print(f"\na sample:\n{_first_lines(result.sample)}\n")
-    print(f"{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
-    print(f"next: {program()} {shlex.join(['sample', str(result.run), '--length', '400'])}")
+    if result.sample:
+        print(f"\na sample:\n{_first_lines(result.sample)}")
+    print(f"\n{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
+    place = shlex.quote(str(result.run))
+    new = f"new{''.join(Path(data['source']).suffixes[-1:])}"  # a file or folder like that of training
+    of_task = (f"predict {place} {new}", f"eval {place} {new}", f"probe {place}")
+    for command in (f"sample {place} --length 400",) if of_text else of_task:
+        print(f"next: {program()} {command}")
     return 0
 
 
@@ -71,13 +93,33 @@ def _sampled(run: str) -> Any:
     return load(run)
 
 
+def predict(args: argparse.Namespace) -> int:
+    """`unrolled predict`."""
+    with loading():
+        from unrolled.predict import as_csv, as_json_lines
+        from unrolled.predict import predict as answer
+
+    config = spec.PredictConfig(**_given(args, spec.PredictConfig))
+    found = answer(config.run, config.source, out=config.out)
+    if config.out is None:
+        for line in as_json_lines(found) if args.json else as_csv(found):
+            print(_shown(line), end="")
+    elif args.json:
+        print(json.dumps({"rows": len(found), "out": config.out, "notes": list(found.notes)}))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    where = "" if config.out is None else f" in {config.out}"
+    print(counted(len(found), "answer") + where, file=sys.stderr)
+    return 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
     """`unrolled eval`."""
     with loading():
-        from unrolled.tasks import evaluate_text, load
+        from unrolled.predict import evaluate as score
 
     config = spec.EvalConfig(**_given(args, spec.EvalConfig))
-    found = evaluate_text(load(config.run), config.source, cold_steps=config.cold_steps)
+    found = score(config.run, config.source, cold_steps=config.cold_steps)
     print(json.dumps(found.to_dict()) if args.json else found)
     return 0
 
@@ -248,6 +290,6 @@ def _shown(text: str) -> str:
 
 def _left(run: spec.RunDirectory) -> str:
     """Return what a reader may open in a run; which pictures and texts there are depends on its task."""
-    wanted = (each for each in run.files if each.suffix in (".png", ".txt"))
-    names = sorted(each.name for each in wanted if each.is_file())
+    written = (each for each in run.files if each not in (run.config, run.metrics, run.evaluation))
+    names = sorted(each.name for each in written if each.suffix and each.is_file())
     return " ".join([f"{run.model.name}/", *names, run.metrics.name])

@@ -74,7 +74,7 @@ def _with_flags(error: UnrolledError, flags: Mapping[str, str]) -> str:
     """
     name, colon, rest = str(error).partition(": expected ")
     if isinstance(error, ConfigError):
-        rest = re.sub(r"`([a-z]+)`", lambda found: flags.get(found[1], found[0]), rest)
+        rest = re.sub(r"`([a-z_]+)`", lambda found: flags.get(found[1], found[0]), rest)
         rest = re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: flags.get(found[0], found[0]), rest)
     return flags.get(name, name) + colon + rest
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from unrolled import spec
 from unrolled.cli import commands
+from unrolled.cli.flags import data_flags, groups_of_training, title_of
 
 __all__ = ["Parser", "build", "flags_of"]
 
@@ -78,9 +79,11 @@ def build() -> Parser:
     parser.set_defaults(action=partial(commands.help, parser), configs=(), debug=False)
     subs = parser.add_subparsers(dest="command", metavar="COMMAND")
     add = partial(_command, subs)
-    add("train", "train a language model on a text", commands.train, spec.DataConfig, spec.TrainConfig)
+    _train_command(subs)
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
-    add("eval", "score a text with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
+    add("predict", "answer new samples with a trained model", commands.predict, spec.PredictConfig,
+        json="print JSON lines; with --out: how many answers there are")  # fmt: skip
+    add("eval", "score a file with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
     add("stream", "answer lines of standard input, one by one, with a trained model", commands.stream,
         spec.StreamConfig, json=JSON_LINES)  # fmt: skip
     add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
@@ -118,10 +121,38 @@ def _command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _add(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
+def _train_command(subs: Any) -> None:
+    """Add `train`, whose flags are those of every task's data, grouped by task."""
+    what = "train a network on a text, or on sequences of your own"
+    parser: argparse.ArgumentParser = subs.add_parser(
+        "train", help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False
+    )
+    data = data_flags()
+    naming = [f"{each.setting.flag} {each.setting.metavar}" for each in data if each.names_task]
+    parser.usage = f"%(prog)s SOURCE [{' | '.join(naming)}] [more flags]"
+    kinds = dict.fromkeys(kind.data for flag in data for kind in flag.kinds)
+    parser.set_defaults(action=commands.train, configs=(*kinds, spec.TrainConfig))
+    groups: dict[str, Any] = {}
+    for flag in data:
+        if not str(flag.setting.flag).startswith("-"):
+            _add(parser, flag.setting)
+            continue
+        title = title_of(flag)
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add(groups[title], flag.setting, bare=flag.may_be_bare)
+    for title, settings in groups_of_training().items():
+        group = parser.add_argument_group(title)
+        for each in settings:
+            _add(group, each)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add(parser: Any, s: spec.Setting, *, bare: bool = False) -> None:
     """Add one flag; its bounds are checked by the dataclass, which words the message.
 
     What is not given is not in the namespace: the dataclass has the defaults, and a resumed run its own.
+    `bare`: without a value it is None.
     """
     if s.flag is None:
         return
@@ -136,7 +167,7 @@ def _add(parser: argparse.ArgumentParser, s: spec.Setting) -> None:
         parser.add_argument(s.name, metavar=s.flag, nargs=nargs, **told)
         return
     told["metavar"] = s.metavar or "|".join(s.choices) or METAVARS[s.type]
-    if s.bare is not None:
+    if bare or s.bare is not None:
         told |= {"nargs": "?", "const": s.bare}
     parser.add_argument(s.flag, dest=s.name, **told)
     if s.old_flag is not None:

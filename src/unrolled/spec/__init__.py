@@ -37,9 +37,17 @@ from unrolled.spec.tasks import (
     register_task,
     tensors,
 )
+from unrolled.spec.tasks import naming_flag as naming_flag
 from unrolled.spec.tasks import provide_trainer as provide_trainer
 from unrolled.spec.tasks import trainer as trainer
-from unrolled.spec.trained import EvalConfig, ProbeConfig, QuantizeConfig, SampleConfig, StreamConfig
+from unrolled.spec.trained import (
+    EvalConfig,
+    PredictConfig,
+    ProbeConfig,
+    QuantizeConfig,
+    SampleConfig,
+    StreamConfig,
+)
 from unrolled.spec.training import TrainConfig
 
 __all__ = [
@@ -56,6 +64,7 @@ __all__ = [
     "EvalConfig",
     "LabConfig",
     "ModelConfig",
+    "PredictConfig",
     "ProbeConfig",
     "QuantizeConfig",
     "RegressData",

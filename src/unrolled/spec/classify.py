@@ -36,13 +36,22 @@ class _SequenceData:
         flag="SOURCE",
     )
     group: str | None = setting(
-        None, "column whose values must not be on both sides of a split, such as a person", flag="--group"
+        None,
+        "column whose values must not be on both sides of a split, such as a person",
+        flag="--group",
+        metavar="COLUMN",
     )
     id: str | None = setting(
-        None, "column that says which sample a row is of; default: by the usual names", flag="--id"
+        None,
+        "column that says which sample a row is of; default: by the usual names",
+        flag="--id",
+        metavar="COLUMN",
     )
     time: str | None = setting(
-        None, "column of times of the steps; default: by the usual names", flag="--time"
+        None,
+        "column of times of the steps; default: by the usual names",
+        flag="--time",
+        metavar="COLUMN",
     )
     columns: str | None = setting(
         None,
@@ -129,7 +138,11 @@ class ClassifyData(_SequenceData):
     """Sequences with a class each: `ClassifyData("gestures.csv", label="activity", group="subject")`."""
 
     label: str | None = setting(
-        None, "column of the classes; folder: the names of files or folders", flag="--label"
+        None,
+        "column of the classes to tell apart; folder: the names of files or folders; without a value: the "
+        "one that is called so, or that alone can be it",
+        flag="--label",
+        metavar="COLUMN",
     )
     balance: bool = setting(
         False, "let every class weigh the same in training, however rare it is", flag="--balance"
@@ -140,7 +153,12 @@ class ClassifyData(_SequenceData):
 class RegressData(_SequenceData):
     """Sequences with a number each: `RegressData("pump.parquet", target="rul", id="unit")`."""
 
-    target: str | None = setting(None, "column of the numbers to predict", flag="--target")
+    target: str | None = setting(
+        None,
+        "column of the numbers to predict, one for each sequence; without a value: as --label",
+        flag="--target",
+        metavar="COLUMN",
+    )
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ class DataConfig:
         above=0,
         below=1,
     )
+    as_text: bool = setting(
+        False,
+        "train on the text of a table, of tagged words or of a folder of classes, which is refused otherwise",
+        flag="--as-text",
+    )
 
     def __post_init__(self) -> None:
         check(self)

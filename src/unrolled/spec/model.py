@@ -105,5 +105,6 @@ LANGUAGE = register_task(
         units=(("nats per token", 1.0), ("bits per token", 1 / math.log(2))),
         vocabulary=True,
         steps=_steps,
+        cell="lstm",
     )
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError, expected
+from unrolled.spec.fields import setting_of
 
 __all__ = [
     "STORAGES",
@@ -67,6 +68,7 @@ class TaskKind:
         asked_by: the field of `data` whose flag names the task on the command line: "label" makes
             `unrolled train FILE --label COLUMN` a classifier; None: the task is not asked for by a flag.
         steps: model config → how the network runs step by step; None where it does not.
+        cell: the recurrent cell that is taken where nobody names one.
     """
 
     name: str
@@ -79,6 +81,7 @@ class TaskKind:
     vocabulary: bool | Callable[[Any], bool] = False
     steps: Callable[[Any], Steps] | None = None
     asked_by: str | None = None
+    cell: str = "gru"
 
     def has_vocabulary(self, config: object) -> bool:
         """Whether a checkpoint of a network of these sizes holds a vocabulary."""
@@ -133,6 +136,15 @@ def kind_of(config: object) -> TaskKind:
             return kind
     classes = " or ".join(f"a {kind.data.__name__}" for kind in TASKS.values())
     raise ConfigError(expected("data", classes, repr(config)))
+
+
+def naming_flag(config: object) -> list[str]:
+    """Return the words of a command line that name the task of a data config: ["--label", "activity"]."""
+    name = kind_of(config).asked_by
+    if name is None:
+        return []
+    value, flag = getattr(config, name), setting_of(type(config), name).flag
+    return [str(flag)] if value is None else [str(flag), str(value)]
 
 
 def kind_named(name: object) -> TaskKind:

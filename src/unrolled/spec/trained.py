@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 from unrolled.spec.fields import check, setting
 from unrolled.spec.tasks import STORAGES
 
-__all__ = ["EvalConfig", "ProbeConfig", "QuantizeConfig", "SampleConfig", "StreamConfig"]
+__all__ = ["EvalConfig", "PredictConfig", "ProbeConfig", "QuantizeConfig", "SampleConfig", "StreamConfig"]
 
 RUN = "a run directory, a checkpoint or a model directory"
 
@@ -45,15 +45,38 @@ class SampleConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What `unrolled eval` does; `evaluate_text(load(run), source, cold_steps=…)` in Python."""
+    """What `unrolled eval` does; `predict.evaluate(run, source)` in Python."""
 
     run: str = setting(MISSING, RUN, flag="RUN")
-    source: str = setting(MISSING, "the text to score: what `unrolled train` takes", flag="SOURCE")
+    source: str | None = setting(
+        None,
+        "what to score: a text, or a file with labels, like that of training; default: print what the run "
+        "wrote at its end",
+        flag="SOURCE",
+    )
     cold_steps: int | None = setting(
         None,
-        "also score windows of N tokens, each from the zero state; default: 256. A model of lines has none",
+        "also score windows of N tokens of a text, each from the zero state; default: 256. A model of lines "
+        "has none",
         flag="--cold",
         minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What `unrolled predict` does; `predict.predict(run, source, out=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    source: str = setting(MISSING, "samples like those of training; they need no label", flag="SOURCE")
+    out: str | None = setting(
+        None,
+        "file for the answers: .csv, .jsonl or .parquet; default: standard output, as CSV",
+        flag="--out",
+        metavar="FILE",
     )
 
     def __post_init__(self) -> None:

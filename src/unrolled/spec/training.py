@@ -44,7 +44,12 @@ class TrainConfig:
         None, "number of passes over the training part", flag="--epochs", minimum=1, maximum=100_000
     )
     steps: int | None = setting(None, "number of optimizer steps", flag="--steps", minimum=1, maximum=10**9)
-    cell: str = setting("lstm", "kind of recurrent cell", flag="--cell", choices=CELLS)
+    cell: str = setting(
+        "auto",
+        "kind of recurrent cell; auto: lstm for a language model, gru for other tasks",
+        flag="--cell",
+        choices=CELLS,
+    )
     nonlinearity: str = setting(
         "tanh", "activation function of --cell rnn", flag="--nonlinearity", choices=("tanh", "relu")
     )
@@ -176,7 +181,9 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        kind_of(self.data)
+        kind = kind_of(self.data)
+        if self.cell == "auto":  # what is stored, and what others read, is a cell
+            object.__setattr__(self, "cell", kind.cell)
         check(self)
         if self.run is not None and (not self.run or "\0" in self.run):
             got = repr(self.run) if self.run else "an empty text"

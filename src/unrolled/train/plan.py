@@ -11,7 +11,7 @@ from typing import Any
 
 from unrolled import checkpoint, files, tasks
 from unrolled.errors import CheckpointError, ConfigError, DataError, RunError, expected
-from unrolled.spec import RunDirectory, TaskKind, TrainConfig, from_json, kind_of_stored
+from unrolled.spec import RunDirectory, TaskKind, TrainConfig, from_json, kind_of, kind_of_stored
 from unrolled.tasks import Dataset
 from unrolled.train.fit import Schedule
 from unrolled.train.rundir import check_apart, check_free, replace_data, staging
@@ -197,7 +197,12 @@ def _asked_of(config: TrainConfig) -> set[str]:
     """Return the names of the settings that are not at their defaults, those of the data among them."""
     owners: tuple[Any, ...] = (config, config.data)
     every = [(owner, field) for owner in owners for field in fields(owner)]
-    return {field.name for owner, field in every if getattr(owner, field.name) != field.default}
+    usual = {"cell": kind_of(config.data).cell}  # its default, "auto", is never seen in a config
+    return {
+        field.name
+        for owner, field in every
+        if getattr(owner, field.name) != usual.get(field.name, field.default)
+    }
 
 
 def _follow(point: ResumePoint, config: TrainConfig, asked: Collection[str]) -> TrainConfig:
@@ -208,6 +213,13 @@ def _follow(point: ResumePoint, config: TrainConfig, asked: Collection[str]) -> 
     """
     stored = point.config
     if type(stored.data) is not type(config.data):
+        then, now = (kind_of(each.data).asked_by for each in (stored, config))
+        if then is not None:
+            want = f"a value, as the run is of the task {kind_of(stored.data).name}"
+            raise ConfigError(expected(then, want, f"`{now}`" if now else "none"))
+        if now is not None:
+            want = f"none, as the run is of the task {kind_of(stored.data).name}"
+            raise ConfigError(expected(now, want, repr(getattr(config.data, now))))
         want = f"a {type(stored.data).__name__}, as the run was started with"
         raise ConfigError(expected("data", want, type(config.data).__name__))
     may = {*FREE, *OWN, "source", *(BUDGETS if point.complete else ())}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unrolled.errors import MissingExtraError, expected
-from unrolled.spec import TaskKind, TrainConfig, kind_of
+from unrolled.spec import LANGUAGE, TaskKind, TrainConfig, kind_of
 from unrolled.tasks import SequenceModel
 from unrolled.train.fit import Schedule, StepRecord
 from unrolled.train.observers import Observer, Row
@@ -76,7 +76,7 @@ class ProgressBar(Observer):
         figures = {
             "epoch": f"epoch {epoch:.2f}",
             "loss": self._shown(self._loss, 3),
-            "rate": f"{self._rate:,.0f} tok/s",
+            "rate": f"{self._rate:,.0f} {self._unit}/s",
             "norm": f"|g| {self._norm:.2f}",
         }
         room = self._console.width - self._taken
@@ -89,11 +89,19 @@ class ProgressBar(Observer):
         if row.val_loss is None:
             return
         trained = "" if row.train_loss is None else f"train {row.train_loss:.4f}  "
-        rate = "" if row.tokens_per_s is None else f"  {row.tokens_per_s:,.0f} tok/s"
+        rate = "" if row.tokens_per_s is None else f"  {row.tokens_per_s:,.0f} {self._unit}/s"
         self.note(
             f"step {row.step:>6}  epoch {row.epoch:6.2f}  {trained}"
             f"validation {self._shown(row.val_loss)}{rate}"
         )
+
+    @property
+    def _unit(self) -> str:
+        """What is counted, by the loss: "tok" of a text, "samples" where it is nats per sample."""
+        if self._kind is None or self._kind is LANGUAGE:
+            return "tok"
+        one = self._kind.units[0][0].partition(" per ")[2] if self._kind.units else ""
+        return f"{one or 'target'}s"
 
     def _shown(self, loss: float, digits: int = 4) -> str:
         return f"{loss:.{digits}f}" if self._kind is None else self._kind.shown(loss, digits)

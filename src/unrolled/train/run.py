@@ -14,7 +14,7 @@ import torch
 
 from unrolled import checkpoint, figures, files, kernels, tasks
 from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected, older_arguments
-from unrolled.spec import RunDirectory, TrainConfig, from_json, to_json
+from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag, to_json
 from unrolled.tasks import Dataset, Task, from_stored, load
 from unrolled.train import report
 from unrolled.train.finite import advice_for
@@ -90,7 +90,8 @@ def run(
     if isinstance(found, Finished):  # nothing is written, not even a lock
         return _finished(found, watchers, begin)
     source = tasks.of(config.data).source(config.data)
-    with listening() as stopper, HowToGoOn(found.path, source) as how, held(found.path):
+    task_flag = naming_flag(config.data)
+    with listening() as stopper, HowToGoOn(found.path, source, task_flag) as how, held(found.path):
         found = plan(config, asked=asked)  # anew: now nobody else is at work there
         _check_install(found.config)
         if isinstance(found, Finished):

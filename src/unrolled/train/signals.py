@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -91,8 +91,8 @@ def listening() -> Iterator[Stopper]:
 class HowToGoOn:
     """Adds to what a stopped run says the command that goes on with it."""
 
-    def __init__(self, run: Path, source: str | None) -> None:
-        self._run, self._source = run, source
+    def __init__(self, run: Path, source: str | None, task: Sequence[str] = ()) -> None:
+        self._run, self._source, self._task = run, source, task  # the flag that names the task
         self.owns = False  # what the directory holds is this run's, no longer an older one's
 
     def __enter__(self) -> HowToGoOn:
@@ -105,7 +105,7 @@ class HowToGoOn:
             raise Stopped(f"{error}; nothing was saved yet", error.signum) from None
         if self._source is None:  # of a task in Python
             raise Stopped(f"{error}; go on with the same config and resume=True", error.signum) from None
-        words = " ".join(shlex.quote(word) for word in (self._source, "--run", str(self._run)))
+        words = " ".join(shlex.quote(word) for word in (self._source, *self._task, "--run", str(self._run)))
         again = " with the same text on standard input" if self._source == "-" else ""
         text = f"{error}; go on with: unrolled train {words} --resume{again}"
         raise Stopped(text, error.signum) from None

@@ -52,10 +52,10 @@ class Control:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores on the validation part, which chose the network, and on the test part, read once."""
+    """Scores on the validation part, which chose the network, and on the test part or file, read once."""
 
     task: str  # "classify" | "regress"
-    validation: Scores
+    validation: Scores | None  # None: of a file alone
     test: Scores | None
     parameters: int
     controls: tuple[Control, ...] = ()
@@ -64,7 +64,9 @@ class Evaluation:
     @property
     def judged(self) -> Scores:
         """The test part's scores, or the validation part's where there is no test part."""
-        return self.validation if self.test is None else self.test
+        found = self.validation if self.test is None else self.test
+        assert found is not None
+        return found
 
     @property
     def part(self) -> str:
@@ -95,11 +97,10 @@ class Evaluation:
     def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:
         """Return the evaluation that `to_dict` described. Raises DataError: it is something else."""
         try:
-            test = stored["test"]
             return cls(
                 task=str(stored["task"]),
                 validation=_scores(stored["validation"]),
-                test=None if test is None else _scores(test),
+                test=_scores(stored["test"]),
                 parameters=int(stored["parameters"]),
                 controls=tuple(
                     Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
@@ -110,9 +111,12 @@ class Evaluation:
             raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
 
     def __str__(self) -> str:
-        lines = [_line("validation", self.validation.values, counted(self.validation.samples, "sample"))]
-        if self.test is not None:
-            lines.append(_line("test", self.test.values, counted(self.test.samples, "sample")))
+        parts = {"validation": self.validation, "test": self.test}
+        lines = [
+            _line(name, each.values, counted(each.samples, "sample"))
+            for name, each in parts.items()
+            if each is not None
+        ]
         if self.controls:
             lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
         for each in self.controls:
@@ -216,8 +220,8 @@ def _verdict(found: Evaluation, dataset: Sequences) -> list[str]:
     return notes
 
 
-def _scores(stored: Mapping[str, Any]) -> Scores:
-    return Scores(int(stored["samples"]), dict(stored["values"]))
+def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
+    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
 
 
 def _line(name: str, values: Mapping[str, float], more: str) -> str:

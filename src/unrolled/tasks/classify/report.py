@@ -221,7 +221,7 @@ def _table(found: Evaluation) -> list[str]:
         _row(each.name, each.values, names, f"{each.parameters:,}", f"{each.seconds:.1f}")
         for each in found.controls
     ]
-    if found.test is not None:
+    if found.test is not None and found.validation is not None:
         lines.append(_row("network, validation part", found.validation.values, names, "", ""))
     return lines
 

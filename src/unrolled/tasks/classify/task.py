@@ -13,6 +13,7 @@ from unrolled.data import Batches
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, CLASSIFY, REGRESS, TrainConfig, from_json
 from unrolled.tasks.classify import sizing
+from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
 from unrolled.tasks.classify.evaluation import Evaluation, evaluate
 from unrolled.tasks.classify.metrics import fit_temperature
@@ -20,7 +21,7 @@ from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.loading import assemble
-from unrolled.tasks.protocol import Examined, Task, register
+from unrolled.tasks.protocol import Examined, Predictions, Task, register
 
 __all__ = ["ClassifyTask", "RegressTask"]
 
@@ -142,6 +143,12 @@ class SequenceTask(Task):
 
     def evaluate(self, network: SequenceNetwork, dataset: Sequences) -> Evaluation:
         return evaluate(network, dataset)
+
+    def predict(self, loaded: Any, source: str) -> Predictions:
+        return predict_file(loaded.model, source)
+
+    def evaluate_source(self, loaded: Any, source: str) -> Evaluation:
+        return evaluate_file(loaded.model, source)
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         return Evaluation.from_dict(stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,17 @@ from unrolled.errors import (
     counted,
     expected,
 )
-from unrolled.spec import CELLS, LANGUAGE, DataConfig, ModelConfig, RunDirectory, TrainConfig, from_json
-from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split
+from unrolled.spec import (
+    CELLS,
+    LANGUAGE,
+    TASKS,
+    DataConfig,
+    ModelConfig,
+    RunDirectory,
+    TrainConfig,
+    from_json,
+)
+from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split, evaluate_text
 from unrolled.tasks.language.network import LanguageModel
 from unrolled.tasks.language.report import draw_gates, first_sample, write_samples
 from unrolled.tasks.language.sizing import Sizes, bytes_needed, resolve, rows_and_steps
@@ -37,6 +46,11 @@ __all__ = ["LanguageTask"]
 VALIDATION_ROWS = 16  # parallel streams of a validation while training
 VALIDATION_TOKENS = 131_072  # of it at most; the report at the end scores twice as many
 REPORT_TOKENS = 262_144  # that the report scores at most; `unrolled eval` scores all
+PREDICTED_BY = {  # what a source looks like, and what names the tasks that may be meant
+    "a table": ("label COLUMN", "target COLUMN", "horizon N"),
+    "tagged words": ("tags COLUMN",),
+    "labelled files": ("label folder",),
+}
 EXAMINED_ROWS, EXAMINED_LINES, EXAMINED_STEPS = 16, 64, 1024  # side by side: of a stream, and lines; long
 
 
@@ -46,6 +60,8 @@ class LanguageTask(Task):
     kind = LANGUAGE
 
     def prepare(self, data: DataConfig, directory: Path, *, seed: int) -> Corpus:
+        if not data.as_text:
+            _check_prose(data.source)
         return corpora.prepare(data, directory, seed=seed)
 
     def reopen(
@@ -56,12 +72,12 @@ class LanguageTask(Task):
     def check_source(self, data: DataConfig, sha256: str) -> DataConfig:
         found = corpora.fingerprint(data)
         if found == sha256:
-            return data
+            return replace(data, as_text=True)  # the run is of this text, whatever it looks like
         if data.tokens == "byte" and data.source != "-":  # chosen by auto, which leaves other files out
             before = replace(data, tokens="auto")
             with contextlib.suppress(DataError):
                 if corpora.fingerprint(before) == sha256:
-                    return before
+                    return replace(before, as_text=True)
         got = f"{found} of {data.source}"
         raise DataError(expected("source", f"the text of the run, sha256 {sha256}", got))
 
@@ -113,11 +129,7 @@ class LanguageTask(Task):
         ]
         looks = corpora.looks_like(config.data.source)
         if looks is not None:
-            lines.append(
-                f"note      the source looks like {looks}; it is trained on as plain text. To predict "
-                "something from it, write a loop around unrolled.nn.GRU(...)(x, lengths=...): "
-                "README, Tables, labels, sensors"
-            )
+            lines.append(f"note      the source looks like {looks}; it is trained on as plain text")
         if dataset.left_out:
             entries = counted(dataset.left_out, "entry", "entries")
             lines.append(f"left out  {entries} that are hidden, not text or runs")
@@ -164,6 +176,10 @@ class LanguageTask(Task):
         part = dataset.validation.head(REPORT_TOKENS, dataset.tokens)
         unknown = dataset.tokens.count_unknown(part.ids)
         return evaluate_split(network, part, shape=dataset.shape, unknown=unknown, cold_steps=cold)
+
+    def evaluate_source(self, loaded: Loaded, source: str) -> Evaluation:
+        """Score a whole text, carried and cold."""
+        return evaluate_text(loaded, source)
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         return Evaluation.from_dict(dict(stored))
@@ -216,6 +232,22 @@ class LanguageTask(Task):
         if unknown:
             text += f", {unknown:,} of all unknown"
         return Examined(batch, {"text": text}, None if lines else _window(loaded.config.get("training")))
+
+
+def _check_prose(source: str) -> None:
+    """Raise ConfigError for a source that is clearly a table, tagged words or labelled files."""
+    looks = corpora.looks_like(source)
+    if looks is None:
+        return
+    asked = {kind.asked_by for kind in TASKS.values()}
+    names = [name for name in PREDICTED_BY[looks.partition(":")[0]] if name.split()[0] in asked]
+    predicting = f"{_either(names)} predicts something of it, " if names else ""
+    raise ConfigError(expected("source", "a text", f"{looks}; {predicting}`as_text` reads it as text"))
+
+
+def _either(names: Sequence[str]) -> str:
+    quoted = ["`{}` {}".format(*name.split()) for name in names]
+    return ", ".join(quoted[:-1]) + " or " * (len(quoted) > 1) + quoted[-1]
 
 
 def _vocabulary(stored: Mapping[str, Any] | None) -> tokens.Tokens:
