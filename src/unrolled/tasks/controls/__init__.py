@@ -1,7 +1,9 @@
 """Simple models on the same split as a network: what it must beat to be worth its cost. numpy alone.
 
-ridge.py    ridge regression, its penalty by leave-one-out     texts.py  a linear model on n-grams
-series.py   statistics, random convolution kernels             forecasts.py  forecasts, ridge on the window
+ridge.py    ridge regression, its penalty by leave-one-out     texts.py         a linear model on n-grams
+series.py   statistics, random convolution kernels             forecasts.py     forecasts, ridge on the window
+tags.py     the most frequent tag, a linear chain of tags      tag_features.py  words, affixes, neighbours
+chain.py    a conditional random field on sparse features
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import numpy.typing as npt
 from unrolled.data import Samples
 from unrolled.tasks.controls.ridge import fit_ridge
 from unrolled.tasks.controls.series import Standard, fit_kernels, raw_values, statistics
+from unrolled.tasks.controls.tags import FittedTags, suited_tags
 from unrolled.tasks.controls.texts import NGrams, fit_linear
 
-__all__ = ["Fitted", "suited"]
+__all__ = ["Fitted", "FittedTags", "suited", "suited_tags"]
 
 Array: TypeAlias = npt.NDArray[Any]
 MOST_RAW = 1000  # values of a series, up to which a control reads them all as they are
