@@ -89,6 +89,27 @@ def test_known_observed_and_static_columns(table):
     assert (ahead.ids, len(ahead.values[0]), ahead.known[0].tolist()) == (("a",), 0, [[1]])
 
 
+def test_rows_to_come_are_put_behind_the_last_values(table):
+    text = "id,ds,y,k\na,2024-01-01,1,0\na,2024-01-02,2,0\nb,2024-01-02,3,1\nb,2024-01-03,3,1\n"
+    series = read_series(table(text), known=["k"])
+    want = {**series.read_as, "needs_values": False}
+    future = read_series(
+        table("id,ds,k\na,2024-01-02,9\na,2024-01-03,5\na,2024-01-04,6\nb,2024-01-04,7\n", "f.csv"), **want
+    )
+    joined = series.with_future(future)
+    assert [each[:, 0].tolist() for each in joined.known] == [[0, 0, 5, 6], [1, 1, 7]]
+    assert [each[:, 0].tolist() for each in joined.future_known(1)] == [[5], [7]]
+    assert [len(each) for each in joined.times] == [4, 3]
+    for rows, message in [
+        ("a,2024-01-03,1\n", "rows of 'b', got none"),
+        ("a,2024-01-04,5\nb,2024-01-04,7\n", "one step behind its last value"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            series.with_future(read_series(table("id,ds,k\n" + rows, "g.csv"), **want))
+    with pytest.raises(DataError, match=r"future: expected the known columns k, got none"):
+        series.with_future(read_series(table(text)))
+
+
 def test_missing_times_become_missing_values_and_are_counted(table):
     rows = [row for row in range(24) if row not in (5, 6, 20)]
     series = read_series(table("date,y\n" + "".join(f"{HOURS[row]},{row}\n" for row in rows)))

@@ -24,6 +24,7 @@ __all__ = ["Series", "finished"]
 Array: TypeAlias = npt.NDArray[Any]
 Values: TypeAlias = npt.NDArray[np.float64]
 Columns: TypeAlias = npt.NDArray[np.float32]
+NEAR = 1e-6  # of a time: as good as equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,35 @@ class Series:
                 raise refusal(DataError, f"known {', '.join(self.known_names)}", want, len(rows))
             found.append(rows if self.known_names else np.zeros((h, 0), np.float32))
         return found
+
+    def with_future(self, future: Series) -> Series:
+        """Return the series with other rows of columns known ahead behind their last values.
+
+        Args:
+            future: of the same ids, or of more, with known columns of the same names; rows that are no later
+                than a last value are passed over. As `read_series(…, needs_values=False)` gives it.
+        Raises:
+            DataError: an id is not there, other columns, or a first row that is not one step behind the last
+                value.
+        """
+        if future.known_names != self.known_names:
+            want = f"the known columns {', '.join(self.known_names) or '(none)'}"
+            raise refusal(DataError, "future", want, ", ".join(future.known_names) or "none")
+        place = {id: index for index, id in enumerate(future.ids)}
+        known, times = [], []
+        for index, (id, steps, ahead) in enumerate(
+            zip(self.ids, self.steps, self.future_times(1), strict=True)
+        ):
+            if id not in place:
+                raise refusal(DataError, "future", f"rows of {quoted(id)}", "none")
+            clock = future.times[place[id]]
+            later = np.flatnonzero(clock > ahead[0] - NEAR)
+            if not len(later) or clock[later[0]] > ahead[0] + NEAR:
+                want = f"a row of {quoted(id)} at {ahead[0]:g}, one step behind its last value"
+                raise refusal(DataError, "future", want, f"{clock[later[0]]:g}" if len(later) else "none")
+            known.append(np.concatenate([self.known[index][:steps], future.known[place[id]][later]]))
+            times.append(np.concatenate([self.times[index][:steps], clock[later]]))
+        return replace(self, known=known, times=times)
 
     @classmethod
     def from_frame(

@@ -16,7 +16,7 @@ from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
 
-__all__ = ["samples_of_ts"]
+__all__ = ["numbers_of", "samples_of_ts", "wrong_line"]
 
 Clock = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ def samples_of_ts(path: Path, data: bytes, asked: Asked) -> Found:
         if word == "@data":
             break
         if not word.startswith("@"):
-            _wrong(number, "an @ line or @data", line)
+            wrong_line(number, "an @ line or @data", line)
         _take(header, line.split(), number)
     else:
         raise refusal(DataError, "source", "a line @data", f"none in {path}")
@@ -55,7 +55,7 @@ def samples_of_ts(path: Path, data: bytes, asked: Asked) -> Found:
     return _samples(header, rows, asked)
 
 
-def _wrong(line: int, want: str, got: str) -> NoReturn:
+def wrong_line(line: int, want: str, got: str) -> NoReturn:
     raise refusal(DataError, f"source line {line}", want, quoted(got))
 
 
@@ -63,7 +63,7 @@ def _take(header: _Header, words: Sequence[str], line: int) -> None:
     key, values = words[0].lower(), words[1:]
     truth = {"true": True, "false": False}.get(values[0].lower()) if values else None
     if key in ("@classlabel", "@targetlabel", "@timestamps") and truth is None:
-        _wrong(line, "true or false", " ".join(words))
+        wrong_line(line, "true or false", " ".join(words))
     if key in ("@classlabel", "@targetlabel"):
         header.labels = bool(truth)
         header.numbers = key == "@targetlabel"
@@ -72,7 +72,7 @@ def _take(header: _Header, words: Sequence[str], line: int) -> None:
         header.stamps = bool(truth)
     elif key in ("@dimensions", "@dimension"):
         if len(values) != 1 or not values[0].isdecimal() or len(values[0]) > 6 or not int(values[0]):
-            _wrong(line, f"1 to {MOST_DIMENSIONS} dimensions", " ".join(words))
+            wrong_line(line, f"1 to {MOST_DIMENSIONS} dimensions", " ".join(words))
         header.dimensions = int(values[0])
 
 
@@ -84,9 +84,9 @@ def _samples(header: _Header, rows: Sequence[tuple[int, str]], asked: Asked) -> 
         if header.labels:
             labels.append(_label(fields.pop().strip(), header, line))
         if header.dimensions is not None and len(fields) != header.dimensions:
-            _wrong(line, counted(header.dimensions, "dimension"), str(len(fields)))
+            wrong_line(line, counted(header.dimensions, "dimension"), str(len(fields)))
         if not fields:
-            _wrong(line, "at least 1 dimension", text)
+            wrong_line(line, "at least 1 dimension", text)
         header.dimensions = header.dimensions or len(fields)
         clock, array = _dimensions(fields, header.stamps, line)
         inputs.append(array)
@@ -108,7 +108,7 @@ def _samples(header: _Header, rows: Sequence[tuple[int, str]], asked: Asked) -> 
 
 def _label(text: str, header: _Header, line: int) -> str:
     if not text or (header.classes and text not in header.classes):
-        _wrong(line, "a label of the header, after the last colon", text)
+        wrong_line(line, "a label of the header, after the last colon", text)
     return text
 
 
@@ -116,7 +116,7 @@ def _number(text: str, line: int) -> float:
     try:
         return float(text)
     except ValueError:
-        _wrong(line, "a number as label", text)
+        wrong_line(line, "a number as label", text)
 
 
 def _fields(text: str) -> list[str]:
@@ -138,29 +138,29 @@ def _dimensions(fields: Sequence[str], stamps: bool, line: int) -> tuple[Clock |
         if stamps:
             times, text = _stamped(text, line)
             if clock is not None and not np.array_equal(clock, times):
-                _wrong(line, "the same times in each dimension", f"others in dimension {len(columns)}")
+                wrong_line(line, "the same times in each dimension", f"others in dimension {len(columns)}")
             clock = times
-        columns.append(_values(text, line))
+        columns.append(numbers_of(text, line))
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
-        _wrong(line, "dimensions of equal length", f"{min(lengths)} and {max(lengths)} steps")
+        wrong_line(line, "dimensions of equal length", f"{min(lengths)} and {max(lengths)} steps")
     with np.errstate(over="ignore"):
         array = np.stack(columns, axis=1).astype(np.float32)
     bad = infinite_at(array)
     if bad is not None:
-        _wrong(line, "finite float32 numbers", f"infinity at step {bad[0]} of dimension {bad[1]}")
+        wrong_line(line, "finite float32 numbers", f"infinity at step {bad[0]} of dimension {bad[1]}")
     return clock, array
 
 
-def _values(text: str, line: int) -> npt.NDArray[np.float64]:
+def numbers_of(text: str, line: int) -> npt.NDArray[np.float64]:
     if not text.strip():
-        _wrong(line, "numbers in each dimension", "none")
+        wrong_line(line, "numbers in each dimension", "none")
     words = text.replace("?", "nan").split(",")
     try:
         return np.array(words, np.float64)
     except ValueError:
         wrong = next((word for word in words if not _is_number(word)), text)
-        _wrong(line, "numbers, or ? for a missing one", wrong)
+        wrong_line(line, "numbers, or ? for a missing one", wrong)
 
 
 def _is_number(text: str) -> bool:
@@ -175,13 +175,13 @@ def _stamped(text: str, line: int) -> tuple[Clock, str]:
     """Return the times of "(time,value),(time,value)", and the values alone."""
     body = text.strip()
     if not (body.startswith("(") and body.endswith(")")):
-        _wrong(line, "pairs (time,value)", body)
+        wrong_line(line, "pairs (time,value)", body)
     pairs = [pair.rsplit(",", 1) for pair in body[1:-1].split("),(")]
     if any(len(pair) != 2 for pair in pairs):
-        _wrong(line, "pairs (time,value)", body)
+        wrong_line(line, "pairs (time,value)", body)
     clock = np.array([_time(pair[0].strip(), line) for pair in pairs])
     if not (np.diff(clock) > 0).all():
-        _wrong(line, "rising times", pairs[int(np.argmin(np.diff(clock) > 0)) + 1][0])
+        wrong_line(line, "rising times", pairs[int(np.argmin(np.diff(clock) > 0)) + 1][0])
     return clock, ",".join(pair[1] for pair in pairs)
 
 
@@ -193,8 +193,8 @@ def _time(text: str, line: int) -> float:
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            _wrong(line, "a number or a time such as 2024-05-01 12:00", text)
+            wrong_line(line, "a number or a time such as 2024-05-01 12:00", text)
         time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not np.isfinite(time):
-        _wrong(line, "a finite time", text)
+        wrong_line(line, "a finite time", text)
     return time

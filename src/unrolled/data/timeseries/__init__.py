@@ -4,5 +4,5 @@ reading.py  read_series                 wanted.py  what is asked of a source, wh
 columns.py  tables, and their columns   grid.py    rows with times as values of equal steps
 lines.py    JSON lines                  tsf.py     Monash's format
 clock.py    columns of times in seconds     arrays.py  what Python holds
-roles.py    what each column is
+roles.py    what each column is             starts.py  times from a first one
 """

@@ -54,12 +54,13 @@ def _down(table: Table, roles: Roles, want: Wanted) -> Observed:
     """The rows of an id are a series, or one for each of several targets; without an id, all rows are."""
     ids, codes = ([""], np.zeros(table.rows, np.int64)) if roles.id is None else coded(table, roles.id)
     clock = None if roles.time is None else clock_of(table, roles.time, want.freq)
-    grids, freq, notes = _grids(table, roles, want, ids, codes, clock)
     there = [name for name in roles.targets if name in table.names]
     names = list(roles.targets) or [""]
     values = np.full((table.rows, len(names)), np.nan)
     if there:
         values[:, [name in there for name in names]] = _numbers(table, there)
+    width = len(names) + len(want.columns) + len(want.known)
+    grids, freq, notes = _grids(table, roles, want, ids, codes, clock, width)
     past, known = table.matrix(want.columns), table.matrix(want.known)
     _check_copies(table, there, want, found := Observed(notes=notes))
     found.past_names, found.known_names, found.static_names = want.columns, want.known, want.static
@@ -82,7 +83,13 @@ def _down(table: Table, roles: Roles, want: Wanted) -> Observed:
 
 
 def _grids(
-    table: Table, roles: Roles, want: Wanted, ids: Sequence[str], codes: Array, clock: Clock | None
+    table: Table,
+    roles: Roles,
+    want: Wanted,
+    ids: Sequence[str],
+    codes: Array,
+    clock: Clock | None,
+    columns: int,
 ) -> tuple[list[Grid], Any, list[str]]:
     """Return the grid of every id; rows without times are steps in their order."""
     order = np.argsort(codes, kind="stable")
@@ -101,7 +108,9 @@ def _grids(
     label = [id or str(roles.time) for id in ids]
     series = [Rows(id, rows, clock.times[rows]) for id, rows in zip(label, parts, strict=True)]
     try:
-        grids, freq, notes = grids_of(series, str(roles.time), table.row, want.freq, clock=clock.is_clock)
+        grids, freq, notes = grids_of(
+            series, str(roles.time), table.row, want.freq, clock=clock.is_clock, columns=columns
+        )
     except DataError as error:
         raise _with_hint(table, roles, want, error) from None
     return grids, freq, clock_notes + notes

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data.frequency import DAY, Frequency, infer
-from unrolled.data.labelled.source import named
+from unrolled.data.labelled.source import EXPANSION, most_bytes, named
 from unrolled.data.timeseries.clock import shown
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
@@ -23,6 +23,7 @@ Times: TypeAlias = npt.NDArray[np.float64]
 Whole: TypeAlias = npt.NDArray[np.int64]
 
 HOUR = 3600.0
+CELL = 32  # bytes that a value of a step takes while it is read
 SPARSE, FEW = 100, 1000  # a series may have so many steps for a row, and so many without a question
 CHANGES_BY = (HOUR, HOUR / 2)  # that clocks are put forward or back
 SUNDAY, LATEST_HOUR = 6, 3  # most clocks change on one, before four in the morning
@@ -81,17 +82,18 @@ class Gaps:
 
 
 def grids_of(
-    series: Sequence[Rows], name: str, numbering: Any, freq: Frequency | None, *, clock: bool
+    series: Sequence[Rows], name: str, numbering: Any, freq: Frequency | None, *, clock: bool, columns: int
 ) -> tuple[list[Grid], Frequency | None, list[str]]:
     """Place the rows of every series on steps of one frequency.
 
     Args:
         name: the column of times. numbering: index of a row → its number for messages.
-        freq: given, or to be inferred. clock: whether times are seconds.
+        freq: given, or to be inferred. clock: whether times are seconds. columns: that each step will have.
     Returns:
         The grids, the frequency (None where it is not known), notes.
     Raises:
-        DataError: a time twice, out of order, or between two steps; times far more apart than steps.
+        DataError: a time twice, out of order, or between two steps; times far more apart than steps; more
+            steps than fit into memory.
     """
     _check_rising(series, name, numbering, clock)
     inferred = freq is None or not clock
@@ -111,6 +113,9 @@ def grids_of(
         if steps > max(FEW, SPARSE * len(places)):
             got = f"{counted(len(places), 'row')} for {counted(steps, 'step')} in {quoted(each.id)}"
             raise refusal(DataError, "freq", f"a row for one step in {SPARSE}, at least", got)
+        if (gaps.steps + steps) * (columns + 1) > most_bytes() * EXPANSION // CELL:
+            got = f"more than {counted(gaps.steps + steps, 'step')} of {counted(columns, 'column')}"
+            raise refusal(DataError, "source", "steps that fit into memory", got)
         grids.append(_grid(each, places, steps, found, gaps, clock))
     return grids, found, gaps.notes()
 

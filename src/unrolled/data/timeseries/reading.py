@@ -12,6 +12,8 @@ from unrolled.data.labelled.source import bytes_of, check_regular, digest
 from unrolled.data.labelled.table import table_of_records
 from unrolled.data.series import Series, finished
 from unrolled.data.timeseries.columns import series_of_table
+from unrolled.data.timeseries.lines import holds_lists, series_of_records
+from unrolled.data.timeseries.tsf import series_of_tsf
 from unrolled.data.timeseries.wanted import Observed, Wanted, wanted
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
@@ -84,6 +86,10 @@ def _observed(path: Path, suffix: str, data: bytes, want: Wanted) -> Observed:
         return series_of_table(table_of_frame(pl, frame, names, range(1, frame.height + 1)), want)
     if suffix in TABLES:
         return series_of_table(csv_table(path, data, want.asked()), want)
+    if suffix == ".tsf":
+        return series_of_tsf(path, data, want)
     records = records_of_lines(path, data)
+    if holds_lists(records, want):
+        return series_of_records(records, want)
     names = list(dict.fromkeys(name for _, record in records for name in record))
     return series_of_table(table_of_records(records, names), want)
