@@ -129,7 +129,7 @@ def archive(name: str) -> Callable[[Places], Any]:
 
 def etth1(places: Places) -> Any:
     """ETTh1 as published: months 12, 4 and 4, each series by itself."""
-    from unrolled.spec import ForecastData  # type: ignore[attr-defined]
+    from unrolled.spec import ForecastData
 
     lines = (places.data / "etth1" / "ETTh1.csv").read_text().splitlines()
     path = places.scratch / "ETTh1.csv"

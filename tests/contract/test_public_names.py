@@ -83,7 +83,7 @@ PINNED = {
         sample
     """,
     "unrolled.spec": """
-        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig INITS LabConfig ModelConfig OPEN PredictConfig
+        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
         ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
         TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
@@ -93,10 +93,10 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS Dataset Evaluation Examined LanguageModel Loaded Means Predictions Score SequenceClassifier
-        SequenceEvaluation SequenceModel SequenceNetwork SequenceRegressor State
-        Task Telemetry continuation detach evaluate_split evaluate_text generate load named of
-        register take_telemetry
+        COLD_STEPS Dataset Evaluation Examined ForecastEvaluation ForecastNetwork LanguageModel
+        Loaded Means Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
+        SequenceNetwork SequenceRegressor State Task Telemetry continuation detach evaluate_split
+        evaluate_text generate load named of register take_telemetry
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load

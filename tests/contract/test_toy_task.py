@@ -242,11 +242,11 @@ def test_a_run_of_a_task_that_nobody_registered_says_so(tmp_path: Path):
     run = train.run(config(tmp_path / "run", steps=2), observers=[]).run
     del spec.TASKS["parity"]
     with pytest.raises(
-        CheckpointError, match=r"task: expected a registered one \(language, classify, regress\)"
+        CheckpointError, match=r"task: expected a registered one \(language, classify, regress.*\)"
     ):
         load(run)
     with pytest.raises(
-        ConfigError, match=r"data: expected a DataConfig or a ClassifyData or a RegressData, got ParityData"
+        ConfigError, match=r"data: expected a DataConfig or a ClassifyData or .*, got ParityData"
     ):
         config(run)
 

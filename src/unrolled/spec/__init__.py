@@ -22,6 +22,10 @@ from unrolled.spec.fields import (
     settings,
     to_json,
 )
+from unrolled.spec.forecast import DISTRIBUTIONS as DISTRIBUTIONS
+from unrolled.spec.forecast import FORECAST as FORECAST
+from unrolled.spec.forecast import ForecastData, ForecastModel
+from unrolled.spec.forecast import names_in as names_in
 from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
@@ -62,6 +66,8 @@ __all__ = [
     "ClassifyModel",
     "DataConfig",
     "EvalConfig",
+    "ForecastData",
+    "ForecastModel",
     "LabConfig",
     "ModelConfig",
     "PredictConfig",

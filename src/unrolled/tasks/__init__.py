@@ -2,6 +2,7 @@
 
 protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
+forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
 controls/     simple models to compare with
 """
@@ -9,6 +10,8 @@ controls/     simple models to compare with
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
 from unrolled.tasks.classify import write_samples as write_samples  # for other rooms; not public
 from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor
+from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
+from unrolled.tasks.forecast import write_series as write_series  # for other rooms; not public
 from unrolled.tasks.language import (
     COLD_STEPS,
     Evaluation,
@@ -45,6 +48,8 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Examined",
+    "ForecastEvaluation",
+    "ForecastNetwork",
     "LanguageModel",
     "Loaded",
     "Means",

@@ -1,1 +1,15 @@
-"""Forecasting: numbers to come, with intervals, from series of one frequency."""
+"""Series in time, and what comes next: point forecasts, intervals and distributions.
+
+dataset.py, storing.py, split.py  a source, its series, their parts    network.py        segments, or steps
+channels.py, windows.py, steps.py what the network reads, in batches   distributions.py  losses and quantiles
+schema.py   scaling, columns, corrections                              answers.py, predicting.py  forecasts
+evaluation.py, metrics.py, conformal.py, report.py                     sizing.py         sizes by rule
+"""
+
+from unrolled.tasks.forecast.evaluation import Evaluation as ForecastEvaluation
+from unrolled.tasks.forecast.network import ForecastNetwork
+from unrolled.tasks.forecast.schema import Schema
+from unrolled.tasks.forecast.storing import write_series
+from unrolled.tasks.forecast.task import ForecastTask
+
+__all__ = ["ForecastEvaluation", "ForecastNetwork", "ForecastTask", "Schema", "write_series"]

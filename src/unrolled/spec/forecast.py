@@ -1,0 +1,333 @@
+"""Series in time, of which the next values are forecast: the data (`ForecastData`) and the network."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from unrolled.errors import ConfigError, expected
+from unrolled.spec.cells import CELLS
+from unrolled.spec.fields import check, setting
+from unrolled.spec.model import LARGEST
+from unrolled.spec.tasks import Steps, TaskKind, register_task
+
+__all__ = ["DISTRIBUTIONS", "FORECAST", "ForecastData", "ForecastModel", "interval_levels", "names_in"]
+
+DISTRIBUTIONS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial")
+PARAMETERS = {"point": 1, "gaussian": 2, "student-t": 3, "negative-binomial": 2}  # of one forecast value
+MOST_LEVELS = 20
+LONGEST_HORIZON = 100_000
+MOST_SERIES = 10_000_000
+
+
+@dataclass(frozen=True)
+class ForecastData:
+    """Series to forecast: `ForecastData("load.csv", horizon=48, known="temperature", intervals="80,95")`."""
+
+    source: str = setting(
+        MISSING,
+        "a table (.csv, .tsv, .parquet) with a row per time step, long or wide, .jsonl or .tsf",
+        flag="SOURCE",
+    )
+    horizon: int = setting(
+        MISSING, "steps to forecast", flag="--horizon", minimum=1, maximum=LONGEST_HORIZON, metavar="STEPS"
+    )
+    target: str | None = setting(
+        None,
+        "the columns to forecast, with commas between them; default: by the usual names, or every column of "
+        "numbers without another use",
+        flag="--target",
+    )
+    id: str | None = setting(
+        None, "column that says which series a row is of; default: by the usual names", flag="--id"
+    )
+    time: str | None = setting(
+        None, "column of times of the steps; default: by the usual names", flag="--time"
+    )
+    freq: str | None = setting(
+        None, "time from row to row, such as h, 15min, D, W or MS; default: by the times", flag="--freq"
+    )
+    season: int | None = setting(
+        None,
+        "steps of the main season; default: by the frequency, such as 24 of hours",
+        flag="--season",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    known: str | None = setting(
+        None,
+        "columns that are known ahead, with commas between them, such as a calendar",
+        flag="--known",
+        metavar="A,B",
+    )
+    static: str | None = setting(
+        None,
+        "columns with one value for each series, with commas between them",
+        flag="--static",
+        metavar="A,B",
+    )
+    columns: str | None = setting(
+        None,
+        "further input columns that are known up to the present, with commas between them",
+        flag="--columns",
+        metavar="A,B",
+    )
+    window: int | None = setting(
+        None,
+        "steps that a forecast is made from; default: by season, horizon and the lengths of the series",
+        flag="--window",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="STEPS",
+    )
+    intervals: str | None = setting(
+        None,
+        "levels of intervals in percent, with commas between them, such as 80,95",
+        flag="--intervals",
+        metavar="80,95",
+    )
+    distribution: str = setting(
+        "auto",
+        "what the network gives for a value; auto: quantiles where there are intervals, else a point, the "
+        "median; negative-binomial is of counts",
+        flag="--distribution",
+        choices=("auto", *DISTRIBUTIONS),
+    )
+    normalise: str = setting(
+        "last",
+        "what is taken off a window before the network sees it; last: its last value; instance: its mean, "
+        "and it is divided by its deviation (Kim et al. 2022); none: nothing",
+        flag="--normalise",
+        choices=("last", "instance", "none"),
+    )
+    missing: str = setting(
+        "mask",
+        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
+        "windows with such steps are left out; refuse: none may be missing",
+        flag="--missing",
+        choices=("mask", "drop", "refuse"),
+    )
+    causal: bool = setting(
+        False,
+        "read step by step with one state that is carried through a whole series, so that it streams",
+        flag="--causal",
+    )
+    backtest: int = setting(
+        0,
+        "score that many forecasts in a row at the end of each series as the test part, each a horizon after "
+        "the one before it",
+        flag="--backtest",
+        minimum=0,
+        maximum=1000,
+        metavar="N",
+    )
+    validation_share: float = setting(
+        0.2,
+        "share of each series, before the test part, that chooses the best network and its calibration",
+        flag="--validation",
+        above=0,
+        below=1,
+    )
+    test: str | None = setting(
+        None, "a file of later or other series that is scored once, at the end", flag="--test", metavar="FILE"
+    )
+    test_share: float | None = setting(
+        None,
+        "share of each series, its end, that is scored once; default: 0.2, or 0 where there is a test file "
+        "or a backtest",
+        flag="--test-share",
+        minimum=0,
+        below=1,
+    )
+    controls: bool = setting(
+        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("source", "test"):
+            path = getattr(self, name)
+            if path is not None and (not path or "\0" in path):
+                raise ConfigError(expected(name, "a path", repr(path)))
+        shares = self.validation_share + (self.test_share or 0)
+        if shares >= 1:
+            raise ConfigError(expected("validation_share + test_share", "below 1", shares))
+        for name, other in (("test", self.test), ("backtest", self.backtest)):
+            if other and self.test_share:
+                raise ConfigError(expected("test_share", f"none beside `{name}`", self.test_share))
+        if self.test and self.backtest:
+            raise ConfigError(expected("backtest", "none beside a test file", self.backtest))
+        levels = interval_levels(self.intervals)
+        if levels and self.distribution == "point":
+            raise ConfigError(expected("distribution", "another than point with `intervals`", "point"))
+        if self.distribution == "quantiles" and not levels:
+            raise ConfigError(expected("intervals", "levels with the distribution quantiles", "none"))
+        if self.distribution == "negative-binomial" and self.normalise == "instance":
+            raise ConfigError(expected("normalise", "last or none with negative-binomial", "instance"))
+        if self.causal and self.missing == "drop":
+            raise ConfigError(expected("missing", "mask or refuse with `causal`", "drop"))
+        if self.causal and self.distribution == "negative-binomial":
+            raise ConfigError(expected("distribution", "another with `causal`", "negative-binomial"))
+        if self.causal and self.normalise == "instance":
+            raise ConfigError(expected("normalise", "last or none with `causal`", "instance"))
+        roles: dict[str, str] = {}
+        for role in ("target", "known", "static", "columns"):
+            for name in names_in(getattr(self, role)):
+                if name in roles:
+                    raise ConfigError(expected(role, f"columns that `{roles[name]}` has not", name))
+                roles[name] = role
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of intervals in percent, rising."""
+        return interval_levels(self.intervals)
+
+    @property
+    def outputs(self) -> str:
+        """The distribution, one of `DISTRIBUTIONS`."""
+        if self.distribution != "auto":
+            return self.distribution
+        return "quantiles" if self.levels else "point"
+
+
+def interval_levels(text: str | None) -> tuple[float, ...]:
+    """Return the levels in "80,95", rising. Raises ConfigError: no numbers above 0 and below 100."""
+    if text is None:
+        return ()
+    found = set()
+    for each in text.split(","):
+        try:
+            level = float(each)
+        except ValueError:
+            level = 0.0
+        if not 0 < level < 100:
+            raise ConfigError(expected("intervals", "levels in percent such as 80,95", repr(text)))
+        found.add(level)
+    if len(found) > MOST_LEVELS:
+        raise ConfigError(expected("intervals", f"at most {MOST_LEVELS} levels", len(found)))
+    return tuple(sorted(found))
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Return the names in "a, b"."""
+    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class ForecastModel:
+    """A network that forecasts `horizon` steps from `window` steps, read in segments or one by one."""
+
+    horizon: int = setting(MISSING, "steps that it forecasts", minimum=1, maximum=LONGEST_HORIZON)
+    window: int = setting(MISSING, "steps that a forecast is made from", minimum=1, maximum=1_000_000)
+    segment: int = setting(
+        MISSING,
+        "steps that are read at once; 0: one by one, the state carried on",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    input_size: int = setting(
+        MISSING, "input channels: the value, masks, covariates", minimum=1, maximum=LARGEST
+    )
+    outputs: int = setting(MISSING, "numbers that describe one forecast value", minimum=1, maximum=1000)
+    hidden_size: int = setting(MISSING, "hidden units per layer", minimum=1, maximum=LARGEST)
+    known_size: int = setting(0, "channels that are known ahead", minimum=0, maximum=LARGEST)
+    static_size: int = setting(0, "numbers of each series", minimum=0, maximum=LARGEST)
+    series: int = setting(0, "series that have an embedding of their own", minimum=0, maximum=MOST_SERIES)
+    distribution: str = setting("point", "what they are", choices=DISTRIBUTIONS)
+    normalise: str = setting("last", "what is taken off a window", choices=("last", "instance", "none"))
+    num_layers: int = setting(1, "number of recurrent layers", minimum=1, maximum=1024)
+    cell: str = setting("gru", "kind of recurrent cell", choices=CELLS)
+    nonlinearity: str = setting("tanh", "activation function of the rnn cell", choices=("tanh", "relu"))
+    dropout: float = setting(0.0, "share of activations dropped during training", minimum=0, below=1)
+    chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
+    init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
+    forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.segment and self.window % self.segment:
+            raise ConfigError(expected("window", f"a multiple of segment {self.segment}", self.window))
+        want = PARAMETERS.get(self.distribution)
+        if want is not None and self.outputs != want:
+            raise ConfigError(expected("outputs", f"{want} of {self.distribution}", self.outputs))
+        if self.causal and (self.series or self.normalise == "instance"):
+            raise ConfigError(expected("segment", "more than 0 with embeddings of series or instances", 0))
+
+    @property
+    def causal(self) -> bool:
+        """Whether it reads step by step, and its state is carried on."""
+        return self.segment == 0
+
+    @property
+    def written(self) -> int:
+        """The steps that one piece of the forecast has."""
+        return min(self.segment or self.horizon, self.horizon)
+
+    @property
+    def pieces(self) -> int:
+        """The pieces of a forecast; the last may reach beyond the horizon."""
+        return -(-self.horizon // self.written)
+
+    @property
+    def seen(self) -> int:
+        """The numbers that the recurrent layers read at a step."""
+        if self.causal:
+            return self.input_size + self.horizon * self.known_size + self.static_size
+        return self.hidden_size
+
+
+def _tensors(config: ForecastModel) -> dict[str, tuple[str, tuple[int, ...]]]:
+    hidden, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if not config.causal:
+        shapes["segment.weight"] = (hidden, config.segment * config.input_size)
+        shapes["segment.bias"] = (hidden,)
+        shapes["position.weight"] = (config.pieces, hidden)
+        if config.series:
+            shapes["series.weight"] = (config.series + 1, hidden)  # the last is of a series not known
+        if config.known_size:
+            shapes["known.weight"] = (hidden, config.written * config.known_size)
+        if config.static_size:
+            shapes["static.weight"] = (hidden, config.static_size)
+    for layer in range(config.num_layers):
+        incoming = config.seen if layer == 0 else hidden
+        shapes[f"recurrent.weight_ih_l{layer}"] = (gates * hidden, incoming)
+        shapes[f"recurrent.weight_hh_l{layer}"] = (gates * hidden, hidden)
+        shapes[f"recurrent.bias_ih_l{layer}"] = (gates * hidden,)
+        shapes[f"recurrent.bias_hh_l{layer}"] = (gates * hidden,)
+    shapes["readout.weight"] = (config.written * config.outputs, hidden)
+    shapes["readout.bias"] = (config.written * config.outputs,)
+    return {name: ("float32", shape) for name, shape in shapes.items()}
+
+
+def _states(config: ForecastModel) -> dict[str, tuple[int | None, ...]]:
+    return dict.fromkeys(CELLS[config.cell].states, (config.num_layers, None, config.hidden_size))
+
+
+def _steps(config: Any) -> Steps:
+    """Return how a causal network runs. Raises ConfigError: it reads segments."""
+    if not config.causal:
+        raise ConfigError(expected("network", "one that is causal", "one that reads segments"))
+    return Steps(
+        cell=config.cell,
+        nonlinearity=config.nonlinearity,
+        num_layers=config.num_layers,
+        recurrent="recurrent.",
+        head="readout.weight",
+        head_bias="readout.bias",
+    )
+
+
+FORECAST = register_task(
+    TaskKind(
+        name="forecast",
+        data=ForecastData,
+        model=ForecastModel,
+        tensors=_tensors,
+        states=_states,
+        asked_by="horizon",
+        loss="loss_per_value",
+        units=(("of the standardised loss per value", 1.0),),
+        steps=_steps,
+    )
+)

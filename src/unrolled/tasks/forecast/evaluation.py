@@ -1,0 +1,313 @@
+"""How good forecasts are, beside those of simple models on the same windows, by horizon and by interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled.errors import DataError, counted, expected
+from unrolled.files import for_json
+from unrolled.tasks.classify.evaluation import Control, Scores
+from unrolled.tasks.controls.forecasts import suited_forecasts
+from unrolled.tasks.forecast import metrics
+from unrolled.tasks.forecast.answers import Answers, answered, truth
+from unrolled.tasks.forecast.channels import Channels
+from unrolled.tasks.forecast.dataset import Forecasts, Part
+from unrolled.tasks.forecast.network import ForecastNetwork
+from unrolled.tasks.forecast.schema import Schema
+
+__all__ = ["LABELS", "Evaluation", "evaluate", "forecasts_of", "score"]
+
+Array: TypeAlias = npt.NDArray[Any]
+LABELS = {
+    "mse": "MSE",
+    "mae": "MAE",
+    "mae_units": "MAE in units",
+    "rmse_units": "RMSE in units",
+    "smape": "sMAPE %",
+    "mase": "MASE",
+}
+FITTED = 60_000  # training windows that a control is fitted on
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on the validation part, which chose the network, and on the test part, read once.
+
+    Figures of errors are of the median. `mse` and `mae` are standardised by the training rows of each series.
+    """
+
+    validation: Scores | None  # None: of another file
+    test: Scores | None
+    parameters: int
+    horizon: int
+    window: int
+    levels: tuple[float, ...] = ()
+    controls: tuple[Control, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    by_horizon: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)  # of the judged part
+    backtest: tuple[Mapping[str, float | None], ...] = ()  # of each cutoff in a row, the earliest first
+    task: str = "forecast"
+
+    @property
+    def judged(self) -> Scores:
+        """The test part's scores, or the validation part's where there is no test part."""
+        found = self.validation if self.test is None else self.test
+        assert found is not None  # one of them is there
+        return found
+
+    @property
+    def part(self) -> str:
+        """The name of the part that `judged` is of."""
+        return "validation" if self.test is None else "test"
+
+    @property
+    def main(self) -> str:
+        """The figure that models are compared by."""
+        return "mse"
+
+    @property
+    def better(self) -> tuple[Control, ...]:
+        """The controls that beat the network."""
+        own = self.judged.values[self.main]
+        return tuple(each for each in self.controls if each.values[self.main] < own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what evaluation.json holds."""
+        stored: dict[str, Any] = asdict(self)
+        for name in ("controls", "notes", "levels", "backtest"):
+            stored[name] = list(stored[name])
+        stored["by_horizon"] = {name: list(values) for name, values in self.by_horizon.items()}
+        found: dict[str, Any] = for_json(stored)
+        return found
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:
+        """Return the evaluation that `to_dict` described. Raises DataError: it is something else."""
+        try:
+            return cls(
+                validation=_scores(stored["validation"]),
+                test=_scores(stored["test"]),
+                parameters=int(stored["parameters"]),
+                horizon=int(stored["horizon"]),
+                window=int(stored["window"]),
+                levels=tuple(map(float, stored["levels"])),
+                controls=tuple(
+                    Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
+                ),
+                notes=tuple(map(str, stored["notes"])),
+                by_horizon={name: tuple(values) for name, values in stored["by_horizon"].items()},
+                backtest=tuple(dict(each) for each in stored["backtest"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
+
+    def __str__(self) -> str:
+        lines = [
+            _line(name, scores.values, counted(scores.samples, "forecast"))
+            for name, scores in (("validation", self.validation), ("test", self.test))
+            if scores is not None
+        ]
+        if self.controls:
+            lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
+        for each in self.controls:
+            size = f"{counted(each.parameters, 'parameter')}, {each.seconds:.1f} s"
+            lines.append(_line(each.name, each.values, size))
+        return "\n".join([*lines, *self.notes])
+
+
+def evaluate(network: ForecastNetwork, dataset: Forecasts) -> Evaluation:
+    """Score a network on the parts that it was not trained on; the test part is read here, once."""
+    parts = {}
+    for name in ("validation", "test") if dataset.has_test else ("validation",):
+        part = dataset.part(name)
+        parts[name] = Scores(
+            len(part.windows.series), score(part, forecasts_of(network, dataset, name), dataset.schema)
+        )
+    judged = "test" if dataset.has_test else "validation"
+    part, given = dataset.part(judged), forecasts_of(network, dataset, judged)
+    found = Evaluation(
+        validation=parts["validation"],
+        test=parts.get("test"),
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        horizon=dataset.horizon,
+        window=dataset.window,
+        levels=dataset.schema.levels,
+        controls=_controls(dataset, judged) if dataset.data.controls else (),
+        by_horizon=by_horizon(part, given, dataset.schema),
+        backtest=_backtest(part, given, dataset.schema) if dataset.data.backtest else (),
+    )
+    return replace(found, notes=tuple(_verdict(found, dataset)))
+
+
+def forecasts_of(network: ForecastNetwork, dataset: Forecasts, name: str) -> Answers:
+    """Return the forecasts of a part, standardised."""
+    key = f"forecasts of {name}"
+    if key not in dataset.scored:
+        part = dataset.part(name)
+        dataset.scored[key] = answered(network, part.channels, part.windows)
+    found: Answers = dataset.scored[key]
+    return found
+
+
+def score(part: Part, given: Answers, schema: Schema) -> dict[str, float]:
+    """Return the figures of forecasts, by name."""
+    channels, windows = part.channels, part.windows
+    wanted = truth(channels, windows, schema.horizon)
+    units = _units(part, wanted)
+    own = given.in_units(channels, windows)
+    scale = naive_scales(part, schema)[windows.series]
+    found = {
+        "mse": metrics.mse(wanted, given.point),
+        "mae": metrics.mae(wanted, given.point),
+        "mae_units": metrics.mae(units, own.point),
+        "rmse_units": metrics.rmse(units, own.point),
+        "smape": metrics.smape(units, own.point),
+        "mase": metrics.mase(units, own.point, scale),
+    }
+    for number, level in enumerate(schema.levels):
+        lower, upper = own.lower[:, number], own.upper[:, number]
+        share = np.nanmean(metrics.coverage(units, lower, upper))
+        found[f"coverage_{level:g}"] = float(share)
+        found[f"width_{level:g}"] = float(np.nanmean(metrics.width(lower, upper)))
+        found[f"msis_{level:g}"] = metrics.msis(units, lower, upper, level, scale)
+    if schema.levels:
+        sides = {0.5: own.point}
+        for number, level in enumerate(schema.levels):
+            sides[0.5 - level / 200] = own.lower[:, number]
+            sides[0.5 + level / 200] = own.upper[:, number]
+        each = [metrics.pinball(units, values, point) for point, values in sides.items()]
+        found["pinball"] = float(np.mean(each))
+    return found
+
+
+def naive_scales(part: Part, schema: Schema) -> Array:
+    """Return the error of the seasonal naive forecast within what each series has before its windows [N]."""
+    found = np.full(len(part.series.ids), np.nan)
+    first = np.full(len(found), np.iinfo(np.int64).max)
+    np.minimum.at(first, part.windows.series, part.windows.origins)
+    for number in np.unique(part.windows.series).tolist():
+        before = part.series.values[number][: first[number]]
+        found[number] = metrics.naive_scale(before, schema.season)
+    return found
+
+
+def by_horizon(part: Part, given: Answers, schema: Schema) -> dict[str, tuple[float | None, ...]]:
+    """Return mean absolute error, and coverage and width of each level, of each step ahead, standardised."""
+    wanted = truth(part.channels, part.windows, schema.horizon)
+    found: dict[str, Array] = metrics.by_horizon(wanted, given.point)
+    for number, level in enumerate(schema.levels):
+        lower, upper = given.lower[:, number], given.upper[:, number]
+        found[f"coverage_{level:g}"] = metrics.coverage(wanted, lower, upper)
+        found[f"width_{level:g}"] = metrics.width(lower, upper)
+    return {name: tuple(map(_finite, values.tolist())) for name, values in found.items()}
+
+
+def _backtest(part: Part, given: Answers, schema: Schema) -> tuple[Mapping[str, float | None], ...]:
+    """Return the figures of each cutoff in a row, counted from the end of each series."""
+    windows = part.windows
+    back = (part.channels.lengths[windows.series] - windows.origins) // schema.horizon
+    rows = []
+    for number in sorted(set(back.tolist()), reverse=True):
+        chosen = np.flatnonzero(back == number)
+        some = part._replace(windows=windows.take(chosen))
+        own = Answers(*(each[chosen] for each in given))
+        figures = score(some, own, schema)
+        row: dict[str, float | None] = {
+            "windows_from_the_end": float(number),
+            "forecasts": float(len(chosen)),
+        }
+        rows.append(row | {name: _finite(value) for name, value in figures.items()})
+    return tuple(rows)
+
+
+def _controls(dataset: Forecasts, judged: str) -> tuple[Control, ...]:
+    """Fit each control on training windows and score it on the part that the network is judged by."""
+    if "controls" in dataset.scored:
+        return tuple(dataset.scored["controls"])
+    schema, window = dataset.schema, dataset.window
+    part = dataset.part(judged)
+    train = dataset.part("train")
+    chosen = train.windows
+    if len(chosen.series) > FITTED:
+        at = np.unique(np.linspace(0, len(chosen.series) - 1, FITTED).round().astype(np.int64))
+        chosen = chosen.take(at)
+    inputs = before(train.channels, chosen, window)
+    targets = truth(train.channels, chosen, schema.horizon)
+    asked = before(part.channels, part.windows, window)
+    found = []
+    empty = np.zeros((len(asked), 0, schema.horizon))
+    plain = replace(schema, levels=(), corrections=())
+    for name, fit in suited_forecasts(season=schema.season, window=window, horizon=schema.horizon).items():
+        begin = time.perf_counter()
+        fitted = fit(inputs, targets)
+        point = fitted.predict(asked)
+        seconds = time.perf_counter() - begin
+        values = score(part, Answers(point, empty, empty), plain)
+        found.append(Control(name, fitted.parameters, seconds, values))
+    dataset.scored["controls"] = found
+    return tuple(found)
+
+
+def before(channels: Channels, windows: Any, window: int) -> Array:
+    """Return the values [M, W] that forecasts are made from, standardised, NaN where missing."""
+    rows = (channels.starts[windows.series] + windows.origins)[:, None] + np.arange(-window, 0)
+    found: Array = channels.values[rows]
+    return found
+
+
+def _units(part: Part, wanted: Array) -> Array:
+    scale = part.channels.scale[part.windows.series][:, None]
+    found: Array = wanted * scale + part.channels.mean[part.windows.series][:, None]
+    return found
+
+
+def _verdict(found: Evaluation, dataset: Forecasts) -> list[str]:
+    """Say plainly where a control wins."""
+    notes = []
+    if found.better:
+        best = min(found.better, key=lambda each: each.values[found.main])
+        own, other = found.judged.values[found.main], best.values[found.main]
+        notes.append(
+            f"a control wins: {best.name} has MSE {other:.4g}, the network {own:.4g}. "
+            "Take it, unless the network is needed for what it alone can do"
+        )
+        number = len(dataset.part("train").windows.series)
+        if number < 1000:
+            notes.append(f"that is to be expected: there are {counted(number, 'window')} to train on")
+    for level in found.levels:
+        share = found.judged.values[f"coverage_{level:g}"]
+        if abs(share - level / 100) > 0.05:
+            notes.append(
+                f"intervals of {level:g} % held {share:.1%} of the {found.part} part: it is not like the "
+                "validation part, on which they were corrected"
+                if found.test is not None
+                else f"intervals of {level:g} % held {share:.1%} of the {found.part} part"
+            )
+    return notes
+
+
+def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
+    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _line(name: str, values: Mapping[str, float], more: str) -> str:
+    shown = "   ".join(f"{label(n)} {v:.4g}" for n, v in values.items() if v is not None)
+    return f"{name:>10}: {shown}   ({more})"
+
+
+def label(name: str) -> str:
+    """Return what people call a figure."""
+    kind, _, level = name.partition("_")
+    if level and kind in ("coverage", "width", "msis"):
+        return f"{'MSIS' if kind == 'msis' else kind} {level} %"
+    return LABELS.get(name, name)

@@ -1,0 +1,169 @@
+"""What a run on series leaves to look at: tables, pictures, and report.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import files
+from unrolled.errors import counted
+from unrolled.files import for_json
+from unrolled.spec import RunDirectory
+from unrolled.tasks.forecast.answers import Answers, columns, truth
+from unrolled.tasks.forecast.dataset import Forecasts, Part
+from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
+from unrolled.tasks.forecast.network import ForecastNetwork
+
+__all__ = ["write_report"]
+
+Array: TypeAlias = npt.NDArray[Any]
+MOST_ROWS = 1_000_000  # of the table of predictions
+STEPS_SHOWN = 12  # of a horizon, in the table of the report
+
+
+def write_report(network: ForecastNetwork, dataset: Forecasts, directory: Path) -> Iterator[Path]:
+    """Write pictures, predictions, controls.json and report.md into a run, yielding each file's path."""
+    place, found = RunDirectory(directory), evaluate(network, dataset)
+    if dataset.data.controls:
+        figures_of = {
+            "part": found.part,
+            "network": asdict(found.judged),
+            "controls": [asdict(each) for each in found.controls],
+        }
+        files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
+        yield place.controls
+    yield _write_predictions(place, network, dataset, found.part)
+    files.replace(place.report, _page(dataset, found, []))
+    yield place.report
+
+
+def side_by_side(part: Part, given: Answers, horizon: int, most: int) -> tuple[Part, Answers]:
+    """Return the forecasts of a part that do not overlap, from the end of each series backwards."""
+    windows = part.windows
+    last = np.full(len(part.channels), -1, np.int64)
+    np.maximum.at(last, windows.series, windows.origins)
+    chosen = np.flatnonzero((last[windows.series] - windows.origins) % horizon == 0)
+    chosen = chosen[-max(1, most // horizon) :]
+    some = part._replace(windows=windows.take(chosen))
+    return some, Answers(*(each[chosen] for each in given))
+
+
+def _write_predictions(place: RunDirectory, network: ForecastNetwork, dataset: Forecasts, name: str) -> Path:
+    """Write the forecasts of a part that do not overlap: a Parquet file with polars, else CSV."""
+    part, given = side_by_side(
+        dataset.part(name), forecasts_of(network, dataset, name), dataset.horizon, MOST_ROWS
+    )
+    channels, windows = part.channels, part.windows
+    scale, mean = channels.scale[windows.series][:, None], channels.mean[windows.series][:, None]
+    known = truth(channels, windows, dataset.horizon) * scale + mean
+    table = columns(part.series, windows, given.in_units(channels, windows), dataset.schema, known)
+    try:
+        import polars
+    except ImportError:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+        files.replace(place.predictions, text.getvalue())
+        return place.predictions
+    raw = io.BytesIO()
+    polars.DataFrame(table).write_parquet(raw)
+    files.replace(place.parquet, raw.getvalue())
+    return place.parquet
+
+
+def _page(dataset: Forecasts, found: Evaluation, pictures: list[str]) -> str:
+    """Return report.md."""
+    schema = dataset.schema
+    parts = [
+        f"{counted(len(dataset.part(name).windows.series), 'window')} {verb}"
+        for name, verb in _VERBS.items()
+        if name != "test" or dataset.has_test
+    ]
+    every = "" if schema.freq is None else f" of {schema.freq}"
+    lines = [
+        f"# {dataset.name}",
+        "",
+        f"{counted(len(schema.ids), 'series', 'series')}{every}, season {schema.season}; "
+        f"{found.window} steps forecast {found.horizon}. {', '.join(parts)}.",
+        "",
+    ]
+    lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
+    lines += _table(found)
+    lines += ["", *found.notes] if found.notes else []
+    if found.controls and not found.better:
+        lines += ["", f"The network beats every control on the {found.part} part."]
+    lines += ["", "MSE and MAE are of values standardised by the training rows of each series."]
+    if found.levels:
+        lines += ["", *_intervals(found)]
+    if found.backtest:
+        lines += ["", *_backtest(found)]
+    lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
+    return "\n".join(lines) + "\n"
+
+
+_VERBS = {"train": "train", "validation": "validate", "test": "test"}
+
+
+def _table(found: Evaluation) -> list[str]:
+    """Return the table of the network and its controls."""
+    names = list(found.judged.values)
+    lines = [
+        f"| {found.part} part | " + " | ".join(map(label, names)) + " | parameters | seconds to fit |",
+        "| --- |" + " --- |" * (len(names) + 2),
+        _row("network", found.judged.values, names, f"{found.parameters:,}", ""),
+    ]
+    lines += [
+        _row(each.name, each.values, names, f"{each.parameters:,}", f"{each.seconds:.1f}")
+        for each in found.controls
+    ]
+    if found.test is not None and found.validation is not None:
+        lines.append(_row("network, validation part", found.validation.values, names, "", ""))
+    return lines
+
+
+def _row(name: str, values: Any, names: list[str], size: str, seconds: str) -> str:
+    shown = [format(values[n], ".4g") if values.get(n) is not None else "–" for n in names]
+    return f"| {name} | " + " | ".join([*shown, size or "–", seconds or "–"]) + " |"
+
+
+def _intervals(found: Evaluation) -> list[str]:
+    """Return the table of the intervals' coverage and width at some steps ahead."""
+    steps = np.unique(np.linspace(1, found.horizon, min(STEPS_SHOWN, found.horizon)).round().astype(int))
+    names = [f"{kind}_{level:g}" for level in found.levels for kind in ("coverage", "width")]
+    lines = [
+        f"Intervals on the {found.part} part, widths standardised. They are corrected on the validation "
+        "part by split conformal prediction (Romano et al. 2019):",
+        "",
+        "| steps ahead | MAE | " + " | ".join(map(label, names)) + " |",
+        "| --- |" + " --- |" * (len(names) + 1),
+    ]
+    for step in steps.tolist():
+        cells = [found.by_horizon[name][step - 1] for name in ("mae", *names)]
+        shown = ["–" if cell is None else f"{cell:.3f}" for cell in cells]
+        lines.append(f"| {step} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _backtest(found: Evaluation) -> list[str]:
+    """Return the table of the backtest's cutoffs."""
+    names = [name for name in found.backtest[0] if name not in ("windows_from_the_end", "forecasts")]
+    lines = [
+        "Backtest, each forecast a horizon after the one before it:",
+        "",
+        "| horizons before the end | forecasts | " + " | ".join(map(label, names)) + " |",
+        "| --- | --- |" + " --- |" * len(names),
+    ]
+    for row in found.backtest:
+        ends, count = (int(row[name] or 0) for name in ("windows_from_the_end", "forecasts"))
+        shown = ["–" if row[name] is None else format(row[name], ".4g") for name in names]
+        lines.append(f"| {ends} | {count:,} | " + " | ".join(shown) + " |")
+    return lines

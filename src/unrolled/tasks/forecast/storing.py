@@ -1,0 +1,220 @@
+"""A run's series in RUN/data: corpus.json and samples.npz, read again without the source."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import files
+from unrolled.data import Series
+from unrolled.errors import DataError
+
+__all__ = ["ARRAYS", "INDEX", "Stored", "read", "write", "write_series"]
+
+INDEX, ARRAYS = "corpus.json", "samples.npz"
+FORMAT, VERSION = "unrolled series", 1
+LARGEST_INDEX = 2**22  # bytes
+MOST_NOTES = 1000
+PARTS = ("series", "test")
+
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Series, and where the parts of each end."""
+
+    series: Series
+    borders: npt.NDArray[np.int64]  # [N, 3], the rows at which training, validation and test end
+    test: Series | None  # of a test file
+    test_begin: npt.NDArray[np.int64]  # [N'] the row of each of them at which the test begins
+    notes: tuple[str, ...]
+    identity: str  # a digest of all of it
+
+
+def write(
+    directory: Path,
+    series: Series,
+    borders: Array,
+    notes: Sequence[str] = (),
+    test: Series | None = None,
+    test_begin: Array | None = None,
+) -> Stored:
+    """Write series into a directory. Raises RunError where it cannot be written."""
+    begin = np.zeros(0 if test is None else len(test), np.int64) if test_begin is None else test_begin
+    arrays: Arrays = {"borders": np.asarray(borders, np.int64), "test_begin": np.asarray(begin, np.int64)}
+    described: dict[str, Any] = {}
+    for name, each in zip(PARTS, (series, test), strict=True):
+        described[name] = None if each is None else _described(each)
+        if each is not None:
+            arrays |= {f"{name}.{key}": array for key, array in _arrays(each).items()}
+    identity = _identity(arrays)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": series.name,
+        "sha256": series.sha256,
+        "identity": identity,
+        **described,
+        "notes": list(notes)[:MOST_NOTES],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    files.replace(directory / ARRAYS, packed.getvalue())
+    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
+    return Stored(series, arrays["borders"], test, arrays["test_begin"], tuple(notes), identity)
+
+
+def write_series(directory: Path, series: Series) -> None:
+    """Write series as a source: `spec.ForecastData` takes the directory's name."""
+    write(directory, series, np.zeros((len(series.ids), 3)))
+
+
+def read(directory: Path) -> Stored:
+    """Read what `write` wrote, every byte of it checked.
+
+    Raises:
+        DataError: files are missing, damaged or another program's.
+    """
+    path = directory / INDEX
+    raw = files.read_regular(path, LARGEST_INDEX, DataError)
+    index = files.parse_json(raw, path, DataError, most=16 * LARGEST_INDEX)
+    _check_index(index, path)
+    arrays = _unpacked(directory / ARRAYS)
+    identity = _identity(arrays)
+    if identity != index["identity"]:
+        raise files.refusal(DataError, directory / ARRAYS, f"series {index['identity']}", identity)
+    try:
+        parts = {
+            name: None
+            if index[name] is None
+            else _series(
+                {
+                    key.removeprefix(f"{name}."): array
+                    for key, array in arrays.items()
+                    if key.startswith(f"{name}.")
+                },
+                index[name],
+                index,
+            )
+            for name in PARTS
+        }
+        series, borders = parts["series"], arrays["borders"]
+        test, begin = parts["test"], arrays["test_begin"]
+        fits = begin.shape == (0 if test is None else len(test.ids),)
+        if series is None or borders.shape != (len(series.ids), 3) or not fits:
+            raise ValueError("borders of other series")
+    except (KeyError, ValueError, IndexError, TypeError) as error:  # covered by the digest, written by nobody
+        raise files.refusal(DataError, directory / ARRAYS, "series", repr(error)) from None
+    return Stored(series, borders, test, begin, tuple(index["notes"]), identity)
+
+
+def _described(series: Series) -> dict[str, Any]:
+    return {
+        "past_names": list(series.past_names),
+        "known_names": list(series.known_names),
+        "static_names": list(series.static_names),
+        "freq": series.freq,
+        "season": series.season,
+        "read_as": dict(series.read_as),
+    }
+
+
+def _arrays(series: Series) -> Arrays:
+    encoded = [name.encode("utf-8", "surrogatepass") for name in series.ids]
+    found: Arrays = {
+        "ids": np.frombuffer(b"".join(encoded), np.uint8),
+        "id_lengths": np.array([len(each) for each in encoded], np.int64),
+        "lengths": np.array([len(each) for each in series.values], np.int64),
+        "all_lengths": np.array([len(each) for each in series.times], np.int64),
+        "values": np.concatenate([np.zeros(0), *series.values]),
+        "times": np.concatenate([np.zeros(0), *series.times]),
+        "past": np.concatenate([np.zeros((0, len(series.past_names)), np.float32), *series.past]),
+        "known": np.concatenate([np.zeros((0, len(series.known_names)), np.float32), *series.known]),
+    }
+    if series.static is not None:
+        found["static"] = series.static
+    return found
+
+
+def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, Any]) -> Series:
+    """Return the series of the arrays. Raises KeyError, ValueError, TypeError: they are none."""
+    names = _cut(arrays["ids"], arrays["id_lengths"])
+    lengths, every = arrays["lengths"], arrays["all_lengths"]
+    if len(lengths) != len(names) or len(every) != len(names) or (every < lengths).any():
+        raise ValueError("lengths of other series")
+    return Series(
+        ids=tuple(each.tobytes().decode("utf-8", "surrogatepass") for each in names),
+        values=_cut(arrays["values"], lengths),
+        past=_cut(arrays["past"], lengths),
+        past_names=tuple(described["past_names"]),
+        known=_cut(arrays["known"], every),
+        known_names=tuple(described["known_names"]),
+        static=arrays.get("static"),
+        static_names=tuple(described["static_names"]),
+        times=_cut(arrays["times"], every),
+        freq=described["freq"],
+        season=described["season"],
+        name=index["name"],
+        sha256=index["sha256"],
+        notes=(),
+        read_as=described["read_as"],
+    )
+
+
+def _cut(flat: Array, lengths: Array) -> list[Array]:
+    if lengths.min(initial=0) < 0 or lengths.sum() != len(flat):
+        raise ValueError("lengths of other values")
+    return np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def _identity(arrays: Arrays) -> str:
+    """Return a digest of arrays with their names, types and shapes."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(repr((name, array.dtype.str, array.shape)).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _unpacked(path: Path) -> Arrays:
+    """Return the arrays of a file of ours: none is compressed, so none is larger than the file."""
+    try:
+        with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise files.refusal(DataError, path, "arrays that are not compressed", "others")
+            found = {}
+            for entry in archive.infolist():
+                with archive.open(entry) as member:
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+                found[entry.filename.removesuffix(".npy")] = array
+            return found
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise files.refusal(DataError, path, "the series of a run", error) from None
+
+
+def _check_index(index: Mapping[str, Any], path: Path) -> None:
+    texts = ("format", "name", "sha256", "identity")
+    right = (
+        set(index) == {*texts, *PARTS, "version", "notes"}
+        and all(isinstance(index[name], str) for name in texts)
+        and (index["format"], index["version"]) == (FORMAT, VERSION)
+        and isinstance(index["notes"], list)
+        and len(index["notes"]) <= MOST_NOTES
+        and all(isinstance(note, str) for note in index["notes"])
+        and isinstance(index["series"], dict)
+    )
+    if not right:
+        raise files.refusal(DataError, path, f"{FORMAT}, version {VERSION}", "something else")
