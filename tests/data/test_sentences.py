@@ -192,6 +192,11 @@ BAD = [
         "id: expected a different one for each sentence, got '1' twice",
     ),
     ('id,word,tag\n1,"a,O\n', "x.csv", "source row 2: expected fields of a table"),
+    (
+        '{"tokens": ["' + "x" * 10**6 + '"], "tags": ["O"]}',
+        "x.jsonl",
+        "words and tags of at most 65536 characters",
+    ),
     ("id,word,tag\n", "x.csv", "a header alone"),
 ]
 

@@ -162,7 +162,7 @@ def _read(rows: Iterator[tuple[int, list[str]]], header: Sequence[str], roles: _
         _add(own, numbers, roles, found, current, header)
     if filled:
         what = f"{counted(filled, 'row')} without a value in {quoted(header[roles.id])}"
-        found.notes.append(f"{what} belong to the sentence above")
+        found.notes.append(f"{what}: of the sentence above")
 
 
 def _add(

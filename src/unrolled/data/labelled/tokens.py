@@ -16,7 +16,8 @@ from unrolled.files import refusal
 __all__ = ["Asked", "Tokens"]
 
 UNIQUE, SENTENCE, TOKEN = 250, 160, 24  # bytes of memory that one takes, at least
-CHECKED = 4096  # sentences between two looks at the memory
+LONGEST = 2**16  # characters of a word
+CHECKED = 2**14  # sentences between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ class Tokens:
             self.check()
 
     def check(self) -> None:
-        """Raise DataError where what was read takes more memory than there may be."""
+        """Raise DataError for a text that is too long, or where all takes more memory than there may be."""
+        longest = max(map(len, self._known), default=0)
+        if longest > LONGEST:
+            raise refusal(DataError, "source", f"words and tags of at most {LONGEST} characters", longest)
         columns = 1 + len(self.columns) + self.tagged
         cost = UNIQUE * len(self._known) + columns * (SENTENCE * len(self.words) + TOKEN * len(self.lines))
         if cost > most_bytes() * EXPANSION:
