@@ -139,7 +139,7 @@ def etth1(places: Places) -> Any:
 
 def conll(columns: str | None) -> Callable[[Places], Any]:
     def config(places: Places) -> Any:
-        from unrolled.spec import TagData  # type: ignore[attr-defined]
+        from unrolled.spec import TagData
 
         folder = places.data / "conll2000"
         return TagData(str(folder / "train.txt"), tags="2", test=str(folder / "test.txt"), columns=columns)

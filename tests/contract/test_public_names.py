@@ -84,8 +84,8 @@ PINNED = {
     """,
     "unrolled.spec": """
         CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
-        ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS TaskKind
-        TrainConfig cell_of_mode check current_names from_json kind_named
+        ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS
+        TagData TagModel TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json
     """,

@@ -30,6 +30,8 @@ from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture
+from unrolled.spec.tag import TAG as TAG
+from unrolled.spec.tag import TagData, TagModel
 from unrolled.spec.tasks import (
     STORAGES,
     TASKS,
@@ -80,6 +82,8 @@ __all__ = [
     "Setting",
     "Steps",
     "StreamConfig",
+    "TagData",
+    "TagModel",
     "TaskKind",
     "TrainConfig",
     "cell_of_mode",

@@ -4,12 +4,12 @@ protocol.py   Task, register, of, named     telemetry.py  the gradient and the g
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
 forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
-controls/     simple models to compare with
+controls/     simple models to compare with  tag/          a tag for each word of a sentence
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
 from unrolled.tasks.classify import write_samples as write_samples  # for other rooms; not public
-from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor
+from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
 from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
 from unrolled.tasks.forecast import write_series as write_series  # for other rooms; not public
 from unrolled.tasks.language import (
@@ -40,11 +40,13 @@ from unrolled.tasks.protocol import (
     of,
     register,
 )
+from unrolled.tasks.tag import ChunkScores, TagEvaluation, TagNetwork, TypeScores, chunk_scores
 from unrolled.tasks.telemetry import Telemetry, take_telemetry
 from unrolled.tasks.telemetry import recurrent_stack as recurrent_stack
 
 __all__ = [
     "COLD_STEPS",
+    "ChunkScores",
     "Dataset",
     "Evaluation",
     "Examined",
@@ -60,9 +62,14 @@ __all__ = [
     "SequenceModel",
     "SequenceNetwork",
     "SequenceRegressor",
+    "SequenceTagger",
     "State",
+    "TagEvaluation",
+    "TagNetwork",
     "Task",
     "Telemetry",
+    "TypeScores",
+    "chunk_scores",
     "continuation",
     "detach",
     "evaluate_split",

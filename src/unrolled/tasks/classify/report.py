@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ from unrolled.tasks.classify.evaluation import LABELS, Evaluation, evaluate, pre
 from unrolled.tasks.classify.metrics import confusion, reliability
 from unrolled.tasks.classify.network import SequenceNetwork
 
-__all__ = ["PICTURES", "write_report"]
+__all__ = ["PICTURES", "ranges", "write_report", "write_table"]
 
 Array: TypeAlias = npt.NDArray[Any]
 PICTURES = tuple(
@@ -56,7 +56,7 @@ def write_report(network: SequenceNetwork, dataset: Sequences, directory: Path) 
         }
         files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
         yield place.controls
-    yield _write_predictions(place, dataset, part, given)
+    yield write_table(place, prediction_columns(dataset, part, given))
     drawn = list(_draw(place, network, dataset, part, given))
     yield from drawn
     files.replace(place.report, _page(network, dataset, found, given, [path.name for path in drawn]))
@@ -148,9 +148,8 @@ def _standard_error(values: Array) -> float:
     return float(values.std() / np.sqrt(max(len(values), 1)))
 
 
-def _write_predictions(place: RunDirectory, dataset: Sequences, part: str, given: Array) -> Path:
-    """Write what was answered for each sample of a part: a Parquet file with polars, else CSV."""
-    columns = prediction_columns(dataset, part, given)
+def write_table(place: RunDirectory, columns: Mapping[str, Sequence[Any]]) -> Path:
+    """Write a table of predictions: a Parquet file with polars, else CSV."""
     try:
         import polars
     except ImportError:
@@ -161,7 +160,7 @@ def _write_predictions(place: RunDirectory, dataset: Sequences, part: str, given
         files.replace(place.predictions, text.getvalue())
         return place.predictions
     raw = io.BytesIO()
-    polars.DataFrame(columns).write_parquet(raw)
+    polars.DataFrame(dict(columns)).write_parquet(raw)
     files.replace(place.parquet, raw.getvalue())
     return place.parquet
 

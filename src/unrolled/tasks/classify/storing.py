@@ -18,7 +18,8 @@ from unrolled import files
 from unrolled.data import Samples
 from unrolled.errors import DataError
 
-__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "read", "write", "write_samples"]
+__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "packed_texts",
+           "read", "read_arrays", "split_texts", "write", "write_samples"]  # fmt: skip
 
 INDEX, ARRAYS = "corpus.json", "samples.npz"
 FORMAT, VERSION = "unrolled samples", 1
@@ -79,7 +80,7 @@ def read(directory: Path) -> Stored:
         files.read_regular(path, LARGEST_INDEX, DataError), path, DataError, most=16 * LARGEST_INDEX
     )
     _check_index(index, path)
-    arrays = _unpacked(directory / ARRAYS)
+    arrays = read_arrays(directory / ARRAYS)
     identity = identity_of(arrays)
     if identity != index["identity"]:
         raise files.refusal(DataError, directory / ARRAYS, f"samples {index['identity']}", identity)
@@ -102,23 +103,23 @@ def identity_of(arrays: Arrays) -> str:
 
 def _arrays(samples: Samples, parts: Array) -> dict[str, Array]:
     arrays: dict[str, Array] = {"parts": np.asarray(parts, np.uint8)}
-    arrays |= _texts("ids", samples.ids)
+    arrays |= packed_texts("ids", samples.ids)
     if samples.is_text:
-        arrays |= _texts("inputs", list(map(str, samples.inputs)))
+        arrays |= packed_texts("inputs", list(map(str, samples.inputs)))
     else:
         arrays["lengths"] = samples.steps
         arrays["values"] = np.concatenate([np.asarray(each) for each in samples.inputs])
     if samples.labels is not None:
         numbers = samples.labels.dtype.kind == "f"
-        arrays |= {"labels": samples.labels} if numbers else _texts("labels", samples.labels.tolist())
+        arrays |= {"labels": samples.labels} if numbers else packed_texts("labels", samples.labels.tolist())
     if samples.groups is not None:
-        arrays |= _texts("groups", samples.groups.tolist())
+        arrays |= packed_texts("groups", samples.groups.tolist())
     if samples.times is not None:
         arrays["times"] = np.concatenate(samples.times)
     return arrays
 
 
-def _texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
+def packed_texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
     """Return texts as two arrays: their bytes one after the other, and the length of each."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     return {
@@ -127,7 +128,7 @@ def _texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
     }
 
 
-def _unpacked(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of a file of ours: none is compressed, so none is larger than the file."""
     try:
         with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
@@ -164,13 +165,13 @@ def _list(value: object) -> list[Any]:
 
 def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
     """Return the samples of the arrays. Raises KeyError, ValueError: they are none."""
-    ids = _split_texts(arrays, "ids")
+    ids = split_texts(arrays, "ids")
     lengths = None if "inputs_bytes" in arrays else arrays["lengths"]
-    inputs: Any = _split_texts(arrays, "inputs") if lengths is None else _cut(arrays["values"], lengths)
+    inputs: Any = split_texts(arrays, "inputs") if lengths is None else _cut(arrays["values"], lengths)
     labels = arrays.get("labels")
     if "labels_bytes" in arrays:
-        labels = np.array(_split_texts(arrays, "labels"))
-    groups = np.array(_split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
+        labels = np.array(split_texts(arrays, "labels"))
+    groups = np.array(split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
     times = _cut(arrays["times"], arrays["lengths"]) if "times" in arrays else None
     columns = (inputs, labels, groups, arrays["parts"])
     if any(column is not None and len(column) != len(ids) for column in columns):
@@ -194,7 +195,7 @@ def _cut(flat: Array, lengths: Array) -> list[Array]:
     return np.split(flat, np.cumsum(lengths)[:-1])
 
 
-def _split_texts(arrays: Arrays, name: str) -> list[str]:
+def split_texts(arrays: Arrays, name: str) -> list[str]:
     flat, lengths = arrays[f"{name}_bytes"].tobytes(), arrays[f"{name}_lengths"]
     ends = np.cumsum(lengths).tolist()
     if lengths.min(initial=0) < 0 or (ends[-1] if ends else 0) != len(flat):

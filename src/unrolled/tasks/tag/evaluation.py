@@ -1,0 +1,214 @@
+"""How good the tags are, beside those of simple models on the same split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+from unrolled.data import Sentences, unknown_tags_text
+from unrolled.errors import DataError, counted, expected
+from unrolled.files import for_json
+from unrolled.tasks.classify.evaluation import Control, Scores
+from unrolled.tasks.tag.dataset import TaggedSentences
+from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
+from unrolled.tasks.tag.network import TagNetwork
+
+__all__ = ["Evaluation", "Tagged", "evaluate", "evaluate_sentences", "tagged"]
+
+Array: TypeAlias = npt.NDArray[Any]
+LABELS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+    "sentences": "whole sentences",
+    "nats_per_word": "nats per word",
+}
+FEW_WORDS = 5000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on the validation part, which chose the network, and on the test part or file, read once."""
+
+    task: str  # "tag"
+    validation: Scores | None  # None: of a file alone
+    test: Scores | None
+    parameters: int
+    controls: tuple[Control, ...] = ()
+    notes: tuple[str, ...] = ()
+    by_type: Mapping[str, Mapping[str, float]] | None = None  # of the judged part, the most frequent first
+
+    @property
+    def judged(self) -> Scores:
+        """The test part's scores, or the validation part's where there is no test part."""
+        found = self.validation if self.test is None else self.test
+        assert found is not None
+        return found
+
+    @property
+    def part(self) -> str:
+        """The name of the part that `judged` is of."""
+        return "validation" if self.test is None else "test"
+
+    @property
+    def main(self) -> str:
+        """The figure that models are compared by: chunk F1, or accuracy of plain tags."""
+        return "f1" if "f1" in self.judged.values else "accuracy"
+
+    @property
+    def better(self) -> tuple[Control, ...]:
+        """The controls that beat the network."""
+        own = self.judged.values[self.main]
+        return tuple(each for each in self.controls if each.values[self.main] > own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what evaluation.json holds."""
+        stored: dict[str, Any] = asdict(self)
+        stored["controls"], stored["notes"] = list(stored["controls"]), list(self.notes)
+        found: dict[str, Any] = for_json(stored)
+        return found
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:
+        """Return the evaluation that `to_dict` described. Raises DataError: it is something else."""
+        try:
+            by_type = stored["by_type"]
+            return cls(
+                task=str(stored["task"]),
+                validation=_scores(stored["validation"]),
+                test=_scores(stored["test"]),
+                parameters=int(stored["parameters"]),
+                controls=tuple(
+                    Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
+                ),
+                notes=tuple(map(str, stored["notes"])),
+                by_type=None if by_type is None else {name: dict(each) for name, each in by_type.items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
+
+    def __str__(self) -> str:
+        parts = {"validation": self.validation, "test": self.test}
+        lines = [
+            _line(name, each.values, counted(each.samples, "sentence"))
+            for name, each in parts.items()
+            if each is not None
+        ]
+        if self.controls:
+            lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
+        for each in self.controls:
+            size = f"{counted(each.parameters, 'parameter')}, {each.seconds:.1f} s"
+            lines.append(_line(each.name, each.values, size))
+        return "\n".join([*lines, *self.notes])
+
+
+@dataclass(frozen=True, eq=False)
+class Tagged:
+    """Tags that a network gives N sentences."""
+
+    tags: list[list[str]]  # as the data writes them
+    confidence: list[Array]  # [T_i] each: how probable that tag is, of all
+    scores: ChunkScores | None = None  # where the right ones are known
+
+
+def tagged(network: TagNetwork, sentences: Sentences) -> Tagged:
+    """Tag sentences, which need no tags of their own."""
+    schema = network.schema
+    assert schema is not None  # by `load`, and by the task
+    answers = network.answers(schema.encode(sentences))
+    given = schema.outside(answers.paths)
+    scores = None if sentences.tags is None else chunk_scores(sentences.tags, given, schema.scheme)
+    return Tagged(given, answers.confidence, scores)
+
+
+def tagged_part(network: TagNetwork, dataset: TaggedSentences, part: str) -> Tagged:
+    """Tag a part of a run's sentences, once."""
+    key = f"tags of {part}"
+    if key not in dataset.scored:
+        dataset.scored[key] = tagged(network, dataset.part(part))
+    found: Tagged = dataset.scored[key]
+    return found
+
+
+def evaluate(network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
+    """Score a network on the parts that it was not trained on; the test part is read here, once."""
+    parts: dict[str, Scores] = {}
+    for part in ("validation", "test") if dataset.has_test else ("validation",):
+        found = tagged_part(network, dataset, part)
+        parts[part] = _figures(found.tags, found.scores, dataset.part(part))
+    evaluation = Evaluation(
+        task="tag",
+        validation=parts["validation"],
+        test=parts.get("test"),
+        parameters=_size(network),
+        controls=_controls(dataset) if dataset.data.controls else (),
+        by_type=_types(tagged_part(network, dataset, "test" if dataset.has_test else "validation").scores),
+    )
+    return Evaluation(**{**evaluation.__dict__, "notes": tuple(_verdict(evaluation, dataset))})
+
+
+def evaluate_sentences(network: TagNetwork, sentences: Sentences) -> Evaluation:
+    """Score a network on other sentences."""
+    found, schema = tagged(network, sentences), network.schema
+    if found.scores is None or schema is None:
+        raise DataError(expected("source", "a tag for each word", "none"))
+    unknown = sentences.unknown_tags(schema.tags)
+    notes = [*sentences.notes, *([unknown_tags_text(unknown)] if unknown else [])]
+    scores = _figures(found.tags, found.scores, sentences)
+    return Evaluation("tag", None, scores, _size(network), notes=tuple(notes), by_type=_types(found.scores))
+
+
+def _size(network: TagNetwork) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _figures(given: Sequence[Sequence[str]], scores: ChunkScores | None, sentences: Sentences) -> Scores:
+    """Return the figures of tags: of chunks, of words, and the share of sentences without a fault."""
+    assert scores is not None  # by `prepare`
+    assert sentences.tags is not None
+    pairs = zip(given, sentences.tags, strict=True)
+    whole = sum(tuple(one) == tuple(other) for one, other in pairs) / len(sentences)
+    return Scores(len(sentences), {**scores.values, "sentences": whole})
+
+
+def _types(scores: ChunkScores | None) -> dict[str, dict[str, float]]:
+    """Return the figures of each type of chunk, or of each plain tag, the most frequent first."""
+    assert scores is not None
+    ranked = sorted(scores.by_type.items(), key=lambda pair: (-pair[1].gold, pair[0]))
+    names = ("gold", "predicted", "precision", "recall", "f1")
+    return {kind: {name: getattr(each, name) for name in names} for kind, each in ranked}
+
+
+def _controls(dataset: TaggedSentences) -> tuple[Control, ...]:
+    """Fit each control on the training part and score it on the part that the network is judged by."""
+    kept: tuple[Control, ...] = dataset.scored.setdefault("controls", ())
+    return kept
+
+
+def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
+    """Say plainly where a control wins, and why that may be."""
+    if not found.better:
+        return []
+    best = max(found.better, key=lambda each: each.values[found.main])
+    figure, own = LABELS[found.main], found.judged.values[found.main]
+    notes = [
+        f"a control wins: {best.name} has {figure} {best.values[found.main]:.4g}, the network {own:.4g}. "
+        "Take it, unless the network is needed for what it alone can do"
+    ]
+    words = dataset.part("train").tokens
+    if words < FEW_WORDS:
+        notes.append(f"that is to be expected: {words:,} training words are few for a recurrent network")
+    return notes
+
+
+def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
+    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
+
+
+def _line(name: str, values: Mapping[str, float], more: str) -> str:
+    shown = "   ".join(f"{LABELS.get(n, n)} {v:.4g}" for n, v in values.items() if v is not None)
+    return f"{name:>10}: {shown}   ({more})"

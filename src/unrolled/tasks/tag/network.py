@@ -1,0 +1,241 @@
+"""The network: a word's parts, a two-way stack over ragged sentences, a conditional random field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unrolled import nn as recurrent
+from unrolled.data import Batch
+from unrolled.errors import ShapeError, expected
+from unrolled.nn import init_recurrent
+from unrolled.spec import CELLS, TagModel, tensors
+from unrolled.tasks.protocol import State
+from unrolled.tasks.tag import crf
+from unrolled.tasks.tag.batches import Encoded, SentenceBatch, SentenceBatches
+from unrolled.tasks.tag.forms import Forms
+from unrolled.tasks.tag.schema import Schema
+
+__all__ = ["Answers", "TagNetwork"]
+
+Array = npt.NDArray[Any]
+EVALUATED_ROWS = 64
+READOUT_REACH = 0.1
+
+
+class TagNetwork(nn.Module):
+    """Gives each word of a sentence a tag.
+
+    Args:
+        config: its sizes. seed: of the starting weights; None leaves them, for weights about to be loaded.
+        backend: of the recurrent stack; see `unrolled.explain`. schema: what says which tag may follow which.
+    """
+
+    def __init__(
+        self,
+        config: TagModel,
+        *,
+        seed: int | None = 0,
+        backend: str = "auto",
+        schema: Schema | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        shapes = {name: shape for name, (_, shape) in tensors(config).items()}
+        self.word, self.shape, self.affix, self.character = (
+            _table(shapes[f"{name}.weight"]) for name in ("word", "shape", "affix", "character")
+        )
+        filters, window = shapes["convolution.weight"]
+        self.convolution = nn.Linear(window, filters)
+        self.column = _table(shapes["column.weight"]) if config.columns else None
+        self.recurrent = _stack(config, backend)
+        self.readout = nn.Linear(2 * config.hidden_size, config.tags)
+        self.transitions = nn.Parameter(torch.zeros(shapes["transitions"]))
+        self.register_buffer("barred", torch.zeros(shapes["transitions"], dtype=torch.bool), persistent=False)
+        self.schema: Schema | None = None
+        if schema is not None:
+            self.take(schema)
+        if seed is not None:
+            self._start(torch.Generator().manual_seed(seed))
+
+    def take(self, schema: Schema) -> None:
+        """Take what says which tag may follow which."""
+        self.schema = schema
+        self.barred = torch.from_numpy(~schema.legal)
+
+    def _start(self, generator: torch.Generator) -> None:
+        config = self.config
+        tables = [self.word, self.shape, self.affix, self.character, self.column]
+        for table in tables:
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.3, generator=generator)
+        nn.init.xavier_uniform_(self.convolution.weight, generator=generator)
+        nn.init.zeros_(self.convolution.bias)
+        init_recurrent(
+            self.recurrent,
+            init=config.init,
+            forget_bias=config.forget_bias,
+            chrono_steps=config.chrono_steps,
+            generator=generator,
+        )
+        nn.init.uniform_(self.readout.weight, -READOUT_REACH, READOUT_REACH, generator=generator)
+        nn.init.zeros_(self.readout.bias)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the zero state of `batch_size` rows: [2L, B, H], or a pair of them for an LSTM."""
+        config = self.config
+        shape = (config.num_layers * 2, batch_size, config.hidden_size)
+        parts = tuple(self.readout.bias.new_zeros(shape) for _ in CELLS[config.cell].states)
+        return parts if len(parts) == 2 else parts[0]
+
+    def of_words(self, forms: Forms) -> Tensor:
+        """Return what each different word becomes [U, ·]: embeddings, and a convolution over characters."""
+        words = torch.from_numpy(forms.words)
+        if self.training and self.config.word_dropout:
+            words = words * (torch.rand(len(words)) >= self.config.word_dropout)
+        affixes = self.affix(torch.from_numpy(forms.affixes)).flatten(1)
+        shape = self.shape(torch.from_numpy(forms.shapes))
+        return torch.cat([self.word(words), shape, affixes, self._spelled(forms)], -1)
+
+    def _spelled(self, forms: Forms) -> Tensor:
+        """Return the largest answer of each filter over a word's characters [U, ·]."""
+        given = F.pad(torch.from_numpy(forms.characters), (1, 1))
+        letters = self.character(given)  # [U, W + 2, C]; the padding is a character too
+        windows = torch.cat([letters[:, :-2], letters[:, 1:-1], letters[:, 2:]], -1)
+        inside = torch.from_numpy(np.arange(forms.characters.shape[1]) < forms.lengths[:, None])
+        answers: Tensor = self.convolution(windows).masked_fill(~inside[..., None], -torch.inf)
+        return answers.amax(1).relu()
+
+    def read(self, batch: SentenceBatch) -> Tensor:
+        """Return what the stack reads at each step [T, B, `config.seen`]."""
+        x = F.embedding(batch.inputs, self.of_words(batch.forms))
+        return x if self.column is None else torch.cat([x, self.column(batch.columns).flatten(2)], -1)
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Return the score of each tag at each step [T, B, K], and the state after, of what `read` gives."""
+        if inputs.dim() != 3 or inputs.shape[2] != self.config.seen:
+            raise ShapeError(expected("inputs", f"[T, B, {self.config.seen}]", list(inputs.shape)))
+        y, after = self.recurrent(self._locked(inputs), state, lengths=lengths)
+        return self.readout(self._locked(y)), after
+
+    def emissions(self, batch: SentenceBatch, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the score of each tag at each step [T, B, K], and the state after."""
+        found: tuple[Tensor, State] = self(self.read(batch), batch.lengths, state)
+        return found
+
+    def _locked(self, x: Tensor) -> Tensor:
+        """Drop the same units at every step of a row (Gal & Ghahramani 2016), while training."""
+        share = self.config.dropout
+        if not self.training or not share:
+            return x
+        return x * F.dropout(torch.ones_like(x[:1]), share)
+
+    def moves(self) -> Tensor:
+        """Return the score of each transition [K + 2, K + 2], −inf where it is barred."""
+        barred: Any = self.barred
+        return self.transitions.masked_fill(barred, -torch.inf)
+
+    def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
+        """Return the summed −log probability of the tags, in nats, the words that it covers, the state after.
+
+        A sentence with a tag that training has not does not count.
+        """
+        assert isinstance(batch, SentenceBatch)
+        emissions, after = self.emissions(batch, state)
+        lengths = _lengths(batch)
+        within = torch.arange(len(emissions))[:, None] < lengths
+        known = ((batch.targets >= 0) | ~within).all(0)
+        if not bool(known.all()):
+            emissions, lengths = emissions[:, known], lengths[known]
+        tags = batch.targets[:, known]
+        nats = crf.negative_log_likelihood(emissions, self.moves(), tags.clamp(min=0), lengths)
+        return nats.sum(), max(int(lengths.sum()), 1), after
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
+        """Return the summed loss and words over batches, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        total, count = 0.0, 0
+        try:
+            for batch in batches:
+                loss, n, _ = self.loss(batch, self.initial_state(batch.inputs.shape[1]))
+                total, count = total + float(loss), count + n
+        finally:
+            self.train(was_training)
+        return total, count
+
+    @torch.no_grad()
+    def examined(self, encoded: Encoded, rows: int) -> Batch:
+        """Return the longest sentences, as what `read` gives of them: what a probe changes and measures."""
+        batches = SentenceBatches(encoded, batch_size=rows)
+        batch = batches.batch(batches.indices(0)[-1])
+        return Batch(self.read(batch), batch.targets.clamp(min=0), batch.lengths)
+
+    @torch.no_grad()
+    def answers(self, encoded: Encoded) -> Answers:
+        """Return the best path of each sentence, and how probable each of its tags is, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        batches = SentenceBatches(encoded, batch_size=EVALUATED_ROWS)
+        paths: list[Array] = [np.zeros(0, np.int64)] * len(encoded)
+        chances: list[Array] = [np.zeros((0, self.config.tags), np.float32)] * len(encoded)
+        try:
+            for rows in batches.indices(0):
+                batch = batches.batch(rows)
+                emissions, _ = self.emissions(batch)
+                best = crf.best_paths(emissions, self.moves(), _lengths(batch))
+                given = crf.marginals(emissions, self.moves(), _lengths(batch)).astype(np.float32)
+                for column, (row, length) in enumerate(zip(rows, _lengths(batch).tolist(), strict=True)):
+                    paths[row], chances[row] = best[:length, column], given[:length, column]
+        finally:
+            self.train(was_training)
+        return Answers(paths, chances)
+
+
+class Answers:
+    """Best paths, and marginals, of N sentences."""
+
+    def __init__(self, paths: list[Array], chances: list[Array]) -> None:
+        self.paths = paths  # [T_i] each
+        self.chances = chances  # [T_i, K] each
+
+    @property
+    def confidence(self) -> list[Array]:
+        """How probable the chosen tag of each word is [T_i]."""
+        return [
+            np.take_along_axis(chance, path[:, None], 1)[:, 0]
+            for path, chance in zip(self.paths, self.chances, strict=True)
+        ]
+
+
+def _table(shape: tuple[int, ...]) -> nn.Embedding:
+    return nn.Embedding(shape[0], shape[1])
+
+
+def _lengths(batch: Batch) -> Tensor:
+    if batch.lengths is not None:
+        return batch.lengths
+    return torch.full((batch.inputs.shape[1],), len(batch.inputs))
+
+
+def _stack(config: TagModel, backend: str) -> Any:
+    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
+    return recurrent.layer(
+        config.cell,
+        config.seen,
+        config.hidden_size,
+        config.num_layers,
+        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
+        dropout=config.dropout if config.num_layers > 1 else 0.0,
+        bidirectional=True,
+        backend=backend,
+    )

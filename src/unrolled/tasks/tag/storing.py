@@ -1,0 +1,161 @@
+"""A run's sentences in RUN/data: corpus.json and samples.npz, read again without the source."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unrolled import files
+from unrolled.data import Sentences
+from unrolled.errors import DataError
+from unrolled.tasks.classify import storing as arrays_of
+
+__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "read", "write", "write_sentences"]
+
+INDEX, ARRAYS, PARTS, LEFT_OUT = arrays_of.INDEX, arrays_of.ARRAYS, arrays_of.PARTS, arrays_of.LEFT_OUT
+FORMAT, VERSION = "unrolled sentences", 1
+LARGEST_INDEX = 2**22  # bytes
+MOST_NOTES = 1000
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Sentences, and the part that each belongs to."""
+
+    sentences: Sentences
+    parts: npt.NDArray[np.int64]  # [N], numbers of `PARTS`, or LEFT_OUT
+    notes: tuple[str, ...]
+    identity: str  # a digest of sentences and parts
+
+
+def write(directory: Path, sentences: Sentences, parts: Array, notes: Sequence[str]) -> Stored:
+    """Write sentences and parts into a directory. Raises RunError where it cannot be written."""
+    arrays = _arrays(sentences, parts)
+    identity = arrays_of.identity_of(arrays)
+    kept = tuple(notes)[:MOST_NOTES]
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": sentences.name,
+        "sha256": sentences.sha256,
+        "identity": identity,
+        "features": list(sentences.features),
+        "line": sentences.line,
+        "read_as": dict(sentences.read_as),
+        "notes": list(kept),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    files.replace(directory / ARRAYS, packed.getvalue())
+    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
+    return Stored(sentences, np.asarray(parts, np.int64), kept, identity)
+
+
+def write_sentences(directory: Path, sentences: Sentences) -> None:
+    """Write sentences as a source: `spec.TagData` takes the directory's name."""
+    write(directory, sentences, np.zeros(len(sentences), np.uint8), sentences.notes)
+
+
+def read(directory: Path) -> Stored:
+    """Read what `write` wrote, every byte of it checked.
+
+    Raises:
+        DataError: files are missing, damaged or another program's.
+    """
+    path = directory / INDEX
+    raw = files.read_regular(path, LARGEST_INDEX, DataError)
+    index = files.parse_json(raw, path, DataError, most=16 * LARGEST_INDEX)
+    _check_index(index, path)
+    arrays = arrays_of.read_arrays(directory / ARRAYS)
+    identity = arrays_of.identity_of(arrays)
+    if identity != index["identity"]:
+        raise files.refusal(DataError, directory / ARRAYS, f"sentences {index['identity']}", identity)
+    try:
+        sentences = _sentences(arrays, index)
+    except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote
+        raise files.refusal(DataError, directory / ARRAYS, "sentences", repr(error)) from None
+    return Stored(sentences, arrays["parts"].astype(np.int64), tuple(index["notes"]), identity)
+
+
+def _arrays(sentences: Sentences, parts: Array) -> dict[str, Array]:
+    """Return every text once, and of each column the numbers of its texts."""
+    columns = [sentences.words, *sentences.columns]
+    columns += [] if sentences.tags is None else [sentences.tags]
+    texts = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(columns))))
+    numbers = {text: number for number, text in enumerate(texts)}
+    codes = [[numbers[text] for text in chain.from_iterable(column)] for column in columns]
+    arrays: dict[str, Array] = {
+        "parts": np.asarray(parts, np.uint8),
+        "lengths": np.array([len(each) for each in sentences.words], np.int64),
+        "codes": np.array(codes, np.int32),  # words, further columns, tags
+        "tagged": np.array(sentences.tags is not None),
+        **arrays_of.packed_texts("texts", texts),
+        **arrays_of.packed_texts("ids", sentences.ids),
+    }
+    if sentences.groups is not None:
+        arrays |= arrays_of.packed_texts("groups", sentences.groups.tolist())
+    if sentences.lines is not None:
+        arrays["lines"] = sentences.lines
+    return arrays
+
+
+def _sentences(arrays: Mapping[str, Array], index: Mapping[str, Any]) -> Sentences:
+    """Return the sentences of the arrays. Raises KeyError, ValueError, IndexError: they are none."""
+    texts, ids = arrays_of.split_texts(arrays, "texts"), arrays_of.split_texts(arrays, "ids")
+    codes, lengths, tagged = arrays["codes"], arrays["lengths"], bool(arrays["tagged"])
+    features = tuple(index["features"])
+    groups = np.array(arrays_of.split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
+    lines = arrays.get("lines")
+    number = len(ids)
+    if codes.ndim != 2 or len(codes) != 1 + len(features) + tagged or codes.min(initial=0) < 0:
+        raise ValueError("columns of other texts")
+    if lengths.shape != (number,) or lengths.min(initial=1) < 1 or lengths.sum() != codes.shape[1]:
+        raise ValueError("lengths of other sentences")
+    for given, size in ((groups, number), (arrays["parts"], number), (lines, codes.shape[1])):
+        if given is not None and len(given) != size:
+            raise ValueError("columns of unlike length")
+    ends = np.cumsum(lengths).tolist()
+    begins = [0, *ends[:-1]]
+    columns = []
+    for row in codes.tolist():
+        flat = [texts[code] for code in row]
+        columns.append(tuple(tuple(flat[b:e]) for b, e in zip(begins, ends, strict=True)))
+    return Sentences(
+        words=columns[0],
+        features=features,
+        columns=tuple(columns[1 : 1 + len(features)]),
+        tags=columns[-1] if tagged else None,
+        ids=tuple(ids),
+        groups=groups,
+        name=index["name"],
+        sha256=index["sha256"],
+        read_as=index["read_as"],
+        lines=lines,
+        line=index["line"],
+    )
+
+
+def _check_index(index: Mapping[str, Any], path: Path) -> None:
+    texts, lists = ("format", "name", "sha256", "identity", "line"), ("features", "notes")
+    right = (
+        set(index) == {*texts, *lists, "version", "read_as"}
+        and all(isinstance(index[name], str) for name in texts)
+        and all(isinstance(index[name], list) for name in lists)
+        and all(isinstance(each, str) for name in lists for each in index[name])
+        and isinstance(index["read_as"], dict)
+        and (index["format"], index["version"]) == (FORMAT, VERSION)
+        and len(index["notes"]) <= MOST_NOTES
+    )
+    if not right:
+        raise files.refusal(DataError, path, f"{FORMAT}, version {VERSION}", "something else")

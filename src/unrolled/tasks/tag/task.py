@@ -1,0 +1,172 @@
+"""Tagging of words in sentences, as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unrolled.data import Batches, Sentences
+from unrolled.errors import CheckpointError, DataError, counted, expected
+from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
+from unrolled.tasks.protocol import Examined, Predictions, Task, register
+from unrolled.tasks.tag import sizing
+from unrolled.tasks.tag.dataset import TaggedSentences, prepare, read_like, reopen
+from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tagged
+from unrolled.tasks.tag.forms import AFFIX_BUCKETS
+from unrolled.tasks.tag.network import TagNetwork
+from unrolled.tasks.tag.report import prediction_columns, write_report
+from unrolled.tasks.tag.schema import Schema
+
+__all__ = ["TagTask"]
+
+VALIDATION_ROWS = 64
+
+
+class TagTask(Task):
+    """A tag for each word; a dataset is a `TaggedSentences`."""
+
+    kind = TAG
+
+    def prepare(self, data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
+        return prepare(data, directory, seed=seed)
+
+    def reopen(
+        self, data: TagData, directory: Path, *, seed: int, tokens: Mapping[str, Any] | None
+    ) -> TaggedSentences:
+        return reopen(data, directory)
+
+    def source(self, data: TagData) -> str:
+        return data.source
+
+    def run_name(self, data: TagData) -> str:
+        return Path(data.source).name.partition(".")[0] or self.kind.name
+
+    def resolve(self, config: TrainConfig, dataset: TaggedSentences) -> TrainConfig:
+        return sizing.resolve(config, dataset)
+
+    def open_sizes(self, config: TrainConfig) -> list[str]:
+        return [name for name in sizing.SIZES if getattr(config, name) is None]
+
+    def model_config(self, config: TrainConfig, dataset: TaggedSentences) -> TagModel:
+        schema = dataset.schema
+        known: Any = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
+        return TagModel(
+            words=len(schema.words) + 1,
+            word_size=config.embedding_size or 1,
+            characters=len(schema.characters) + 2,
+            affixes=AFFIX_BUCKETS,
+            columns=len(schema.features),
+            column_values=schema.column_values,
+            tags=len(schema.inside),
+            cell=config.cell,
+            nonlinearity=config.nonlinearity,
+            chrono_steps=config.chrono_steps,
+            init=config.init,
+            forget_bias=config.forget_bias,
+            **sizing.fixed_sizes(len(schema.features)),
+            **known,
+        )
+
+    def bytes_needed(self, model: TagModel, config: TrainConfig, dataset: TaggedSentences) -> int:
+        rows, words = config.batch_size or 1, dataset.sentences.tokens
+        return sizing.bytes_needed(model, rows=rows, steps=dataset.longest, words=words)
+
+    def describe(self, model: TagModel) -> str:
+        return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}, both ways, and a CRF"
+
+    def notes(self, config: TrainConfig, dataset: TaggedSentences, network: Any) -> list[str]:
+        parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
+        schema = dataset.schema
+        sizes = [f"{len(dataset.part(name)):,} {verb}" for name, verb in _PARTS.items()]
+        scheme = "plain" if schema.scheme is None else schema.scheme
+        columns = f"; further columns {', '.join(schema.features)}" if schema.features else ""
+        lines = [
+            f"data      {dataset.name}: sentences, {', '.join(sizes)}; "
+            f"{counted(len(schema.tags), 'tag')}, {scheme}{columns}",
+            f"model     {self.describe(network.config)}, {counted(len(schema.words), 'word')} known, "
+            f"{parameters}, dropout {config.dropout}",
+        ]
+        return lines + [f"note      {note}" for note in dataset.stored.notes]
+
+    def network(
+        self, model: TagModel, *, seed: int | None, backend: str, dataset: TaggedSentences | None = None
+    ) -> TagNetwork:
+        schema = None if dataset is None else dataset.schema
+        return TagNetwork(model, seed=seed, backend=backend, schema=schema)
+
+    def around(
+        self, contents: Any, weights: Mapping[str, Tensor], *, backend: str
+    ) -> tuple[TagNetwork, None]:
+        config: Any = from_json(TagModel, contents.config["model"], where="config.json model")
+        schema = Schema.from_json(contents.config.get("schema"))
+        _check_schema(schema, config)
+        network = self.network(config, seed=None, backend=backend)
+        network.load_state_dict(weights)
+        network.take(schema)
+        return network, None
+
+    def batches(self, config: TrainConfig, dataset: TaggedSentences) -> Batches:
+        return dataset.batches("train", rows=config.batch_size or 1, seed=config.seed, shuffle=True)
+
+    def validation(self, dataset: TaggedSentences) -> Batches:
+        return dataset.batches("validation", rows=VALIDATION_ROWS)
+
+    def schema(self, dataset: TaggedSentences) -> dict[str, Any]:
+        return dataset.schema.to_json()
+
+    def evaluate(self, network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
+        return evaluate(network, dataset)
+
+    def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
+        return Evaluation.from_dict(stored)
+
+    def report(
+        self, network: TagNetwork, dataset: TaggedSentences, directory: Path, *, seed: int
+    ) -> Iterator[Path]:
+        return write_report(network, dataset, directory)
+
+    def predict(self, loaded: Any, source: str) -> Predictions:
+        """Return a row for each word: sentence, position, word, tag, and how probable that tag is."""
+        sentences = self._read(loaded, source, labelled=False)
+        found = tagged(loaded.model, sentences)
+        return Predictions(prediction_columns(sentences, found.tags, found.confidence), sentences.notes)
+
+    def evaluate_source(self, loaded: Any, source: str) -> Evaluation:
+        return evaluate_sentences(loaded.model, self._read(loaded, source, labelled=True))
+
+    def _read(self, loaded: Any, source: str, *, labelled: bool) -> Sentences:
+        return read_like(source, loaded.model.schema.read_as, labelled=labelled)
+
+    def examined(
+        self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int
+    ) -> Examined:
+        """Return validation sentences, or those of a source, as the numbers that the stack reads."""
+        network: TagNetwork = loaded.model
+        if source is not None:
+            name, encoded = source, network.schema.encode(self._read(loaded, source, labelled=True))  # type: ignore[union-attr]
+        elif directory is not None:
+            data: Any = from_json(TagData, loaded.config.get("data"), where="config.json data")
+            dataset = reopen(data, directory)
+            name, encoded = f"{dataset.name}, validation part", dataset.encoded("validation")
+        else:
+            raise DataError(expected("RUN", "a run with its sentences, RUN/data", "a model alone"))
+        return Examined(network.examined(encoded, VALIDATION_ROWS), {"data": name})
+
+
+_PARTS = {"train": "train", "validation": "validate", "test": "test"}
+
+
+def _check_schema(schema: Schema, config: TagModel) -> None:
+    """Refuse a schema that does not fit the network."""
+    want = (config.words, config.characters, config.columns, config.column_values, config.tags)
+    columns = len(schema.features)
+    values = schema.column_values if columns else 0
+    got = (len(schema.words) + 1, len(schema.characters) + 2, columns, values, len(schema.inside))
+    if want != got:
+        raise CheckpointError(expected("config.json schema", f"sizes {want}, as in model", got))
+
+
+register(TagTask())

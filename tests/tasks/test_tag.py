@@ -1,0 +1,281 @@
+"""Tagging of words: what is learnt, kept, resumed, answered and refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled import load, spec, tasks, train
+from unrolled.data import Sentences
+from unrolled.errors import CheckpointError, ConfigError, DataError
+from unrolled.tasks import SequenceTagger, TagNetwork
+from unrolled.tasks.tag import Schema, storing, tagged
+from unrolled.tasks.tag.batches import SentenceBatches
+
+VERBS, ENDS = ("sees", "likes", "finds"), ("man", "dog", "tree", "house")
+
+
+def grammar(number: int = 120, seed: int = 0) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Sentences such as "the old dog sees Ann": words, tags of chunks, and a part of speech for each."""
+    draws = np.random.default_rng(seed)
+    words: list[list[str]] = []
+    tags: list[list[str]] = []
+    speech: list[list[str]] = []
+    for _ in range(number):
+        rows = []
+        for place in range(int(draws.integers(1, 4))):
+            if place:
+                rows.append((str(draws.choice(VERBS)), "B-VP", "V"))
+            if draws.random() < 0.3:
+                rows.append((str(draws.choice(["Ann", "Bob", "Zoe"])), "B-NP", "P"))
+                continue
+            rows.append(("the", "B-NP", "D"))
+            rows += [("old", "I-NP", "A")] * int(draws.integers(0, 3))
+            rows.append((str(draws.choice(ENDS)), "I-NP", "N"))
+        rows.append((".", "O", "."))
+        for column, values in zip((words, tags, speech), zip(*rows, strict=True), strict=True):
+            column.append(list(values))
+    return words, tags, speech
+
+
+def write(path: Path, number: int = 120, seed: int = 0, *, document: int = 0) -> Path:
+    """Write sentences as CoNLL columns."""
+    lines = []
+    for n, rows in enumerate(zip(*grammar(number, seed), strict=True)):
+        if document and n % document == 0:
+            lines += ["-DOCSTART- O O", ""]
+        lines += [f"{word} {speech} {tag}" for word, tag, speech in zip(*rows, strict=True)] + [""]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def config(path: Path, **changes: Any) -> spec.TrainConfig:
+    own = {name: changes.pop(name) for name in list(changes) if name in spec.TagData.__dataclass_fields__}
+    source = own.pop("source", path / "train.conll")
+    if not Path(source).exists():
+        write(Path(source))
+    settings: dict[str, Any] = {"run": str(path / "run"), "cell": "gru", "steps": 40, "hidden_size": 12}
+    settings |= {"batch_size": 16, "learning_rate": 0.02, "dropout": 0.1, "threads": 1, "embedding_size": 12}
+    return spec.TrainConfig(
+        spec.TagData(str(source), **{"tags": "2", "controls": False, **own}), **{**settings, **changes}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("tag")
+    test = write(path / "test.conll", 20, 5)
+    with test.open("a") as file:
+        file.write("Ann P B-NP\nhums V B-XX\n\n")
+    return train.run(config(path, test=str(test), controls=True), observers=[])
+
+
+def test_a_file_of_columns_is_learnt_and_leaves_its_report(trained: Any) -> None:
+    found, run = trained.evaluation, trained.run
+    assert found.test.values["f1"] > 0.85 > 0.5 < found.validation.values["f1"]
+    assert found.main == "f1"
+    assert set(found.by_type) == {"NP", "VP", "XX"}
+    assert found.by_type["XX"] == {"gold": 1, "predicted": 0, "precision": 0, "recall": 0, "f1": 0}
+    for name in ("confusion.png", "reliability.png", "error_by_length.png", "controls.json"):
+        assert (run / name).stat().st_size > 100
+    report = (run / "report.md").read_text()
+    assert "the test part has 1 tag that training never saw: B-XX (1 word)" in report
+    assert "| NP | " in report
+    assert tasks.of(trained.model.config).evaluation_of(json.loads((run / "evaluation.json").read_text()))
+
+
+def test_new_words_are_tagged_with_a_row_each(trained: Any, tmp_path: Path) -> None:
+    loaded, source = load(trained.run), tmp_path / "new.conll"
+    source.write_text("the D\ngnu N\nsees V\nAnn P\n\nBob P\n\n")
+    given = tasks.of(loaded.model.config).predict(loaded, str(source))
+    assert list(given.columns) == ["sentence", "position", "word", "tag", "confidence"]
+    assert given.columns["word"] == ["the", "gnu", "sees", "Ann", "Bob"]
+    assert given.columns["position"] == [1, 2, 3, 4, 1]
+    assert given.columns["tag"] == ["B-NP", "I-NP", "B-VP", "B-NP", "B-NP"]
+    assert all(0 < each <= 1 for each in given.columns["confidence"])
+
+
+def test_a_file_is_scored_as_the_run_scored_it(trained: Any) -> None:
+    loaded = load(trained.run)
+    test = loaded.config["data"]["test"]
+    found = tasks.of(loaded.model.config).evaluate_source(loaded, test)
+    assert found.judged.values == trained.evaluation.test.values
+    assert found.validation is None
+    assert "never saw: B-XX" in str(found)
+
+
+def test_a_file_with_other_columns_is_refused(trained: Any, tmp_path: Path) -> None:
+    source = tmp_path / "bare.conll"
+    source.write_text("the\ngnu\n\n")
+    loaded = load(trained.run)
+    with pytest.raises(DataError, match="column"):
+        tasks.of(loaded.model.config).predict(loaded, str(source))
+
+
+class Stop(train.Observer):
+    def step(self, record: train.StepRecord) -> None:
+        if record.step == 9:
+            raise KeyboardInterrupt
+
+
+def test_stopped_and_resumed_without_its_source_it_ends_at_the_same_bits(tmp_path: Path) -> None:
+    settings = {"steps": 16, "save_every": 5, "dropout": 0.3}
+    whole = train.run(
+        config(tmp_path / "whole", **settings, source=write(tmp_path / "a")), observers=[], pictures=False
+    )
+    parts = config(tmp_path / "parts", **settings, source=tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        train.run(parts, observers=[Stop()], pictures=False)
+    (tmp_path / "a").unlink()
+    again = train.run(replace(parts, resume=True), observers=[], pictures=False)
+    for name in ("model/model.safetensors", "evaluation.json"):
+        assert (whole.run / name).read_bytes() == (again.run / name).read_bytes()
+
+
+def test_the_test_file_changes_nothing_in_training(tmp_path: Path) -> None:
+    source, runs = write(tmp_path / "train.conll"), []
+    for seed in (1, 2):
+        test = write(tmp_path / f"test{seed}.conll", 15, seed)
+        test.write_text(test.read_text() + "qqqq X B-YY\n\n")
+        given = config(tmp_path / str(seed), source=source, test=str(test), steps=8)
+        runs.append(train.run(given, observers=[], pictures=False).run)
+    first, other = ((run / "model" / "model.safetensors").read_bytes() for run in runs)
+    assert first == other
+    schemas = [json.loads((run / "model" / "config.json").read_text())["schema"] for run in runs]
+    assert schemas[0] == schemas[1]
+
+
+def test_documents_stay_on_one_side(tmp_path: Path) -> None:
+    source = write(tmp_path / "docs.conll", 60, document=6)
+    dataset = tasks.named("tag").prepare(spec.TagData(str(source)), tmp_path / "data", seed=0)
+    groups: Any = [set(dataset.part(name).groups.tolist()) for name in ("train", "validation")]  # type: ignore[attr-defined]
+    assert groups[1]
+    assert not groups[0] & groups[1]
+
+
+def made(number: int = 30) -> tuple[TagNetwork, Schema, Sentences]:
+    words, tags, speech = grammar(number)
+    sentences = Sentences.from_lists(words, tags, {"pos": speech})
+    schema = Schema.fit(sentences)
+    sizes: dict[str, Any] = {"word_size": 6, "character_size": 5, "character_hidden": 4, "affixes": 4096}
+    sizes |= {"affix_size": 3, "column_size": 4, "hidden_size": 7, "num_layers": 2, "dropout": 0.5}
+    model = spec.TagModel(
+        words=len(schema.words) + 1,
+        characters=len(schema.characters) + 2,
+        columns=1,
+        column_values=schema.column_values,
+        tags=len(schema.inside),
+        **sizes,
+    )
+    return TagNetwork(model, seed=1, schema=schema), schema, sentences
+
+
+def test_sentences_side_by_side_are_tagged_as_one_by_one_in_any_order() -> None:
+    network, schema, sentences = made()
+    together = network.answers(schema.encode(sentences))
+    for index in (0, 3, 11):
+        alone = network.answers(schema.encode(sentences.take([index])))
+        np.testing.assert_allclose(alone.chances[0], together.chances[index], rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(alone.paths[0], together.paths[index])
+    order = np.random.default_rng(0).permutation(len(sentences))
+    shuffled = network.answers(schema.encode(sentences.take(order)))
+    for place, index in enumerate(order):
+        np.testing.assert_allclose(shuffled.chances[place], together.chances[index], rtol=1e-4, atol=1e-6)
+
+
+def test_every_gradient_is_that_of_finite_differences() -> None:
+    network, schema, sentences = made(3)
+    network.double().eval()
+    batch = SentenceBatches(schema.encode(sentences), batch_size=3).batch(np.arange(3))
+    state = network.initial_state(3)
+    network.loss(batch, state)[0].backward()  # type: ignore[no-untyped-call]
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in network.named_parameters():
+        way = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        values = []
+        with torch.no_grad():
+            for sign in (1, -2, 1):
+                weight += sign * 1e-6 * way
+                values.append(float(network.loss(batch, state)[0]))
+        assert weight.grad is not None
+        slope = float((weight.grad * way).sum())
+        assert (values[0] - values[1]) / 2e-6 == pytest.approx(slope, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU"])
+def test_answers_keep_to_the_scheme_of_the_data(scheme: str) -> None:
+    from unrolled.data import find_scheme, from_bioes
+
+    words, tags, _ = grammar(40)
+    own: Any = "BIOES" if scheme == "BILOU" else scheme
+    given = from_bioes(tags, own, "BILU" if scheme == "BILOU" else "BIES")
+    sentences = Sentences.from_lists(words, given)
+    schema = Schema.fit(sentences)
+    assert schema.scheme == own
+    paths: Any = schema.encode(sentences).tags
+    assert schema.outside(paths) == given
+    model = replace(made()[0].config, columns=0, column_values=0, column_size=0, words=len(schema.words) + 1,
+                    characters=len(schema.characters) + 2, tags=len(schema.inside))  # fmt: skip
+    network = TagNetwork(model, seed=4, schema=schema)
+    answered = tagged(network, sentences).tags  # of a network that has learnt nothing
+    assert find_scheme(answered).broken == 0
+
+
+def test_a_schema_of_a_stranger_is_read_strictly() -> None:
+    schema = made()[1]
+    stored = json.loads(json.dumps(schema.to_json()))
+    assert Schema.from_json(stored) == schema
+    for name, value in (("tags", ["O"]), ("words", "a\na"), ("scheme", "IOB9"), ("values", []), ("more", 1)):
+        with pytest.raises(CheckpointError, match="schema"):
+            Schema.from_json({**stored, name: value})
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    one = tmp_path / "one.conll"
+    one.write_text("a O\nb O\n\n" * 10)
+    with pytest.raises(DataError, match="tags: expected 2 to"):
+        train.run(config(tmp_path, source=one, tags=None), observers=[])
+    with pytest.raises(ConfigError, match="tie_weights"):
+        train.run(config(tmp_path, tie_weights=True), observers=[])
+    other = tmp_path / "other.conll"
+    other.write_text("a O\nb B-NP\n\n" * 10)
+    with pytest.raises(DataError, match="test"):
+        train.run(config(tmp_path, test=str(other)), observers=[])
+
+
+def test_the_estimator_fits_lists_predicts_scores_and_is_saved(tmp_path: Path) -> None:
+    words, tags, _ = grammar()
+    sizes: dict[str, Any] = {"hidden_size": 12, "batch_size": 16, "learning_rate": 0.02, "embedding_size": 12}
+    tagger = SequenceTagger(steps=40, threads=1, **sizes).fit(words, tags)
+    assert tagger.score(words, tags) > 0.85
+    assert (tagger.scheme_, tagger.classes_.tolist()) == ("IOB2", ["B-NP", "B-VP", "I-NP", "O"])
+    chances = tagger.predict_marginals([["the", "dog", "."]])[0]
+    np.testing.assert_allclose(sum(chances.values()), 1, rtol=1e-5)
+    tagger.save(tmp_path / "model")
+    again = SequenceTagger.load(tmp_path / "model")
+    assert again.predict(words[:5]) == tagger.predict(words[:5])
+    assert again.get_params()["hidden_size"] == 12
+    with pytest.raises(DataError, match="as many"):
+        tagger.score(words[:1], [["O"]])
+
+
+def test_stored_sentences_come_back(tmp_path: Path) -> None:
+    words, tags, speech = grammar(10)
+    sentences = Sentences.from_lists(words, tags, {"pos": speech}, groups=list("aaaabbbbcc"))
+    storing.write_sentences(tmp_path, sentences)
+    again = storing.read(tmp_path).sentences
+    for name in ("words", "tags", "columns", "features", "ids", "name", "sha256"):
+        assert getattr(again, name) == getattr(sentences, name)
+    assert again.groups is not None
+    assert again.groups.tolist() == list("aaaabbbbcc")
+    raw = bytearray((tmp_path / "samples.npz").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "samples.npz").write_bytes(bytes(raw))
+    with pytest.raises(DataError):
+        storing.read(tmp_path)
