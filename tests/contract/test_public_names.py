@@ -93,9 +93,10 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS Dataset Evaluation Examined ForecastEvaluation ForecastNetwork LanguageModel
+        COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork LanguageModel
         Loaded Means Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
-        SequenceNetwork SequenceRegressor State Task Telemetry continuation detach evaluate_split
+        SequenceNetwork SequenceRegressor SequenceTagger State TagEvaluation TagNetwork Task
+        Telemetry TypeScores chunk_scores continuation detach evaluate_split
         evaluate_text generate load named of register take_telemetry
     """,
     "unrolled.tokens": """
