@@ -15,7 +15,7 @@ import numpy as np
 
 from unrolled import checkpoint, data, stream
 from unrolled.errors import ConfigError, DataError, counted, expected
-from unrolled.spec import DataConfig, QuantizeConfig, RunDirectory, from_json
+from unrolled.spec import DataConfig, QuantizeConfig, RunDirectory, from_json, kind_of_stored
 
 __all__ = ["Quantized", "quantize"]
 
@@ -104,6 +104,12 @@ def quantize(
     QuantizeConfig(str(run), weights, source, most_loss, overwrite)
     place = checkpoint.locate(Path(run))
     contents = checkpoint.read(place)
+    task = kind_of_stored(contents.config).name
+    if task != "language":
+        got = (
+            f"a model of the task {task}, which unrolled.stream.load(run, weights={weights!r}) takes as it is"
+        )
+        raise ConfigError(expected("run", "a language model, whose loss can be scored", got))
     if checkpoint.weights_dtype(contents.config) != "float32":
         raise ConfigError(expected("run", "a model of float32 weights", f"{place}, which is quantised"))
     home = Path(run) if place != Path(run) else place.parent

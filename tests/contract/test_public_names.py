@@ -82,6 +82,7 @@ PINNED = {
     "unrolled.sample": """
         sample
     """,
+    "unrolled.schema": "",
     "unrolled.spec": """
         CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
         ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS
@@ -90,7 +91,7 @@ PINNED = {
         tensors to_json
     """,
     "unrolled.stream": """
-        Health LayerHealth LineReader Model Pool Recurrent Session answer_lines load score
+        Health LayerHealth LineReader Model Pool Recurrent Session TaskModel TaskPool TaskSession answer_lines load score
     """,
     "unrolled.tasks": """
         COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork LanguageModel

@@ -15,7 +15,7 @@ LEVELS = [
     {"errors"},  # the design draws it on level 0 with the next ones, which raise what it defines
     {"files", "spec"},
     {"parsing"},  # the old place of a name of `files`
-    {"kernels", "tokens", "checkpoint", "draw", "figures"},
+    {"kernels", "tokens", "checkpoint", "draw", "figures", "schema"},
     {"ops", "data", "stream"},
     {"nn"},
     {"tasks"},
@@ -35,6 +35,7 @@ TORCH_FREE = {
     "checkpoint",
     "draw",
     "figures",
+    "schema",
     "stream",
     "sample",
 }

@@ -19,7 +19,6 @@ from unrolled.data.partition import Overlap, Partition, overlap, partition
 from unrolled.data.preparing import encode_source, prepare
 from unrolled.data.sample_batches import SampleBatches
 from unrolled.data.samples import Samples
-from unrolled.data.scaling import Scaler
 from unrolled.data.schemes import (
     SchemeFound,
     chunks,
@@ -35,6 +34,7 @@ from unrolled.data.sources import SENTENCES, Reading, name_of, read
 from unrolled.data.survey import fingerprint
 from unrolled.data.text import Document
 from unrolled.data.timeseries.reading import read_series
+from unrolled.schema import Scaler
 
 __all__ = [
     "IGNORED",

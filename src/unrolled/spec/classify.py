@@ -10,7 +10,7 @@ from unrolled.spec.cells import CELLS
 from unrolled.spec.data import bpe_size
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
-from unrolled.spec.tasks import TaskKind, register_task
+from unrolled.spec.tasks import Steps, TaskKind, register_task
 
 __all__ = [
     "CLASSIFY",
@@ -248,9 +248,24 @@ def _states(config: Any) -> dict[str, tuple[int | None, ...]]:
     return dict.fromkeys(CELLS[config.cell].states, shape)
 
 
-# `steps` is None: `unrolled.stream` runs a stack with a read-out of h. What it would need for a causal model
-# is the pooling as a running state (sum, maximum and count beside h), and `neighbours` as a short memory of
-# inputs.
+def _steps(config: Any) -> Steps:
+    """Return how a causal network runs step by step. Raises ConfigError: it reads both ways."""
+    if not config.causal:
+        want = "one that reads one way, trained with causal=True or --causal"
+        raise ConfigError(expected("network", want, "one that reads both ways"))
+    return Steps(
+        cell=config.cell,
+        nonlinearity=config.nonlinearity,
+        num_layers=config.num_layers,
+        recurrent="recurrent.",
+        embedding="embedding.weight" if config.vocab_size else None,
+        head="readout.weight",
+        head_bias="readout.bias",
+        pooling=None if config.pooling == "last" else config.pooling,
+        neighbours=config.neighbours,
+    )
+
+
 CLASSIFY = register_task(
     TaskKind(
         name="classify",
@@ -258,6 +273,7 @@ CLASSIFY = register_task(
         model=ClassifyModel,
         tensors=_tensors,
         states=_states,
+        steps=_steps,
         asked_by="label",
         loss="nats_per_sample",
         units=(("nats per sample", 1.0),),
@@ -271,6 +287,7 @@ REGRESS = register_task(
         model=RegressModel,
         tensors=_tensors,
         states=_states,
+        steps=_steps,
         asked_by="target",
         loss="squared_error_per_sample",
         units=(("standardised squared error per sample", 1.0),),

@@ -34,7 +34,10 @@ class Steps:
         cell, nonlinearity, num_layers: of the recurrent layers.
         recurrent: what stands before torch's names of their tensors: "recurrent.".
         embedding: [V, I], for a network that takes ids; None where the input is dense.
-        head, head_bias: the read-out [O, H] and [O]; None where the output is h.
+        head, head_bias: the read-out [O, H] and [O], or [O, 2H] of a pooling; None where the output is h.
+        pooling: "mean+max": the read-out reads the mean and the maximum of h over the steps so far; None: it
+            reads the h of each step.
+        neighbours: steps before that the first layer is shown beside each, the earliest first.
     """
 
     cell: str
@@ -44,11 +47,17 @@ class Steps:
     embedding: str | None = None
     head: str | None = None
     head_bias: str | None = None
+    pooling: str | None = None
+    neighbours: int = 0
 
     def matrices(self, names: Iterable[str]) -> set[str]:
-        """Return those of the names that a step multiplies with: a head that is the embedding is none."""
+        """Return those of the names that a step multiplies with in the type of the weights.
+
+        A head that is the embedding is none, nor is one behind a pooling, which is read in float64.
+        """
         of_layers = (f"{self.recurrent}weight_",)
-        return {name for name in names if name.startswith(of_layers) or name == self.head != self.embedding}
+        head = self.head if self.pooling is None and self.head != self.embedding else None
+        return {name for name in names if name.startswith(of_layers) or name == head}
 
 
 @dataclass(frozen=True)

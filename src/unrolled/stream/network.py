@@ -25,7 +25,8 @@ class Packed:
         num_layers, hidden_size: of the recurrent layers.
         input_size: I of the first layer.
         vocab_size: V, for a network that takes ids; None where its input is [I] numbers.
-        output_size: O: V for a language model, the size of h for recurrent layers alone.
+        output_size: O: V for a language model, the size of h for recurrent layers alone and behind which a
+            pooling stands.
         weights: type of the weights: "float32", "bfloat16" or "int8".
         isa: instruction set that it runs on.
         nbytes: bytes of the packed weights; the ones that they were packed from are not kept.
@@ -39,7 +40,10 @@ class Packed:
         cell = CELLS[steps.cell]
         of_layers = [_layer(tensors, steps, cell, index) for index in range(steps.num_layers)]
         nonlinearity = steps.nonlinearity if cell.nonlinearities else ""
-        self.digest = _digest(f"{cell.name} {nonlinearity} {steps.num_layers} {weights}", tensors)
+        told = f"{cell.name} {nonlinearity} {steps.num_layers} {weights}"
+        if steps.pooling is not None or steps.neighbours:
+            told += f" {steps.pooling} {steps.neighbours}"
+        self.digest = _digest(told, tensors)
         self.cell = cell.name
         self.num_layers = steps.num_layers
         self.hidden_size, self.input_size = of_layers[0].hidden_size, of_layers[0].input_size
@@ -47,15 +51,16 @@ class Packed:
         self.layout = Layout(
             steps.num_layers, {name: width if name == "h" else self.hidden_size for name in cell.states}
         )
-        embedding = None if steps.embedding is None else tensors[steps.embedding].data
+        looked_up = steps.embedding is not None and not steps.neighbours  # else the caller does it
+        embedding = tensors[steps.embedding].data if looked_up and steps.embedding is not None else None
         head = None
-        if steps.head is not None:
+        if steps.head is not None and steps.pooling is None:
             head = (
                 tensors[steps.head]
                 if steps.head != steps.embedding
                 else convert(tensors[steps.head].data, weights)
             )
-        bias = None if steps.head_bias is None else tensors[steps.head_bias].data
+        bias = None if head is None or steps.head_bias is None else tensors[steps.head_bias].data
         self.vocab_size = None if embedding is None else len(embedding)
         self.output_size = width if head is None else len(head.data)
         self.network = _packed(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,14 @@ import numpy.typing as npt
 from unrolled.errors import DtypeError, NonFiniteError, ShapeError, StateError, expected
 from unrolled.stream.weights import Floats, as_array
 
-__all__ = ["Layout", "State", "pack_blob", "unpack_blob"]
+__all__ = ["Layout", "State", "pack_blob", "pack_parts", "unpack_blob", "unpack_parts"]
+
+Array = npt.NDArray[Any]
 
 State = bytes | Mapping[str, npt.ArrayLike] | None  # of `Session.save`, {"h": [L, P], "c": [L, H]}, or zeros
 
 MAGIC = b"unrolled-state\x00\x01"  # the last byte is the version of the format
+PARTS_MAGIC = b"unrolled-state\x00\x02"
 CHECK = 16  # bytes of the check sum at the end
 
 
@@ -70,9 +74,7 @@ def pack_blob(flat: Floats, fingerprint: bytes) -> bytes:
     16 bytes of magic and version, 32 of the model's fingerprint, 8 of the number of floats, the floats
     (little-endian float32), and the first 16 of the sha256 of all before.
     """
-    head = MAGIC + fingerprint + len(flat).to_bytes(8, "little")
-    body = head + flat.astype("<f4").tobytes()
-    return body + hashlib.sha256(body).digest()[:CHECK]
+    return _signed(MAGIC, fingerprint, len(flat), flat.astype("<f4").tobytes())
 
 
 def unpack_blob(blob: bytes, fingerprint: bytes, size: int) -> Floats:
@@ -82,24 +84,56 @@ def unpack_blob(blob: bytes, fingerprint: bytes, size: int) -> Floats:
         StateError: these are other bytes, torn or altered ones, or the state of another model. DtypeError: no
             bytes at all.
     """
-    if not isinstance(blob, (bytes, bytearray, memoryview)):
-        raise DtypeError(expected("state", "bytes that `save` returned", type(blob).__name__))
-    blob = bytes(blob)
-    if blob[: len(MAGIC) - 1] != MAGIC[:-1]:
-        raise StateError(expected("state", "bytes that `save` returned", "other bytes"))
-    if blob[len(MAGIC) - 1 : len(MAGIC)] != MAGIC[-1:]:
-        raise StateError(
-            expected("state", f"version {MAGIC[-1]}", f"another one: {blob[len(MAGIC) - 1 :][:1]!r}")
-        )
-    if hashlib.sha256(blob[:-CHECK]).digest()[:CHECK] != blob[-CHECK:]:
-        raise StateError(expected("state", "bytes as `save` returned them", "torn or altered ones"))
-    start = len(MAGIC) + len(fingerprint)
-    if blob[len(MAGIC) : start] != fingerprint:
-        raise StateError(expected("state", "one of this model and these weights", "one of another model"))
-    numbers = blob[start + 8 : -CHECK]
-    if len(numbers) != 4 * size or int.from_bytes(blob[start : start + 8], "little") != size:
+    count, numbers = _opened(blob, MAGIC, fingerprint)
+    if len(numbers) != 4 * size or count != size:
         raise StateError(expected("state", f"{size} numbers", f"{len(numbers)} bytes"))
     flat = np.frombuffer(numbers, dtype="<f4").astype(np.float32)
     if not np.isfinite(flat).all():
         raise StateError(expected("state", "finite numbers", "NaN or infinity"))
     return flat
+
+
+def pack_parts(parts: Sequence[Array], fingerprint: bytes) -> bytes:
+    """Return arrays as bytes that name their model and can be verified: version 2, of tasks.
+
+    As `pack_blob`, with the number of bytes in place of floats, and the arrays one after the other,
+    little-endian; their types and shapes follow from the model.
+    """
+    raw = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
+    return _signed(PARTS_MAGIC, fingerprint, len(raw), raw)
+
+
+def unpack_parts(blob: bytes, fingerprint: bytes, like: Sequence[Array]) -> list[Array]:
+    """Return the arrays that `pack_parts` stored, shaped as `like`. Raises as `unpack_blob`."""
+    size, raw = _opened(blob, PARTS_MAGIC, fingerprint)
+    if not size == len(raw) == sum(part.nbytes for part in like):
+        raise StateError(expected("state", f"{sum(part.nbytes for part in like)} bytes", f"{len(raw)} bytes"))
+    found, at = [], 0
+    for part in like:
+        read = np.frombuffer(raw, part.dtype.newbyteorder("<"), part.size, at)
+        found.append(read.astype(part.dtype).reshape(part.shape))
+        at += part.nbytes
+    return found
+
+
+def _signed(magic: bytes, fingerprint: bytes, count: int, raw: bytes) -> bytes:
+    body = magic + fingerprint + count.to_bytes(8, "little") + raw
+    return body + hashlib.sha256(body).digest()[:CHECK]
+
+
+def _opened(blob: object, magic: bytes, fingerprint: bytes) -> tuple[int, bytes]:
+    """Return the count and the bytes of a state, which was verified. Raises as `unpack_blob`."""
+    if not isinstance(blob, (bytes, bytearray, memoryview)):
+        raise DtypeError(expected("state", "bytes that `save` returned", type(blob).__name__))
+    blob = bytes(blob)
+    if blob[: len(magic) - 1] != magic[:-1]:
+        raise StateError(expected("state", "bytes that `save` returned", "other bytes"))
+    if blob[len(magic) - 1 : len(magic)] != magic[-1:]:
+        got = f"another one: {blob[len(magic) - 1 :][:1]!r}"
+        raise StateError(expected("state", f"version {magic[-1]}", got))
+    if hashlib.sha256(blob[:-CHECK]).digest()[:CHECK] != blob[-CHECK:]:
+        raise StateError(expected("state", "bytes as `save` returned them", "torn or altered ones"))
+    start = len(magic) + len(fingerprint)
+    if blob[len(magic) : start] != fingerprint:
+        raise StateError(expected("state", "one of this model and these weights", "one of another model"))
+    return int.from_bytes(blob[start : start + 8], "little"), blob[start + 8 : -CHECK]

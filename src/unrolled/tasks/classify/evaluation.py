@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.classify.dataset import Sequences
-from unrolled.tasks.classify.metrics import classification, regression, softmax
+from unrolled.tasks.classify.metrics import classification, regression
 from unrolled.tasks.classify.network import SequenceNetwork
 
 __all__ = ["Control", "Evaluation", "Scores", "evaluate", "predictions"]
@@ -153,10 +152,7 @@ def predicted(network: SequenceNetwork, inputs: list[Array]) -> Array:
     """Return probabilities or numbers for encoded samples."""
     schema = network.schema
     assert schema is not None  # by `load`, and by the task
-    answers = network.answers(inputs)
-    if schema.classes:
-        return softmax(answers, schema.temperature)
-    return answers[:, 0].astype(np.float64) * schema.scale + schema.mean
+    return schema.answers(network.answers(inputs))
 
 
 def _scored(network: SequenceNetwork, dataset: Sequences, part: str) -> dict[str, float]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.schema import softmax
+
 __all__ = ["Reliability", "accuracy", "classification", "confusion", "fit_temperature", "regression",
            "reliability", "softmax"]  # fmt: skip
 
@@ -23,14 +25,6 @@ class Reliability(NamedTuple):
     accuracy: Array  # [BINS]
     samples: Array  # [BINS] how many
     error: float  # the expected calibration error: mean distance of the two, by count
-
-
-def softmax(logits: Array, temperature: float = 1.0) -> Array:
-    """Return probabilities [N, K] in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    found: Array = scaled / scaled.sum(axis=-1, keepdims=True)
-    return found
 
 
 def fit_temperature(logits: Array, targets: Array) -> float:

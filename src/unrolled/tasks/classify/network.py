@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unrolled import kernels, stream
 from unrolled import nn as recurrent
 from unrolled.data import Batch, SampleBatches
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
-from unrolled.spec import CELLS, ClassifyModel, RegressModel
+from unrolled.spec import CELLS, ClassifyModel, RegressModel, kind_of
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.protocol import State
 from unrolled.tokens import Tokens
@@ -24,6 +25,7 @@ __all__ = ["SequenceNetwork"]
 
 READOUT_REACH = 0.1  # of its uniform start: Zaremba et al. 2014
 EVALUATED_ROWS = 64
+STREAMED = ("rnn", "gru", "lstm")  # cells that the engine has
 
 Array = npt.NDArray[Any]
 
@@ -145,6 +147,31 @@ class SequenceNetwork(nn.Module):
         """
         if not self.config.causal:
             raise ConfigError(expected("network", "one that is causal", "one that reads both ways"))
+        engine = self._engine()
+        if engine is None:
+            return self._per_step(inputs, lengths)
+        found = torch.empty(*inputs.shape[:2], self.config.outputs)
+        for row in range(inputs.shape[1]):
+            steps = len(inputs) if lengths is None else int(lengths[row])
+            answers = torch.from_numpy(engine.per_step(inputs[:steps, row].numpy()))
+            found[:steps, row], found[steps:, row] = answers, answers[-1:]
+        return found
+
+    def _engine(self) -> stream.AnswerNetwork | None:
+        """Return the network as `unrolled.stream` runs it: answers of one that is causal are its, to the bit.
+
+        None: it reads both ways, a backend without the engine was asked for by name, or the engine has no
+        kernels, here or of this cell.
+        """
+        asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
+        if not (self.config.causal and asked and kernels.available()):
+            return None
+        arrays = {name: tensor.detach().float().numpy() for name, tensor in self.named_parameters()}
+        kind = kind_of(self.config)
+        assert kind.steps is not None
+        return stream.AnswerNetwork.from_arrays(arrays, kind.steps(self.config))
+
+    def _per_step(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         y, _ = self.hidden(inputs, lengths)
         if lengths is not None:  # carry each row's last output on, for the pooling that reads it
             at = torch.minimum(torch.arange(len(y)).unsqueeze(1), lengths - 1)
@@ -191,7 +218,13 @@ class SequenceNetwork(nn.Module):
 
     @torch.no_grad()
     def answers(self, inputs: list[Array]) -> Array:
-        """Return the answers [N, K] for encoded samples in their order, in evaluation mode."""
+        """Return the answers [N, K] for encoded samples in their order, in evaluation mode.
+
+        Of a causal network they are what `unrolled.stream` gives after the last step, to the bit.
+        """
+        engine = self._engine()
+        if engine is not None:
+            return engine.answers(inputs)
         was_training = self.training
         self.eval()
         batches = SampleBatches(

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import Samples, Scaler
-from unrolled.errors import CheckpointError, DataError, counted, expected
-from unrolled.files import quoted, refusal
+from unrolled.errors import DataError, counted, expected
+from unrolled.files import quoted
+from unrolled.schema import CLIP, SequenceSchema
 from unrolled.tokens import Tokens
 
 __all__ = ["Schema"]
 
 Array: TypeAlias = npt.NDArray[Any]
-FORMAT, VERSION = "unrolled schema", 1
-MOST_CLASSES, LONGEST_NAME = 10_000, 10_000
-KINDS = ("str", "int", "float", "bool")
-CLIP = 20.0  # standard deviations: a larger value counts as that far
+MOST_CLASSES = 10_000
 UNSEEN = -1  # the number of a class that training has not
 
 
 @dataclass(frozen=True)
-class Schema:
+class Schema(SequenceSchema):
     """What a network's inputs and outputs mean; config.json's section "schema"."""
-
-    classes: tuple[str, ...]  # in the order of the outputs; (): the answer is a number
-    mean: float = 0.0  # of the training targets, in their unit
-    scale: float = 1.0  # their standard deviation
-    scaler: Scaler | None = None  # of channels; None: inputs are texts
-    temperature: float = 1.0  # that logits are divided by, fitted on the validation part
-    read_as: Mapping[str, Any] | None = None  # what `data.read_samples` reads another file alike with
-    labels: str = "str"  # what Python had as labels: one of KINDS
 
     @classmethod
     def fit(cls, train: Samples, *, missing: str) -> Schema:
@@ -59,10 +47,6 @@ class Schema:
             want = f"2 to {MOST_CLASSES:,} classes to train on"
             raise DataError(expected("label", want, len(train.classes)))
         return cls(train.classes, scaler=scaler, read_as=dict(train.read_as))
-
-    def calibrated(self, temperature: float) -> Schema:
-        """Return the schema with a temperature."""
-        return replace(self, temperature=temperature)
 
     def targets(self, samples: Samples) -> Array:
         """Return what the network is to give [N]: numbers of classes, `UNSEEN` for others, or float32.
@@ -105,55 +89,6 @@ class Schema:
                 raise DataError(f"sample {quoted(identifier)}: {error}") from None
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "classes": list(self.classes),
-            "mean": self.mean,
-            "scale": self.scale,
-            "scaler": None if self.scaler is None else self.scaler.to_json(),
-            "temperature": self.temperature,
-            "read_as": dict(self.read_as or {}),
-            "labels": self.labels,
-        }
-
-    @classmethod
-    def from_json(cls, stored: object, *, where: str = "config.json schema") -> Schema:
-        """Read what a checkpoint holds; it may come from a stranger.
-
-        Raises:
-            CheckpointError: a key is missing, unknown, of another type, or out of range.
-        """
-        keys = ("format", "version", "classes", "mean", "scale", "scaler", "temperature", "read_as", "labels")
-        if not isinstance(stored, Mapping) or set(stored) != set(keys):
-            raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
-        if (stored["format"], stored["version"]) != (FORMAT, VERSION):
-            raise refusal(CheckpointError, where, f"{FORMAT}, version {VERSION}", "another")
-        classes = stored["classes"]
-        names = isinstance(classes, list) and all(
-            isinstance(name, str) and len(name) <= LONGEST_NAME for name in classes
-        )
-        if not names or len(set(classes)) < len(classes) or len(classes) > MOST_CLASSES:
-            raise refusal(CheckpointError, f"{where}.classes", "a list of different names", "something else")
-        for name in ("mean", "scale", "temperature"):
-            if not _is_number(stored[name]) or (name != "mean" and stored[name] <= 0):
-                raise refusal(CheckpointError, f"{where}.{name}", "a finite number", stored[name])
-        if not isinstance(stored["read_as"], Mapping):
-            raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
-        if stored["labels"] not in KINDS:
-            raise refusal(CheckpointError, f"{where}.labels", "one of " + ", ".join(KINDS), stored["labels"])
-        try:
-            scaler = None
-            if stored["scaler"] is not None:
-                scaler = Scaler.from_json(stored["scaler"], where=f"{where}.scaler")
-        except DataError as error:
-            raise CheckpointError(str(error)) from None
-        mean, scale, temperature = (float(stored[name]) for name in ("mean", "scale", "temperature"))
-        read_as = dict(stored["read_as"])
-        return cls(tuple(classes), mean, scale, scaler, temperature, read_as, stored["labels"])
-
 
 def _bounded(tokens: Tokens, text: str) -> Array:
     edge = np.array([tokens.boundary], np.int64)
@@ -165,7 +100,3 @@ def _other_channels(want: tuple[str, ...], got: tuple[str, ...]) -> str:
         return expected("samples", f"{counted(len(want), 'channel')}, as in training", len(got))
     place = next(n for n, pair in enumerate(zip(want, got, strict=True)) if pair[0] != pair[1])
     return expected(f"channel {place + 1}", f"{quoted(want[place])}, as in training", quoted(got[place]))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import Samples
-from unrolled.errors import CheckpointError, DataError, expected
+from unrolled.errors import CheckpointError, ConfigError, DataError, expected
 from unrolled.spec import CLASSIFY, REGRESS
 from unrolled.tasks.classify import Schema, SequenceNetwork, predicted, regression, write_samples
 from unrolled.tasks.estimators.base import Estimator
+from unrolled.tasks.estimators.streams import AnswerStream
 
 __all__ = ["SequenceClassifier", "SequenceRegressor"]
 
@@ -62,6 +63,19 @@ class _SequenceEstimator(Estimator):
         if names is not None and len(names) == len(samples.channels):
             samples = replace(samples, channels=names)
         return predicted(network, schema.inputs(samples, network.tokens))
+
+    def stream(self, state: bytes | None = None) -> AnswerStream:
+        """Return a stream of the fitted model: `step(x)` gives the answer so far, without torch behind it.
+
+        Args:
+            state: what `AnswerStream.save` returned; default: before the first step.
+        Raises:
+            ConfigError: it is not fitted, or not with causal=True. StateError: another model's state.
+        """
+        if not self._fitted().config.causal:
+            want = "True, set before fit: a network that reads both ways needs the end first"
+            raise ConfigError(expected("causal", want, "False"))
+        return AnswerStream(self._contents, getattr(self, "_columns", None), state)
 
 
 class SequenceClassifier(_SequenceEstimator):

@@ -152,7 +152,7 @@ def test_times_that_do_not_rise_are_refused():
 def test_where_sequences_are_cut_changes_no_mean(monkeypatch):
     rows = np.random.default_rng(0).normal(5, 3, (500, 2)).astype(np.float32)
     whole = Scaler.fit([rows])
-    monkeypatch.setattr("unrolled.data.scaling.BLOCK", 64)
+    monkeypatch.setattr("unrolled.schema.scaling.BLOCK", 64)
     parts = Scaler.fit(list(rows.reshape(50, 10, 2)))
     assert np.allclose(parts.mean, whole.mean, rtol=1e-12)
     assert np.allclose(parts.scale, whole.scale, rtol=1e-12)

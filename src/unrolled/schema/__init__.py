@@ -1,0 +1,15 @@
+"""What reads new samples as training read its own, and says what an answer means; numpy alone, no torch.
+
+`Scaler` standardises channels, a whole sequence or step by step (`RunningScaler`), with the same bits;
+`SequenceSchema` is config.json's section "schema" of a classifier or a regressor. `data` and `tasks` train
+with them, `stream` runs with them. All names are for other rooms; the public one is `unrolled.data.Scaler`.
+"""
+
+from unrolled.schema.running import RunningScaler as RunningScaler
+from unrolled.schema.running import ScalerState as ScalerState
+from unrolled.schema.scaling import Scaler as Scaler
+from unrolled.schema.sequences import CLIP as CLIP
+from unrolled.schema.sequences import SequenceSchema as SequenceSchema
+from unrolled.schema.sequences import softmax as softmax
+
+__all__: list[str] = []
