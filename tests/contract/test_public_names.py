@@ -30,7 +30,7 @@ PINNED = {
     "unrolled.data": """
         Batch Batches Corpus Document IGNORED LineBatches Overlap Partition Reading SENTENCES SampleBatches
         Samples Scaler SchemeFound Sentences Series Split StreamBatches carried_windows chunks cold_windows encode_source
-        encode_text find_scheme fingerprint from_bioes gather identity legal name_of overlap partition prepare read
+        encode_text find_scheme fingerprint from_bioes gather identity in_scheme legal name_of overlap partition prepare read
         read_samples read_sentences read_series reopen scheme_of to_bioes to_tensor unknown_tags_text
     """,
     "unrolled.doctor": """

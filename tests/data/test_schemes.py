@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data import chunks, find_scheme, from_bioes, legal, scheme_of, to_bioes
+from unrolled.data import Sentences, chunks, find_scheme, from_bioes, in_scheme, legal, scheme_of, to_bioes
 from unrolled.errors import ConfigError, DataError
 
 SCHEMES = ("IOB1", "IOB2", "BIOES")
@@ -89,6 +89,17 @@ def test_legal_transitions_are_those_that_chunks_have(scheme):
             if all(allowed[a, b] for a, b in itertools.pairwise([start, *tags, start + 1]))
         }
         assert found == want
+
+
+@given(DOCUMENTS, st.sampled_from(SCHEMES), st.sampled_from(SCHEMES))
+def test_sentences_are_taken_in_the_scheme_of_others(document, scheme, other):
+    tags = [written(pieces, scheme) for pieces in document]
+    sentences = Sentences.from_lists(tags, tags)
+    taken = in_scheme(sentences, other)
+    if find_scheme(sentences).scheme == scheme:
+        assert [list(each) for each in taken.tags] == [written(pieces, other) for pieces in document]
+        assert len(taken.notes) == (taken.tags != sentences.tags)
+    assert in_scheme(sentences, None) is sentences
 
 
 def test_plain_tags_have_no_scheme_and_every_order():

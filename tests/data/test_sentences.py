@@ -197,6 +197,11 @@ BAD = [
         "x.jsonl",
         "words and tags of at most 65536 characters",
     ),
+    (
+        '{"tokens": ["a\\ud800"], "tags": ["O"]}',
+        "x.jsonl",
+        "words and tags in Unicode, got half a character: 'a\\ud800'",
+    ),
     ("id,word,tag\n", "x.csv", "a header alone"),
 ]
 
@@ -301,6 +306,7 @@ def test_lists_of_python_become_sentences():
         (DataError, ([],)),
         (DataError, ([[]],)),
         (DataError, ([[""]],)),
+        (DataError, ([["\ud800"]],)),
         (DtypeError, (["a"],)),
         (DtypeError, ("a",)),
         (DtypeError, ([[1]],)),

@@ -18,7 +18,7 @@ or S. What is refused is what no rule reads: beside O and B-NP, a tag without a 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
@@ -36,6 +36,7 @@ __all__ = [
     "chunks",
     "find_scheme",
     "from_bioes",
+    "in_scheme",
     "legal",
     "scheme_of",
     "to_bioes",
@@ -260,6 +261,28 @@ def from_bioes(
         return single if length == 1 else begin + inside * (length - 2) + end
 
     return _cut(_written(tags, letters), tags)
+
+
+def in_scheme(sentences: Sentences, scheme: Scheme | None, spelling: str = "BIES") -> Sentences:
+    """Return sentences with their chunks marked in a scheme, that of others, and a note that says so.
+
+    Sentences without tags, with plain ones, or with that scheme and spelling, are returned as they are.
+    """
+    if scheme is None or sentences.tags is None:
+        return sentences
+    own = find_scheme(sentences)
+    alike = own.scheme == scheme and (scheme != "BIOES" or own.spelling == spelling)
+    if own.scheme is None or alike:
+        return sentences
+    known: dict[str, str] = {}
+    written = from_bioes(to_bioes(sentences.tags, own.scheme), scheme, spelling)
+    tags = tuple([tuple([known.setdefault(tag, tag) for tag in each]) for each in written])
+    if tags == sentences.tags:
+        return sentences
+    names = [f"{each} ({letters})" if each == "BIOES" else each
+             for each, letters in ((own.scheme, own.spelling), (scheme, spelling))]  # fmt: skip
+    note = f"chunks are marked by {names[0]}, and taken in {names[1]}"
+    return replace(sentences, tags=tags, notes=(*sentences.notes, note))
 
 
 def _written(tags: Sequence[Sequence[str]], letters: Callable[[int, bool], str]) -> list[str]:

@@ -51,7 +51,7 @@ def tokens_of_columns(text: str, asked: Asked) -> Tokens:
     _read(text, layout, _tags_of_comments(text, layout), found)
     if not found.words:
         raise refusal(DataError, "source", "words with their tags", "none but comments and blank lines")
-    found.check()
+    found.finish()
     stored = {"words": layout.words, "tags": layout.tags}
     found.read_as = {name: str(index) for name, index in stored.items() if index is not None}
     found.read_as["columns"] = [str(index) for index in layout.inputs]

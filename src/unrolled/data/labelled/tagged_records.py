@@ -50,7 +50,7 @@ def tokens_of_lines(path: Path, data: bytes, asked: Asked) -> Tokens:
         found.add(words, inputs, tags, keys.id_of(record, number, where))
     if keys is None or not found.words:
         raise refusal(DataError, "source", "an object with words a line", "none")
-    found.check()
+    found.finish()
     if left_out:
         found.notes.append(f"{counted(left_out, 'sentence')} left out: no words")
     found.notes += keys.notes(names)

@@ -62,7 +62,7 @@ def tokens_of_table(text: str, asked: Asked) -> Tokens:
     _read(rows, header, roles, found)
     if not found.words:
         raise refusal(DataError, "source", "a table with rows", "a header alone")
-    found.check()
+    found.finish()
     left = [name for index, name in enumerate(header) if index not in _used(roles) and name]
     if left:
         found.notes.append(f"left out: {named(left)}; columns= takes them")

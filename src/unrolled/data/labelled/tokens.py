@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.labelled.source import EXPANSION, most_bytes
+from unrolled.data.sentences import is_unicode
 from unrolled.errors import DataError
 from unrolled.files import refusal
 
@@ -68,15 +69,22 @@ class Tokens:
             self.check()
 
     def check(self) -> None:
-        """Raise DataError for a text that is too long, or where all takes more memory than there may be."""
-        longest = max(map(len, self._known), default=0)
-        if longest > LONGEST:
-            raise refusal(DataError, "source", f"words and tags of at most {LONGEST} characters", longest)
+        """Raise DataError where what was read takes more memory than there may be."""
         columns = 1 + len(self.columns) + self.tagged
         cost = UNIQUE * len(self._known) + columns * (SENTENCE * len(self.words) + TOKEN * len(self.lines))
         if cost > most_bytes() * EXPANSION:
             got = f"{len(self.lines)} words in {len(self.words)} sentences, and more"
             raise refusal(DataError, "source", "sentences that fit into memory", got)
+
+    def finish(self) -> None:
+        """Raise DataError where all takes too much memory, or a text is too long or none in UTF-8."""
+        self.check()
+        longest = max(map(len, self._known), default=0)
+        if longest > LONGEST:
+            raise refusal(DataError, "source", f"words and tags of at most {LONGEST} characters", longest)
+        for text in self._known:
+            if not is_unicode(text):
+                raise refusal(DataError, "source", "words and tags in Unicode", f"half a character: {text!a}")
 
     def line_numbers(self) -> Any:
         """Return the line of each token, int32."""
