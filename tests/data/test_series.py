@@ -117,7 +117,7 @@ def test_missing_times_become_missing_values_and_are_counted(table):
     assert len(series.times[0]) == 24
     assert series.missing == 3
     assert series.notes == (
-        "missing: 3 of 24 times (12.5%), the first 2024-05-01 05:00:00 of 'date'; their values are missing values",
+        "missing: 3 of 24 times (12.5%) in 'date', the first 2024-05-01 05:00:00; their values are missing values",
         "missing: 3 of 24 values (12.5%)",
     )
 
@@ -161,6 +161,11 @@ def test_frequencies_are_those_of_the_calendar(table, first, freq, season, days)
         (["2023Q4", "2024-Q1", "2024 q2"], "QS"),
         (["2024/5/1", "2024/5/2", "2024/5/3"], "D"),
         (["20240530", "20240531", "20240601"], "D"),
+        (["30/5/2024", "31/5/2024", "1/6/2024"], "D"),
+        (["5/30/2024 0:00", "5/31/2024 0:00", "6/1/2024 0:00"], "D"),
+        (["31.05.2024 23:00:00", "01.06.2024 00:00:00", "01.06.2024 01:00:00"], "h"),
+        (["2024 Apr", "2024 May", "2024 Jun"], "MS"),
+        (["January 2024", "Feb 2024", "Mar-2024"], "MS"),
         (["2024-05-01T00:00:00+02:00", "2024-04-30T23:00:00Z", "2024-05-01T00:00"], "h"),
         (["1714521600", "1714525200", "1714528800"], "h"),
         (["1714521600000", "1714521600250", "1714521600500"], "250ms"),
@@ -177,6 +182,11 @@ def test_times_are_read_as_people_write_them(table, stamp, freq):
 
 
 def test_years_are_years(table):
+    assert read_series(table(",0\n1821,269\n1822,321\n1823,585\n", "lynx.csv")).times[0].tolist() == [
+        1821,
+        1822,
+        1823,
+    ]
     series = read_series(table("year,y\n2019,1\n2020,2\n2022,3\n"))
     assert (series.freq, stamps(series)[0], series.values[0].tolist()[:2]) == (
         "YS",
@@ -248,6 +258,8 @@ def test_what_was_found_reads_another_file_alike(table):
         ("ds,y\n2024-01-01,1\n2024-01-02,1\n2024-01-03,1\n", {"freq": "2D"}, "column 'ds': expected steps of 2D, as freq= says, got 2024-01-02 after 2024-01-01 in 'ds', row 3"),
         ("t,y\n0,1\n1,1\n2,1\n2.5,1\n", {}, "column 't': expected steps of 1, as most neighbouring times have, got 2.5 after 2 in 't', row 5"),
         ("ds,y\n2024-01-01,1\nlater,1\n", {}, "column 'ds': expected a time such as 2024-05-01 12:00, 2024-05 or 2024Q2, the year first, or a number, got 'later' in row 3"),
+        ("date,y\n1/2/2024,1\n1/3/2024,1\n", {}, "column 'date': expected dates that say which number is the day, as 2024-05-01 does, got '1/2/2024' in row 2"),
+        ("date,y\nMonday,1\nTuesday,2\n", {}, "column 'date': expected a time such as 2024-05-01 12:00, 2024-05 or 2024Q2, the year first, or a number, got 'Monday' in row 2"),
         ("ds,y\n2024-01-01,1\n,1\n", {}, "column 'ds': expected a time such as 2024-05-01 12:00, 2024-05 or 2024Q2, the year first, or a number, got none in row 3"),
         ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"freq": "fortnight"}, "freq: expected a frequency such as 'h', '15min', 'D', 'B', 'W', 'MS', 'QS' or 'YS', got 'fortnight'"),
         ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"season": 0}, "season: expected a whole number of steps, at least 1, got 0"),
@@ -306,6 +318,8 @@ def test_a_data_frame_with_a_clock_as_index_and_a_text_among_numbers():
     assert Series.from_frame(frame).freq == "ME"
     zoned = frame.set_axis(pandas.date_range("2024-01-01", periods=3, freq="h", tz="Europe/Berlin"))
     assert stamps(Series.from_frame(zoned))[0] == "2023-12-31T23:00:00"
+    days = pandas.DataFrame({"ds": [date(2024, 1, 1), date(2024, 1, 8)], "y": [1, 2]})
+    assert Series.from_frame(days).freq == "W"
     frame["a"] = [1, 2, "x"]
     with pytest.raises(DataError, match="column 'a': expected numbers, got 'x' in row 2"):
         Series.from_frame(frame, target="a")

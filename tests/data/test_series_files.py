@@ -87,6 +87,8 @@ def test_tsf_has_attributes_a_start_and_a_frequency(file):
     ]
     assert "left out: 'height'; static= takes attributes of numbers" in read_series(file("x.tsf", TSF)).notes
     assert read_series(file("x.tsf", TSF), **series.read_as).sha256 == series.sha256
+    groups = "@attribute group string\n@attribute name string\n@data\nG:a:1,2\nG:b:3\n"
+    assert read_series(file("z.tsf", groups)).ids == ("G/a", "G/b")
     bare = read_series(file("y.tsf", "@attribute name string\n@frequency 4_seconds\n@data\na:1,2\nb:3\n"))
     assert (bare.ids, bare.freq, bare.times[0].tolist()) == (("a", "b"), None, [0, 1])
 

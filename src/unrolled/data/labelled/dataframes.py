@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,12 @@ def _set(nw: Any, table: Table, name: str, column: Any) -> None:
 
 
 def _set_objects(table: Table, name: str, column: Any) -> None:
-    """Add a column of texts; or of Python's numbers, with the first text among them named when it is read."""
+    """Add a column of texts, of Python's dates, or of its numbers; a text among these is named when read."""
     missing = column.is_null().to_list()
     values: list[Any] = [None if n else v for v, n in zip(column.to_list(), missing, strict=True)]
+    if all(value is None or isinstance(value, date) for value in values):
+        table.set_moments(name, np.array([np.nan if v is None else _seconds(v) for v in values], np.float64))
+        return
     numeric = [isinstance(value, int | float | np.number) for value in values]
     there = sum(value is not None for value in values)
     for row, (value, number) in enumerate(zip(values, numeric, strict=True)):
@@ -79,6 +83,13 @@ def _set_objects(table: Table, name: str, column: Any) -> None:
     numbers = [float(v) if n else np.nan for v, n in zip(values, numeric, strict=True)]
     wrong = next((i for i, number in enumerate(numeric) if not number and values[i] is not None), None)
     table.set(name, np.array(numbers), texts, None if wrong is None else (wrong, str(values[wrong])))
+
+
+def _seconds(moment: date) -> float:
+    """Return a day or a time in seconds since 1970, in UTC where it names no zone."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _texts(column: Any) -> list[str | None]:

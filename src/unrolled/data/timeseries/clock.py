@@ -22,8 +22,11 @@ Times: TypeAlias = npt.NDArray[np.float64]
 
 MONTH = re.compile(r"(\d{4})[-/]?([01]\d)")
 QUARTER = re.compile(r"(\d{4})[- ]?[Qq]([1-4])")
-SLASHES = re.compile(r"\d{4}/\d{1,2}/\d{1,2}")
-DASHED_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d)-(\d\d)-(\d\d)")  # Monash's
+NAMED_MONTH = re.compile(r"(\d{4})[- ]([A-Za-z]{3})[a-z]*|([A-Za-z]{3})[a-z]*[- ](\d{4})")
+NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ]+(.*))?")
+YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4})(?:[T ]+(.*))?")
+DASHED_CLOCK = re.compile(r"(\d\d)-(\d\d)-(\d\d)")  # Monash's
 YEARS = ("year", "years")
 EARLIEST, LATEST = 3e8, 5e9  # seconds since 1970 that count as such: 1979 to 2128
 MILLI = 1e3
@@ -49,12 +52,12 @@ def clock_of(table: Table, name: str, freq: Frequency | None) -> Clock:
         _check_all(table, name, moments)
         return Clock(moments, True)
     if not table.is_number(name):
-        known: dict[str | None, float] = {}
-        times = np.array(
-            [known[t] if t in known else known.setdefault(t, seconds(t)) for t in table.texts(name)]
-        )
+        texts = table.texts(name)
+        day_first, note = _day_first(table, name, texts)
+        known = {text: seconds(text, day_first) for text in set(texts)}
+        times = np.array([known[text] for text in texts])
         _check_all(table, name, times)
-        return Clock(times, True)
+        return Clock(times, True, note)
     numbers = table.numbers(name)
     _check_all(table, name, numbers)
     whole = bool((numbers == np.round(numbers)).all())
@@ -87,30 +90,60 @@ def _check_all(table: Table, name: str, times: Times) -> None:
         raise refusal(DataError, f"column {quoted(name)}", want, f"{got} in row {table.row(row)}")
 
 
-def seconds(text: str | None) -> float:
+def _day_first(table: Table, name: str, texts: Sequence[str | None]) -> tuple[bool, str | None]:
+    """Return whether dates with the year last have the day first, and a note; dots always do.
+
+    Raises DataError: such dates, and in no row a number above 12 says which is the day.
+    """
+    sample = next((text for text in texts if text and text.strip()), None)
+    match = YEAR_LAST.fullmatch((sample or "").strip())
+    if match is None or match[2] == ".":
+        return True, None
+    found = [YEAR_LAST.fullmatch(text.strip()) for text in set(texts) if text]
+    first = max(int(each[1]) for each in found if each)
+    second = max(int(each[3]) for each in found if each)
+    if first <= 12 and second <= 12:
+        want = "dates that say which number is the day, as 2024-05-01 does"
+        raise refusal(
+            DataError, f"column {quoted(name)}", want, f"{quoted(str(sample))} in row {table.row(0)}"
+        )
+    return first > 12, f"dates in {quoted(name)} have the {'day' if first > 12 else 'month'} first"
+
+
+def seconds(text: str | None, day_first: bool = True) -> float:
     """Return a time in seconds since 1970, in UTC where it names no zone; NaN for what is none.
 
     >>> seconds("1970-01-02"), seconds("1970-02"), seconds("1970Q2"), seconds("1970-01-01 00-00-09")
     (86400.0, 2678400.0, 7776000.0, 9.0)
+    >>> seconds("2.1.1970"), seconds("1/2/1970 0:00", day_first=False), seconds("1970 Feb")
+    (86400.0, 86400.0, 2678400.0)
     """
-    text = (text or "").strip()
-    month, quarter = MONTH.fullmatch(text), QUARTER.fullmatch(text)
     try:
-        if quarter:
-            moment = datetime(int(quarter[1]), 3 * int(quarter[2]) - 2, 1)
-        elif month:
-            moment = datetime(int(month[1]), int(month[2]), 1)
-        else:
-            if SLASHES.match(text):
-                date, *rest = re.split(r"[T ]", text, maxsplit=1)
-                year, number, day = date.split("/")
-                text = " ".join([f"{year}-{number:>02}-{day:>02}", *rest])
-            dashed = DASHED_CLOCK.fullmatch(text)
-            text = f"{dashed[1]} {dashed[2]}:{dashed[3]}:{dashed[4]}" if dashed else text
-            moment = datetime.fromisoformat(text)
+        moment = _moment((text or "").strip(), day_first)
     except ValueError:
         return float("nan")
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _moment(text: str, day_first: bool) -> datetime:
+    """Read a time. Raises ValueError: it is none."""
+    if match := QUARTER.fullmatch(text):
+        return datetime(int(match[1]), 3 * int(match[2]) - 2, 1)
+    if match := MONTH.fullmatch(text):
+        return datetime(int(match[1]), int(match[2]), 1)
+    if match := NAMED_MONTH.fullmatch(text):
+        return datetime(int(match[1] or match[4]), NAMES.index((match[2] or match[3]).lower()) + 1, 1)
+    if match := YEAR_FIRST.fullmatch(text):
+        year, month, day, clock = match.groups()
+    elif match := YEAR_LAST.fullmatch(text):
+        day, month, year, clock = match[1], match[3], match[4], match[5]
+        if not day_first and match[2] != ".":
+            day, month = month, day
+    else:
+        return datetime.fromisoformat(text)
+    clock = DASHED_CLOCK.sub(r"\1:\2:\3", clock or "00:00")
+    clock = f"0{clock}" if clock[1:2] == ":" else clock
+    return datetime.fromisoformat(f"{year}-{month:>02}-{day:>02} {clock}")
 
 
 def shown(time: float, is_clock: bool) -> str:

@@ -71,9 +71,8 @@ class Gaps:
         if not self.absent:
             return []
         share = f"{self.absent:,} of {counted(self.steps, 'time')} ({self.absent / self.steps:.1%})"
-        found = [
-            f"missing: {share}, the first {self.first} of {named(self.ids)}; their values are missing values"
-        ]
+        where = f"in {named(self.ids)}, the first {self.first}"
+        found = [f"missing: {share} {where}; their values are missing values"]
         if self.forward:
             found.append(
                 f"{self.forward} of them when clocks are put forward: local times; in UTC none is missing"
@@ -104,7 +103,7 @@ def grids_of(
     if found is None:
         return [Grid(each.index, np.arange(len(each.index)), each.times) for each in series], None, []
     found = found.fitted([each.times for each in series])
-    gaps, grids = Gaps(), []
+    gaps, grids, most = Gaps(), [], most_bytes() * EXPANSION // CELL
     for each in series:
         places, right = found.positions(each.times)
         if not right.all() or (len(places) > 1 and (np.diff(places) <= 0).any()):
@@ -113,7 +112,7 @@ def grids_of(
         if steps > max(FEW, SPARSE * len(places)):
             got = f"{counted(len(places), 'row')} for {counted(steps, 'step')} in {quoted(each.id)}"
             raise refusal(DataError, "freq", f"a row for one step in {SPARSE}, at least", got)
-        if (gaps.steps + steps) * (columns + 1) > most_bytes() * EXPANSION // CELL:
+        if (gaps.steps + steps) * (columns + 1) > most:
             got = f"more than {counted(gaps.steps + steps, 'step')} of {counted(columns, 'column')}"
             raise refusal(DataError, "source", "steps that fit into memory", got)
         grids.append(_grid(each, places, steps, found, gaps, clock))

@@ -18,6 +18,7 @@ __all__ = ["Roles", "roles_of"]
 TARGETS = ("y", "target", "value", "values")
 MORE_TIMES = ("date_time", "period", "year", "month")
 MORE_IDS = ("series", "series_name", "ts_id")
+SURELY_TIMES = ("time", "timestamp", "datetime", "date", "ds", "date_time", "year", "month")
 FEWEST = 2  # values of a row that is a series
 
 
@@ -39,10 +40,12 @@ def roles_of(table: Table, want: Wanted) -> Roles:
     given = {name for _, name in want.names}
     free = [name for name in table.names if name not in given]
     counts = [name for name in free if counts_rows(table, name)]
-    if counts:
-        roles.notes.append(f"left out: {named(counts)}, the number of the row")
-        free = [name for name in free if name not in counts]
-    roles.time = want.time or _time(table, roles, free)
+    numbers = [name for name in counts if table.numbers(name)[0] in (0, 1)]
+    if numbers:
+        roles.notes.append(f"left out: {named(numbers)}, the number of the row")
+        free = [name for name in free if name not in numbers]
+    counts = [name for name in counts if name not in numbers]  # years, without a name
+    roles.time = want.time or _time(table, roles, free) or (counts[0] if counts else None)
     free = [name for name in free if name != roles.time]
     roles.id = want.id or _id(table, roles, free)
     free = [name for name in free if name != roles.id]
@@ -65,9 +68,9 @@ def _check_names(table: Table, want: Wanted) -> None:
 def _time(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
     """Return the column of times: by its name, or as the only one of texts that are times."""
     usual = called(free, (*TIMES, *MORE_TIMES)) if table.header else []
-    usual = [name for name in usual if _may_be_time(table, name)]
-    if usual:
-        return usual[0]
+    possible = [name for name in usual if _may_be_time(table, name)]
+    if possible:
+        return possible[0]
     others = [name for name in free if not table.is_number(name) and _may_be_time(table, name)]
     if len(others) > 1:
         got = f"none, with {len(others)} candidates: {named(others)}"
@@ -75,7 +78,8 @@ def _time(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
     if others:
         roles.notes.append(f"times are in column {quoted(others[0])}, as it seems")
         return others[0]
-    return None
+    unread = [name for name in usual if name.lower() in SURELY_TIMES]
+    return unread[0] if unread else None  # reading it says which row is no time
 
 
 def _may_be_time(table: Table, name: str) -> bool:

@@ -89,30 +89,39 @@ def _observed(header: _Header, rows: Sequence[tuple[int, str]], want: Wanted) ->
     for role, name in [*asked, *(("known", n) for n in want.known), *(("columns", n) for n in want.columns)]:
         if name is not None and (name not in names or role in ("known", "columns")):
             raise refusal(DataError, role, f"an attribute of the file: {named(names) or 'none'}", repr(name))
-    id = want.id or next((name for name, kind in header.attributes if kind == "string"), None)
+    texts = [name for name, kind in header.attributes if kind == "string"]
     start = want.time or next((name for name, kind in header.attributes if kind == "date"), None)
     freq = want.freq or header.freq
+    ids = [want.id] if want.id is not None else texts[:1]
+    if want.id is None and len(texts) > 1:  # of series in groups, one text alone may repeat
+        known = [_attributes(text, names, line)[texts[0]] for line, text in rows]
+        ids = texts if len(set(known)) < len(known) else ids
     starts, found = Starts(freq), Observed(static_names=want.static)
     for line, text in rows:
-        check_line(text, ":", line)
-        parts = text.split(":")
-        if len(parts) != len(names) + 1:
-            wrong_line(line, f"{counted(len(names), 'attribute')} and values, separated by colons", text)
-        attributes = dict(zip(names, map(str.strip, parts), strict=False))
-        values = numbers_of(parts[-1], line)
+        attributes = _attributes(text, names, line)
+        values = numbers_of(text.rpartition(":")[2], line)
         if np.isinf(values).any():
             wrong_line(line, "finite numbers, or ? for a missing one", "infinity")
         times = starts.times(None if start is None else attributes[start], len(values), f"source line {line}")
         static = np.array([_static(attributes[name], name, line) for name in want.static], np.float32)
         empty = np.zeros((len(values), 0), np.float32)
-        name = str(line) if id is None else attributes[id]
+        name = "/".join(attributes[name] for name in ids) if ids else str(line)
         found.add(name, values, empty, empty, times, static, needs_values=want.needs_values)
     found.freq = starts.frequency()
-    left = [name for name in names if name not in (id, start, *want.static)]
+    left = [name for name in names if name not in (*ids, start, *want.static)]
     if left:
         found.notes.append(f"left out: {named(left)}; static= takes attributes of numbers")
-    found.read_as = want.read_as(id=id, freq=None if freq is None else str(freq))
+    found.read_as = want.read_as(freq=None if freq is None else str(freq))
     return found
+
+
+def _attributes(text: str, names: Sequence[str], line: int) -> dict[str, str]:
+    """Return the attributes of a series, which stand before its values."""
+    check_line(text, ":", line)
+    parts = text.split(":")
+    if len(parts) != len(names) + 1:
+        wrong_line(line, f"{counted(len(names), 'attribute')} and values, separated by colons", text)
+    return dict(zip(names, map(str.strip, parts), strict=False))
 
 
 def _static(text: str, name: str, line: int) -> float:
