@@ -94,7 +94,7 @@ PINNED = {
         Health LayerHealth LineReader Model Pool Recurrent Session TaskModel TaskPool TaskSession answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork LanguageModel
+        COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork Forecaster LanguageModel
         Loaded Means Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
         SequenceNetwork SequenceRegressor SequenceTagger State TagEvaluation TagNetwork Task
         Telemetry TypeScores chunk_scores continuation detach evaluate_split

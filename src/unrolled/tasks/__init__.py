@@ -9,7 +9,7 @@ controls/     simple models to compare with  tag/          a tag for each word o
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
 from unrolled.tasks.classify import write_samples as write_samples  # for other rooms; not public
-from unrolled.tasks.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
+from unrolled.tasks.estimators import Forecaster, SequenceClassifier, SequenceRegressor, SequenceTagger
 from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
 from unrolled.tasks.forecast import write_series as write_series  # for other rooms; not public
 from unrolled.tasks.language import (
@@ -52,6 +52,7 @@ __all__ = [
     "Examined",
     "ForecastEvaluation",
     "ForecastNetwork",
+    "Forecaster",
     "LanguageModel",
     "Loaded",
     "Means",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -103,10 +104,16 @@ class Estimator:
             raise CheckpointError(expected(str(directory), f"a model of the task {cls.kind.name}", kind.name))
         stored = {**contents.config.get("training", {}), **contents.config.get("data", {})}
         stored["random_state"] = stored.pop("seed", 0)
+        stored = cls._given(stored)
         made = cls(**{name: stored[name] for name in cls._names() if name in stored and name != "run"})
         made._contents, made.network_ = contents, assemble(contents).model
         made._loaded()
         return made
+
+    @classmethod
+    def _given(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters among a run's settings, by the names that they have here."""
+        return dict(stored)
 
     def _loaded(self) -> None:
         """Take what follows from the schema."""

@@ -8,8 +8,17 @@ evaluation.py, metrics.py, conformal.py, report.py                     sizing.py
 
 from unrolled.tasks.forecast.evaluation import Evaluation as ForecastEvaluation
 from unrolled.tasks.forecast.network import ForecastNetwork
+from unrolled.tasks.forecast.predicting import Upcoming, backtested
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.storing import write_series
 from unrolled.tasks.forecast.task import ForecastTask
 
-__all__ = ["ForecastEvaluation", "ForecastNetwork", "ForecastTask", "Schema", "write_series"]
+__all__ = [
+    "ForecastEvaluation",
+    "ForecastNetwork",
+    "ForecastTask",
+    "Schema",
+    "Upcoming",
+    "backtested",
+    "write_series",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows
 
-__all__ = ["NAME", "Answers", "answered", "columns", "moments", "truth"]
+__all__ = ["NAME", "Answers", "Table", "answered", "listed", "truth"]
 
 Array: TypeAlias = npt.NDArray[Any]
 NAME = "Unrolled"  # of the column of forecasts, as Nixtla's packages name one by its model
@@ -82,57 +83,65 @@ def truth(channels: Channels, windows: Windows, horizon: int) -> Array:
     return found
 
 
-def columns(
-    series: Series,
-    windows: Windows,
-    answers: Answers,
-    schema: Schema,
-    known: Array | None = None,
-) -> dict[str, list[Any]]:
-    """Return a table of forecasts with a row for each value, by the names that Nixtla's packages use.
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table of forecasts that do not depend on them, a row for each value of each window."""
 
-    Args:
-        answers: in the series' unit. known: [M, H] what came, in the series' unit.
-    """
-    count, horizon = answers.point.shape
-    ids, times, cutoffs = [], [], []
-    ahead = [np.concatenate([t[: len(v)], f]) for t, v, f in _times(series, windows, horizon)]
-    place = {int(number): k for k, number in enumerate(np.unique(windows.series))}
-    for number, origin in zip(windows.series.tolist(), windows.origins.tolist(), strict=True):
-        when = ahead[place[number]]
-        ids += [series.ids[number]] * horizon
-        times.append(when[origin : origin + horizon])
-        cutoffs.append(np.full(horizon, when[origin - 1]))
-    found: dict[str, list[Any]] = {
-        "unique_id": ids,
-        "ds": moments(np.concatenate([*times, np.zeros(0)]), series.freq),
-    }
-    if known is not None:
-        found["cutoff"] = moments(np.concatenate([*cutoffs, np.zeros(0)]), series.freq)
-        found["y"] = [None if np.isnan(value) else value for value in known.reshape(-1).tolist()]
-    found[NAME] = answers.point.reshape(-1).tolist()
-    for number, level in enumerate(schema.levels):
-        found[f"{NAME}-lo-{level:g}"] = answers.lower[:, number].reshape(-1).tolist()
-        found[f"{NAME}-hi-{level:g}"] = answers.upper[:, number].reshape(-1).tolist()
-    assert all(len(column) == count * horizon for column in found.values())
+    ids: list[str]
+    times: Array  # datetime64 with a clock; else steps
+    cutoffs: Array
+    levels: tuple[float, ...]
+
+    @classmethod
+    def of(cls, series: Series, windows: Windows, schema: Schema) -> Table:
+        """Return the table of windows, whose forecasts may lie behind the end of a series."""
+        used, at = np.unique(windows.series, return_inverse=True)
+        chosen = series.take(used)
+        ahead = chosen.future_times(schema.horizon)
+        every = [
+            np.concatenate([times[: len(values)], after])
+            for times, values, after in zip(chosen.times, chosen.values, ahead, strict=True)
+        ]
+        ids: list[str] = []
+        times, cutoffs = [np.zeros(0)], [np.zeros(0)]
+        places = (windows.series.tolist(), at.tolist(), windows.origins.tolist())
+        for number, place, origin in zip(*places, strict=True):
+            ids += [series.ids[number]] * schema.horizon
+            times.append(every[place][origin : origin + schema.horizon])
+            cutoffs.append(np.full(schema.horizon, every[place][origin - 1]))
+        found, before = (_moments(np.concatenate(each), series.freq) for each in (times, cutoffs))
+        return cls(ids, found, before, schema.levels)
+
+    def columns(self, answers: Answers, known: Array | None = None) -> dict[str, Any]:
+        """Return the table, by the names that Nixtla's packages use.
+
+        Args:
+            answers: in the series' unit. known: [M, H] what came, in the series' unit; with it the table has
+                the columns cutoff, the last time that a forecast knew of, and y.
+        """
+        found: dict[str, Any] = {"unique_id": self.ids, "ds": self.times}
+        if known is not None:
+            found |= {"cutoff": self.cutoffs, "y": known.reshape(-1)}
+        found[NAME] = answers.point.reshape(-1)
+        for number, level in enumerate(self.levels):
+            found[f"{NAME}-lo-{level:g}"] = answers.lower[:, number].reshape(-1)
+            found[f"{NAME}-hi-{level:g}"] = answers.upper[:, number].reshape(-1)
+        return found
+
+
+def listed(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the columns of a table as lists of texts, numbers, times, and None where a value is missing."""
+    found = {}
+    for name, values in columns.items():
+        found[name] = values if isinstance(values, list) else values.tolist()
+    if "y" in found:
+        found["y"] = [None if np.isnan(value) else value for value in found["y"]]
     return found
 
 
-def _times(series: Series, windows: Windows, horizon: int) -> list[tuple[Array, Array, Array]]:
-    """Return times, values, and the times behind the last value, of each series that has a window."""
-    used = np.unique(windows.series)
-    chosen = series.take(used)
-    return list(zip(chosen.times, chosen.values, chosen.future_times(horizon), strict=True))
-
-
-def moments(seconds: Array, freq: str | None) -> list[Any]:
-    """Return times as Python has them: dates with a clock; numbers where times are steps."""
-    if freq is None:
-        return [int(value) if float(value).is_integer() else float(value) for value in seconds.tolist()]
-    found: list[Any] = np.round(seconds * 1e6).astype("datetime64[us]").tolist()
-    return found
-
-
-def listed(values: Mapping[str, Array]) -> dict[str, list[float]]:
-    """Return arrays as lists."""
-    return {name: array.tolist() for name, array in values.items()}
+def _moments(seconds: Array, freq: str | None) -> Array:
+    """Return times as datetime64; numbers where they are steps, whole ones where all are."""
+    if freq is not None:
+        return np.round(seconds * 1e6).astype("datetime64[us]")
+    whole = seconds.astype(np.int64)
+    return whole if (whole == seconds).all() else seconds

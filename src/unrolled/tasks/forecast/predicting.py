@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from unrolled.data import Series
 from unrolled.errors import DataError, counted, expected
-from unrolled.files import quoted
+from unrolled.files import quoted, refusal
 from unrolled.tasks.classify.evaluation import Scores
-from unrolled.tasks.forecast.answers import answered, columns
+from unrolled.tasks.forecast.answers import Table, answered, listed, truth
 from unrolled.tasks.forecast.channels import Channels, check_missing
 from unrolled.tasks.forecast.dataset import MOST_VALUES, Part
 from unrolled.tasks.forecast.evaluation import Evaluation, by_horizon, score
@@ -24,25 +25,58 @@ __all__ = ["evaluate_series", "predict_series"]
 NAMED = 3
 
 
-def predict_series(network: ForecastNetwork, series: Series) -> Predictions:
-    """Forecast the steps behind the last value of each series.
+class Upcoming:
+    """What is to be forecast: the steps behind the last value of each series. Reading is done once.
 
     Args:
         series: with the columns of training; rows behind the last value where columns are known ahead.
     Raises:
         DataError: other columns, rows that are missing, or series that are too short.
     """
-    schema = _schema(network)
-    used, notes = _long_enough(network, series)
-    series = series.take(used)
-    series.future_known(schema.horizon)  # refuses missing rows
-    check_missing(_ends(series, network.config.window), schema)
+
+    def __init__(self, network: ForecastNetwork, series: Series) -> None:
+        schema, window = _schema(network), network.config.window
+        used, notes = _long_enough(network, series)
+        series = series if len(used) == len(series) else series.take(used)
+        series.future_known(schema.horizon)  # refuses missing rows
+        check_missing(_ends(series, window), schema)
+        self.network, self.schema, self.series = network, schema, series
+        self.channels = Channels(series, schema)
+        self.windows = Windows(np.arange(len(self.channels)), self.channels.lengths.copy())
+        _check_known(self.channels, self.windows, series, window)
+        self.notes = (*notes, *_unseen(self.channels, series, schema))
+        self.table = Table.of(series, self.windows, schema)
+
+    def forecast(self) -> dict[str, Any]:
+        """Return a table of the forecasts, in the series' unit, by the names that Nixtla's packages use."""
+        given = answered(self.network, self.channels, self.windows)
+        return self.table.columns(given.in_units(self.channels, self.windows))
+
+
+def predict_series(network: ForecastNetwork, series: Series) -> Predictions:
+    """Forecast the steps behind the last value of each series; see `Upcoming`."""
+    upcoming = Upcoming(network, series)
+    return Predictions(listed(upcoming.forecast()), upcoming.notes)
+
+
+def backtested(network: ForecastNetwork, series: Series, count: int, step: int) -> dict[str, Any]:
+    """Return a table of `count` forecasts of each series, the last one at its end, each `step` after another.
+
+    Raises:
+        DataError: other columns, or a series that is too short.
+    """
+    schema, config = _schema(network), network.config
+    held = config.horizon + step * (count - 1)
+    _long_enough(network, series, more=held, every=True)
     channels = Channels(series, schema)
-    windows = Windows(np.arange(len(channels)), channels.lengths.copy())
-    _check_known(channels, windows, series, network.config.window)
-    notes += _unseen(channels, series, schema)
+    back = np.arange(count - 1, -1, -1) * step + config.horizon
+    numbers = np.repeat(np.arange(len(channels)), count)
+    windows = Windows(numbers, channels.lengths[numbers] - np.tile(back, len(channels)))
+    _check_known(channels, windows, series, config.window)
     given = answered(network, channels, windows).in_units(channels, windows)
-    return Predictions(columns(series, windows, given, schema), tuple(notes))
+    known = truth(channels, windows, config.horizon)
+    known = known * channels.scale[numbers][:, None] + channels.mean[numbers][:, None]
+    return Table.of(series, windows, schema).columns(given, known)
 
 
 def evaluate_series(network: ForecastNetwork, series: Series) -> Evaluation:
@@ -85,12 +119,21 @@ def _schema(network: ForecastNetwork) -> Schema:
     return network.schema
 
 
-def _long_enough(network: ForecastNetwork, series: Series, *, more: int = 0) -> tuple[list[int], list[str]]:
-    """Return the series that are not too short, and a note on the others. Raises DataError: all are."""
+def _long_enough(
+    network: ForecastNetwork, series: Series, *, more: int = 0, every: bool = False
+) -> tuple[list[int], list[str]]:
+    """Return the series that are not too short, and a note on the others.
+
+    Raises DataError: all are, or with `every` one is.
+    """
     need = network.config.window + more
     lengths = [len(values) for values in series.values]
     used = [number for number, length in enumerate(lengths) if length >= need]
     short = [number for number, length in enumerate(lengths) if length < need]
+    if short and every:
+        number = short[0]
+        want = f"at least {need} steps"
+        raise refusal(DataError, f"series {quoted(series.ids[number])}", want, lengths[number])
     if not used:
         longest = max(lengths, default=0)
         raise DataError(expected("series", f"at least {need} steps in one", f"{longest} in the longest"))

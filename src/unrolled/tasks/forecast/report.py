@@ -17,7 +17,7 @@ from unrolled import files
 from unrolled.errors import counted
 from unrolled.files import for_json
 from unrolled.spec import RunDirectory
-from unrolled.tasks.forecast.answers import Answers, columns, truth
+from unrolled.tasks.forecast.answers import Answers, Table, listed, truth
 from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
 from unrolled.tasks.forecast.network import ForecastNetwork
@@ -64,7 +64,8 @@ def _write_predictions(place: RunDirectory, network: ForecastNetwork, dataset: F
     channels, windows = part.channels, part.windows
     scale, mean = channels.scale[windows.series][:, None], channels.mean[windows.series][:, None]
     known = truth(channels, windows, dataset.horizon) * scale + mean
-    table = columns(part.series, windows, given.in_units(channels, windows), dataset.schema, known)
+    answers = given.in_units(channels, windows)
+    table = listed(Table.of(part.series, windows, dataset.schema).columns(answers, known))
     try:
         import polars
     except ImportError:

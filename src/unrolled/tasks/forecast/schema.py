@@ -22,6 +22,8 @@ FORMAT, VERSION = "unrolled forecast schema", 1
 MOST_SERIES, LONGEST_NAME, MOST_LEVELS, LONGEST_HORIZON = 1_000_000, 10_000, 20, 100_000
 LEAST = 1e-8  # standard deviation, relative to the mean: a series that varies less counts as constant
 MISSING = ("mask", "drop", "refuse")
+READ_AS = ("target", "id", "time", "freq", "season", "known", "static", "columns")
+MOST_COLUMNS = 100_000
 SCALERS = ("past", "known", "static")
 
 
@@ -202,7 +204,11 @@ def _check(stored: Mapping[str, Any], where: str) -> None:
     need("distribution", stored["distribution"] in DISTRIBUTIONS, "one of " + ", ".join(DISTRIBUTIONS))
     need("missing", stored["missing"] in MISSING, "one of " + ", ".join(MISSING))
     need("masked", isinstance(stored["masked"], bool), "true or false")
-    need("read_as", isinstance(stored["read_as"], Mapping), "an object")
+    read_as = stored["read_as"]
+    keywords = isinstance(read_as, Mapping) and all(
+        name in READ_AS and _is_setting(value) for name, value in read_as.items()
+    )
+    need("read_as", keywords, "keywords of `data.read_series`")
     ids = stored["ids"]
     named = isinstance(ids, list) and all(isinstance(n, str) and len(n) <= LONGEST_NAME for n in ids)
     need("ids", named and len(set(ids)) == len(ids) <= MOST_SERIES, "a list of different names")
@@ -215,6 +221,13 @@ def _check(stored: Mapping[str, Any], where: str) -> None:
     need("levels", rising and all(0 < level < 100 for level in levels), "rising levels in percent")
     right = isinstance(rows, list) and len(rows) in (0, len(levels))
     need("corrections", right and all(_are_numbers(r, stored["horizon"]) for r in rows), "numbers of a level")
+
+
+def _is_setting(value: object) -> bool:
+    """Whether something is a keyword's value: a text, a number, or a list of texts."""
+    if isinstance(value, list):
+        return len(value) <= MOST_COLUMNS and all(isinstance(each, str) for each in value)
+    return type(value) in (str, int)
 
 
 def _are_numbers(values: object, count: int) -> bool:
