@@ -151,6 +151,15 @@ def test_the_test_file_changes_nothing_in_training(tmp_path: Path) -> None:
     assert schemas[0] == schemas[1]
 
 
+def test_a_validation_part_of_tags_that_training_has_not_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "own.conll"
+    source.write_text("".join(f"w{n} T{n}\nv{n} U{n}\n\n" for n in range(5)))
+    with pytest.raises(
+        DataError, match="validation part: expected a sentence whose tags are all in training"
+    ):
+        train.run(config(tmp_path, source=source, tags=None), observers=[])
+
+
 def test_documents_stay_on_one_side(tmp_path: Path) -> None:
     source = write(tmp_path / "docs.conll", 60, document=6)
     dataset = tasks.named("tag").prepare(spec.TagData(str(source)), tmp_path / "data", seed=0)
@@ -178,13 +187,13 @@ def made(number: int = 30) -> tuple[TagNetwork, Schema, Sentences]:
 
 def test_sentences_side_by_side_are_tagged_as_one_by_one_in_any_order() -> None:
     network, schema, sentences = made()
-    together = network.answers(schema.encode(sentences))
+    together = network.answers(schema.encode(sentences), chances=True)
     for index in (0, 3, 11):
-        alone = network.answers(schema.encode(sentences.take([index])))
+        alone = network.answers(schema.encode(sentences.take([index])), chances=True)
         np.testing.assert_allclose(alone.chances[0], together.chances[index], rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(alone.paths[0], together.paths[index])
     order = np.random.default_rng(0).permutation(len(sentences))
-    shuffled = network.answers(schema.encode(sentences.take(order)))
+    shuffled = network.answers(schema.encode(sentences.take(order)), chances=True)
     for place, index in enumerate(order):
         np.testing.assert_allclose(shuffled.chances[place], together.chances[index], rtol=1e-4, atol=1e-6)
 
@@ -231,7 +240,15 @@ def test_a_schema_of_a_stranger_is_read_strictly() -> None:
     schema = made()[1]
     stored = json.loads(json.dumps(schema.to_json()))
     assert Schema.from_json(stored) == schema
-    for name, value in (("tags", ["O"]), ("words", "a\na"), ("scheme", "IOB9"), ("values", []), ("more", 1)):
+    assert Schema.from_json({**stored, "temperature": 2.0}).temperature == 2.0
+    for name, value in (
+        ("tags", ["O"]),
+        ("words", "a\na"),
+        ("scheme", "IOB9"),
+        ("values", []),
+        ("temperature", 0.0),
+        ("more", 1),
+    ):
         with pytest.raises(CheckpointError, match="schema"):
             Schema.from_json({**stored, name: value})
 

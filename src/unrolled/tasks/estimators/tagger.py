@@ -128,7 +128,7 @@ class SequenceTagger(Estimator):
         Tags are those inside the network: BIOES of every type where the data mark chunks, else the data's.
         """
         network, schema = self._fitted(), self._schema
-        chances = network.answers(schema.encode(self._sentences(words, columns))).chances
+        chances = network.answers(schema.encode(self._sentences(words, columns)), chances=True).chances
         return [{tag: each[:, number] for number, tag in enumerate(schema.inside)} for each in chances]
 
     def score(self, words: Words, tags: Words, *, columns: Mapping[str, Words] | None = None) -> float:

@@ -153,9 +153,18 @@ def _unseen(sentences: Sentences, parts: Array) -> list[str]:
     train = sentences.take(np.flatnonzero(parts == 0))
     known = {tag for each in train.tags or () for tag in each}
     for number, name in enumerate(storing.PARTS[1:], 1):
-        unknown = sentences.take(np.flatnonzero(parts == number)).unknown_tags(known)
+        part = sentences.take(np.flatnonzero(parts == number))
+        unknown = part.unknown_tags(known)
         if unknown:
             found.append(f"the {name} part has {unknown_tags_text(unknown)}")
+        if unknown and name == "validation":
+            whole = sum(known.issuperset(each) for each in part.tags or ())
+            if not whole:
+                want = "a sentence whose tags are all in training"
+                raise DataError(expected("validation part", want, f"none of {len(part)}"))
+            found.append(
+                f"{counted(len(part) - whole, 'validation sentence')} with such a tag: no part of the loss"
+            )
     return found
 
 

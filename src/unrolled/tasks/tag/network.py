@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ __all__ = ["Answers", "TagNetwork"]
 Array = npt.NDArray[Any]
 EVALUATED_ROWS = 64
 READOUT_REACH = 0.1
+TEMPERATURES = (0.7, 6.0)  # between which the one that fits best is looked for
+CLOSE = 0.06  # of its logarithm
 
 
 class TagNetwork(nn.Module):
@@ -151,27 +153,50 @@ class TagNetwork(nn.Module):
         assert isinstance(batch, SentenceBatch)
         emissions, after = self.emissions(batch, state)
         lengths = _lengths(batch)
-        within = torch.arange(len(emissions))[:, None] < lengths
-        known = ((batch.targets >= 0) | ~within).all(0)
+        known = _known(batch, lengths)
         if not bool(known.all()):
             emissions, lengths = emissions[:, known], lengths[known]
         tags = batch.targets[:, known]
         nats = crf.negative_log_likelihood(emissions, self.moves(), tags.clamp(min=0), lengths)
         return nats.sum(), max(int(lengths.sum()), 1), after
 
-    @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
-        """Return the summed loss and words over batches, in evaluation mode."""
+        """Return the summed loss and words over batches, in evaluation mode, at the best temperature.
+
+        Scores grow in training long after the tags get no better; the loss at temperature 1 then rises while
+        F1 still does. At the best temperature the two agree: docs/decisions/0026.
+        """
+        return self.fitted(batches)[1:]
+
+    @torch.no_grad()
+    def fitted(self, batches: Iterable[Batch]) -> tuple[float, float, int]:
+        """Return the temperature at which the summed loss over batches is least, that loss, and the words.
+
+        With T the temperature, scores are divided by it; the loss is convex in 1 / T (Guo et al. 2017).
+        """
         was_training = self.training
         self.eval()
-        total, count = 0.0, 0
         try:
-            for batch in batches:
-                loss, n, _ = self.loss(batch, self.initial_state(batch.inputs.shape[1]))
-                total, count = total + float(loss), count + n
+            scored = [self._scored(batch) for batch in batches]
         finally:
             self.train(was_training)
-        return total, count
+        moves = self.moves()
+
+        def loss(logarithm: float) -> float:
+            scale = float(np.exp(-logarithm))
+            parts = ((e * scale, moves * scale, tags, lengths) for e, tags, lengths in scored)
+            return sum(float(crf.negative_log_likelihood(*part).sum()) for part in parts)
+
+        best, least = golden_section(loss, *np.log(TEMPERATURES), tolerance=CLOSE)
+        return float(np.exp(best)), least, max(sum(int(lengths.sum()) for _, _, lengths in scored), 1)
+
+    def _scored(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores, tags and lengths of those sentences of a batch whose tags training has."""
+        assert isinstance(batch, SentenceBatch)
+        emissions, _ = self.emissions(batch)
+        lengths = _lengths(batch)
+        known = _known(batch, lengths)
+        return emissions[:, known], batch.targets[:, known].clamp(min=0), lengths[known]
 
     @torch.no_grad()
     def examined(self, encoded: Encoded, rows: int) -> Batch:
@@ -181,40 +206,69 @@ class TagNetwork(nn.Module):
         return Batch(self.read(batch), batch.targets.clamp(min=0), batch.lengths)
 
     @torch.no_grad()
-    def answers(self, encoded: Encoded) -> Answers:
-        """Return the best path of each sentence, and how probable each of its tags is, in evaluation mode."""
+    def answers(self, encoded: Encoded, *, chances: bool = False) -> Answers:
+        """Return the best path of each sentence, and how probable its tags are, in evaluation mode.
+
+        Args:
+            encoded: N sentences. chances: whether to keep how probable every tag is at every word, too.
+        """
         was_training = self.training
         self.eval()
+        scale = 1.0 if self.schema is None else 1.0 / self.schema.temperature
         batches = SentenceBatches(encoded, batch_size=EVALUATED_ROWS)
-        paths: list[Array] = [np.zeros(0, np.int64)] * len(encoded)
-        chances: list[Array] = [np.zeros((0, self.config.tags), np.float32)] * len(encoded)
+        found = Answers([_NONE] * len(encoded), [_NONE] * len(encoded), [_NONE] * len(encoded) * chances)
         try:
             for rows in batches.indices(0):
                 batch = batches.batch(rows)
                 emissions, _ = self.emissions(batch)
-                best = crf.best_paths(emissions, self.moves(), _lengths(batch))
-                given = crf.marginals(emissions, self.moves(), _lengths(batch)).astype(np.float32)
-                for column, (row, length) in enumerate(zip(rows, _lengths(batch).tolist(), strict=True)):
-                    paths[row], chances[row] = best[:length, column], given[:length, column]
+                lengths = _lengths(batch)
+                best = crf.best_paths(emissions, self.moves(), lengths)
+                given = crf.marginals(emissions * scale, self.moves() * scale, lengths).astype(np.float32)
+                chosen = np.take_along_axis(given, best[..., None], 2)[..., 0]
+                for column, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
+                    found.paths[row] = best[:length, column]
+                    found.confidence[row] = chosen[:length, column]
+                    if chances:
+                        found.chances[row] = given[:length, column]
         finally:
             self.train(was_training)
-        return Answers(paths, chances)
+        return found
 
 
-class Answers:
-    """Best paths, and marginals, of N sentences."""
+_NONE: Array = np.zeros(0, np.int64)
 
-    def __init__(self, paths: list[Array], chances: list[Array]) -> None:
-        self.paths = paths  # [T_i] each
-        self.chances = chances  # [T_i, K] each
 
-    @property
-    def confidence(self) -> list[Array]:
-        """How probable the chosen tag of each word is [T_i]."""
-        return [
-            np.take_along_axis(chance, path[:, None], 1)[:, 0]
-            for path, chance in zip(self.paths, self.chances, strict=True)
-        ]
+class Answers(NamedTuple):
+    """Tags of N sentences, as numbers."""
+
+    paths: list[Array]  # [T_i] each
+    confidence: list[Array]  # [T_i] each: how probable that tag is there, of all
+    chances: list[Array]  # [T_i, K] each, of every tag; [] where they were not asked for
+
+
+def _known(batch: Batch, lengths: Tensor) -> Tensor:
+    """Return which rows have tags that training has alone [B]."""
+    within = torch.arange(len(batch.targets))[:, None] < lengths
+    return ((batch.targets >= 0) | ~within).all(0)
+
+
+def golden_section(
+    function: Callable[[float], float], low: float, high: float, *, tolerance: float
+) -> tuple[float, float]:
+    """Return where a function of one valley is least between two points, and its value (Kiefer 1953)."""
+    ratio = (5**0.5 - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > tolerance:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = function(right)
+    return (left, at_left) if at_left <= at_right else (right, at_right)
 
 
 def _table(shape: tuple[int, ...]) -> nn.Embedding:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
@@ -45,6 +46,7 @@ class Schema:
     characters: tuple[str, ...]  # from number 2 on
     features: tuple[str, ...]  # names of further columns
     values: tuple[tuple[str, ...], ...]  # of each; before them stands an unknown one
+    temperature: float = 1.0  # that scores are divided by, fitted on the validation part
     read_as: Mapping[str, Any] = field(default_factory=dict)  # what `data.read_sentences` reads alike with
 
     @classmethod
@@ -84,6 +86,10 @@ class Schema:
             values=values,
             read_as=dict(train.read_as),
         )
+
+    def calibrated(self, temperature: float) -> Schema:
+        """Return the schema with a temperature."""
+        return replace(self, temperature=temperature)
 
     @cached_property
     def inside(self) -> tuple[str, ...]:
@@ -161,6 +167,7 @@ class Schema:
             "characters": "".join(self.characters),
             "features": list(self.features),
             "values": [list(each) for each in self.values],
+            "temperature": self.temperature,
             "read_as": dict(self.read_as),
         }
 
@@ -172,7 +179,7 @@ class Schema:
             CheckpointError: a key is missing, unknown, of another type, or out of range.
         """
         keys = ("format", "version", "tags", "scheme", "spelling", "words", "characters", "features",
-                "values", "read_as")  # fmt: skip
+                "values", "temperature", "read_as")  # fmt: skip
         if not isinstance(stored, Mapping) or set(stored) != set(keys):
             raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
         if (stored["format"], stored["version"]) != (FORMAT, VERSION):
@@ -189,6 +196,9 @@ class Schema:
         values = stored["values"]
         if not isinstance(values, list) or len(values) != len(features):
             raise refusal(CheckpointError, f"{where}.values", "a list for each column", "something else")
+        warmth = stored["temperature"]
+        if isinstance(warmth, bool) or not isinstance(warmth, float) or not 0 < warmth < math.inf:
+            raise refusal(CheckpointError, f"{where}.temperature", "a number above 0", "something else")
         if not isinstance(stored["read_as"], Mapping):
             raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
         words = stored["words"].split("\n") if stored["words"] else []
@@ -200,6 +210,7 @@ class Schema:
             characters=_names(list(stored["characters"]), MOST_CHARACTERS, f"{where}.characters"),
             features=features,
             values=tuple(_names(each, MOST_VALUES, f"{where}.values") for each in values),
+            temperature=warmth,
             read_as=dict(stored["read_as"]),
         )
 

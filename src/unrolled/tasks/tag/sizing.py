@@ -52,7 +52,7 @@ def fixed_sizes(columns: int) -> dict[str, Any]:
         "character_hidden": 48,
         "affix_size": 16,
         "column_size": 32 if columns else 0,
-        "word_dropout": 0.05,
+        "word_dropout": 0.1,
     }
 
 

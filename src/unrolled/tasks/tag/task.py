@@ -11,6 +11,7 @@ from torch import Tensor
 from unrolled.data import Batches, Sentences
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
+from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Predictions, Task, register
 from unrolled.tasks.tag import sizing
 from unrolled.tasks.tag.dataset import TaggedSentences, prepare, read_like, reopen
@@ -116,6 +117,11 @@ class TagTask(Task):
 
     def schema(self, dataset: TaggedSentences) -> dict[str, Any]:
         return dataset.schema.to_json()
+
+    def known_schema(self, contents: Any, dataset: TaggedSentences) -> dict[str, Any]:
+        network: TagNetwork = assemble(contents).model
+        temperature, _, _ = network.fitted(self.validation(dataset).epoch(0))
+        return dataset.schema.calibrated(temperature).to_json()
 
     def evaluate(self, network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
         return evaluate(network, dataset)
