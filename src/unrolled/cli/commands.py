@@ -21,7 +21,7 @@ from unrolled.cli.flags import check_task, named_task
 from unrolled.errors import ConfigError, StateError, counted, expected
 
 if TYPE_CHECKING:
-    from unrolled.stream import Session
+    from unrolled.stream import Session, TaskSession
 
 __all__ = [
     "doctor",
@@ -127,7 +127,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def stream(args: argparse.Namespace) -> int:
     """`unrolled stream`."""
     with loading():
-        from unrolled.stream import LineReader, answer_lines, load
+        from unrolled.stream import LineReader, StepReader, TaskModel, answer_lines, load
 
     config = spec.StreamConfig(**_given(args, spec.StreamConfig))
     model = load(config.run, weights=config.weights)
@@ -136,7 +136,11 @@ def stream(args: argparse.Namespace) -> int:
         raise ConfigError(expected("state", "a file in a directory that exists", repr(config.state)))
     fresh = kept is None or not kept.exists()
     blob = None if kept is None or fresh else files.read_regular(kept, LARGEST_STATE, StateError)
-    reader = LineReader(model, model.open(blob), fresh=fresh)
+    reader: LineReader | StepReader
+    if isinstance(model, TaskModel):
+        reader = StepReader(model, model.open(blob))
+    else:
+        reader = LineReader(model, model.open(blob), fresh=fresh)
     save = None if kept is None else partial(_save, reader.session, kept)
     try:
         with ended_by_sigterm():
@@ -149,7 +153,7 @@ def stream(args: argparse.Namespace) -> int:
     return 0
 
 
-def _save(session: Session, kept: Path) -> None:
+def _save(session: Session | TaskSession, kept: Path) -> None:
     files.replace(kept, session.save())
 
 

@@ -30,7 +30,8 @@ EPILOG = """examples:
 """
 JSON_LINES = (
     'lines and answers are JSON objects: {"text": "…"} or {"ids": […]}, with {"reset": true} to start '
-    'from zero before it, {"save": true} to write --state after it'
+    'from zero before it, {"save": true} to write --state after it; of a classifier or a regressor lines are '
+    'steps, JSON objects {"x": […]} or {"column": value, …}, null for a missing one, or CSV with a header'
 )
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NUMBERS = {int: "a whole number", float: "a number"}

@@ -35,6 +35,11 @@ class SequenceSchema:
     read_as: Mapping[str, Any] | None = None  # what `data.read_samples` reads another file alike with
     labels: str = "str"  # what Python had as labels: one of KINDS
 
+    @property
+    def outputs(self) -> int:
+        """K, the numbers that the network gives for an answer."""
+        return len(self.classes) or 1
+
     def calibrated(self, temperature: float) -> Self:
         """Return the schema with a temperature."""
         return replace(self, temperature=temperature)

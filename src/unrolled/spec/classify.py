@@ -261,7 +261,7 @@ def _steps(config: Any) -> Steps:
         embedding="embedding.weight" if config.vocab_size else None,
         head="readout.weight",
         head_bias="readout.bias",
-        pooling=None if config.pooling == "last" else config.pooling,
+        pooling=None if config.pooling in ("last", "step") else config.pooling,
         neighbours=config.neighbours,
     )
 

@@ -123,7 +123,9 @@ class StreamConfig:
     weights: str | None = setting(
         None, "type of the weights; default: as they are stored", flag="--weights", choices=STORAGES
     )
-    top: int = setting(5, "how many of the likeliest next symbols to show", flag="--top", minimum=0)
+    top: int = setting(
+        5, "how many of the likeliest next symbols or classes to show", flag="--top", minimum=0
+    )
     state: str | None = setting(
         None,
         "file that holds the state: read at the start where it exists, written at the end",

@@ -26,6 +26,7 @@ from unrolled.stream.model import Model, Recurrent
 from unrolled.stream.scoring import score
 from unrolled.stream.scoring import states_on as states_on
 from unrolled.stream.session import Pool, Session
+from unrolled.stream.step_lines import StepReader
 from unrolled.stream.tasks import TaskModel, TaskPool, TaskSession
 from unrolled.stream.weights import convert as convert
 
@@ -37,6 +38,7 @@ __all__ = [
     "Pool",
     "Recurrent",
     "Session",
+    "StepReader",
     "TaskModel",
     "TaskPool",
     "TaskSession",

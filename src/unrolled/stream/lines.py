@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -18,12 +19,34 @@ from unrolled.stream.session import Session
 from unrolled.stream.weights import Floats
 from unrolled.tokens import Tokens, normalised
 
-__all__ = ["LineReader", "answer_lines"]
+__all__ = ["LONGEST", "PARSED", "LineReader", "Reader", "answer_lines", "switch", "whole_line"]
 
 PIECE = 2**16  # characters of a line that are read at once
 LONGEST = 2**24  # characters of a line of JSON
 PARSED = 2**27  # bytes that it may take in memory
 KEYS = ("text", "ids", "reset", "save")
+
+
+class Reader(Protocol):
+    """What answers lines one by one; `LineReader` of text, `StepReader` of a task's steps."""
+
+    by_step: bool  # whether a line is read at once, whatever its form
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Within, whatever is raised leaves the state as it was."""
+        ...
+
+    def answer(
+        self,
+        number: int,
+        line: Iterator[str],
+        *,
+        as_json: bool,
+        top: int,
+        save: Callable[[], object] | None,
+    ) -> str | None:
+        """Read a line, which comes in pieces, and return its answer; None where it has none."""
+        ...
 
 
 @dataclass
@@ -53,6 +76,8 @@ class LineReader:
     Raises:
         ConfigError: the model has no vocabulary.
     """
+
+    by_step = False
 
     def __init__(self, model: Model, session: Session, *, fresh: bool = True) -> None:
         if model.tokens is None:
@@ -93,6 +118,20 @@ class LineReader:
             read.unknown += self.tokens.count_unknown(piece)
             self._logits = after[-1]
 
+    def answer(
+        self,
+        number: int,
+        line: Iterator[str],
+        *,
+        as_json: bool,
+        top: int,
+        save: Callable[[], object] | None,
+    ) -> str:
+        """Read a line and return its answer. Raises UnrolledError: it is not fit."""
+        if as_json:
+            return _as_json(number, _object(self, line, save), self.next(top))
+        return _as_text(_text(self, line), self.next(top))
+
     def next(self, top: int) -> list[tuple[str, int, float]]:
         """Return the `top` likeliest next symbols: (text, id, probability), likeliest first."""
         if self._logits is None:
@@ -104,7 +143,7 @@ class LineReader:
 
 
 def answer_lines(
-    reader: LineReader,
+    reader: Reader,
     source: TextIO,
     answer: Callable[[str], object],
     *,
@@ -116,28 +155,30 @@ def answer_lines(
 
     A line of text is answered by its loss and by the likeliest next symbols. With `as_json` a line is an
     object, {"text": …} or {"ids": […]}, with {"reset": true} to start from zero before it and {"save": true}
-    to call `save` after it; so is the answer. A line that is not fit is answered by what is wrong with it,
-    and the state stays as it was. So it does where Ctrl-C, say, comes while a line is read.
+    to call `save` after it; so is the answer. Lines of a classifier or a regressor: see `StepReader`. A line
+    that is not fit is answered by what is wrong with it, and the state stays as it was. So it does where
+    Ctrl-C, say, comes while a line is read.
 
     Args:
-        reader: of a model.
+        reader: of a model, a `LineReader` or a `StepReader`.
         source: open for reading text.
         answer: takes each answer, one line without its end.
         top: how many of the likeliest next symbols to tell.
         save: keeps the reader's state; None where it is not kept.
     """
-    for number, line in enumerate(_lines(source, LONGEST if as_json else PIECE), start=1):
+    piece = LONGEST if as_json or reader.by_step else PIECE
+    for number, line in enumerate(_lines(source, piece), start=1):
         try:
             with reader.whole():
-                read = _object(reader, line, save) if as_json else _text(reader, line)
+                told = reader.answer(number, line, as_json=as_json, top=top, save=save)
         except UnrolledError as error:
-            told = {"line": number, "error": str(error)}
-            answer(json.dumps(told) if as_json else f"line {number}: {error}")
+            wrong = {"line": number, "error": str(error)}
+            answer(json.dumps(wrong) if as_json else f"line {number}: {error}")
             for _ in line:  # what is left of it
                 pass
             continue
-        symbols = reader.next(top)
-        answer(_as_json(number, read, symbols) if as_json else _as_text(read, symbols))
+        if told is not None:
+            answer(told)
 
 
 def _text(reader: LineReader, line: Iterator[str]) -> Read:
@@ -166,16 +207,14 @@ def _uncut(tokens: Tokens, line: Iterator[str]) -> Iterator[str]:
 
 
 def _object(reader: LineReader, line: Iterator[str], save: Callable[[], object] | None) -> Read:
-    whole = next(line)
-    if not whole.endswith("\n") and next(line, None) is not None:
-        raise DataError(expected("line", f"at most {LONGEST:,} characters of JSON", "a longer one"))
-    given = parse_json(whole.encode("utf-8", "replace"), "line", DataError, most=PARSED, ascii_only=False)
+    whole = whole_line(line).encode("utf-8", "replace")
+    given = parse_json(whole, "line", DataError, most=PARSED, ascii_only=False)
     unknown = [key for key in given if key not in KEYS]
     if unknown or ("text" in given and "ids" in given):
         got = quoted(unknown[0]) if unknown else "both"
         raise DataError(expected("line", '"text" or "ids", and perhaps "reset" or "save"', got))
     ids = _ids(reader.tokens, given)
-    reset, saves = _switch(given, "reset"), _switch(given, "save")
+    reset, saves = switch(given, "reset"), switch(given, "save")
     if saves and save is None:
         raise DataError(expected('"save"', "a file for the state, by --state FILE", "none"))
     if reset or reader.by_line:
@@ -187,7 +226,16 @@ def _object(reader: LineReader, line: Iterator[str], save: Callable[[], object] 
     return read
 
 
-def _switch(given: dict[str, Any], name: str) -> bool:
+def whole_line(line: Iterator[str]) -> str:
+    """Return a line whose pieces have `LONGEST` characters. Raises DataError: it has more."""
+    whole = next(line)
+    if not whole.endswith("\n") and next(line, None) is not None:
+        raise DataError(expected("line", f"at most {LONGEST:,} characters of JSON", "a longer one"))
+    return whole
+
+
+def switch(given: dict[str, Any], name: str) -> bool:
+    """Return a truth value of an object, false where it has none of that name. Raises DataError."""
     value = given.get(name, False)
     if type(value) is not bool:
         raise DataError(expected(f'"{name}"', "true or false", quoted(str(value))))

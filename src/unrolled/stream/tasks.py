@@ -60,7 +60,7 @@ class TaskModel(AnswerNetwork, Model):
         self.schema, self.tokens, self.classes = schema, tokens, schema.classes
         self.scaler = None if schema.scaler is None else RunningScaler(schema.scaler)
         self.channels = () if schema.scaler is None else schema.scaler.channels
-        got = (len(schema.classes) or 1, 0 if schema.scaler is None else len(schema.scaler.outputs))
+        got = (schema.outputs, 0 if schema.scaler is None else len(schema.scaler.outputs))
         want = (self.answer_size, 0 if self.takes_ids else self.width)
         if got != want:
             told = f"{want[0]} outputs and {want[1]} channels"
@@ -269,12 +269,12 @@ class TaskSession(_TaskStreams):
         if tokens is None:
             want = f"numbers of {len(self.model.channels)} channels"
             raise DtypeError(expected("x", want, "a text"))
-        before = self._held()
+        before = self.held()
         try:
             for token in tokens.encode(text):
                 self._advance(np.array([token], np.int64), None, None)
         except NonFiniteError:
-            self._put_back(before)
+            self.put_back(before)
             raise
 
     @property
@@ -283,7 +283,7 @@ class TaskSession(_TaskStreams):
         if not self._running.state.steps[0]:
             raise StateError(expected("answer", "at least one step before it", "none"))
         found = self.model.schema.answers(self._outputs)[0]
-        return found if self.model.classes else float(found)
+        return found if np.ndim(found) else float(found)
 
     def at_end(self) -> Any:
         """Return the answer if the sequence ended here: of a text, after its closing boundary."""
@@ -291,12 +291,12 @@ class TaskSession(_TaskStreams):
         if tokens is None:
             return self.answer
         with self._claimed():
-            before = self._held()
+            before = self.held()
             try:
                 self._advance(np.array([tokens.boundary]), None, None)
                 return self.answer
             finally:
-                self._put_back(before)
+                self.put_back(before)
 
     @property
     def steps(self) -> int:
@@ -324,10 +324,12 @@ class TaskSession(_TaskStreams):
         """Return how large the state is and how many units are saturated, beside what training gave."""
         return health_of(self.state, self.model.known_states)
 
-    def _held(self) -> tuple[Any, ...]:
+    def held(self) -> tuple[Any, ...]:
+        """Return what `put_back` takes: all that the stream remembers, as it lies in memory."""
         return self._running.pool._read(0), self._running.state, self._scaled, self._outputs
 
-    def _put_back(self, held: tuple[Any, ...]) -> None:
+    def put_back(self, held: tuple[Any, ...]) -> None:
+        """Return to the moment at which `held` was called."""
         flat, pooling, self._scaled, self._outputs = held
         self._running.put(0, flat, pooling)
 
