@@ -51,6 +51,12 @@ def test_rows_of_an_id_are_a_series(table):
     assert (mixed.ids, mixed.values[0].tolist()) == (("b", "a"), [5, 6, 7])
 
 
+def test_the_number_of_a_row_is_no_id(table):
+    series = read_series(table("id,date,load\n7,2024-01-01,1\n9,2024-01-02,2\n8,2024-01-03,3\n"))
+    assert (series.ids, series.steps.tolist()) == (("load",), [3])
+    assert series.notes == ("left out: 'id', another value in each row",)
+
+
 def test_several_targets_of_several_ids(table):
     text = "unit,date,p,q\nx,2024-01-01,1,2\nx,2024-01-02,3,4\nz,2024-01-01,5,6\n"
     series = read_series(table(text), target=["p", "q"], id="unit")

@@ -53,6 +53,11 @@ def roles_of(table: Table, want: Wanted) -> Roles:
         roles.across = True
         roles.targets = tuple(name for name in free if table.is_number(name))
         return roles
+    if roles.id is None:
+        rows = [name for name in called(free, (*IDS, *MORE_IDS)) if table.header]
+        if rows:
+            roles.notes.append(f"left out: {named(rows)}, another value in each row")
+            free = [name for name in free if name not in rows]
     if want.static and roles.id is None:
         raise refusal(DataError, "id", "the column that tells series apart, as static= is given", "none")
     roles.targets = _targets(table, want, roles, free)
@@ -87,10 +92,10 @@ def _may_be_time(table: Table, name: str) -> bool:
 
 
 def _id(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
-    """Return the column that tells series apart: by its name, where its values repeat or there are times."""
+    """Return the column that tells series apart: by its name, where its values repeat."""
     for name in called(free, (*IDS, *MORE_IDS)) if table.header else []:
         values = table.texts(name)
-        if roles.time is not None or len(set(values)) < len(values):
+        if len(set(values)) < len(values) or len(values) == 1:
             return name
     return None
 
