@@ -122,10 +122,12 @@ def test_missing_times_become_missing_values_and_are_counted(table):
     assert np.flatnonzero(np.isnan(series.values[0])).tolist() == [5, 6, 20]
     assert len(series.times[0]) == 24
     assert series.missing == 3
-    assert series.notes == (
-        "missing: 3 of 24 times (12.5%) in 'date', the first 2024-05-01 05:00:00; their values are missing values",
-        "missing: 3 of 24 values (12.5%)",
+    times = "missing: 3 of 24 times (12.5%) in 'date', the first 2024-05-01 05:00:00; their values are missing values"
+    assert series.notes == (times,)
+    series = read_series(
+        table("date,y\n" + "".join(f"{HOURS[row]},{row if row != 9 else ''}\n" for row in rows))
     )
+    assert series.notes == (times, "missing: 4 of 24 values (16.7%)")
 
 
 def test_a_series_begins_and_ends_with_a_value(table):

@@ -65,6 +65,7 @@ def _down(table: Table, roles: Roles, want: Wanted) -> Observed:
     _check_copies(table, there, want, found := Observed(notes=notes))
     found.past_names, found.known_names, found.static_names = want.columns, want.known, want.static
     found.freq = freq if clock is not None and clock.is_clock else None
+    found.gaps = len(names) * sum(len(grid.times) - len(grid.index) for grid in grids)
     static = _static(table, want, ids, codes)
     for number, (id, grid) in enumerate(zip(ids, grids, strict=True)):
         columns, ahead, seen = grid.spread(values), grid.spread(known), grid.spread(past)

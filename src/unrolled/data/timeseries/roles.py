@@ -47,7 +47,7 @@ def roles_of(table: Table, want: Wanted) -> Roles:
     counts = [name for name in counts if name not in numbers]  # years, without a name
     roles.time = want.time or _time(table, roles, free) or (counts[0] if counts else None)
     free = [name for name in free if name != roles.time]
-    roles.id = want.id or _id(table, roles, free)
+    roles.id = want.id or _id(table, free)
     free = [name for name in free if name != roles.id]
     if roles.time is None and not want.target and _is_across(table, want, roles, free):
         roles.across = True
@@ -91,7 +91,7 @@ def _may_be_time(table: Table, name: str) -> bool:
     return table.moments(name) is not None or table.is_number(name) or is_time(table.texts(name))
 
 
-def _id(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
+def _id(table: Table, free: Sequence[str]) -> str | None:
     """Return the column that tells series apart: by its name, where its values repeat."""
     for name in called(free, (*IDS, *MORE_IDS)) if table.header else []:
         values = table.texts(name)

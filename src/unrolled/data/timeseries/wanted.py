@@ -119,6 +119,7 @@ class Observed:
     read_as: dict[str, Any] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)  # ids of series without a value, left out
     constant: list[str] = field(default_factory=list)
+    gaps: int = 0  # values of a column that are missing as their time is, which a note says already
 
     def add(
         self,
@@ -167,7 +168,7 @@ class Observed:
     def _remark_missing(self) -> None:
         absent = [int(np.isnan(each).sum()) for each in self.values]
         total = sum(map(len, self.values))
-        if any(absent):
+        if sum(absent) not in (0, self.gaps):
             some = [id for id, count in zip(self.ids, absent, strict=True) if count]
             where = f", in {named(some)}" if len(self.ids) > 1 else ""
             share = f"{sum(absent):,} of {counted(total, 'value')}"
@@ -175,6 +176,6 @@ class Observed:
         for names, arrays in ((self.past_names, self.past), (self.known_names, self.known)):
             for index, name in enumerate(names):
                 count = sum(int(np.isnan(each[:, index]).sum()) for each in arrays)
-                if count:
+                if count not in (0, self.gaps):
                     rows = sum(map(len, arrays))
                     self.notes.append(f"missing: {count:,} of {counted(rows, 'value')} of {quoted(name)}")
