@@ -96,6 +96,20 @@ def test_barred_transitions_have_no_gradient_and_no_path() -> None:
         best_paths(emissions, barred, LENGTHS)
 
 
+@pytest.mark.parametrize("scale", [1.0, 2000.0])
+def test_rows_cut_for_memory_give_the_same(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_of_them() -> list[Any]:
+        emissions, transitions = (each.requires_grad_() for each in drawn(scale=scale))
+        log_partition(emissions, transitions, LENGTHS).sum().backward()
+        given = emissions.detach(), transitions.detach(), LENGTHS
+        return [best_paths(*given), marginals(*given), emissions.grad.numpy(), transitions.grad.numpy()]
+
+    whole = all_of_them()
+    monkeypatch.setattr("unrolled.tasks.tag.crf.MOST_NUMBERS", 9)
+    for one, other in zip(whole, all_of_them(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_rows_do_not_see_one_another_and_their_order_does_not_matter() -> None:
     emissions, transitions = drawn(5, seed=3)
     order = torch.tensor([2, 0, 3, 1])

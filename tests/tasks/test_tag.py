@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from unrolled import load, spec, tasks, train
-from unrolled.data import Sentences
+from unrolled.data import Sentences, from_bioes, read_sentences, to_bioes
 from unrolled.errors import CheckpointError, ConfigError, DataError
 from unrolled.tasks import SequenceTagger, TagNetwork
 from unrolled.tasks.tag import Schema, storing, tagged
 from unrolled.tasks.tag.batches import SentenceBatches
+from unrolled.tasks.tag.dataset import prepare
+from unrolled.tasks.tag.evaluation import evaluate_sentences
 
 VERBS, ENDS = ("sees", "likes", "finds"), ("man", "dog", "tree", "house")
 
@@ -87,6 +89,9 @@ def test_a_file_of_columns_is_learnt_and_leaves_its_report(trained: Any) -> None
     report = (run / "report.md").read_text()
     assert "the test part has 1 tag that training never saw: B-XX (1 word)" in report
     assert "| NP | " in report
+    names = [each.name for each in found.controls]
+    assert names[-1] == "words and affixes, linear chain"
+    assert all(f"| {name} | " in report for name in names)
     assert tasks.of(trained.model.config).evaluation_of(json.loads((run / "evaluation.json").read_text()))
 
 
@@ -251,6 +256,29 @@ def test_a_schema_of_a_stranger_is_read_strictly() -> None:
     ):
         with pytest.raises(CheckpointError, match="schema"):
             Schema.from_json({**stored, name: value})
+
+
+def test_what_a_stranger_says_of_reading_is_no_argument() -> None:
+    stored = json.loads(json.dumps(made()[1].to_json()))
+    for bad in ({"source": "x"}, {"labelled": True}, {"tags": 1}, {"columns": "0"}, {"columns": [1]}, []):
+        with pytest.raises(CheckpointError, match="read_as"):
+            Schema.from_json({**stored, "read_as": bad})
+
+
+def test_a_test_file_in_another_scheme_is_taken_in_that_of_training(trained: Any, tmp_path: Path) -> None:
+    source, test = write(tmp_path / "train.conll"), read_sentences(write(tmp_path / "test.conll", 30, 5))
+    moved = zip(test.words, test.columns[0], from_bioes(to_bioes(test.tags, "IOB2"), "IOB1"), strict=True)
+    other = tmp_path / "other.conll"
+    other.write_text(
+        "".join("".join(f"{' '.join(r)}\n" for r in zip(*each, strict=True)) + "\n" for each in moved)
+    )
+    found = prepare(spec.TagData(str(source), tags="2", test=str(other)), tmp_path / "data", seed=0)
+    assert found.part("test").tags == test.tags
+    assert "test: chunks are marked by IOB1, and taken in IOB2" in found.stored.notes
+    assert not any("never saw" in note for note in found.stored.notes)
+    network = load(trained.run).model
+    scores = [evaluate_sentences(network, each).judged.values for each in (test, read_sentences(other))]
+    assert scores[0] == scores[1]
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ underflows, as scores lie more than some 700 nats apart, all are computed anew f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from unrolled.errors import DataError, ShapeError, expected
 __all__ = ["best_paths", "log_partition", "marginals", "negative_log_likelihood"]
 
 Array: TypeAlias = npt.NDArray[Any]
+MOST_NUMBERS = 2**22  # of all pairs of tags, for some rows at a step
 
 
 def negative_log_likelihood(emissions: Tensor, transitions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
@@ -72,9 +74,11 @@ def best_paths(emissions: Tensor, transitions: Tensor, lengths: Tensor) -> Array
     best = matrix[count, :count] + scores[0] if steps else final
     for step in range(steps):
         if step:
-            candidates = best[: running[step], None, :] + into
-            back[step, : running[step]] = candidates.argmax(-1)
-            best = candidates.max(-1) + scores[step, : running[step]]
+            best = best[: running[step]].copy()
+            for some in _blocks(int(running[step]), count):
+                candidates = best[some, None, :] + into
+                back[step, some] = candidates.argmax(-1)
+                best[some] = candidates.max(-1) + scores[step, some]
         final[: running[step]] = best
     final += matrix[:count, count + 1]
     if rows and not np.isfinite(final.max(-1)).all():
@@ -155,8 +159,9 @@ class _Chain:
         logs[0] = self.matrix[count, :count] + self.scores[0]
         for step in range(1, self.steps):
             now = self.running[step]
-            paths = logs[step - 1, :now, :, None] + self.matrix[:count, :count]
-            logs[step, :now] = _log_sum(paths, 1) + self.scores[step, :now]
+            for some in _blocks(int(now), count):
+                paths = logs[step - 1, some, :, None] + self.matrix[:count, :count]
+                logs[step, some] = _log_sum(paths, 1) + self.scores[step, some]
         self.logs = logs
         return _log_sum(logs[self.last, self.columns] + self.matrix[:count, count + 1], 1)
 
@@ -183,7 +188,7 @@ class _Chain:
         count, w = self.count, weight[self.order]
         counts = np.zeros((count + 2, count + 2))
         if self.in_logs:
-            counts[:count, :count] = (self.pairs * w[:, None, None]).sum(0)
+            counts[:count, :count] = self._pairs_in_logs(found, w)
         else:
             before = (found.before[:-1] * w[:, None]).reshape(-1, count)
             counts[:count, :count] = before.T @ found.after[1:].reshape(-1, count)
@@ -199,17 +204,24 @@ class _Chain:
         total = self.total[self.order]
         beta = np.full(self.logs.shape, -np.inf)
         beta[self.last, self.columns] = matrix[:count, count + 1]
-        self.pairs = np.zeros((self.rows, count, count))
         for step in range(self.steps - 1, 0, -1):
-            now = self.running[step]
-            meets = self.scores[step, :now] + beta[step, :now]
-            paths = matrix[:count, :count] + meets[:, None, :]
-            beta[step - 1, :now] = _log_sum(paths, 2)
-            joint = self.logs[step - 1, :now, :, None] + paths - total[:now, None, None]
-            self.pairs[:now] += np.exp(joint)
+            for some in _blocks(int(self.running[step]), count):
+                meets = self.scores[step, some] + beta[step, some]
+                beta[step - 1, some] = _log_sum(matrix[:count, :count] + meets[:, None, :], 2)
         of_tags = np.empty(beta.shape)
         of_tags[:, self.order] = np.exp(self.logs + beta - total[:, None])
         return _Expected(of_tags, self.logs, beta)
+
+    def _pairs_in_logs(self, found: _Expected, weight: Array) -> Array:
+        """Return Σ over rows of weight [B], sorted, · expected transitions between tags [K, K]."""
+        count, total = self.count, self.total[self.order]
+        counts = np.zeros((count, count))
+        for step in range(1, self.steps):
+            for some in _blocks(int(self.running[step]), count):
+                meets = self.scores[step, some] + found.after[step, some] - total[some, None]
+                joint = found.before[step - 1, some, :, None] + self.matrix[:count, :count] + meets[:, None]
+                counts += np.tensordot(weight[some], np.exp(joint), 1)
+        return counts
 
 
 class _Partition(torch.autograd.Function):
@@ -273,6 +285,13 @@ def _take_path(by_tags: Array, counts: Array, chain: _Chain, tags: Array, weight
     counts -= flat.reshape(size, size)
     step, row = np.nonzero(borders[:-1] & (np.arange(chain.steps)[:, None] <= chain.last))
     by_tags[step, chain.order[row], tags[step, chain.order[row]]] -= 1.0
+
+
+def _blocks(rows: int, count: int) -> Iterator[slice]:
+    """Cut rows so that K² numbers for each take bounded memory."""
+    together = max(1, MOST_NUMBERS // count**2)
+    for begin in range(0, rows, together):
+        yield slice(begin, min(rows, begin + together))
 
 
 def _sorted_rows(lengths: Tensor, steps: int) -> tuple[Array, Array]:

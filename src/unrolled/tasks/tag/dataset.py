@@ -13,6 +13,8 @@ from unrolled.data import (
     Partition,
     Samples,
     Sentences,
+    find_scheme,
+    in_scheme,
     partition,
     read_sentences,
     unknown_tags_text,
@@ -90,6 +92,8 @@ def prepare(data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
         parts[getattr(found, name)] = number
     notes = [*sentences.notes, *found.notes]
     if given is not None:
+        marks = find_scheme(sentences)
+        given = in_scheme(given, marks.scheme, marks.spelling)
         notes += _notes_on_test(sentences, given)
         sentences = _joined(sentences, given)
         tested = np.full(len(given), storing.PARTS.index("test"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-from unrolled.data import Sentences, unknown_tags_text
+from unrolled.data import Sentences, in_scheme, unknown_tags_text
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
+from unrolled.tasks import controls
 from unrolled.tasks.classify.evaluation import Control, Scores
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
@@ -152,9 +154,13 @@ def evaluate(network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
 
 
 def evaluate_sentences(network: TagNetwork, sentences: Sentences) -> Evaluation:
-    """Score a network on other sentences."""
-    found, schema = tagged(network, sentences), network.schema
-    if found.scores is None or schema is None:
+    """Score a network on other sentences, whose chunks are taken in the scheme of training."""
+    schema = network.schema
+    assert schema is not None  # by `load`
+    scheme: Any = schema.scheme
+    sentences = in_scheme(sentences, scheme, schema.spelling)
+    found = tagged(network, sentences)
+    if found.scores is None:
         raise DataError(expected("source", "a tag for each word", "none"))
     unknown = sentences.unknown_tags(schema.tags)
     notes = [*sentences.notes, *([unknown_tags_text(unknown)] if unknown else [])]
@@ -185,14 +191,29 @@ def _types(scores: ChunkScores | None) -> dict[str, dict[str, float]]:
 
 def _controls(dataset: TaggedSentences) -> tuple[Control, ...]:
     """Fit each control on the training part and score it on the part that the network is judged by."""
-    kept: tuple[Control, ...] = dataset.scored.setdefault("controls", ())
-    return kept
+    if "controls" in dataset.scored:
+        kept: tuple[Control, ...] = dataset.scored["controls"]
+        return kept
+    train, part = dataset.part("train"), dataset.part("test" if dataset.has_test else "validation")
+    found, notes = [], []
+    for name, fit in controls.suited_tags(train).items():
+        begin = time.perf_counter()
+        fitted = fit(train)
+        given = fitted.predict(part)
+        seconds = time.perf_counter() - begin
+        assert part.tags is not None  # by `prepare`
+        scores = chunk_scores(part.tags, given, dataset.schema.scheme)
+        found.append(Control(name, fitted.parameters, seconds, _figures(given, scores, part).values))
+        notes += [f"control {name}: {fitted.note}"] if fitted.note else []
+    dataset.scored["controls"], dataset.scored["notes on controls"] = tuple(found), notes
+    return tuple(found)
 
 
 def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
     """Say plainly where a control wins, and why that may be."""
+    on_controls: list[str] = dataset.scored.get("notes on controls", [])
     if not found.better:
-        return []
+        return on_controls
     best = max(found.better, key=lambda each: each.values[found.main])
     figure, own = LABELS[found.main], found.judged.values[found.main]
     notes = [
@@ -202,7 +223,7 @@ def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
     words = dataset.part("train").tokens
     if words < FEW_WORDS:
         notes.append(f"that is to be expected: {words:,} training words are few for a recurrent network")
-    return notes
+    return notes + on_controls
 
 
 def _scores(stored: Mapping[str, Any] | None) -> Scores | None:

@@ -119,7 +119,7 @@ def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: 
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
-    if found.controls and not found.notes:
+    if found.controls and not found.better:
         lines += ["", f"The network beats every control on the {found.part} part."]
     lines += ["", *_types(found.by_type or {}, "type of chunk" if scheme else "tag")]
     lines += ["", *_mistakes(dataset.part(found.part), given)]

@@ -20,7 +20,7 @@ from unrolled.files import quoted, refusal
 from unrolled.tasks.tag.batches import Encoded
 from unrolled.tasks.tag.forms import folded, forms_of
 
-__all__ = ["Schema"]
+__all__ = ["Schema", "is_reading"]
 
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled tag schema", 1
@@ -32,6 +32,7 @@ MOST_COLUMNS = 1000
 WORD_BYTES, VALUE_BYTES = 2**19, 2**17  # of config.json, which holds them
 LONGEST_WORD = 100  # characters: a longer one is read by its characters alone
 SEEN = 2  # times that training must have a word, or a value of a column
+READING = ("tags", "words", "columns", "id")  # what `Sentences.read_as` may say
 SCHEMES = (None, "IOB1", "IOB2", "BIOES")
 
 
@@ -199,8 +200,9 @@ class Schema:
         warmth = stored["temperature"]
         if isinstance(warmth, bool) or not isinstance(warmth, float) or not 0 < warmth < math.inf:
             raise refusal(CheckpointError, f"{where}.temperature", "a number above 0", "something else")
-        if not isinstance(stored["read_as"], Mapping):
-            raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
+        if not is_reading(stored["read_as"]):
+            want = "how another file is read: " + ", ".join(READING)
+            raise refusal(CheckpointError, f"{where}.read_as", want, "something else")
         words = stored["words"].split("\n") if stored["words"] else []
         return cls(
             tags=tags,
@@ -213,6 +215,15 @@ class Schema:
             temperature=warmth,
             read_as=dict(stored["read_as"]),
         )
+
+
+def is_reading(stored: object) -> bool:
+    """Whether a stranger's object holds keywords of `data.read_sentences` alone, of their types."""
+    if not isinstance(stored, Mapping) or not set(stored) <= set(READING):
+        return False
+    columns = stored.get("columns", [])
+    texts = [value for name, value in stored.items() if name != "columns"]
+    return isinstance(columns, list) and all(isinstance(each, str) for each in [*texts, *columns])
 
 
 def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from unrolled import files
 from unrolled.data import Sentences
 from unrolled.errors import DataError
 from unrolled.tasks.classify import storing as arrays_of
+from unrolled.tasks.tag.schema import is_reading
 
 __all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "read", "write", "write_sentences"]
 
@@ -153,7 +154,7 @@ def _check_index(index: Mapping[str, Any], path: Path) -> None:
         and all(isinstance(index[name], str) for name in texts)
         and all(isinstance(index[name], list) for name in lists)
         and all(isinstance(each, str) for name in lists for each in index[name])
-        and isinstance(index["read_as"], dict)
+        and is_reading(index["read_as"])
         and (index["format"], index["version"]) == (FORMAT, VERSION)
         and len(index["notes"]) <= MOST_NOTES
     )
