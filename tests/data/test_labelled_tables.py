@@ -155,6 +155,12 @@ def test_an_input_that_is_the_label_and_a_constant_one_are_noted(table):
         "1 constant column: 'b'",
         "warning: 'a' equals the label 'label' in every row",
     )
+    many = table("id,a,c,label\n" + "".join(f"{k},{k % 2},{k},{k % 2}\n" for k in range(12)), "many.csv")
+    with pytest.raises(
+        DataError, match="columns: expected inputs other than the label 'label', or columns= "
+    ):
+        read_samples(many)
+    assert read_samples(many, columns=["a"]).channels == ("value",)
     one = read_samples(table("label,a,b\nx,1,2\nx,3,4\n", "one.csv"))
     assert one.notes == ("warning: every sample has the label 'x'",)
 
@@ -200,7 +206,6 @@ BAD = {
     "no date": ("id,date,v,label\na,2024-01-01,1,u\na,later,2,u\n", {}, "column 'date': expected numbers or times such as 2024-05-01 12:00, got 'later' in row 3"),
     "no id": ("id,t,v,label\na,0,1,u\n,1,2,u\na,2,1,u\n", {"id": "id"}, "column 'id': expected an id, got none in row 3"),
     "times without an id": ("date,v,label\n2024-01-01,1,a\n2024-01-02,2,b\n", {}, "id: expected the column that says which sample a row is of, or columns= with the steps of each row, got none, beside times in 'date'"),
-    "two labels in a sample": ("id,t,v,label\na,0,1,u\na,1,2,w\n", {}, "label: expected one value of 'label' in each sample, got 'u' and 'w' in 'a', row 3"),
     "two groups in a sample": ("id,t,v,label,who\na,0,1,u,1\na,1,2,u,2\n", {"group": "who"}, "group: expected one value of 'who' in each sample, got '1' and '2' in 'a', row 3"),
 }  # fmt: skip
 

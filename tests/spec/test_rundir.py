@@ -21,8 +21,7 @@ def test_a_run_writes_what_the_list_names_and_nothing_else(tmp_path: Path):
     run(config, observers=[])
     quantized = {place.model_of(weights) for weights in ("bfloat16", "int8")}  # by a command of its own
     of_other_tasks = {place.controls, place.predictions, place.parquet, place.report}
-    pictures = ("confusion.png", "reliability.png", "error_by_length.png", "error_by_steps.png")
-    of_other_tasks |= {place.picture(name) for name in pictures}
+    of_other_tasks |= {place.picture(name) for name in rundir._PICTURES[3:]}  # all but its own
     assert set(place.path.iterdir()) == {*place.files, *place.directories} - quantized - of_other_tasks
     assert set(place.data.iterdir()) == {place.data / name for name in place.DATA_FILES}
     assert place.step(2).is_dir()

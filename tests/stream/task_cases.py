@@ -66,7 +66,7 @@ def schema_of(
     """The schema of a classifier, or of a regressor (0 classes), fitted on some series."""
     scaler = Scaler.fit(series, times=times, missing=missing)
     names = tuple(f"class {n}" for n in range(classes))
-    return SequenceSchema(names, mean=7.0, scale=2.5, scaler=scaler, temperature=1.7)
+    return SequenceSchema(names, mean=(7.0,), scale=(2.5,), scaler=scaler, temperature=1.7)
 
 
 def text_schema(classes: int = 3) -> tuple[SequenceSchema, tokens.Tokens]:

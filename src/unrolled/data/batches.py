@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,22 +35,32 @@ IGNORED = -100  # a target that is not scored; torch's
 class Batch:
     """T steps of B rows: predict `targets` from `inputs`, a target for each step or one for each row.
 
+    `per_row` says which; left None, targets [B] are of rows and all others of steps, so that several values
+    for each row, [B, K], need it.
+
     Raises ShapeError: the axes disagree. DtypeError: an element type that none of them has.
     """
 
     inputs: Tensor  # [T, B] int64 ids, or [T, B, I] floating point
-    targets: Tensor  # [T, B] or [T, B, …]: of each step; [B]: of each row. int64 or floating point
+    targets: Tensor  # [T, B] or [T, B, …]: of each step; [B] or [B, …]: of each row. int64 or floating point
     lengths: Tensor | None = None  # [B] int64, valid steps of each row; None: all T
     resets: Tensor | None = None  # [T, B] bool, the state is zero before this step; None: nowhere
+    # whether there is one target for each row, and not one for each step
+    per_row: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        guessed = self.per_row is None
+        if guessed:
+            object.__setattr__(self, "per_row", self.targets.ndim == 1)
         ids = not self.inputs.is_floating_point()
         if self.inputs.ndim != (2 if ids else 3):
             want = "[T, B] of ids" if ids else "[T, B, I] of numbers"
             raise ShapeError(expected("inputs", want, list(self.inputs.shape)))
         steps, rows = self.inputs.shape[:2]
-        if list(self.targets.shape[:2]) != [steps, rows] and list(self.targets.shape) != [rows]:
-            want = f"[{steps}, {rows}, …] or [{rows}]"
+        axes = [rows] if self.per_row else [steps, rows]
+        if list(self.targets.shape[: len(axes)]) != axes:
+            want = f"[{rows}, …]" if self.per_row else f"[{steps}, {rows}, …]"
+            want = f"[{steps}, {rows}, …] or [{rows}]" if guessed else want
             raise ShapeError(expected("targets", want, list(self.targets.shape)))
         for name, given in (("inputs", self.inputs), ("targets", self.targets), ("lengths", self.lengths)):
             whole = given is None or given.dtype == torch.int64
@@ -64,21 +74,18 @@ class Batch:
         if self.resets is not None and self.resets.dtype != torch.bool:
             raise DtypeError(expected("resets", "bool", self.resets.dtype))
 
-    @property
-    def per_row(self) -> bool:
-        """Whether there is one target for each row, and not one for each step."""
-        return self.targets.ndim == 1
-
     def valid(self) -> Tensor:
         """Return which predictions are scored: [T, B] bool, or [B] where targets are of rows.
 
-        Padding is not, nor is an id that is `IGNORED`, as in torch's cross entropy.
+        Padding is not, nor is an id that is `IGNORED`, as in torch's cross entropy, nor NaN, of a step.
         """
         scored = torch.ones(self.targets.shape[: 1 if self.per_row else 2], dtype=torch.bool)
         if self.lengths is not None and not self.per_row:
             scored = torch.arange(len(self.inputs)).unsqueeze(1) < self.lengths
         if not self.targets.is_floating_point() and self.targets.ndim == scored.ndim:
             scored = scored & (self.targets != IGNORED)
+        elif self.targets.ndim == scored.ndim == 2:
+            scored = scored & ~self.targets.isnan()
         return scored
 
     def part(self, begin: int, steps: int, rows: slice | Tensor = slice(None)) -> Batch:
@@ -87,7 +94,7 @@ class Batch:
         targets = self.targets[rows] if self.per_row else self.targets[span, rows]
         lengths = None if self.lengths is None else (self.lengths[rows] - begin).clamp(0, steps)
         resets = None if self.resets is None else self.resets[span, rows]
-        return Batch(self.inputs[span, rows], targets, lengths, resets)
+        return Batch(self.inputs[span, rows], targets, lengths, resets, per_row=self.per_row)
 
     @property
     def count(self) -> int:

@@ -124,7 +124,7 @@ def _at_random(
     place = np.arange(len(samples), dtype=np.float64)
     place[-1] = np.inf
     single: list[str] = []
-    if samples.classes and samples.labels is not None:
+    if samples.classes and samples.labels is not None and samples.labels.ndim == 1:
         names, codes = np.unique(samples.labels, return_inverse=True)
         for code, offset in enumerate(generator.random(len(names))):
             members = np.flatnonzero(codes[order] == code)
@@ -223,7 +223,7 @@ def _in_time(samples: Samples, shares: Mapping[str, float]) -> tuple[dict[str, l
 
 def _unseen(samples: Samples, train: Indices) -> list[str]:
     """Note the classes that no training sample has."""
-    if samples.labels is None or not samples.classes:
+    if samples.labels is None or not samples.classes or samples.labels.ndim == 2:
         return []
     unseen = sorted(set(samples.classes) - set(samples.labels[train]))
     if not unseen:

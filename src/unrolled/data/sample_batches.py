@@ -1,4 +1,4 @@
-"""Batches of whole samples: sequences of like length side by side, a target for each."""
+"""Batches of whole samples: sequences of like length side by side, a target for each or for every step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.batches import CHUNK, Batch, check_place, to_tensor, whole_number
+from unrolled.data.batches import CHUNK, IGNORED, Batch, check_place, to_tensor, whole_number
 from unrolled.errors import DtypeError, ShapeError, expected
 
 __all__ = ["SampleBatches"]
@@ -29,17 +29,18 @@ class SampleBatches:
     def __init__(
         self,
         inputs: Sequence[Array],
-        targets: Array,
+        targets: Array | Sequence[Array],
         *,
         batch_size: int,
         seed: int,
         shuffle: bool = True,
     ) -> None:
-        """Take the sequences, copied into one array, and a target for each.
+        """Take the sequences, copied into one array, and the targets.
 
         Args:
             inputs: [T_i, C] of floating point each, or ids [T_i]; no NaN.
-            targets: [N] int64 or floating point.
+            targets: an array [N], or [N, K] of several values for each; or a list of [T_i], one for every
+                step, NaN or `IGNORED` where there is none. int64 or floating point.
             batch_size: rows, all ranks together. seed: of the order. shuffle: see above.
         Raises:
             ShapeError: axes disagree. DtypeError: ids among numbers. ConfigError: batch_size below 1, a
@@ -47,8 +48,9 @@ class SampleBatches:
         """
         self._flat, self._lengths = _flattened(inputs)
         self._starts = np.cumsum(self._lengths) - self._lengths + 1  # the first place is padding
-        self._targets = np.asarray(targets)
-        if self._targets.shape != (len(inputs),):
+        self._per_step = isinstance(targets, list)
+        self._targets = self._of_steps(targets) if isinstance(targets, list) else np.asarray(targets)
+        if not self._per_step and (self._targets.shape[:1] != (len(inputs),) or self._targets.ndim > 2):
             raise ShapeError(expected("targets", [len(inputs)], list(self._targets.shape)))
         self._seed = whole_number("seed", seed, 0)
         self._shuffle = shuffle
@@ -58,7 +60,9 @@ class SampleBatches:
         """Yield batches of epoch n from number `start` on, with the rows rank::world_size.
 
         `inputs` are [T, B, C], or ids [T, B], T the longest of the rank's rows; padding is 0. `targets` are
-        [B], `lengths` [B]. Raises ConfigError: start, rank or world_size out of range.
+        [B] or [B, K], or [T, B] with NaN or `IGNORED` as padding; `lengths` [B].
+
+        Raises ConfigError: start, rank or world_size out of range.
         """
         check_place(start, self.len_of(n), rank, world_size)
         return (self._batch(chosen[rank::world_size]) for chosen in self.indices(n)[start:])
@@ -68,8 +72,11 @@ class SampleBatches:
         return -(-len(self._lengths) // self.rows)
 
     def tokens_of(self, epoch: int) -> int:
-        """Return the number of targets in an epoch, all ranks together: one of each sample."""
-        return len(self._lengths)
+        """Return the number of targets in an epoch, all ranks together: of samples or of steps."""
+        if not self._per_step:
+            return len(self._lengths)
+        missing = np.isnan(self._targets) if self._targets.dtype.kind == "f" else self._targets == IGNORED
+        return int(np.count_nonzero(~missing))
 
     def indices(self, epoch: int) -> list[Indices]:
         """Return which samples are in each batch of an epoch, in order, all ranks together."""
@@ -93,7 +100,20 @@ class SampleBatches:
         steps = np.arange(lengths.max(initial=0))[:, None]
         where = np.where(steps < lengths, self._starts[chosen] + steps, 0)
         inputs = to_tensor(self._flat[where])
-        return Batch(inputs, to_tensor(self._targets[chosen]), to_tensor(lengths))
+        targets = self._targets[where if self._per_step else chosen]
+        return Batch(inputs, to_tensor(targets), to_tensor(lengths), per_row=not self._per_step)
+
+    def _of_steps(self, targets: Sequence[Array]) -> Array:
+        """Return a padding target and those of all sequences after it."""
+        if len(targets) != len(self._lengths):
+            raise ShapeError(expected("targets", [len(self._lengths)], [len(targets)]))
+        arrays = [np.asarray(each) for each in targets]
+        for index, (each, length) in enumerate(zip(arrays, self._lengths.tolist(), strict=True)):
+            if each.shape != (length,):
+                raise ShapeError(expected(f"targets[{index}]", [length], list(each.shape)))
+        numbers = any(each.dtype.kind == "f" for each in arrays)
+        padding = np.array([np.nan], np.float32) if numbers else np.array([IGNORED], np.int64)
+        return np.concatenate([padding, *(each.astype(padding.dtype, copy=False) for each in arrays)])
 
 
 def _flattened(inputs: Sequence[Array]) -> tuple[Array, Indices]:

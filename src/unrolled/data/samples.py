@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, shortened
 
-__all__ = ["Numbers", "Samples", "infinite_at", "labels_of"]
+__all__ = ["Numbers", "Samples", "infinite_at", "labels_of", "several_of", "steps_of"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -27,7 +27,8 @@ class Samples:
     inputs: Sequence[Numbers] | Sequence[str]  # [T_i, C] float32 each, NaN where missing; or texts
     channels: tuple[str, ...]  # names of the C columns; () for texts
     ids: tuple[str, ...]  # one each, no two alike: for messages and predictions
-    labels: Array | None  # [N] of str: classes; [N] float64: numbers; None: not known
+    # [N] of str: classes; [N] float64: numbers; [N, K] of bool: which of K labels; [N, K] float64: K numbers
+    labels: Array | None  # None: not known, or `step_labels`
     groups: Array | None  # [N] of str: what must not be on both sides of a split
     times: Sequence[npt.NDArray[np.float64]] | None  # [T_i] each, in seconds, or in steps without a clock
     name: str  # on one line, for people
@@ -37,6 +38,8 @@ class Samples:
     read_as: Mapping[str, Any] = field(
         default_factory=dict
     )  # what `read_samples` reads another file alike with
+    label_names: tuple[str, ...] = ()  # of the K columns of labels [N, K]
+    step_labels: Sequence[Array] | None = None  # [T_i] each of str or float64: of every step; "", NaN: none
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -47,13 +50,25 @@ class Samples:
         return not self.channels
 
     @property
+    def per_step(self) -> bool:
+        """Whether every step has a label of its own."""
+        return self.step_labels is not None
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether labels are numbers and no classes."""
+        labels = self.labels if self.step_labels is None else self.step_labels[0]
+        return labels is not None and _are_numbers(labels)
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The different labels in order; () where labels are numbers or unknown."""
-        return (
-            ()
-            if self.labels is None or _are_numbers(self.labels)
-            else tuple(sorted(set(self.labels.tolist())))
-        )
+        """The different labels in order, or `label_names`; () where labels are numbers or unknown."""
+        if self.of_numbers or (self.labels is None and self.step_labels is None):
+            return ()
+        if self.step_labels is not None:
+            return tuple(sorted({name for each in self.step_labels for name in set(each.tolist())} - {""}))
+        assert self.labels is not None
+        return self.label_names if self.labels.ndim == 2 else tuple(sorted(set(self.labels.tolist())))
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
@@ -75,6 +90,7 @@ class Samples:
             labels=None if self.labels is None else self.labels[chosen],
             groups=None if self.groups is None else self.groups[chosen],
             times=None if self.times is None else [self.times[index] for index in chosen],
+            step_labels=None if self.step_labels is None else [self.step_labels[i] for i in chosen],
             test=None,
         )
 
@@ -92,18 +108,25 @@ class Samples:
         *,
         ids: Sequence[Any] | None = None,
         times: Sequence[Any] | None = None,
+        label_names: Sequence[str] | None = None,
+        step_labels: Sequence[Any] | None = None,
         name: str = "arrays",
     ) -> Samples:
         """Make samples of what Python holds.
 
         Args:
             sequences: arrays [T_i, C] or [T_i], one array [N, T, C], or texts. NaN: missing.
-            labels: [N]. Texts, whole numbers and truth values are classes, floating-point ones numbers.
+            labels: [N]. Texts, whole numbers and truth values are classes, floating-point ones numbers. An
+                array [N, K] of truth values, or of 0 and 1, says which of K labels a sample has; of
+                floating-point numbers it is K numbers for each.
             groups: [N], such as the person that a sample is of.
             channels: names of the columns; default "0", "1", …. With them, as many columns as steps or
                 more are taken as they are.
             ids: [N]; default "0", "1", ….
             times: [T_i] each, rising.
+            label_names: of the K columns of labels [N, K]; default "0", "1", ….
+            step_labels: instead of labels, [T_i] for each sample: a label of every step, None or NaN where
+                it is not known.
         Raises:
             ShapeError: axes or counts disagree, or look exchanged ([N, C, T]). DtypeError: no numbers.
             DataError: no sample, an empty one, an infinite value, a label that is missing.
@@ -111,7 +134,10 @@ class Samples:
         inputs, count = _inputs(sequences, channels)
         names = () if _is_text(inputs) else _channel_names(channels, count)
         number = len(inputs)
-        found = None if labels is None else labels_of(_as_column("labels", labels, number), "labels")
+        found, several = _labels(labels, label_names, number)
+        every = None if step_labels is None else steps_of(step_labels, inputs, "step_labels")
+        if found is not None and every is not None:
+            raise DataError(expected("labels and step_labels", "one of the two", "both"))
         clock = None if times is None else _times(times, inputs)
         known = tuple(map(str, range(number) if ids is None else _as_column("ids", ids, number)))
         if len(set(known)) < len(known):
@@ -124,7 +150,9 @@ class Samples:
             groups=None if groups is None else _groups(_as_column("groups", groups, number)),
             times=clock,
             name=printable(name),
-            sha256=_sha256(inputs, found),
+            sha256=_sha256(inputs, [*(() if found is None else found.tolist()), *(every or ())]),
+            label_names=several,
+            step_labels=every,
         )
 
 
@@ -243,6 +271,66 @@ def labels_of(values: Sequence[Any], where: str) -> Array:
     return numbers
 
 
+def _labels(labels: Any, names: Sequence[str] | None, number: int) -> tuple[Array | None, tuple[str, ...]]:
+    """Return labels [N], or [N, K] with K names."""
+    if labels is None:
+        return None, ()
+    if getattr(labels, "ndim", 1) != 2 or labels.shape[1] == 1:
+        return labels_of(_as_column("labels", labels, number), "labels"), ()
+    found = several_of(np.asarray(labels), "labels")
+    if len(found) != number:
+        raise ShapeError(expected("labels", f"[{number}, K], a row for each sample", list(found.shape)))
+    several = tuple(map(str, range(found.shape[1]) if names is None else names))
+    if len(several) != found.shape[1] or len(set(several)) < len(several):
+        raise DataError(expected("label_names", f"{found.shape[1]} different names", list(several)))
+    return found, several
+
+
+def several_of(given: Array, where: str) -> Array:
+    """Return labels [N, K]: bool of truth values and of whole numbers 0 and 1; else float64.
+
+    Raises DataError: other whole numbers, or a number that is missing or infinite.
+    """
+    if given.dtype.kind in "biu":
+        if given.dtype.kind != "b" and given.size and not np.isin(given, (0, 1)).all():
+            wrong = given[~np.isin(given, (0, 1))][0]
+            raise DataError(expected(where, "0 and 1 in several columns of labels, or fractions", wrong))
+        return given.astype(bool)
+    if given.dtype.kind != "f":
+        raise DataError(expected(where, "numbers, or 0 and 1, in several columns", given.dtype))
+    if not np.isfinite(given).all():
+        row, column = np.argwhere(~np.isfinite(given))[0]
+        raise DataError(expected(f"{where}[{row}, {column}]", "a finite number", given[row, column]))
+    return given.astype(np.float64)
+
+
+def steps_of(given: Sequence[Any], inputs: Sequence[Any], where: str) -> list[Array]:
+    """Return the labels of every step, [T_i] each: of str, "" where there is none, or float64 with NaN.
+
+    Raises ShapeError: counts disagree. DataError: one is infinite, or texts stand among numbers.
+    """
+    if len(given) != len(inputs):
+        raise ShapeError(expected(where, f"[{len(inputs)}], one for each sample", f"[{len(given)}]"))
+    values: list[Any] = []
+    for index, (each, sequence) in enumerate(zip(given, inputs, strict=True)):
+        own = each.tolist() if hasattr(each, "tolist") else list(each)
+        if len(own) != len(sequence) or isinstance(sequence, str):
+            raise ShapeError(
+                expected(f"{where}[{index}]", f"[{len(sequence)}] for a series", f"[{len(own)}]")
+            )
+        values += own
+    known = [index for index, value in enumerate(values) if value is not None and value == value]
+    if not known:
+        raise DataError(expected(where, "a label of at least 1 step", "none"))
+    found = labels_of([values[index] for index in known], where)
+    if _are_numbers(found):
+        flat = np.full(len(values), np.nan)
+    else:
+        flat = np.full(len(values), "", f"<U{max(1, found.dtype.itemsize // 4)}")
+    flat[known] = found
+    return np.split(flat, np.cumsum([len(each) for each in inputs])[:-1])
+
+
 def _kind_of(value: Any) -> str | None:
     if isinstance(value, str):
         return "text"
@@ -290,11 +378,13 @@ def _digest(each: Numbers | str) -> bytes:
     return hashlib.sha256(repr(each.shape).encode() + np.ascontiguousarray(each).tobytes()).digest()
 
 
-def _sha256(inputs: Sequence[Any], labels: Array | None) -> str:
+def _sha256(inputs: Sequence[Any], labels: Sequence[Any]) -> str:
     """Return one digest of inputs and labels."""
     total = hashlib.sha256()
     for each in inputs:
         total.update(_digest(each))
-    for label in () if labels is None else labels.tolist():
+    for label in labels:
+        if isinstance(label, np.ndarray):
+            label = label.tolist()
         total.update(hashlib.sha256(repr(label).encode()).digest())
     return total.hexdigest()

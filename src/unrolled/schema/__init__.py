@@ -10,6 +10,7 @@ from unrolled.schema.running import ScalerState as ScalerState
 from unrolled.schema.scaling import Scaler as Scaler
 from unrolled.schema.sequences import CLIP as CLIP
 from unrolled.schema.sequences import SequenceSchema as SequenceSchema
+from unrolled.schema.sequences import sigmoid as sigmoid
 from unrolled.schema.sequences import softmax as softmax
 
 __all__: list[str] = []

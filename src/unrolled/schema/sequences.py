@@ -14,7 +14,7 @@ from unrolled.errors import CheckpointError, DataError
 from unrolled.files import refusal
 from unrolled.schema.scaling import Scaler
 
-__all__ = ["CLIP", "SequenceSchema", "softmax"]
+__all__ = ["CLIP", "SequenceSchema", "sigmoid", "softmax"]
 
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled schema", 1
@@ -28,31 +28,37 @@ class SequenceSchema:
     """What a network's inputs and outputs mean; config.json's section "schema"."""
 
     classes: tuple[str, ...]  # in the order of the outputs; (): the answer is a number
-    mean: float = 0.0  # of the training targets, in their unit
-    scale: float = 1.0  # their standard deviation
+    mean: tuple[float, ...] = (0.0,)  # of the training targets, in their unit
+    scale: tuple[float, ...] = (1.0,)  # their standard deviation
     scaler: Scaler | None = None  # of channels; None: inputs are texts
     temperature: float = 1.0  # that logits are divided by, fitted on the validation part
     read_as: Mapping[str, Any] | None = None  # what `data.read_samples` reads another file alike with
     labels: str = "str"  # what Python had as labels: one of KINDS
-
-    @property
-    def outputs(self) -> int:
-        """K, the numbers that the network gives for an answer."""
-        return len(self.classes) or 1
+    several: bool = False  # whether a sample has any number of the classes, and not exactly one
+    numbers: tuple[str, ...] = ()  # where there are several numbers; () of one
+    per_step: bool = False  # whether there is an answer at each step, and not one for each sample
 
     def calibrated(self, temperature: float) -> Self:
         """Return the schema with a temperature."""
         return replace(self, temperature=temperature)
 
+    @property
+    def outputs(self) -> int:
+        """K, the numbers that the network gives for an answer."""
+        return len(self.classes) or len(self.mean)
+
     def answers(self, outputs: Array) -> Array:
-        """Return probabilities [N, K] of the network's outputs [N, K], or numbers [N] in the target's unit.
+        """Return what outputs [N, K] of the network mean; at each step N counts steps.
 
         A row depends on that row alone, to the bit, however many there are.
+
+        Returns:
+            probabilities [N, K], calibrated; numbers [N], or [N, K] of several, in the unit of each.
         """
         if self.classes:
-            return softmax(outputs, self.temperature)
-        found: Array = outputs[:, 0].astype(np.float64) * self.scale + self.mean
-        return found
+            return sigmoid(outputs, self.temperature) if self.several else softmax(outputs, self.temperature)
+        found: Array = outputs.astype(np.float64) * np.array(self.scale) + np.array(self.mean)
+        return found if self.numbers else found[:, 0]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes."""
@@ -60,12 +66,15 @@ class SequenceSchema:
             "format": FORMAT,
             "version": VERSION,
             "classes": list(self.classes),
-            "mean": self.mean,
-            "scale": self.scale,
+            "mean": list(self.mean),
+            "scale": list(self.scale),
             "scaler": None if self.scaler is None else self.scaler.to_json(),
             "temperature": self.temperature,
             "read_as": dict(self.read_as or {}),
             "labels": self.labels,
+            "several": self.several,
+            "numbers": list(self.numbers),
+            "per_step": self.per_step,
         }
 
     @classmethod
@@ -75,20 +84,36 @@ class SequenceSchema:
         Raises:
             CheckpointError: a key is missing, unknown, of another type, or out of range.
         """
-        keys = ("format", "version", "classes", "mean", "scale", "scaler", "temperature", "read_as", "labels")
+        keys = (
+            "format",
+            "version",
+            "classes",
+            "mean",
+            "scale",
+            "scaler",
+            "temperature",
+            "read_as",
+            "labels",
+            "several",
+            "numbers",
+            "per_step",
+        )
         if not isinstance(stored, Mapping) or set(stored) != set(keys):
             raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
         if (stored["format"], stored["version"]) != (FORMAT, VERSION):
             raise refusal(CheckpointError, where, f"{FORMAT}, version {VERSION}", "another")
-        classes = stored["classes"]
-        names = isinstance(classes, list) and all(
-            isinstance(name, str) and len(name) <= LONGEST_NAME for name in classes
-        )
-        if not names or len(set(classes)) < len(classes) or len(classes) > MOST_CLASSES:
-            raise refusal(CheckpointError, f"{where}.classes", "a list of different names", "something else")
-        for name in ("mean", "scale", "temperature"):
-            if not _is_number(stored[name]) or (name != "mean" and stored[name] <= 0):
-                raise refusal(CheckpointError, f"{where}.{name}", "a finite number", stored[name])
+        classes, targets = (_names(stored[name], f"{where}.{name}") for name in ("classes", "numbers"))
+        mean, scale = (_numbers(stored[name], f"{where}.{name}") for name in ("mean", "scale"))
+        if len(mean) != len(scale) or min(scale) <= 0 or len(mean) != (len(targets) or 1):
+            want = "numbers above 0, as many as means and targets"
+            raise refusal(CheckpointError, f"{where}.scale", want, "others")
+        if not _is_number(stored["temperature"]) or stored["temperature"] <= 0:
+            raise refusal(CheckpointError, f"{where}.temperature", "a number above 0", stored["temperature"])
+        for name in ("several", "per_step"):
+            if not isinstance(stored[name], bool):
+                raise refusal(CheckpointError, f"{where}.{name}", "true or false", stored[name])
+        if (stored["several"] and not classes) or (classes and targets):
+            raise refusal(CheckpointError, f"{where}.several", "classes, or targets", "others")
         if not isinstance(stored["read_as"], Mapping):
             raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
         if stored["labels"] not in KINDS:
@@ -99,9 +124,18 @@ class SequenceSchema:
                 scaler = Scaler.from_json(stored["scaler"], where=f"{where}.scaler")
         except DataError as error:
             raise CheckpointError(str(error)) from None
-        mean, scale, temperature = (float(stored[name]) for name in ("mean", "scale", "temperature"))
-        read_as = dict(stored["read_as"])
-        return cls(tuple(classes), mean, scale, scaler, temperature, read_as, stored["labels"])
+        return cls(
+            classes,
+            mean,
+            scale,
+            scaler,
+            float(stored["temperature"]),
+            dict(stored["read_as"]),
+            stored["labels"],
+            stored["several"],
+            targets,
+            stored["per_step"],
+        )
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
@@ -110,6 +144,27 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
     scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     found: Array = scaled / np.add.accumulate(scaled, axis=-1)[..., -1:]  # in order, unlike a sum
     return found
+
+
+def sigmoid(logits: Array, temperature: float = 1.0) -> Array:
+    """Return the probability of each label by itself, [N, K] in float64."""
+    found: Array = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / (2 * temperature))
+    return found
+
+
+def _names(value: object, where: str) -> tuple[str, ...]:
+    """Return a list of different names, at most `MOST_CLASSES`."""
+    names = value if isinstance(value, list) and len(value) <= MOST_CLASSES else [None]
+    right = all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names)
+    if not right or len(set(names)) < len(names):
+        raise refusal(CheckpointError, where, "a list of different names", "something else")
+    return tuple(names)
+
+
+def _numbers(value: object, where: str) -> tuple[float, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_CLASSES or not all(map(_is_number, value)):
+        raise refusal(CheckpointError, where, "a list of finite numbers", "something else")
+    return tuple(map(float, value))
 
 
 def _is_number(value: object) -> bool:

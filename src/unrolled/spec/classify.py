@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 POOLINGS = ("mean+max", "last", "attention")
+STEP = "step"  # of a model: no pooling, an answer at each step
 MOST_CLASSES = 10_000
 
 
@@ -135,12 +136,12 @@ class _SequenceData:
 
 @dataclass(frozen=True)
 class ClassifyData(_SequenceData):
-    """Sequences with a class each: `ClassifyData("gestures.csv", label="activity", group="subject")`."""
+    """Sequences with a class each, or at each step: `ClassifyData("gestures.csv", label="activity")`."""
 
     label: str | None = setting(
         None,
-        "column of the classes to tell apart; folder: the names of files or folders; without a value: the "
-        "one that is called so, or that alone can be it",
+        "column of the classes to tell apart; folder: the names of files or folders; A,B: columns of 0 and 1 "
+        "of which any number may hold; without a value: the one that is called so, or that alone can be it",
         flag="--label",
         metavar="COLUMN",
     )
@@ -151,11 +152,12 @@ class ClassifyData(_SequenceData):
 
 @dataclass(frozen=True)
 class RegressData(_SequenceData):
-    """Sequences with a number each: `RegressData("pump.parquet", target="rul", id="unit")`."""
+    """Sequences with a number each, or each step: `RegressData("pump.parquet", target="rul", id="unit")`."""
 
     target: str | None = setting(
         None,
-        "column of the numbers to predict, one for each sequence; without a value: as --label",
+        "column of the numbers to predict, one for each sequence, or at each step where it varies within; "
+        "A,B: several; without a value: as --label",
         flag="--target",
         metavar="COLUMN",
     )
@@ -172,7 +174,7 @@ class _SequenceModel:
     embedding_size: int = setting(
         MISSING, "size of a symbol's embedding; 0 for numbers", minimum=0, maximum=LARGEST
     )
-    outputs: int = setting(MISSING, "classes, or 1 number", minimum=1, maximum=MOST_CLASSES)
+    outputs: int = setting(MISSING, "classes or numbers", minimum=1, maximum=MOST_CLASSES)
     hidden_size: int = setting(MISSING, "hidden units per layer and direction", minimum=1, maximum=LARGEST)
     num_layers: int = setting(1, "number of recurrent layers", minimum=1, maximum=1024)
     cell: str = setting("gru", "kind of recurrent cell", choices=CELLS)
@@ -184,7 +186,11 @@ class _SequenceModel:
         minimum=0,
         maximum=64,
     )
-    pooling: str = setting("mean+max", "what the answer is read from", choices=POOLINGS)
+    pooling: str = setting(
+        "mean+max",
+        "what the answer is read from; step: an answer at each step, read from its output",
+        choices=(*POOLINGS, STEP),
+    )
     dropout: float = setting(0.0, "share of activations dropped during training", minimum=0, below=1)
     chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
     init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
@@ -261,7 +267,7 @@ def _steps(config: Any) -> Steps:
         embedding="embedding.weight" if config.vocab_size else None,
         head="readout.weight",
         head_bias="readout.bias",
-        pooling=None if config.pooling in ("last", "step") else config.pooling,
+        pooling=None if config.pooling in ("last", STEP) else config.pooling,
         neighbours=config.neighbours,
     )
 

@@ -37,8 +37,8 @@ TRAIN = re.compile(r"^(.*)(train)(\W.*)?$", re.IGNORECASE | re.DOTALL)
 def read_samples(
     source: str | os.PathLike[str],
     *,
-    label: str | None = None,
-    target: str | None = None,
+    label: str | Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
     group: str | None = None,
     id: str | None = None,
     time: str | None = None,
@@ -61,6 +61,8 @@ def read_samples(
         source: the path. label: the column of classes, "folder" in a folder; whole numbers are classes, those
             with fractions are numbers. target: instead of it, a column that is taken as numbers. None of the
             two: the column that is called so or alone can be it. Without a header columns are "1", "2", ….
+            Where it varies within the samples of a long table, every step has a label. Several names: columns
+            of 0 and 1, each a label that a sample may have; or several numbers to predict.
         group: a column whose values must not be on both sides of a split.
         id: the column that says which sample a row is of. time: when a row was; numbers, or dates and clock
             times, which become seconds. Both are found by their usual names.
@@ -81,8 +83,8 @@ def read_samples(
 
 
 def _asked(
-    label: str | None,
-    target: str | None,
+    label: str | Sequence[str] | None,
+    target: str | Sequence[str] | None,
     group: str | None,
     id: str | None,
     time: str | None,
@@ -97,13 +99,24 @@ def _asked(
         raise ConfigError(expected("columns", "a list of names", repr(columns)))
     if columns is not None and not columns:
         raise ConfigError(expected("columns", "at least 1 name", "none"))
-    return Asked(label, target, group, id, time, None if columns is None else tuple(columns), labelled)
+    names = None if columns is None else tuple(columns)
+    several = tuple(label if label is not None else target if target is not None else ())
+    if isinstance(label, str) or isinstance(target, str) or not several:
+        one = {"label": label, "target": target}
+    elif len(several) == 1:
+        one = {"label" if label is not None else "target": several[0]}
+    else:
+        as_numbers = label is None
+        return Asked(None, None, group, id, time, names, labelled, several, as_numbers)
+    return Asked(**one, group=group, id=id, time=time, columns=names, labelled=labelled)  # type: ignore[arg-type]
 
 
 def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
     """Return what a file holds, by the end of its name, and its sha256."""
     check_regular(path)
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if asked.several and suffix in UNUSED:
+        raise refusal(DataError, "label", f"one for a file {suffix}", named(asked.several))
     if suffix not in SUFFIXES:
         want = f"a folder of classes, or a file {', '.join(SUFFIXES)}"
         raise refusal(DataError, "source", want, quoted(path.name))
@@ -140,9 +153,15 @@ def _finished(found: Found, path: Path, sha256: str) -> Samples:
     if len(set(found.ids)) < len(found.ids):
         twice = Counter(found.ids).most_common(1)[0][0]
         raise refusal(DataError, "id", "a different one for each sample", f"{quoted(twice)} twice")
-    if found.labels is not None and len(found.labels) > 1 and (found.labels == found.labels[0]).all():
+    if (
+        found.labels is not None
+        and found.labels.ndim == 1
+        and len(found.labels) > 1
+        and (found.labels == found.labels[0]).all()
+    ):
         found.notes.append(f"warning: every sample has the label {quoted(str(found.labels[0]))}")
-    if found.labels is not None and found.labels.dtype.kind == "f" and "label" in found.read_as:
+    labels = found.labels if found.step_labels is None else found.step_labels[0]
+    if labels is not None and labels.dtype.kind == "f" and "label" in found.read_as:
         found.read_as["target"] = found.read_as.pop("label")  # whole ones in another file are numbers too
     return Samples(
         inputs=found.inputs,
@@ -156,6 +175,8 @@ def _finished(found: Found, path: Path, sha256: str) -> Samples:
         notes=(*map(printable, found.notes), *_missing(found), *_beside(path)),
         test=None if found.test is None else _finished(found.test, path / "test", sha256),
         read_as=found.read_as,
+        label_names=found.label_names,
+        step_labels=found.step_labels,
     )
 
 

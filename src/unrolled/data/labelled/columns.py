@@ -18,6 +18,17 @@ __all__ = ["check_one", "coded", "samples_of_table"]
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 VALUE = "value"  # the channel of a wide table
+TRUTH = {
+    "1": True,
+    "1.0": True,
+    "true": True,
+    "yes": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "no": False,
+}
+ENOUGH = 10  # rows from which on an input that equals the label does so by no chance
 
 
 def samples_of_table(table: Table, asked: Asked) -> Found:
@@ -28,6 +39,7 @@ def samples_of_table(table: Table, asked: Asked) -> Found:
     read = _long if roles.id is not None else _texts if roles.text is not None else _wide
     found = read(table, roles)
     found.notes[:0] = roles.notes
+    _check_equal(table, roles, asked, found)
     stored: dict[str, Any] = {
         "target" if roles.as_numbers else "label": roles.label,
         "group": roles.group or asked.group,
@@ -49,7 +61,6 @@ def _wide(table: Table, roles: Roles) -> Found:
     some = lengths[lengths > 0]
     if len(some) and some.min() < some.max():
         found.notes.append(f"rows have {some.min()} to {some.max()} steps")
-    _note_equal(table, roles, found)
     return gathered(found, lengths > 0, "no value")
 
 
@@ -75,6 +86,8 @@ def _label_rows(table: Table, roles: Roles, found: Found) -> None:
     every = np.arange(table.rows)
     if roles.label is not None:
         found.labels = _labels(table, roles, every)
+    if roles.several:
+        found.labels, found.label_names = _several(table, roles, every), roles.several
     if roles.group is not None:
         found.groups = _filled(table, roles.group, every)
 
@@ -124,9 +137,16 @@ def _long(table: Table, roles: Roles) -> Found:
         times = as_seconds(table, roles.time)[order]
         _check_rising(table, roles, times, codes[order], order, names)
         found.times = list(np.split(times, borders))
-    if roles.label is not None:
+    if roles.label is not None and _varies(table, roles, codes):
+        found.step_labels = np.split(_step_labels(table, roles)[order], borders)
+        found.notes.append(f"{quoted(roles.label)} varies within samples: an answer at every step")
+    elif roles.label is not None:
         check_one(table, roles.label, "label", codes, firsts, names)
         found.labels = _labels(table, roles, firsts)
+    for name in roles.several:
+        check_one(table, name, "target" if roles.as_numbers else "label", codes, firsts, names)
+    if roles.several:
+        found.labels, found.label_names = _several(table, roles, firsts), roles.several
     if roles.group is not None:
         check_one(table, roles.group, "group", codes, firsts, names)
         found.groups = _filled(table, roles.group, firsts)
@@ -135,7 +155,6 @@ def _long(table: Table, roles: Roles) -> Found:
     constant = [name for name, is_flat in zip(roles.inputs, flat, strict=True) if is_flat]
     if constant:
         found.notes.append(f"{counted(len(constant), 'constant column')}: {named(constant)}")
-    _note_equal(table, roles, found)
     return gathered(found, [not np.isnan(each).all() for each in found.inputs], "no value")
 
 
@@ -189,13 +208,70 @@ def check_one(
     raise refusal(DataError, role, f"one value of {name!r} in each {noun}", f"{got}, row {table.row(at)}")
 
 
-def _note_equal(table: Table, roles: Roles, found: Found) -> None:
-    """Note inputs that are the label itself."""
-    if roles.label is None or not table.is_number(roles.label) or _has_texts(table, roles.label):
-        return
-    label = table.numbers(roles.label)
-    if len(np.unique(label)) < 2:
-        return
-    same = [name for name in roles.inputs if np.array_equal(table.numbers(name), label)]
-    if same:
-        found.notes.append(f"warning: {named(same)} equals the label {quoted(roles.label)} in every row")
+def _varies(table: Table, roles: Roles, codes: Codes) -> bool:
+    """Whether a sample has two different labels, those that are missing aside."""
+    assert roles.label is not None
+    if table.is_number(roles.label) and not _has_texts(table, roles.label):
+        values = table.numbers(roles.label)
+        there = ~np.isnan(values)
+    else:
+        texts = [(text or "").strip() for text in table.texts(roles.label)]
+        values = np.unique(texts, return_inverse=True)[1].astype(np.float64)
+        there = np.array([bool(text) for text in texts])
+    first = np.full(int(codes.max(initial=0)) + 1, np.nan)
+    first[codes[there][::-1]] = values[there][::-1]
+    return bool((values[there] != first[codes[there]]).any())
+
+
+def _step_labels(table: Table, roles: Roles) -> Array:
+    """Return the label of every row: of str, "" where there is none, or float64 with NaN."""
+    assert roles.label is not None
+    if not (roles.as_numbers or table.is_number(roles.label)) or (
+        not roles.as_numbers and _has_texts(table, roles.label)
+    ):
+        return np.array([(text or "").strip() for text in table.texts(roles.label)])
+    numbers = table.numbers(roles.label)
+    known = np.flatnonzero(~np.isnan(numbers))
+    labels = label_values(
+        roles.label, numbers[known], [table.row(int(index)) for index in known], roles.as_numbers
+    )
+    whole: Array = np.full(table.rows, np.nan)
+    if labels.dtype.kind != "f":
+        whole = np.full(table.rows, "", labels.dtype)
+    whole[known] = labels
+    return whole
+
+
+def _several(table: Table, roles: Roles, chosen: Codes) -> Array:
+    """Return [rows, K]: numbers, or which labels a row has. Raises DataError: one is missing or none."""
+    columns = []
+    for name in roles.several:
+        if roles.as_numbers:
+            rows = [table.row(int(index)) for index in chosen]
+            columns.append(label_values(name, table.numbers(name)[chosen], rows, True))
+            continue
+        texts = [TRUTH.get((text or "").strip().lower()) for text in table.texts(name)]
+        found = [texts[int(index)] for index in chosen]
+        if None in found:
+            at = int(chosen[found.index(None)])
+            got = f"{quoted(table.texts(name)[at] or 'none')} in row {table.row(at)}"
+            raise refusal(DataError, f"label {quoted(name)}", "0 or 1, as there are several labels", got)
+        columns.append(np.array(found, bool))
+    return np.stack(columns, axis=1)
+
+
+def _check_equal(table: Table, roles: Roles, asked: Asked, found: Found) -> None:
+    """Refuse inputs that are the label itself, unless they were asked for or the rows are few."""
+    for label in (*filter(None, [roles.label]), *roles.several):
+        if not table.is_number(label) or _has_texts(table, label):
+            continue
+        values = table.numbers(label)
+        if len(np.unique(values[~np.isnan(values)])) < 2:
+            continue
+        same = [n for n in roles.inputs if np.array_equal(table.numbers(n), values, equal_nan=True)]
+        if not same:
+            continue
+        if asked.columns is None and table.rows >= ENOUGH:
+            want = f"inputs other than the label {quoted(label)}, or columns= with their names"
+            raise refusal(DataError, "columns", want, f"{named(same)}, which equals it in every row")
+        found.notes.append(f"warning: {named(same)} equals the label {quoted(label)} in every row")

@@ -129,7 +129,15 @@ def _is_header(names: Sequence[str], asked: Asked, frame: Any) -> bool:
 
     A text that its column has again is no name, as the label in rows of a text and a label.
     """
-    roles = {asked.label, asked.target, asked.group, asked.id, asked.time, *(asked.columns or ())} - {None}
+    roles = {
+        asked.label,
+        asked.target,
+        asked.group,
+        asked.id,
+        asked.time,
+        *asked.several,
+        *(asked.columns or ()),
+    } - {None}
     if roles & {name for name in names if not _is_number(name)}:
         return True
     numbers = [name for name in names if _is_number(name)]

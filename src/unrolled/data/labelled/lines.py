@@ -22,8 +22,8 @@ from unrolled.data.labelled.source import (
     text_of,
 )
 from unrolled.data.labelled.table import table_of_records
-from unrolled.data.samples import Numbers, infinite_at
-from unrolled.errors import DataError, counted
+from unrolled.data.samples import Numbers, infinite_at, steps_of
+from unrolled.errors import DataError, ShapeError, counted
 from unrolled.files import parse_json, parsed_bytes, quoted, refusal
 
 __all__ = ["records_of_lines", "samples_of_records"]
@@ -57,8 +57,13 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
     inputs = _input_names(lists, asked)
     found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)
     label = _label_name(names, inputs, asked)
-    if label is not None:
-        found.labels = _labels(records, label, asked.target is not None)
+    as_numbers = asked.target is not None or asked.as_numbers
+    if asked.several and set(asked.several) <= set(names):
+        found.labels, found.label_names = _several(records, asked.several, as_numbers), asked.several
+    elif label is not None and any(isinstance(record.get(label), list) for _, record in records):
+        _label_lists(records, label, found, as_numbers)
+    elif label is not None:
+        found.labels = _labels(records, label, as_numbers)
     if asked.group is not None and (asked.labelled or asked.group in names):
         found.groups = np.array([_value(record, asked.group, line) for line, record in records])
     if asked.time is not None:
@@ -68,7 +73,7 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
         ]
     if asked.id is not None:
         found.ids = [_value(record, asked.id, line) for line, record in records]
-    stored = {"target" if asked.target is not None else "label": label, "columns": inputs}
+    stored: dict[str, Any] = {"target" if as_numbers else "label": label, "columns": inputs}
     found.read_as = asked.read_as(**stored)
     return gathered(found, [len(each) > 0 for each in found.inputs], "no step")
 
@@ -76,6 +81,8 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
 def _check_keys(names: Sequence[str], asked: Asked) -> None:
     """Raise DataError for a key that no object has; that of the label is looked for later."""
     wanted = [("id", asked.id), ("time", asked.time), *(("columns", name) for name in asked.columns or ())]
+    if asked.labelled:
+        wanted += [("target" if asked.as_numbers else "label", name) for name in asked.several]
     for role, name in [*wanted, ("group", asked.group if asked.labelled else None)]:
         if name is not None and name not in names:
             raise refusal(DataError, role, f"a key of the objects: {named(names)}", repr(name))
@@ -97,7 +104,9 @@ def _input_names(lists: Sequence[str], asked: Asked) -> list[str]:
     """Return the keys of the inputs: those asked for; tokens; else every list."""
     if asked.columns is not None:
         return list(asked.columns)
-    taken = (asked.label, asked.target, asked.group, asked.id, asked.time)
+    taken = [asked.label, asked.target, asked.group, asked.id, asked.time, *asked.several]
+    if not {asked.label, asked.target, *asked.several} - {None}:
+        taken += usual_labels(lists)[:1] if len(lists) > 1 else []
     free = [name for name in lists if name not in taken]
     tokens = [name for name in free if name.lower() in (*TOKENS, *TEXTS)]
     if not free:
@@ -164,6 +173,8 @@ def _has_texts(value: Any) -> bool:
 
 def _label_name(names: Sequence[str], inputs: Sequence[str], asked: Asked) -> str | None:
     name = asked.label or asked.target
+    if asked.several:
+        return None
     if name is not None:
         if name in names:
             return name
@@ -191,6 +202,62 @@ def _labels(records: Sequence[tuple[int, Mapping[str, Any]]], name: str, as_numb
         )
         raise refusal(DataError, f"source line {line}", f"a number in {name!r}", repr(value))
     return np.array([_value(record, name, line) for line, record in records])
+
+
+def _several(records: Sequence[tuple[int, Mapping[str, Any]]], names: Sequence[str], as_numbers: bool) -> Any:
+    """Return [N, K]: numbers, or truth values. Raises DataError: something else is there."""
+    columns = []
+    for name in names:
+        for line, record in records:
+            value = record.get(name)
+            wrong = isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)
+            if wrong if as_numbers else value not in (0, 1):
+                want = "a finite number" if as_numbers else "0 or 1, as there are several labels,"
+                raise refusal(DataError, f"source line {line}", f"{want} in {quoted(name)}", repr(value))
+        columns.append([record[name] for _, record in records])
+    return np.array(columns, np.float64 if as_numbers else bool).T
+
+
+def _label_lists(
+    records: Sequence[tuple[int, Mapping[str, Any]]], name: str, found: Found, as_numbers: bool
+) -> None:
+    """Read a list for each sample: numbers, or a text for every step; else the labels that it has."""
+    lists = []
+    for line, record in records:
+        value = record.get(name)
+        if not isinstance(value, list):
+            raise refusal(DataError, f"source line {line}", f"a list in {quoted(name)}", repr(value))
+        lists.append(value)
+    sizes = all(len(own) == len(x) for own, x in zip(lists, found.inputs, strict=True))
+    numbers = as_numbers or any(isinstance(v, float) for own in lists for v in own)
+    if found.channels and (numbers or sizes):
+        try:
+            found.step_labels = steps_of(lists, found.inputs, f"source {name}")
+        except ShapeError as error:
+            raise refusal(DataError, "source", "a label of each step or of each sample", error) from None
+        if as_numbers and found.step_labels[0].dtype.kind != "f":
+            found.step_labels = [_as_numbers(each, name) for each in found.step_labels]
+        return
+    for (line, _), own in zip(records, lists, strict=True):
+        if numbers or not all(isinstance(each, str) and each for each in own):
+            raise refusal(DataError, f"source line {line}", f"a list of texts in {quoted(name)}", repr(own))
+    names = sorted({each for own in lists for each in own})
+    number = {each: place for place, each in enumerate(names)}
+    if len(names) * len(lists) > most_bytes():
+        raise refusal(
+            DataError, "label", "labels that fit into memory", f"{len(names)} in {len(lists)} lists"
+        )
+    found.labels, found.label_names = np.zeros((len(lists), len(names)), bool), tuple(names)
+    for row, own in enumerate(lists):
+        found.labels[row, [number[each] for each in own]] = True
+
+
+def _as_numbers(labels: Any, name: str) -> Any:
+    """Return whole numbers, which are classes elsewhere, as numbers."""
+    try:
+        return np.array([float(each) if each else np.nan for each in labels.tolist()])
+    except ValueError:
+        raise refusal(DataError, "target", f"numbers in {quoted(name)}", "texts") from None
 
 
 def _value(record: Mapping[str, Any], name: str, line: int) -> str:

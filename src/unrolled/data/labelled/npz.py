@@ -23,7 +23,7 @@ from unrolled.data.labelled.source import (
     most_bytes,
     named,
 )
-from unrolled.data.samples import Samples
+from unrolled.data.samples import Samples, several_of
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
 
@@ -141,7 +141,11 @@ def _part(
         raise refusal(DataError, "label", f"the array of labels: {named(list(arrays))}", "none")
     samples = Samples.from_arrays(_sequences(arrays[name], name))
     found = Found(list(samples.inputs), samples.channels, list(samples.ids))
-    if label is not None:
+    if label is not None and arrays[label].ndim == 2:
+        found.labels, found.label_names = _several(
+            arrays[label], label, len(samples), asked.target is not None
+        )
+    elif label is not None:
         found.labels = _labels(arrays[label], label, len(samples), asked.target is not None)
     if asked.group is not None and not test and (asked.labelled or asked.group in arrays):
         found.groups = _groups(arrays, asked.group, len(samples))
@@ -168,6 +172,18 @@ def _labels(array: Array, name: str, number: int, as_numbers: bool) -> Array:
     if as_numbers:
         raise refusal(DataError, name, "numbers", array.dtype)
     return array.astype(str)
+
+
+def _several(array: Array, name: str, number: int, as_numbers: bool) -> tuple[Array, tuple[str, ...]]:
+    """Return labels [N, K], and their names: "0", "1", …."""
+    if len(array) != number:
+        raise refusal(DataError, name, f"[{number}, K], a row for each sample", list(array.shape))
+    if as_numbers and array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    try:
+        return several_of(array, name), tuple(map(str, range(array.shape[1])))
+    except DataError as error:
+        raise refusal(DataError, "source", "labels [N] or [N, K]", error) from None
 
 
 def _groups(arrays: Mapping[str, Array], name: str, number: int) -> Array:

@@ -29,6 +29,7 @@ class Roles:
 
     label: str | None = None
     as_numbers: bool = False  # the label was asked for as a target
+    several: tuple[str, ...] = ()  # instead of it: labels or targets side by side
     group: str | None = None
     id: str | None = None
     row_id: str | None = None  # names each row, where a row is a sample
@@ -40,7 +41,7 @@ class Roles:
 
 def roles_of(table: Table, asked: Asked) -> Roles:
     """Return what each column of a table is. Raises DataError: one is not there, or it is not clear."""
-    roles = Roles(group=asked.group, time=asked.time, as_numbers=asked.target is not None)
+    roles = Roles(group=asked.group, time=asked.time, as_numbers=asked.target is not None or asked.as_numbers)
     _check_names(table, asked)
     if asked.group not in table.names:
         roles.group = None  # of an unlabelled table
@@ -52,7 +53,10 @@ def roles_of(table: Table, asked: Asked) -> Roles:
     _find_ids(table, asked, roles, free)
     taken = {roles.id, roles.row_id, roles.time}
     free = [name for name in free if name not in taken]
-    roles.label = _label(table, asked, roles, free)
+    if asked.several:
+        roles.several = asked.several if set(asked.several) <= set(table.names) else ()
+    else:
+        roles.label = _label(table, asked, roles, free)
     free = [name for name in free if name != roles.label]
     _find_inputs(table, asked, roles, free)
     return roles
@@ -60,13 +64,16 @@ def roles_of(table: Table, asked: Asked) -> Roles:
 
 def _asked_names(asked: Asked) -> list[str]:
     names = (asked.label, asked.target, asked.group, asked.id, asked.time)
-    return [name for name in names if name is not None]
+    return [name for name in names if name is not None] + list(asked.several)
 
 
 def _check_names(table: Table, asked: Asked) -> None:
-    optional = set() if asked.labelled else {asked.label, asked.target, asked.group}
+    optional = set() if asked.labelled else {asked.label, asked.target, asked.group, *asked.several}
     roles = {role: getattr(asked, role) for role in ("label", "target", "group", "id", "time")}
-    for role, name in [*roles.items(), *(("columns", name) for name in asked.columns or ())]:
+    several = "target" if asked.as_numbers else "label"
+    named_ones = [*((several, name) for name in asked.several)]
+    named_ones += [("columns", name) for name in asked.columns or ()]
+    for role, name in [*roles.items(), *named_ones]:
         if name is not None and name not in table.names and name not in optional:
             want = f"a column of the table: {named(table.names, 8)}"
             raise refusal(DataError, role, want, repr(name))
@@ -74,6 +81,7 @@ def _check_names(table: Table, asked: Asked) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         given = [role for role, name in roles.items() if name == twice[0]]
+        given += [several] * asked.several.count(twice[0])
         given += ["columns"] if twice[0] in (asked.columns or ()) else []
         raise refusal(DataError, " and ".join(given), "different columns", repr(twice[0]))
 

@@ -54,12 +54,16 @@ class Asked:
     time: str | None = None
     columns: tuple[str, ...] | None = None
     labelled: bool = True
+    several: tuple[str, ...] = ()  # columns of labels or targets, where more than one was asked for
+    as_numbers: bool = False  # whether these are targets
 
     def read_as(self, **found: Any) -> dict[str, Any]:
         """Return the keywords that read another file in the same way, as JSON can hold them."""
         names = ("label", "target", "group", "id", "time")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         given["columns"] = None if self.columns is None else list(self.columns)
+        if self.several:
+            found["target" if self.as_numbers else "label"] = list(self.several)
         return {name: value for name, value in {**given, **found}.items() if value is not None}
 
 
@@ -76,6 +80,8 @@ class Found:
     notes: list[str] = field(default_factory=list)
     read_as: dict[str, Any] = field(default_factory=dict)
     test: Found | None = None
+    label_names: tuple[str, ...] = ()
+    step_labels: list[Array] | None = None
 
 
 def most_bytes() -> int:
@@ -179,4 +185,5 @@ def gathered(found: Found, keep: Sequence[bool] | Array, why: str) -> Found:
     found.labels = None if found.labels is None else found.labels[kept]
     found.groups = None if found.groups is None else found.groups[kept]
     found.times = None if found.times is None else [found.times[i] for i in kept]
+    found.step_labels = None if found.step_labels is None else [found.step_labels[i] for i in kept]
     return found

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from dataclasses import replace
 
 from unrolled.data import Samples, read_samples
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import printable
-from unrolled.tasks.classify.evaluation import Evaluation, Scores, predicted
-from unrolled.tasks.classify.metrics import classification, regression
+from unrolled.tasks.classify.evaluation import Evaluation, Scores, figures, predicted
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import UNSEEN, Schema
+from unrolled.tasks.classify.table import answer_columns
 from unrolled.tasks.protocol import Predictions
 
 __all__ = ["evaluate_file", "predict_file"]
 
-MOST_COLUMNS = 100  # classes whose probabilities have a column each
-DIGITS = 6  # of a probability
 NAMED = 3
 
 
 def predict_file(network: SequenceNetwork, source: str) -> Predictions:
     """Return an answer for each sample of a source, which needs no label.
 
-    Columns are id, prediction and, of a classifier, confidence and "p CLASS" for each of up to 100 classes.
+    Columns are those of `answer_columns`, without labels.
 
     Raises:
         DataError: the source cannot be read, or is not like that of training.
@@ -33,16 +29,8 @@ def predict_file(network: SequenceNetwork, source: str) -> Predictions:
     schema = _schema(network)
     samples = _read(schema, source)
     given = predicted(network, schema.inputs(samples, network.tokens))
-    columns: dict[str, list[Any]] = {"id": list(samples.ids)}
-    if not schema.classes:
-        return Predictions({**columns, "prediction": given.tolist()}, samples.notes)
-    columns["prediction"] = [schema.classes[number] for number in given.argmax(-1)]
-    columns["confidence"] = np.round(given.max(-1), DIGITS).tolist()
-    if len(schema.classes) <= MOST_COLUMNS:
-        columns |= {
-            f"p {name}": np.round(given[:, k], DIGITS).tolist() for k, name in enumerate(schema.classes)
-        }
-    return Predictions(columns, samples.notes)
+    samples = replace(samples, labels=None, label_names=(), step_labels=None)
+    return Predictions(answer_columns(schema, samples, given), samples.notes)
 
 
 def evaluate_file(network: SequenceNetwork, source: str) -> Evaluation:
@@ -54,31 +42,30 @@ def evaluate_file(network: SequenceNetwork, source: str) -> Evaluation:
     schema = _schema(network)
     samples = _read(schema, source)
     name = (schema.read_as or {}).get("label", (schema.read_as or {}).get("target"))
-    if samples.labels is None:
-        want = (
-            "a label for each sample" if name is None else f"a column {name!r} with a label for each sample"
-        )
+    if samples.labels is None and not samples.per_step:
+        want = "a label for each sample" if name is None else f"{name!r} with a label for each sample"
         raise DataError(expected("source", want, "none"))
-    targets = schema.targets(samples)
     given = predicted(network, schema.inputs(samples, network.tokens))
-    values = classification(given, targets) if schema.classes else regression(given, samples.labels)
+    values = figures(schema, samples, given)
     return Evaluation(
         task="classify" if schema.classes else "regress",
         validation=None,
         test=Scores(len(samples), values),
         parameters=sum(weight.numel() for weight in network.parameters()),
-        notes=(*samples.notes, *_unseen(schema, samples, targets)),
+        notes=(*samples.notes, *_unseen(schema, samples)),
     )
 
 
-def _unseen(schema: Schema, samples: Samples, targets: Any) -> list[str]:
-    """Return a note on the samples of classes that training has not."""
-    if not schema.classes or not (targets == UNSEEN).any():
+def _unseen(schema: Schema, samples: Samples) -> list[str]:
+    """Return a note on the samples, or steps, of classes that training has not."""
+    names = sorted(set(samples.classes) - set(schema.classes)) if schema.classes else []
+    if not names:
         return []
-    assert samples.labels is not None
-    names = sorted(set(samples.labels[targets == UNSEEN].tolist()))
     shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-    count = counted(int((targets == UNSEEN).sum()), "sample")
+    if schema.several:
+        return [printable(f"{counted(len(names), 'label')} that training has not, left out: {shown}")]
+    noun = "step" if schema.per_step else "sample"
+    count = counted(int((schema.truth(samples) == UNSEEN).sum()), noun)
     return [printable(f"{count} of classes that training has not, which count as wrong: {shown}")]
 
 

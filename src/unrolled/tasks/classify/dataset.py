@@ -57,9 +57,13 @@ class Sequences:
             self._inputs[name] = self.schema.inputs(self.part(name), self.tokens)
         return self._inputs[name]
 
-    def targets(self, name: str) -> Array:
-        """Return what it is to give."""
+    def targets(self, name: str) -> Array | list[Array]:
+        """Return what it is to give, as `SampleBatches` takes it."""
         return self.schema.targets(self.part(name))
+
+    def truth(self, name: str) -> Array:
+        """Return what answers for a part are scored against; see `Schema.truth`."""
+        return self.schema.truth(self.part(name))
 
     def batches(self, name: str, *, rows: int, seed: int = 0, shuffle: bool = False) -> SampleBatches:
         """Return the batches of a part."""
@@ -82,8 +86,13 @@ class Sequences:
         """Return the weight of each class [K] where all are to weigh the same: inverse to its frequency."""
         if not getattr(self.data, "balance", False):
             return None
-        counts = np.bincount(self.targets("train"), minlength=len(self.schema.classes))
-        weights = np.minimum(counts.mean() / counts, MOST_WEIGHT)
+        truth = self.truth("train")
+        if self.schema.several:  # of each label that holds, against those that do not
+            holds = np.maximum(truth.sum(0), 1)
+            against: Array = np.clip((len(truth) - holds) / holds, 1 / MOST_WEIGHT, MOST_WEIGHT)
+            return against.astype(np.float32)
+        counts = np.bincount(truth[truth >= 0], minlength=len(self.schema.classes))
+        weights = np.minimum(counts.mean() / np.maximum(counts, 1), MOST_WEIGHT)
         found: Array = (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
         return found
 
@@ -130,10 +139,10 @@ def _read(data: Data, source: str) -> Samples:
         samples = storing.read(Path(source)).samples
     else:
         samples = _read_file(data, source)
-    if samples.labels is None:
+    if samples.labels is None and not samples.per_step:
         raise DataError(expected(source, "a label for each sample", "none"))
-    numbers, wants = samples.labels.dtype.kind == "f", isinstance(data, RegressData)
-    if numbers == wants:
+    wants = isinstance(data, RegressData)
+    if samples.of_numbers == wants:
         return samples
     if wants:
         raise DataError(expected("target", "a column of numbers", "texts"))
@@ -141,10 +150,10 @@ def _read(data: Data, source: str) -> Samples:
 
 
 def _read_file(data: Data, source: str) -> Samples:
-    wanted: dict[str, Any] = {"target": data.target} if isinstance(data, RegressData) else {}
-    if isinstance(data, ClassifyData):
-        wanted["label"] = data.label
-    columns = None if data.columns is None else [name.strip() for name in data.columns.split(",")]
+    name = data.target if isinstance(data, RegressData) else data.label
+    names = None if name is None else [each.strip() for each in name.split(",")]
+    wanted: dict[str, Any] = {"target" if isinstance(data, RegressData) else "label": names}
+    columns = None if data.columns is None else [each.strip() for each in data.columns.split(",")]
     return read_samples(source, **wanted, group=data.group, id=data.id, time=data.time, columns=columns)
 
 
@@ -159,11 +168,21 @@ def _notes_on_test(samples: Samples, given: Samples) -> list[str]:
         notes.append(f"{counted(len(shared.groups), 'group')} of the test are in training too")
     unseen = sorted(set(given.classes) - set(samples.classes))
     if unseen:
-        count = int(np.isin(_column(given.labels), unseen).sum())
+        count = sum(bool(set(unseen) & _classes_of(given, index)) for index in range(len(given)))
         notes.append(
             f"{counted(count, 'test sample')} of classes that training has not: {', '.join(unseen[:3])}"
         )
     return notes
+
+
+def _classes_of(samples: Samples, index: int) -> set[str]:
+    """Return the classes of one sample."""
+    if samples.step_labels is not None:
+        return set(samples.step_labels[index].tolist())
+    assert samples.labels is not None
+    if samples.labels.ndim == 1:
+        return {samples.labels[index]}
+    return {n for n, holds in zip(samples.label_names, samples.labels[index].tolist(), strict=True) if holds}
 
 
 def _joined(samples: Samples, test: Samples) -> Samples:
@@ -173,7 +192,7 @@ def _joined(samples: Samples, test: Samples) -> Samples:
         raise DataError(expected("test", f"the channels of training, {names[0]}", names[1]))
     known = set(samples.ids)
     ids = [f"test {each}" if each in known else each for each in test.ids]
-    labels = np.concatenate([_column(samples.labels), _column(test.labels)])
+    labels, label_names, step_labels = _joined_labels(samples, test)
     groups = None
     if samples.groups is not None and test.groups is not None:
         groups = np.concatenate([samples.groups, test.groups])
@@ -182,12 +201,39 @@ def _joined(samples: Samples, test: Samples) -> Samples:
     if samples.times is not None and test.times is not None:
         times = [*samples.times, *test.times]
     return replace(
-        samples, inputs=inputs, ids=(*samples.ids, *ids), labels=labels, groups=groups, times=times
+        samples,
+        inputs=inputs,
+        ids=(*samples.ids, *ids),
+        labels=labels,
+        groups=groups,
+        times=times,
+        label_names=label_names,
+        step_labels=step_labels,
     )
 
 
-def _column(labels: Any) -> Array:
-    if labels is None:
-        raise DataError(expected("test", "a label for each sample", "none"))
-    found: Array = labels
-    return found
+def _joined_labels(
+    samples: Samples, test: Samples
+) -> tuple[Array | None, tuple[str, ...], list[Array] | None]:
+    """Return the labels of both, with their names: those of training, then what the test part has alone."""
+    if samples.per_step:
+        steps = test.step_labels
+        if steps is None and test.labels is not None and test.labels.ndim == 1:
+            steps = np.split(np.repeat(test.labels, test.steps), np.cumsum(test.steps)[:-1])
+        if steps is None or test.of_numbers != samples.of_numbers:
+            raise DataError(expected("test", "a label of each step, as in training", "others"))
+        return None, (), [*(samples.step_labels or ()), *steps]
+    if samples.labels is None or test.labels is None or test.labels.ndim != samples.labels.ndim:
+        raise DataError(
+            expected("test", "labels as in training", "none" if test.labels is None else "others")
+        )
+    if samples.labels.ndim == 1:
+        return np.concatenate([samples.labels, test.labels]), (), None
+    more = [name for name in test.label_names if name not in samples.label_names]
+    names = (*samples.label_names, *more)
+    if samples.of_numbers and set(test.label_names) != set(samples.label_names):
+        raise DataError(expected("test", f"the targets {', '.join(samples.label_names)}", "others"))
+    labels = np.zeros((len(samples) + len(test), len(names)), samples.labels.dtype)
+    labels[: len(samples), : len(samples.label_names)] = samples.labels
+    labels[len(samples) :, [names.index(name) for name in test.label_names]] = test.labels
+    return labels, names, None

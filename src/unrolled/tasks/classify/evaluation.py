@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
+from unrolled.data import IGNORED, Samples
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.classify.dataset import Sequences
-from unrolled.tasks.classify.metrics import classification, regression
+from unrolled.tasks.classify.metrics import classification, regression, several_labels, several_numbers
 from unrolled.tasks.classify.network import SequenceNetwork
+from unrolled.tasks.classify.schema import Schema
 
-__all__ = ["Control", "Evaluation", "Scores", "evaluate", "predictions"]
+__all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -28,7 +31,11 @@ LABELS = {
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R²",
+    "subset_accuracy": "every label right",
+    "micro_f1": "micro F1",
+    "standardised_rmse": "standardised RMSE",
 }
+COMPARED = ("accuracy", "macro_f1", "rmse", "standardised_rmse")  # by the first of these that there is
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,18 @@ class Evaluation:
     @property
     def main(self) -> str:
         """The figure that models are compared by."""
-        return "accuracy" if self.task == "classify" else "rmse"
+        return next(name for name in COMPARED if name in self.judged.values)
+
+    @property
+    def sign(self) -> int:
+        """1 where a larger figure is the better one, −1 of an error."""
+        return -1 if "rmse" in self.main else 1
 
     @property
     def better(self) -> tuple[Control, ...]:
         """The controls that beat the network."""
-        sign = 1 if self.main == "accuracy" else -1
-        own = sign * self.judged.values[self.main]
-        return tuple(each for each in self.controls if sign * each.values[self.main] > own)
+        own = self.sign * self.judged.values[self.main]
+        return tuple(c for c in self.controls if self.sign * c.values.get(self.main, -np.inf) > own)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what evaluation.json holds."""
@@ -140,7 +151,7 @@ def evaluate(network: SequenceNetwork, dataset: Sequences) -> Evaluation:
 
 
 def predictions(network: SequenceNetwork, dataset: Sequences, part: str) -> Array:
-    """Return probabilities [N, K], calibrated; or numbers [N] in the target's unit."""
+    """Return what `predicted` gives for a part."""
     key = f"predictions of {part}"
     if key not in dataset.scored:
         dataset.scored[key] = predicted(network, dataset.inputs(part))
@@ -149,23 +160,36 @@ def predictions(network: SequenceNetwork, dataset: Sequences, part: str) -> Arra
 
 
 def predicted(network: SequenceNetwork, inputs: list[Array]) -> Array:
-    """Return probabilities or numbers for encoded samples."""
-    schema = network.schema
-    assert schema is not None  # by `load`, and by the task
-    return schema.answers(network.answers(inputs))
+    """Return the answers for encoded samples; see `Schema.answers`."""
+    assert network.schema is not None  # by `load`, and by the task
+    return network.schema.answers(network.answers(inputs))
+
+
+def figures(schema: Schema, samples: Samples, given: Array, *, calibrated: bool = True) -> dict[str, float]:
+    """Return the figures of answers for samples with labels; of numbers in the target's unit.
+
+    Args:
+        given: as `predicted` gives them; where not `calibrated`, scores of classes.
+    Raises:
+        DataError: the labels are not like those of training, or no step has one.
+    """
+    truth = schema.truth(samples)
+    if schema.per_step:
+        known = ~np.isnan(truth) if truth.dtype.kind == "f" else truth != IGNORED
+        if not known.any():
+            raise DataError(expected("label", "that of at least 1 step", "none"))
+        truth, given = truth[known], given[known]
+    if schema.several:
+        return several_labels(given, truth, calibrated=calibrated)
+    if schema.classes:
+        return classification(given, truth, calibrated=calibrated)
+    if schema.numbers:
+        return several_numbers(given, truth, schema.numbers, np.array(schema.scale))
+    return regression(given, truth)
 
 
 def _scored(network: SequenceNetwork, dataset: Sequences, part: str) -> dict[str, float]:
-    return _figures(predictions(network, dataset, part), dataset, part)
-
-
-def _figures(given: Array, dataset: Sequences, part: str, *, calibrated: bool = True) -> dict[str, float]:
-    """Return the figures of probabilities, or of numbers in the target's unit."""
-    if dataset.schema.classes:
-        return classification(given, dataset.targets(part), calibrated=calibrated)
-    labels = dataset.part(part).labels
-    assert labels is not None
-    return regression(given, labels)
+    return figures(dataset.schema, dataset.part(part), predictions(network, dataset, part))
 
 
 def _controls(dataset: Sequences) -> tuple[Control, ...]:
@@ -174,15 +198,18 @@ def _controls(dataset: Sequences) -> tuple[Control, ...]:
         return tuple(dataset.scored["controls"])
     part = "test" if dataset.has_test else "validation"
     train, judged = dataset.part("train"), dataset.part(part)
-    classes = len(dataset.schema.classes)
-    targets: Any = dataset.targets("train") if classes else train.labels
-    found = []
-    for name, fit in controls.suited(train, classes).items():
+    schema, found = dataset.schema, []
+    if schema.per_step:
+        suited = controls.suited_steps(len(schema.classes), causal=dataset.data.causal)
+    else:
+        suited = controls.suited(train, len(schema.classes))
+    targets = dataset.truth("train")
+    for name, fit in suited.items():
         begin = time.perf_counter()
         fitted = fit(train.inputs, targets)
         answers = fitted.predict(judged.inputs)
         seconds = time.perf_counter() - begin
-        values = _figures(answers, dataset, part, calibrated=fitted.calibrated)
+        values = figures(schema, judged, answers, calibrated=fitted.calibrated)
         found.append(Control(name, fitted.parameters, seconds, values))
     dataset.scored["controls"] = found
     return tuple(found)
@@ -193,9 +220,7 @@ def _verdict(found: Evaluation, dataset: Sequences) -> list[str]:
     if not found.better:
         return []
     number, sizes = len(dataset.part("train")), dataset.part("train").steps
-    best = max(
-        found.better, key=lambda each: each.values[found.main] * (1 if found.main == "accuracy" else -1)
-    )
+    best = max(found.better, key=lambda each: found.sign * each.values[found.main])
     figure = LABELS[found.main]
     own, other = found.judged.values[found.main], best.values[found.main]
     notes = [

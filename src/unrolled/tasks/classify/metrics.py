@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.schema import softmax
+from unrolled.schema import sigmoid, softmax
 
 __all__ = ["Reliability", "accuracy", "classification", "confusion", "fit_temperature", "regression",
-           "reliability", "softmax"]  # fmt: skip
+           "reliability", "several_labels", "several_numbers", "sigmoid", "softmax"]  # fmt: skip
 
 Array: TypeAlias = npt.NDArray[Any]
 BINS = 10
@@ -121,4 +122,45 @@ def regression(predicted: Array, targets: Array) -> dict[str, float]:
     found = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean()))}
     if spread > 0:
         found["r2"] = 1.0 - float((error**2).sum()) / spread
+    return found
+
+
+def several_labels(
+    probabilities: Array, targets: Array, *, calibrated: bool = True, threshold: float = 0.5
+) -> dict[str, float]:
+    """Return scores of any number of labels for each sample.
+
+    Subset accuracy: the share of samples with every label right. Macro F1: the mean over labels of 2 · right
+    / (given + answered), 0 where a label was given or answered and never right; labels that occur nowhere are
+    left out. Micro F1: of all labels together. Log loss: nats of a sample, its labels summed.
+
+    Args:
+        probabilities: [N, K]; or scores, without `calibrated`. targets: [N, K] bool.
+        threshold: from which on a label is answered.
+    """
+    answered = probabilities >= threshold
+    right = (answered & targets).sum(0).astype(np.float64)
+    given, all_answered = targets.sum(0), answered.sum(0)
+    occurs = given + all_answered > 0
+    found = {"subset_accuracy": float((answered == targets).all(1).mean())}
+    if occurs.any():
+        found["macro_f1"] = float((2 * right[occurs] / (given + all_answered)[occurs]).mean())
+        found["micro_f1"] = float(2 * right.sum() / (given.sum() + all_answered.sum()))
+    if calibrated:
+        of_right = np.where(targets, probabilities, 1 - probabilities)
+        found["nats_per_sample"] = float(-np.log(np.maximum(of_right, LEAST)).sum(1).mean())
+    return found
+
+
+def several_numbers(predicted: Array, targets: Array, names: Sequence[str], scale: Array) -> dict[str, float]:
+    """Return the RMSE of several numbers [N, K] in deviations of training, and `regression` of each by name.
+
+    Args:
+        scale: [K], a standard deviation of each.
+    """
+    error = (predicted - targets) / scale
+    found = {"standardised_rmse": float(np.sqrt((error**2).mean()))}
+    for column, name in enumerate(names):
+        own = regression(predicted[:, column], targets[:, column])
+        found |= {f"{key} {name}": value for key, value in own.items()}
     return found

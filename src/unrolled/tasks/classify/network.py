@@ -16,7 +16,7 @@ from unrolled import nn as recurrent
 from unrolled.data import Batch, SampleBatches
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
-from unrolled.spec import CELLS, ClassifyModel, RegressModel, kind_of
+from unrolled.spec import CELLS, STEP, ClassifyModel, RegressModel, kind_of
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.protocol import State
 from unrolled.tokens import Tokens
@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class SequenceNetwork(nn.Module):
-    """Gives one answer for each sequence: logits of classes, or a standardised number.
+    """Gives an answer for each sequence, or at each step: logits of classes, or standardised numbers.
 
     Args:
         config: its sizes. seed: of the starting weights; None leaves torch's, for weights about to be loaded.
@@ -99,14 +99,14 @@ class SequenceNetwork(nn.Module):
         return y, after
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, state: State | None = None) -> Tensor:
-        """Return an answer for each row.
+        """Return an answer for each row, or of a network with pooling "step" at each step.
 
         Args:
             inputs: [T, B, C] floating point, or [T, B] int64 ids; padding may hold anything.
             lengths: [B] int64, at least 1 each; default all T.
             state: as `initial_state` gives it; default zero.
         Returns:
-            logits [B, K], or for a number [B, 1].
+            logits [B, K], or for a number [B, 1]; at each step [T, B, K].
         Raises:
             ShapeError: `inputs` has other axes.
         """
@@ -118,7 +118,9 @@ class SequenceNetwork(nn.Module):
         return answer.float()
 
     def _pooled(self, y: Tensor, lengths: Tensor | None, after: State) -> Tensor:
-        """Return [B, pooled] of outputs [T, B, D·H], over valid steps alone."""
+        """Return [B, pooled] of outputs [T, B, D·H], over valid steps alone; or the outputs, one a step."""
+        if self.config.pooling == STEP:
+            return y
         if self.config.pooling == "last":
             h = after[0] if isinstance(after, tuple) else after
             return torch.cat(tuple(h[-self.config.directions :]), -1).to(y.dtype)
@@ -142,7 +144,7 @@ class SequenceNetwork(nn.Module):
     def per_step(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the answer [T, B, K] that would be given after each step, from the steps so far alone.
 
-        Of a causal network. Past a row's length its last answer stands.
+        Of a causal network. Past a row's length its last answer stands, where one pools.
         Raises ConfigError: a network that reads both ways.
         """
         if not self.config.causal:
@@ -173,6 +175,8 @@ class SequenceNetwork(nn.Module):
 
     def _per_step(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         y, _ = self.hidden(inputs, lengths)
+        if self.config.pooling == STEP:
+            return self.readout(y).float()  # type: ignore[no-any-return]
         if lengths is not None:  # carry each row's last output on, for the pooling that reads it
             at = torch.minimum(torch.arange(len(y)).unsqueeze(1), lengths - 1)
             y = y.gather(0, at.unsqueeze(-1).expand_as(y))
@@ -189,17 +193,26 @@ class SequenceNetwork(nn.Module):
         return self.readout(pooled).float()  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
-        """Return the summed loss over rows, how many they are, and the state after.
+        """Return the summed loss over rows, or steps with a target, how many they are, and the state after.
 
-        Nats of the right class, times its weight; or squared errors. Rows of unseen classes do not count.
+        Nats of the right class, times its weight; nats of all labels, where there are several; or squared
+        errors, their mean of several numbers. What is of an unseen class does not count.
         """
         y, after = self.hidden(batch.inputs, batch.lengths, state)
-        answer = self._answer(y, batch.lengths, after)
+        answer, targets = self._answer(y, batch.lengths, after), batch.targets
+        if not batch.per_row:
+            scored = batch.valid()
+            answer, targets = answer[scored], targets[scored]
         if isinstance(self.config, RegressModel):
-            return F.mse_loss(answer[:, 0], batch.targets, reduction="sum"), len(batch.targets), after
-        known = batch.targets >= 0
+            wanted = targets if targets.ndim == 2 else targets.unsqueeze(-1)
+            error = F.mse_loss(answer, wanted, reduction="sum") / self.config.outputs
+            return error, max(len(targets), 1), after
         weights: Any = self.class_weights
-        nats = F.cross_entropy(answer[known], batch.targets[known], weight=weights, reduction="sum")
+        if targets.ndim == 2:
+            nats = F.binary_cross_entropy_with_logits(answer, targets, pos_weight=weights, reduction="sum")
+            return nats, len(targets), after
+        known = targets >= 0
+        nats = F.cross_entropy(answer[known], targets[known], weight=weights, reduction="sum")
         return nats, max(int(known.sum()), 1), after
 
     @torch.no_grad()
@@ -220,20 +233,31 @@ class SequenceNetwork(nn.Module):
     def answers(self, inputs: list[Array]) -> Array:
         """Return the answers [N, K] for encoded samples in their order, in evaluation mode.
 
-        Of a causal network they are what `unrolled.stream` gives after the last step, to the bit.
+        At each step, of a network with pooling "step", [ΣT_i, K], sample after sample. Of a causal network
+        these are the bits that `unrolled.stream` gives.
         """
         engine = self._engine()
         if engine is not None:
+            if self.config.pooling == STEP:
+                return np.concatenate([engine.per_step(each) for each in inputs])
             return engine.answers(inputs)
         was_training = self.training
         self.eval()
         batches = SampleBatches(
             inputs, np.zeros(len(inputs), np.int64), batch_size=EVALUATED_ROWS, seed=0, shuffle=False
         )
-        found = np.zeros((len(inputs), self.config.outputs), np.float32)
+        sizes = np.array([len(each) if self.config.pooling == STEP else 1 for each in inputs])
+        begins = np.cumsum(sizes) - sizes
+        found = np.zeros((int(sizes.sum()), self.config.outputs), np.float32)
         try:
             for rows, batch in zip(batches.indices(0), batches.epoch(0), strict=True):
-                found[rows] = self(batch.inputs, batch.lengths).numpy()
+                given = self(batch.inputs, batch.lengths).numpy()
+                if self.config.pooling != STEP:
+                    found[rows] = given
+                    continue
+                for column, row in enumerate(rows.tolist()):
+                    begin, size = begins[row], sizes[row]
+                    found[begin : begin + size] = given[:size, column]
         finally:
             self.train(was_training)
         return found

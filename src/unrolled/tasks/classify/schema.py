@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data import Samples, Scaler
+from unrolled.data import IGNORED, Samples, Scaler
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import quoted
 from unrolled.schema import CLIP, SequenceSchema
@@ -32,38 +32,95 @@ class Schema(SequenceSchema):
         Raises:
             DataError: no labels, one class alone, or too many.
         """
-        if train.labels is None:
+        if train.labels is None and train.step_labels is None:
             raise DataError(expected("label", "a label for each sample", "none"))
         scaler = None
         if not train.is_text:
             arrays: Any = train.inputs
             scaler = Scaler.fit(arrays, train.channels, times=train.times, missing=missing)
-        if train.labels.dtype.kind == "f":
-            scale = float(train.labels.std())
-            if not scale > 0:
-                raise DataError(expected("target", "numbers that differ", f"{train.labels[0]:g} throughout"))
-            return cls((), float(train.labels.mean()), scale, scaler, read_as=dict(train.read_as))
-        if not 2 <= len(train.classes) <= MOST_CLASSES:
+        if train.per_step and missing == "drop":
+            raise DataError(expected("missing", "mask or refuse, with a label of every step", "drop"))
+        found = cls((), scaler=scaler, read_as=dict(train.read_as), per_step=train.per_step)
+        if train.of_numbers:
+            return found._standardised(train)
+        several, classes = train.labels is not None and train.labels.ndim == 2, train.classes
+        if several:  # those that hold for a sample
+            some: Any = np.asarray(train.labels).any(axis=0)
+            classes = tuple(name for name, holds in zip(classes, some, strict=True) if holds)
+        if not (1 if several else 2) <= len(classes) <= MOST_CLASSES:
             want = f"2 to {MOST_CLASSES:,} classes to train on"
-            raise DataError(expected("label", want, len(train.classes)))
-        return cls(train.classes, scaler=scaler, read_as=dict(train.read_as))
+            raise DataError(expected("label", want, len(classes)))
+        return replace(found, classes=classes, several=several)
 
-    def targets(self, samples: Samples) -> Array:
-        """Return what the network is to give [N]: numbers of classes, `UNSEEN` for others, or float32.
+    def _standardised(self, train: Samples) -> Schema:
+        """Return the schema with mean and deviation of the training targets."""
+        values: Any = train.labels
+        if train.step_labels is not None:
+            values = np.concatenate(train.step_labels)
+            values = values[~np.isnan(values)]
+        columns = values[:, None] if values.ndim == 1 else values
+        mean, scale = columns.mean(0), columns.std(0)
+        for name, value, spread in zip(train.label_names or ("target",), mean, scale, strict=True):
+            if not spread > 0:
+                raise DataError(expected(name, "numbers that differ", f"{value:g} throughout"))
+        return replace(
+            self, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()), numbers=train.label_names
+        )
+
+    def targets(self, samples: Samples) -> Array | list[Array]:
+        """Return what the network is to give, as `data.SampleBatches` takes it.
+
+        Numbers of classes [N], `UNSEEN` for others; 0 and 1 [N, K], float32, of several labels; standardised
+        numbers [N] or [N, K], float32. At each step a list of [T_i], `IGNORED` or NaN where there is none.
 
         Raises:
             DataError: no labels, or classes where numbers are expected, or the other way round.
         """
-        labels = samples.labels
-        want = "classes" if self.classes else "numbers"
-        if labels is None or (labels.dtype.kind == "f") == bool(self.classes):
-            raise DataError(
-                expected("label", f"{want}, as in training", "none" if labels is None else "others")
-            )
+        truth = self.truth(samples)
         if not self.classes:
-            return ((labels - self.mean) / self.scale).astype(np.float32)
-        number = {name: n for n, name in enumerate(self.classes)}
+            scale, mean = (np.array(each) for each in (self.scale, self.mean))
+            one = not self.numbers
+            truth = ((truth - (mean[0] if one else mean)) / (scale[0] if one else scale)).astype(np.float32)
+        elif self.several:
+            truth = truth.astype(np.float32)
+        return list(np.split(truth, np.cumsum(samples.steps)[:-1])) if self.per_step else truth
+
+    def truth(self, samples: Samples) -> Array:
+        """Return what answers are scored against, [N] or [N, K]; at each step [ΣT_i], sample after sample.
+
+        Numbers of classes, `UNSEEN` for others and `IGNORED` where there is none; truth values [N, K]; or
+        numbers in their unit, NaN where there is none. Raises DataError as `targets`.
+        """
+        labels = self._labels_of(samples)
+        if self.several:
+            place = {name: k for k, name in enumerate(samples.label_names)}
+            found = np.zeros((len(samples), len(self.classes)), bool)
+            for column, name in enumerate(self.classes):
+                if name in place:
+                    found[:, column] = labels[:, place[name]]
+            return found
+        if not self.classes:
+            return labels
+        number = {name: n for n, name in enumerate(self.classes)} | {"": IGNORED}
         return np.array([number.get(name, UNSEEN) for name in labels.tolist()], np.int64)
+
+    def _labels_of(self, samples: Samples) -> Array:
+        """Return the labels of samples, flat where there is one at each step."""
+        labels = samples.labels
+        if samples.step_labels is not None:
+            labels = np.concatenate(samples.step_labels)
+        elif self.per_step and labels is not None and labels.ndim == 1:  # the same at every step
+            labels = np.repeat(labels, samples.steps)
+        want = f"{'classes' if self.classes else 'numbers'}, as in training"
+        if labels is None or samples.of_numbers == bool(self.classes):
+            raise DataError(expected("label", want, "none" if labels is None else "others"))
+        if samples.per_step and not self.per_step:
+            raise DataError(expected("label", "one for each sample, as in training", "one for each step"))
+        several = self.several or bool(self.numbers)
+        if (labels.ndim == 2) != several or (self.numbers and self.numbers != samples.label_names):
+            want = f"the columns {', '.join(self.numbers or self.classes[:5])}" if several else "one column"
+            raise DataError(expected("label", f"{want}, as in training", "others"))
+        return labels
 
     def inputs(self, samples: Samples, tokens: Tokens | None) -> list[Array]:
         """Return what the network reads of each sample: float32 [T_i, C'], or ids [T_i] between boundaries.

@@ -53,6 +53,7 @@ def write(directory: Path, samples: Samples, parts: Array, notes: Sequence[str])
         "sha256": samples.sha256,
         "identity": identity,
         "channels": list(samples.channels),
+        "label_names": list(samples.label_names),
         "read_as": dict(samples.read_as),
         "notes": list(notes),
     }
@@ -110,8 +111,13 @@ def _arrays(samples: Samples, parts: Array) -> dict[str, Array]:
         arrays["lengths"] = samples.steps
         arrays["values"] = np.concatenate([np.asarray(each) for each in samples.inputs])
     if samples.labels is not None:
-        numbers = samples.labels.dtype.kind == "f"
+        numbers = samples.labels.dtype.kind in "fb"
         arrays |= {"labels": samples.labels} if numbers else packed_texts("labels", samples.labels.tolist())
+    if samples.step_labels is not None:
+        flat = np.concatenate(samples.step_labels)
+        arrays |= (
+            {"step_labels": flat} if flat.dtype.kind == "f" else packed_texts("step_labels", flat.tolist())
+        )
     if samples.groups is not None:
         arrays |= packed_texts("groups", samples.groups.tolist())
     if samples.times is not None:
@@ -146,7 +152,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def _check_index(index: Mapping[str, Any], path: Path) -> None:
-    texts, lists = ("format", "name", "sha256", "identity"), ("channels", "notes")
+    texts, lists = ("format", "name", "sha256", "identity"), ("channels", "label_names", "notes")
     right = (
         set(index) == {*texts, *lists, "version", "read_as"}
         and all(isinstance(index[name], str) for name in texts)
@@ -171,6 +177,10 @@ def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
     labels = arrays.get("labels")
     if "labels_bytes" in arrays:
         labels = np.array(split_texts(arrays, "labels"))
+    steps = arrays.get("step_labels")
+    if "step_labels_bytes" in arrays:
+        steps = np.array(split_texts(arrays, "step_labels"))
+    step_labels = None if steps is None else _cut(steps, arrays["lengths"])
     groups = np.array(split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
     times = _cut(arrays["times"], arrays["lengths"]) if "times" in arrays else None
     columns = (inputs, labels, groups, arrays["parts"])
@@ -186,6 +196,8 @@ def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
         name=index["name"],
         sha256=index["sha256"],
         read_as=index["read_as"],
+        label_names=tuple(index["label_names"]),
+        step_labels=step_labels,
     )
 
 

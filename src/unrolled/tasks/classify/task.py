@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from unrolled import tokens as vocabularies
 from unrolled.data import Batches
 from unrolled.errors import CheckpointError, DataError, counted, expected
-from unrolled.spec import CELLS, CLASSIFY, REGRESS, TrainConfig, from_json
+from unrolled.spec import CELLS, CLASSIFY, REGRESS, STEP, TrainConfig, from_json
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
@@ -58,12 +59,12 @@ class SequenceTask(Task):
             input_size=len(dataset.channels),
             vocab_size=symbols,
             embedding_size=(config.embedding_size or 0) if symbols else 0,
-            outputs=len(dataset.schema.classes) or 1,
+            outputs=dataset.schema.outputs,
             cell=config.cell,
             nonlinearity=config.nonlinearity,
             causal=dataset.data.causal,
             neighbours=sizing.neighbours(dataset),
-            pooling=dataset.data.pooling,
+            pooling=STEP if dataset.schema.per_step else dataset.data.pooling,
             chrono_steps=config.chrono_steps,
             init=config.init,
             forget_bias=config.forget_bias,
@@ -76,7 +77,8 @@ class SequenceTask(Task):
 
     def describe(self, model: Any) -> str:
         ways = "one way" if model.causal else "both ways"
-        return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}, {ways}, {model.pooling}"
+        read = "an answer at each step" if model.pooling == STEP else model.pooling
+        return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}, {ways}, {read}"
 
     def notes(self, config: TrainConfig, dataset: Sequences, network: Any) -> list[str]:
         parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
@@ -85,8 +87,7 @@ class SequenceTask(Task):
             read = f"{dataset.tokens.kind} symbols, {dataset.tokens.size} kinds"
         else:
             read = counted(len(dataset.channels), "channel")
-        classes = dataset.schema.classes
-        answer = counted(len(classes), "class", "classes") if classes else "a number"
+        answer = _answer(dataset.schema)
         lines = [
             f"data      {dataset.name}: {', '.join(sizes)}; {read}; {answer}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
@@ -137,8 +138,10 @@ class SequenceTask(Task):
         if not dataset.schema.classes:
             return dataset.schema.to_json()
         network: SequenceNetwork = assemble(contents).model
-        logits = network.answers(dataset.inputs("validation"))
-        temperature = fit_temperature(logits, dataset.targets("validation"))
+        logits, truth = network.answers(dataset.inputs("validation")), dataset.truth("validation")
+        if dataset.schema.several:  # each label is a question of two answers, the logits 0 and its own
+            logits, truth = np.stack([0 * logits, logits], -1).reshape(-1, 2), truth.ravel().astype(int)
+        temperature = fit_temperature(logits, truth)
         return dataset.schema.calibrated(temperature).to_json()
 
     def evaluate(self, network: SequenceNetwork, dataset: Sequences) -> Evaluation:
@@ -183,11 +186,23 @@ _PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 def _check_schema(schema: Schema, config: Any) -> None:
     """Refuse a schema that does not fit the network."""
-    want = config.outputs if schema.classes else 1
-    got = (len(schema.classes) or 1, 0 if schema.scaler is None else len(schema.scaler.outputs))
-    if (want, config.input_size) != got or config.outputs != got[0]:
-        sizes = f"{config.outputs} outputs and {config.input_size} channels"
-        raise CheckpointError(expected("config.json schema", sizes, f"{got[0]} and {got[1]}"))
+    want = (config.outputs, config.input_size, config.pooling == STEP)
+    got = (schema.outputs, 0 if schema.scaler is None else len(schema.scaler.outputs), schema.per_step)
+    if want != got:
+        sizes = f"{config.outputs} outputs and {config.input_size} channels, pooling {config.pooling}"
+        given = f"{got[0]} and {got[1]}{', an answer at each step' if schema.per_step else ''}"
+        raise CheckpointError(expected("config.json schema", sizes, given))
+
+
+def _answer(schema: Schema) -> str:
+    """Return in words what is answered."""
+    if schema.several:
+        found = f"{counted(len(schema.classes), 'label')}, any number of which may hold"
+    elif schema.classes:
+        found = counted(len(schema.classes), "class", "classes")
+    else:
+        found = "a number" if not schema.numbers else f"{len(schema.numbers)} numbers"
+    return found + (" at each step" if schema.per_step else "")
 
 
 register(ClassifyTask())

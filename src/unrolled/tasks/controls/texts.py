@@ -97,17 +97,23 @@ def fit_linear(rows: Sparse, targets: Array, classes: int) -> tuple[Array, Array
     """Return weights [F, K] and intercepts [K]: multinomial logistic regression, or least squares.
 
     Args:
-        targets: [N] numbers of classes, or float with `classes` 0.
+        targets: [N] numbers of classes; [N, K] which of several labels hold, each by a logistic regression of
+            its own; or float [N] or [N, K] with `classes` 0.
     """
-    outputs = classes or 1
+    several = targets.ndim == 2
+    outputs = targets.shape[1] if several else classes or 1
     turned, used = rows.turned(), rows.used
-    wanted = np.eye(classes, dtype=np.float32)[targets] if classes else targets[:, None].astype(np.float32)
+    if several or not classes:
+        wanted = targets.reshape(len(targets), -1).astype(np.float32)
+    else:
+        wanted = np.eye(classes, dtype=np.float32)[targets]
+    measured = _squared_loss if not classes else _logistic_loss if several else _softmax_loss
     shape = (rows.width, outputs)
 
     def objective(flat: Array) -> tuple[float, Array]:
         weights, intercept = flat[:-outputs].reshape(shape), flat[-outputs:]
         answers = rows.times(weights) + intercept
-        loss, error = (_softmax_loss if classes else _squared_loss)(answers, wanted)
+        loss, error = measured(answers, wanted)
         gradient = PENALTY * weights
         gradient[used] += turned.times(error)
         whole = np.concatenate([gradient.ravel(), error.sum(0)])
@@ -123,6 +129,11 @@ def _softmax_loss(answers: Array, wanted: Array) -> tuple[float, Array]:
     total = exponents.sum(1, keepdims=True)
     loss = float((np.log(total)[:, 0] - (shifted * wanted).sum(1)).sum(dtype=np.float64))
     return loss, exponents / total - wanted
+
+
+def _logistic_loss(answers: Array, wanted: Array) -> tuple[float, Array]:
+    loss = float((np.logaddexp(0, answers) - answers * wanted).sum(dtype=np.float64))
+    return loss, 0.5 + 0.5 * np.tanh(answers / 2) - wanted
 
 
 def _squared_loss(answers: Array, wanted: Array) -> tuple[float, Array]:

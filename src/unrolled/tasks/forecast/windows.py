@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,16 +29,12 @@ class ForecastBatch(Batch):
     static: Tensor | None = None  # [B, S]
     series: Tensor | None = None  # [B] int64, numbers of the training series; their count: of another one
     scale: Tensor | None = None  # [B], what one standardised unit is of the series' own
+    per_row: bool | None = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.inputs.ndim != 3 or self.targets.ndim != 2 or len(self.targets) != self.inputs.shape[1]:
             got = f"{list(self.inputs.shape)} and {list(self.targets.shape)}"
             raise ShapeError(expected("inputs and targets", "[W, B, C] and [B, H]", got))
-
-    @property
-    def per_row(self) -> bool:
-        """Whether targets are of rows, not of steps: they are."""
-        return True
 
     def part(self, begin: int, steps: int, rows: slice | Tensor = slice(None)) -> ForecastBatch:
         """Return some of the rows; a window is whole, since its forecast is."""

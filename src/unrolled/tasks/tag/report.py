@@ -19,7 +19,8 @@ from unrolled.errors import counted
 from unrolled.files import for_json
 from unrolled.spec import RunDirectory
 from unrolled.tasks.classify.metrics import reliability
-from unrolled.tasks.classify.report import ranges, write_table
+from unrolled.tasks.classify.pictures import ranges
+from unrolled.tasks.classify.report import write_table
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.evaluation import LABELS, Evaluation, Tagged, evaluate, tagged_part
 from unrolled.tasks.tag.network import TagNetwork
