@@ -133,8 +133,12 @@ def _length(starts: npt.NDArray[np.datetime64]) -> Whole:
 
 
 def _anchor(day: Whole, last: Whole) -> int:
-    """Return the day of the month that times are on: 31 for its end."""
-    return 31 if (day == last).all() else int(day.max())
+    """Return the day of the month that times are on, 31 for its end; where they differ, most of them."""
+    anchor = 31 if (day == last).all() else int(day.max())
+    if (day == np.minimum(anchor, last)).all():
+        return anchor
+    counts = np.bincount(day)
+    return int(np.flatnonzero(counts == counts.max())[-1])
 
 
 def parse(text: str) -> Frequency:
