@@ -1,10 +1,15 @@
 """What reads new samples as training read its own, and says what an answer means; numpy alone, no torch.
 
 `Scaler` standardises channels, a whole sequence or step by step (`RunningScaler`), with the same bits;
-`SequenceSchema` is config.json's section "schema" of a classifier or a regressor. `data` and `tasks` train
+`SequenceSchema` and `ForecastSchema` are config.json's section "schema". `data` and `tasks` train
 with them, `stream` runs with them. All names are for other rooms; the public one is `unrolled.data.Scaler`.
 """
 
+from unrolled.schema.distributions import FREEDOM as FREEDOM
+from unrolled.schema.distributions import LEAST as LEAST
+from unrolled.schema.distributions import log_gamma as log_gamma
+from unrolled.schema.distributions import rising as rising
+from unrolled.schema.forecasts import ForecastSchema as ForecastSchema
 from unrolled.schema.running import RunningScaler as RunningScaler
 from unrolled.schema.running import ScalerState as ScalerState
 from unrolled.schema.scaling import Scaler as Scaler

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from unrolled.data import Series
 from unrolled.tasks.forecast.channels import Channels
-from unrolled.tasks.forecast.distributions import quantiles
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows
@@ -54,26 +53,8 @@ def read_answers(
     given: Array, schema: Schema, channels: Channels, windows: Windows, *, corrected: bool
 ) -> Answers:
     """Return forecasts of what a network gave [M, H, O]."""
-    points = schema.quantiles
     scale = channels.scale[windows.series][:, None]
-    found = quantiles(schema.distribution, given, points, np.broadcast_to(scale, given.shape[:2]))
-    middle = points.index(0.5)
-    count = len(schema.levels)
-    lower = np.stack([found[..., middle - 1 - k] for k in range(count)], 1) if count else _none(found)
-    upper = np.stack([found[..., middle + 1 + k] for k in range(count)], 1) if count else _none(found)
-    if corrected and schema.corrections:
-        change = np.array(schema.corrections)
-        point = found[..., middle][:, None]
-        lower = np.minimum(lower - change, point)  # an interval that was too wide keeps its median
-        upper = np.maximum(upper + change, point)
-        lower, upper = np.minimum.accumulate(lower, 1), np.maximum.accumulate(upper, 1)
-        if schema.distribution == "negative-binomial":
-            lower = np.maximum(lower, 0.0)
-    return Answers(found[..., middle], lower, upper)
-
-
-def _none(found: Array) -> Array:
-    return np.zeros((len(found), 0, found.shape[1]), found.dtype)
+    return Answers(*schema.forecasts(given, scale, corrected=corrected))
 
 
 def truth(channels: Channels, windows: Windows, horizon: int) -> Array:
