@@ -119,6 +119,8 @@ def read_like(source: str, read_as: Any, *, argument: str = "source", labelled: 
         return read_sentences(source, **read_as, labelled=labelled)
     except DataError as error:
         text = str(error)
+        if argument == "source":
+            raise
         named = text.replace("source", argument, 1) if text.startswith("source") else f"{argument}: {text}"
         raise DataError(named) from None
 

@@ -121,7 +121,11 @@ def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: 
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
     if found.controls and not found.better:
-        lines += ["", f"The network beats every control on the {found.part} part."]
+        ties = [
+            each.name for each in found.controls if each.values[found.main] == found.judged.values[found.main]
+        ]
+        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
+        lines += ["", f"The network {beaten} on the {found.part} part."]
     lines += ["", *_types(found.by_type or {}, "type of chunk" if scheme else "tag")]
     lines += ["", *_mistakes(dataset.part(found.part), given)]
     lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
