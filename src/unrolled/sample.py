@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unrolled import draw, stream
-from unrolled.errors import ConfigError, TokenError, expected
-from unrolled.spec import SampleConfig
+from unrolled import checkpoint, draw, files, stream
+from unrolled.errors import CheckpointError, ConfigError, TokenError, expected
+from unrolled.spec import LANGUAGE, SampleConfig, kind_of_stored
 from unrolled.tokens import Tokens, normalised
 
 if TYPE_CHECKING:
     from unrolled.tasks import Loaded
 
 __all__ = ["sample"]
+
+LARGEST = 2**26  # bytes of a config.json: a task's schema may hold a vocabulary
 
 
 def sample(
@@ -63,6 +66,16 @@ def sample(
     from unrolled.tasks import continuation  # loads torch
 
     return _texts(tokens, ids, continuation(loaded.model, tokens, ids, lines=lines, **settings))
+
+
+def check_text(run: str | Path) -> None:
+    """Raise ConfigError where a run, a checkpoint or a model directory is of another task than text."""
+    place = checkpoint.locate(run) / "config.json"
+    raw = files.read_regular(place, LARGEST, CheckpointError)
+    kind = kind_of_stored(files.parse_json(raw, place, CheckpointError, most=16 * LARGEST))
+    if kind is not LANGUAGE:
+        got = f"one of the task {kind.name}, with which `unrolled predict` answers"
+        raise ConfigError(expected("run", "a model of text", got))
 
 
 def _streamed(

@@ -139,6 +139,10 @@ def test_training_says_which_commands_come_next(place: Path, tmp_path: Path, cap
         (["train", "book.txt", "--balance"], "--balance: expected --label beside it, got none"),
         (["train", "book.txt", "--group", "a"], "--group: expected --label or --target"),
         (["train", "gestures.csv", "--label"], "--label: expected the name of a column, got none"),
+        (["train", "gestures.csv", "--label", "activity", "--resume", "--dry-run"], "--resume: expected false"),
+        (["train", "gestures.csv", "--label", "activity", "--seeds", "1"], "--seeds: expected at least 2, got 1"),
+        (["train", "gestures.csv", "--label", "activity", "--test", "wide.csv"],
+         "--test: expected a column of the table: 'much', 'a', 'b', 'c', got 'activity'"),
         (["train", "gestures.csv"], "SOURCE: expected a text, got a table: 5 columns separated by commas"),
     ],
 )  # fmt: skip
@@ -176,6 +180,70 @@ def test_a_table_is_text_only_where_somebody_insists(place: Path, tmp_path: Path
     assert main([*argv[:-4], "--resume", "--steps", "3"]) == 0
 
 
+def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
+    place: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    argv = ["train", str(place / "gestures.csv"), "--label", "activity", "--group", "subject", "--dry-run"]
+    assert main([*argv, "--steps", "9"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = {line[10:].split()[0]: line[10:].split()[1:3] for line in out.splitlines()[1:6]}
+    assert rows == {
+        "sample": ["text", "id"],
+        "subject": ["text", "group"],
+        "ax": ["number", "input"],
+        "ay": ["number", "input"],
+        "activity": ["text", "label"],
+    }
+    for part in ("most frequent class", "for 9 steps", "samples train", "runs/gestures", "MiB"):
+        assert part in out
+    assert list(tmp_path.iterdir()) == []
+    assert main([*argv, "--minutes", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seconds"] == 60
+    assert found["columns"][0] == {
+        "name": "sample",
+        "type": "text",
+        "role": "id",
+        "examples": ["g0", "g1", "g2"],
+    }
+    assert sum(found["parts"].values()) == 24
+    assert found["config"]["hidden_size"] > 0
+    (tmp_path / "book.txt").write_text(TEXT)
+    assert main(["train", "book.txt", "--dry-run"]) == 0
+    assert "1.0 min by --minutes" not in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"book.txt"}
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_several_seeds_give_mean_and_spread_and_finished_ones_are_kept(place: Path, tmp_path: Path, capsys):
+    argv = ["train", str(place / "gestures.csv"), "--label", "activity", "--run", str(tmp_path / "run")]
+    argv += ["--steps", "4", "--hidden", "4", "--seeds", "2", "--seed", "3"]
+    assert main(argv) == 0
+    assert "2 seeds (3 to 4)" in capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "seeds.json").read_text())
+    accuracy = found["figures"]["accuracy"]
+    one, other = (
+        json.loads((tmp_path / "run" / f"seed-{seed}" / "evaluation.json").read_text())["validation"][
+            "values"
+        ]
+        for seed in (3, 4)
+    )
+    assert accuracy["values"] == [one["accuracy"], other["accuracy"]]
+    assert accuracy["mean"] == pytest.approx((one["accuracy"] + other["accuracy"]) / 2)
+    assert accuracy["std"] == pytest.approx(abs(one["accuracy"] - other["accuracy"]) / 2**0.5)
+    assert "most frequent class" in found["controls"]
+    before = (tmp_path / "run" / "seed-3" / "model" / "model.safetensors").stat()
+    assert main([*argv, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == found
+    assert err.count("nothing is left to do") == 2
+    assert (tmp_path / "run" / "seed-3" / "model" / "model.safetensors").stat() == before
+    refused = said(capsys, [*argv[:-4], "--seeds", "2", "--run", str(place / "label")])
+    assert refused.startswith("--run: expected a directory for several runs")
+
+
 def test_flags_of_one_name_are_settings_of_one_type():
     for flag in data_flags():
         for kind in flag.kinds:
@@ -201,3 +269,85 @@ def test_the_flag_of_the_task_that_has_all_of_them_names_it(monkeypatch: pytest.
     assert named_task({"target", "ahead"}).name == "later"
     with pytest.raises(ConfigError, match="label: expected no `ahead` beside it"):
         named_task({"label", "ahead"})
+
+
+FILES = {  # name: (header, a row of sample s at step t, flags, the one line that is said)
+    "empty": ("", "", ["--label", "x"], "SOURCE: expected a file with samples, got an empty one"),
+    "header alone": ("a,label", "", ["--label", "label"], "SOURCE: expected a table with rows"),
+    "no candidate": ("a,b", "{r},{r}", ["--label"], "--label: expected the name of a column, got none, and no"),
+    "two candidates": ("a,kind,colour", "{r},k{m},c{m}", ["--label"], "with 2 candidates: 'kind', 'colour'"),
+    "two texts": ("title,body,label", "a title {s},a body {t},{m}", ["--label", "label"],
+                  "--columns: expected the column of the texts, got none, with 2 candidates"),
+    "text among numbers": ("sample,a,label", "{s},{x},{m}", ["--label", "label"],
+                           "column 'a': expected numbers, got 'broken' in row 7"),
+    "constant label": ("sample,a,label", "{s},{r},one", ["--label", "label"], "--label: expected 2 to 10,000"),
+    "constant target": ("sample,a,y", "{s},{r},2.5", ["--target", "y"], "--target: expected numbers that differ"),
+    "target among the inputs": ("sample,a,b,y", "{s},{r},{s},{s}", ["--target", "y"],
+                                "--columns: expected inputs other than the label 'y', or columns= with"),
+    "missing target": ("sample,a,y", "{s},{r},{n}", ["--target", "y"], "column 'y': expected a finite number"),
+    "classes of one": ("sample,a,label", "{s},{r},c{s}", ["--label", "label"], "got 12 classes of 1"),
+    "one group": ("sample,who,a,label", "{s},p,{r},{m}", ["--label", "label", "--group", "who"],
+                  "--group: expected at least 2 groups"),
+    "a group on both sides": ("sample,who,a,label", "{s},p{t},{r},{m}", ["--label", "label", "--group", "who"],
+                              "--group: expected one value of 'who' in each sample"),
+    "not sorted": ("sample,time,a,label", "{s},{m},{r},{m}", ["--label", "label"],
+                   "column 'time': expected rising times in each sample"),
+    "no such column": ("sample,a,label", "{s},{r},{m}", ["--label", "lable"], "--label: expected a column of"),
+    "texts as a target": ("sample,a,y", "{s},{r},k{m}", ["--target", "y"], "column 'y': expected numbers"),
+    "a language model's flag": ("sample,a,label", "{s},{r},{m}", ["--label", "label", "--tie"], "--tie: expected"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_cannot_be_learnt_from_is_one_line_and_nothing_is_left(
+    name: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    header, row, flags, line = FILES[name]
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(0)
+    rows = [header]
+    for sample in range(12 if row else 0):
+        for step in range(3):
+            values = {"s": sample, "t": step, "m": sample % 2, "r": f"{draw.random():.4f}"}
+            values |= {
+                "x": "broken" if len(rows) == 6 else values["r"],
+                "n": "" if sample == 3 else sample + 0.5,
+            }
+            rows.append(row.format(**values))
+    Path("data.csv").write_text("\n".join(rows) + "\n" if header else "")
+    assert line in said(capsys, ["train", "data.csv", *flags, "--steps", "2"])
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_what_training_has_not_is_counted_and_named(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """A class of one sample, classes of the test file that training has not, groups on both sides."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"s{s},p{s % 5},{(s + t) % 4}.5,{'rare' if s == 0 else 'ab'[s % 2]}"
+        for s in range(30)
+        for t in range(4)
+    ]
+    test = [f"t{s},p{s},{(s + t) % 4}.5,{'az'[s % 2]}" for s in range(6) for t in range(4)]
+    for file, lines in (("train.csv", rows), ("other.csv", test)):
+        Path(file).write_text("\n".join(["sample,who,a,label", *lines]) + "\n")
+    argv = ["train", "train.csv", "--label", "label", "--test", "other.csv", "--steps", "2", "--hidden", "4"]
+    assert main([*argv, "--no-controls", "--run", "a"]) == 0
+    err = capsys.readouterr().err
+    assert "1 class has one sample, which stays in training: 'rare'" in err
+    assert "3 test samples of classes that training has not: z" in err
+    assert main([*argv, "--no-controls", "--run", "b", "--group", "who"]) == 0
+    assert "5 groups of the test are in training too" in capsys.readouterr().err
+
+
+def test_a_model_of_another_task_is_one_line(trained: Path, place: Path, capsys: pytest.CaptureFixture[str]):
+    for argv, line in {
+        (
+            "predict",
+            str(trained),
+            str(place / "new.csv"),
+        ): "RUN: expected a network that predicts, got one of",
+        ("sample", str(place / "label")): "RUN: expected a model of text",
+        ("quantize", str(place / "label")): "RUN: expected a language model",
+    }.items():
+        assert line in said(capsys, list(argv))

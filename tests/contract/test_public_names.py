@@ -28,7 +28,7 @@ PINNED = {
         main
     """,
     "unrolled.data": """
-        Batch Batches Corpus Document IGNORED LineBatches Overlap Partition Reading SENTENCES SampleBatches
+        Batch Batches Column Corpus Document IGNORED LineBatches Overlap Partition Reading SENTENCES SampleBatches
         Samples Scaler SchemeFound Sentences Series Split StreamBatches carried_windows chunks cold_windows encode_source
         encode_text find_scheme fingerprint from_bioes gather identity in_scheme legal name_of overlap partition prepare read
         read_samples read_sentences read_series reopen scheme_of to_bioes to_tensor unknown_tags_text
@@ -95,7 +95,7 @@ PINNED = {
     """,
     "unrolled.tasks": """
         COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork Forecaster LanguageModel
-        Loaded Means Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
+        Loaded Means Overview Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
         SequenceNetwork SequenceRegressor SequenceTagger State TagEvaluation TagNetwork Task
         Telemetry TypeScores chunk_scores continuation detach evaluate_split
         evaluate_text generate load named of register take_telemetry
@@ -104,8 +104,8 @@ PINNED = {
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load
     """,
     "unrolled.train": """
-        Finished Fresh Observer Result ResumePoint Resumed Row Schedule StepRecord Stopped fit plan
-        resolve run
+        Description Finished Fresh Observer Result ResumePoint Resumed Row Schedule Seeds Spread StepRecord Stopped describe fit plan
+        resolve run run_seeds
     """,
 }
 ROOMS = sorted(PINNED)

@@ -56,6 +56,16 @@ def test_a_folder_with_a_folder_per_label_is_recognised(tmp_path: Path):
     assert looks_like(str(tmp_path)) == "labelled files: a folder per label (neg, pos)"
 
 
+def test_a_folder_with_a_file_of_short_lines_per_label_is_recognised(tmp_path: Path):
+    for label, names in {"Czech": "Novak Adamec Dvorak", "Dutch": "Aalsburg Ven Akker"}.items():
+        (tmp_path / f"{label}.txt").write_text("\n".join(names.split()) + "\n")
+    assert looks_like(str(tmp_path)) == "labelled files: a file per label (Czech, Dutch)"
+    (tmp_path / "letter.txt").write_text("Dear Ann,\nall is well, and so am I, as always.\nYours,\nBob\n" * 2)
+    assert looks_like(str(tmp_path)) is None
+    (tmp_path / "letter.txt").write_text("".join(f"a line of verse, short {n}\n" for n in range(9)))
+    assert looks_like(str(tmp_path)) is None
+
+
 PROSE = {
     "sentences": "\n".join(SENTENCES) + "\n",
     "letters": "Dear Ann,\n\nall is well, and so am I.\n\nYours,\nBob\n" * 9,

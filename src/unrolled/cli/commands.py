@@ -43,13 +43,27 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 and C1, but for ta
 
 def train(args: argparse.Namespace) -> int:
     """`unrolled train`."""
-    with loading():
-        from unrolled.train import run
-
+    call = spec.TrainCall(**_given(args, spec.TrainCall))
     kind = named_task(vars(args))
     check_task(kind, vars(args))
     data, training = _given(args, kind.data), _given(args, spec.TrainConfig)
-    result = run(spec.TrainConfig(kind.data(**data), **training), asked={*data, *training})
+    config = spec.TrainConfig(kind.data(**data), **training)
+    with loading():
+        from unrolled.train import describe, run, run_seeds
+
+    if call.dry_run:
+        found = describe(config)
+        print(json.dumps(found.to_dict()) if args.json else found)
+        return 0
+    asked = {*data, *training}
+    if call.seeds is not None:
+        several = run_seeds(config, call.seeds, asked=asked)
+        print(json.dumps(several.to_dict()) if args.json else f"\n{several}")
+        return 0
+    result = run(config, asked=asked)
+    if args.json:
+        print(json.dumps(result.to_dict()))
+        return 0
     part = "training text (nothing was held out)" if result.validation_is_train else "validation"
     of_text = kind is spec.LANGUAGE
     where = f", on the {part}:" if of_text else ", chosen by the validation part:"
@@ -85,11 +99,13 @@ def _sampled(run: str) -> Any:
     """Return a network to draw from: without torch, where this install has compiled kernels."""
     with loading():
         from unrolled import kernels
+        from unrolled.sample import check_text
 
         if kernels.available():
             from unrolled.stream import load
         else:
             from unrolled.tasks import load  # type: ignore[assignment]
+    check_text(run)
     return load(run)
 
 

@@ -130,9 +130,9 @@ def _train_command(subs: Any) -> None:
     )
     data = data_flags()
     naming = [f"{each.setting.flag} {each.setting.metavar}" for each in data if each.names_task]
-    parser.usage = f"%(prog)s SOURCE [{' | '.join(naming)}] [more flags]"
+    parser.usage = f"%(prog)s SOURCE\n       [{' | '.join(naming)}]\n       [more flags]"
     kinds = dict.fromkeys(kind.data for flag in data for kind in flag.kinds)
-    parser.set_defaults(action=commands.train, configs=(*kinds, spec.TrainConfig))
+    parser.set_defaults(action=commands.train, configs=(*kinds, spec.TrainConfig, spec.TrainCall))
     groups: dict[str, Any] = {}
     for flag in data:
         if not str(flag.setting.flag).startswith("-"):
@@ -146,6 +146,10 @@ def _train_command(subs: Any) -> None:
         group = parser.add_argument_group(title)
         for each in settings:
             _add(group, each)
+    group = parser.add_argument_group("instead of one run")
+    for each in spec.settings(spec.TrainCall):
+        _add(group, each)
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 

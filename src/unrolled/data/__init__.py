@@ -11,6 +11,7 @@ from unrolled.data.batches import (
     gather,
     to_tensor,
 )
+from unrolled.data.columns import Column
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.labelled import read_samples, read_sentences
@@ -42,6 +43,7 @@ __all__ = [
     "SENTENCES",
     "Batch",
     "Batches",
+    "Column",
     "Corpus",
     "Document",
     "LineBatches",

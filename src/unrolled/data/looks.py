@@ -21,6 +21,7 @@ NAMES, LONGEST_NAME = 5, 24  # shown, and characters of each
 FEWEST_ROWS = 3
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 TEXT_FILES = frozenset(["", ".txt", ".csv", ".tsv", ".json"])
+SHORT_LINE, FEW_WORDS, NEARLY_ALL = 40, 3, 0.97  # of the lines of files that hold a sample a line
 MOST_TAGS = 0.5  # different tags or labels, as a share of the rows
 
 
@@ -62,6 +63,8 @@ def _labelled_files(root: Path) -> str | None:
         entries = [each for each in itertools.islice(found, ENTRIES) if not each.name.startswith(".")]
     folders = sorted(each.name for each in entries if each.is_dir(follow_symlinks=False))
     beside = [each.name for each in entries if each.is_file() and not each.name.upper().startswith("README")]
+    if not folders and len(beside) >= 2:
+        return _files_of_names(root, sorted(beside))
     if len(folders) < 2 or beside:
         return None
     suffixes = set()
@@ -74,6 +77,18 @@ def _labelled_files(root: Path) -> str | None:
         if len(suffixes) > 1 or not suffixes <= TEXT_FILES:
             return None
     return f"labelled files: a folder per label{_named(folders)}"
+
+
+def _files_of_names(root: Path, names: Sequence[str]) -> str | None:
+    """Recognise a folder that holds a file per label, each line of which is a short sample: a name."""
+    if any(Path(name).suffix.lower() not in ("", ".txt") for name in names):
+        return None
+    lines = [line.strip() for name in names[:ENTRIES] for line in _first_lines(str(root / name))]
+    lines = [line for line in lines if line]
+    short = sum(len(line) <= SHORT_LINE and len(line.split()) <= FEW_WORDS for line in lines)
+    if len(lines) < 2 * len(names) or short < NEARLY_ALL * len(lines) or len(set(lines)) < len(lines) / 2:
+        return None
+    return f"labelled files: a file per label{_named([Path(name).stem for name in names])}"
 
 
 def _tagged_words(lines: Sequence[str]) -> str | None:

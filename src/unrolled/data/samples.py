@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.data.columns import Column, examples_of, of_channels
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, shortened
 
@@ -40,6 +41,7 @@ class Samples:
     )  # what `read_samples` reads another file alike with
     label_names: tuple[str, ...] = ()  # of the K columns of labels [N, K]
     step_labels: Sequence[Array] | None = None  # [T_i] each of str or float64: of every step; "", NaN: none
+    columns: tuple[Column, ...] = ()  # of the source, where it is a table; see `described`
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -79,6 +81,20 @@ class Samples:
     def missing(self) -> int:
         """The number of values that are missing."""
         return 0 if self.is_text else sum(int(np.isnan(each).sum()) for each in self.inputs)
+
+    def described(self) -> tuple[Column, ...]:
+        """Return what the columns of the source are, or the channels and what else is known of samples."""
+        if self.columns:
+            return self.columns
+        found = of_channels(self.channels, self.inputs)
+        if self.labels is not None:
+            kind = ("number", "target") if _are_numbers(self.labels) else ("text", "label")
+            found.append(Column("label", *kind, examples_of(self.labels.tolist())))
+        if self.groups is not None:
+            found.append(Column("group", "text", "group", examples_of(self.groups.tolist())))
+        if self.times is not None:
+            found.append(Column("time", "time", "time", examples_of(self.times[0].tolist())))
+        return tuple(found)
 
     def take(self, indices: Array) -> Samples:
         """Return some of the samples, in the order of the indices; without `test`."""

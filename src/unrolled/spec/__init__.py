@@ -55,6 +55,7 @@ from unrolled.spec.trained import (
     SampleConfig,
     StreamConfig,
 )
+from unrolled.spec.training import TrainCall as TrainCall
 from unrolled.spec.training import TrainConfig
 
 __all__ = [

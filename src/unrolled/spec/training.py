@@ -11,7 +11,32 @@ from unrolled.spec.fields import check, setting, takes_older_names
 from unrolled.spec.model import INITS, check_cell
 from unrolled.spec.tasks import kind_of
 
-__all__ = ["TrainConfig"]
+__all__ = ["TrainCall", "TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainCall:
+    """What `unrolled train` takes beside a `TrainConfig`: another thing to do with it than one run."""
+
+    dry_run: bool = setting(
+        False,
+        "say what the source is taken for, how it is divided, how large the network is and how long it "
+        "takes; train nothing and write nothing",
+        flag="--dry-run",
+    )
+    seeds: int | None = setting(
+        None,
+        "train N networks, with the seeds --seed, --seed + 1, …, into RUN/seed-0, RUN/seed-1, …, and print "
+        "mean and spread of their figures; finished ones are kept",
+        flag="--seeds",
+        minimum=2,
+        maximum=1000,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.dry_run and self.seeds is not None:
+            raise ConfigError(expected("dry_run", "no `seeds` beside it", "both"))
 
 
 @takes_older_names
@@ -35,7 +60,8 @@ class TrainConfig:
     minutes: float | None = setting(
         None,
         "time budget; timing a few steps turns it into a number of steps; default, where neither "
-        "--epochs nor --steps is given: 3 minutes, or for a small text 40 epochs or 400 steps",
+        "--epochs nor --steps is given: by the task; of a text 3 minutes, or where it is small 40 epochs or "
+        "400 steps",
         flag="--minutes",
         above=0,
         maximum=100_000,
@@ -55,28 +81,28 @@ class TrainConfig:
     )
     hidden_size: int | None = setting(
         None,
-        "hidden units per layer; default: 128, 256 or 512, by the size of the text and the time budget",
+        "hidden units per layer; default: by the task and the size of the data; of a text 128, 256 or 512",
         flag="--hidden",
         minimum=1,
         maximum=65536,
     )
     num_layers: int | None = setting(
         None,
-        "number of recurrent layers; default: 1 or 2, by the same rule as --hidden",
+        "number of recurrent layers; default: by the same rule as --hidden",
         flag="--layers",
         minimum=1,
         maximum=1024,
     )
     embedding_size: int | None = setting(
         None,
-        "size of a symbol's embedding; default: the hidden size",
+        "size of a symbol's embedding; default: by the same rule as --hidden",
         flag="--embedding",
         minimum=1,
         maximum=65536,
     )
     dropout: float | None = setting(
         None,
-        "share of activations dropped during training; default: 0, 0.1 or 0.3, by the same rule",
+        "share of activations dropped during training; default: by the same rule as --hidden",
         flag="--dropout",
         minimum=0,
         below=1,
@@ -119,10 +145,10 @@ class TrainConfig:
         maximum=1,
     )
     batch_size: int | None = setting(
-        None, "rows per step; default: 10 or 16", flag="--batch", minimum=1, maximum=1_000_000
+        None, "rows per step; default: by the task", flag="--batch", minimum=1, maximum=1_000_000
     )
     learning_rate: float | None = setting(
-        None, "peak learning rate; default: 0.002 to 0.005, by the size of the text", flag="--lr", above=0
+        None, "peak learning rate; default: by the task", flag="--lr", above=0
     )
     weight_decay: float = setting(
         0.01, "weight decay of AdamW, on weight matrices only", flag="--weight-decay", minimum=0

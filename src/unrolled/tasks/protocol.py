@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from unrolled.data import Batch, Batches
+from unrolled.data import Batch, Batches, Column
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
@@ -22,6 +22,7 @@ __all__ = [
     "Evaluation",
     "Examined",
     "Means",
+    "Overview",
     "Predictions",
     "SequenceModel",
     "State",
@@ -124,6 +125,16 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Overview:
+    """What a task makes of a source, for people to look at before anything is trained: `train.describe`."""
+
+    columns: tuple[Column, ...] = ()
+    parts: Mapping[str, int] = field(default_factory=dict)  # {"train": 80, "validation": 10, "test": 10}
+    unit: str = "sample"  # what `parts` counts
+    controls: tuple[str, ...] = ()  # names of the simple models that are fitted at the end
+
+
+@dataclass(frozen=True)
 class Examined:
     """What `unrolled.probe` measures a trained network on."""
 
@@ -223,6 +234,10 @@ class Task(ABC):
         """Return lines on what was decided, said before training starts."""
         parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
         return [f"data      {dataset.name}", f"model     {self.describe(network.config)}, {parameters}"]
+
+    def overview(self, dataset: Any) -> Overview:
+        """Return what the source was taken for."""
+        return Overview()
 
     # ------------------------------------------------------------------------------------------ network
 

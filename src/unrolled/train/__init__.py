@@ -1,5 +1,6 @@
 """Training: from a `TrainConfig` to a run directory; and the optimisation loop alone, `fit`."""
 
+from unrolled.train.describing import Description, describe
 from unrolled.train.finite import autocast as autocast  # lines with `as`: for rooms of this package
 from unrolled.train.fit import Schedule, StepRecord, fit
 from unrolled.train.fit import choose_dtype as choose_dtype
@@ -10,11 +11,13 @@ from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
 from unrolled.train.run import Result, resolve, run
 from unrolled.train.run import own_random_state as own_random_state
 from unrolled.train.rundir import held as held
+from unrolled.train.seeds import Seeds, Spread, run_seeds
 from unrolled.train.signals import Stopped
 from unrolled.train.signals import Stopper as Stopper
 from unrolled.train.signals import listening as listening
 
 __all__ = [
+    "Description",
     "Finished",
     "Fresh",
     "Observer",
@@ -23,10 +26,14 @@ __all__ = [
     "Resumed",
     "Row",
     "Schedule",
+    "Seeds",
+    "Spread",
     "StepRecord",
     "Stopped",
+    "describe",
     "fit",
     "plan",
     "resolve",
     "run",
+    "run_seeds",
 ]

@@ -17,7 +17,18 @@ from unrolled.train.fit import Schedule
 from unrolled.train.rundir import check_apart, check_free, replace_data, staging
 from unrolled.train.saving import Progress
 
-__all__ = ["BUDGETS", "FREE", "Finished", "Fresh", "Plan", "ResumePoint", "Resumed", "dataset_of", "plan"]
+__all__ = [
+    "BUDGETS",
+    "FREE",
+    "Finished",
+    "Fresh",
+    "Plan",
+    "ResumePoint",
+    "Resumed",
+    "dataset_of",
+    "plan",
+    "run_path",
+]
 
 FREE = ("save_every", "keep", "tensorboard", "telemetry_every", "threads")  # may differ in a resumed run
 BUDGETS = ("minutes", "epochs", "steps")
@@ -101,7 +112,7 @@ def plan(config: TrainConfig, *, asked: Collection[str] | None = None) -> Plan:
             another.
     """
     task = tasks.of(config.data)
-    path = Path(os.path.normpath(config.run)) if config.run else Path("runs") / task.run_name(config.data)
+    path = run_path(config)
     named, config = config.run is not None, replace(config, run=str(path))
     asked = _asked_of(config) if asked is None else asked
     point = find(path) if config.resume else None
@@ -124,6 +135,13 @@ def plan(config: TrainConfig, *, asked: Collection[str] | None = None) -> Plan:
     check_apart(path, task.source(config.data))
     check_free(path, overwrite=True)
     return Resumed(path, followed, point)
+
+
+def run_path(config: TrainConfig) -> Path:
+    """Return where a run goes."""
+    if config.run:
+        return Path(os.path.normpath(config.run))
+    return Path("runs") / tasks.of(config.data).run_name(config.data)
 
 
 def find(run: Path) -> ResumePoint | None:

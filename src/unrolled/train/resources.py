@@ -22,6 +22,7 @@ __all__ = [
     "check_memory",
     "faster_threads",
     "most_threads",
+    "seconds_a_step",
     "steps_within",
     "threads_by_rule",
     "time_to_train",
@@ -81,7 +82,7 @@ def faster_threads(stepper: Stepper, choices: Sequence[int], *, seconds: float) 
         with torch.random.fork_rng(devices=[]):
             for threads in choices:
                 torch.set_num_threads(threads)
-                times[threads] = _seconds_a_step(stepper, budget=seconds / len(choices))
+                times[threads] = seconds_a_step(stepper, budget=seconds / len(choices))
     finally:
         torch.set_num_threads(before)
     fastest = min(times, key=lambda threads: times[threads])
@@ -127,7 +128,7 @@ def steps_within(
     validate()
     check_s = time.perf_counter() - begin
     with torch.random.fork_rng(devices=[]):
-        step_s = _seconds_a_step(stepper, budget=min(MOST_SECONDS, SHARE * seconds))
+        step_s = seconds_a_step(stepper, budget=min(MOST_SECONDS, SHARE * seconds))
     left = RESERVE * (seconds - (time.perf_counter() - begin)) - 3 * check_s
     if save_every is not None:
         steps = max(1, int(left / (step_s + check_s / save_every)))
@@ -136,7 +137,8 @@ def steps_within(
     return max(1, int((left - checks * check_s) / step_s)), checks
 
 
-def _seconds_a_step(stepper: Stepper, *, budget: float) -> float:
+def seconds_a_step(stepper: Stepper, *, budget: float) -> float:
+    """Return how long a step takes, timed for so many seconds; a copy of the network is trained."""
     network = copy.deepcopy(stepper.network)
     network.train()
     trial = replace(

@@ -58,6 +58,16 @@ class Result:
     seconds: float  # of everything: reading, calibration, training, report
     sample: str  # of what the network writes; empty where its task writes nothing
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold: where the run is, and how well the network does."""
+        return {
+            "run": str(self.run),
+            "best_step": self.best_step,
+            "steps": self.schedule.steps,
+            "seconds": self.seconds,
+            "evaluation": self.evaluation.to_dict(),
+        }
+
 
 def run(
     config: TrainConfig,

@@ -177,6 +177,7 @@ def _finished(found: Found, path: Path, sha256: str) -> Samples:
         read_as=found.read_as,
         label_names=found.label_names,
         step_labels=found.step_labels,
+        columns=found.columns,
     )
 
 

@@ -8,15 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.data.columns import Column, examples_of
 from unrolled.data.labelled.roles import Roles, roles_of
 from unrolled.data.labelled.source import Array, Asked, Found, gathered, label_values, named
 from unrolled.data.labelled.table import Table, as_seconds
 from unrolled.errors import DataError, counted
-from unrolled.files import quoted, refusal
+from unrolled.files import printable, quoted, refusal
 
 __all__ = ["check_one", "coded", "samples_of_table"]
 
 Codes: TypeAlias = npt.NDArray[np.int64]
+LOOKED_AT = 1000  # rows, for examples
 VALUE = "value"  # the channel of a wide table
 TRUTH = {
     "1": True,
@@ -40,6 +42,7 @@ def samples_of_table(table: Table, asked: Asked) -> Found:
     found = read(table, roles)
     found.notes[:0] = roles.notes
     _check_equal(table, roles, asked, found)
+    found.columns = _described(table, roles)
     stored: dict[str, Any] = {
         "target" if roles.as_numbers else "label": roles.label,
         "group": roles.group or asked.group,
@@ -48,6 +51,19 @@ def samples_of_table(table: Table, asked: Asked) -> Found:
         stored["columns"] = list(roles.inputs or [roles.text])
     found.read_as = asked.read_as(**stored, id=roles.id or asked.id, time=roles.time)
     return found
+
+
+def _described(table: Table, roles: Roles) -> tuple[Column, ...]:
+    """Return what each column is."""
+    parts = {roles.label: "target" if roles.as_numbers else "label", roles.group: "group"}
+    parts |= {roles.id: "id", roles.row_id: "id", roles.time: "time", roles.text: "input"}
+    parts |= dict.fromkeys(roles.inputs, "input")
+    found = []
+    for name in table.names:
+        kind = "number" if table.is_number(name) else "time" if name == roles.time else "text"
+        shown = examples_of(table.beginning(name, LOOKED_AT))
+        found.append(Column(printable(name), kind, parts.get(name, "left out"), shown))
+    return tuple(found)
 
 
 def _wide(table: Table, roles: Roles) -> Found:

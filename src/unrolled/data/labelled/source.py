@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.data.columns import Column
 from unrolled.data.sources import FileOrigin
 from unrolled.data.text import NotText, TextDecoder
 from unrolled.errors import DataError, counted
@@ -79,6 +80,7 @@ class Found:
     times: list[npt.NDArray[np.float64]] | None = None
     notes: list[str] = field(default_factory=list)
     read_as: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
     test: Found | None = None
     label_names: tuple[str, ...] = ()
     step_labels: list[Array] | None = None

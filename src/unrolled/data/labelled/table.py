@@ -87,6 +87,10 @@ class Table:
         texts: Texts = found.to_list()
         return texts
 
+    def beginning(self, name: str, rows: int) -> list[str | None]:
+        """Return what is written in the first rows of a column."""
+        return list(self._texts[name][:rows])
+
     def row(self, index: int) -> int:
         """Return the number of a row for messages."""
         return self._numbering[index]

@@ -109,7 +109,7 @@ def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
         DataError, ConfigError: the source, its columns or the split are not right.
     """
     samples = _read(data, data.source)
-    given = _read(data, data.test) if data.test is not None else samples.test
+    given = _read_test(data, data.test) if data.test is not None else samples.test
     samples, notes = replace(samples, test=None), list(samples.notes)
     share = data.test_share
     if share is None:
@@ -147,6 +147,16 @@ def _read(data: Data, source: str) -> Samples:
     if wants:
         raise DataError(expected("target", "a column of numbers", "texts"))
     raise DataError(expected("label", "classes", "numbers with fractions, which RegressData predicts"))
+
+
+def _read_test(data: Data, source: str) -> Samples:
+    """Read the test file; what is wrong with it is said of `test`, whatever it is called elsewhere."""
+    try:
+        return _read(data, source)
+    except DataError as error:
+        name, colon, rest = str(error).partition(": expected ")
+        where = "test" if name in ("source", "label", "target", "id", "columns") else f"test {name}"
+        raise DataError(f"{where}{colon}{rest}") from None
 
 
 def _read_file(data: Data, source: str) -> Samples:

@@ -13,6 +13,7 @@ from unrolled import tokens as vocabularies
 from unrolled.data import Batches
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, CLASSIFY, REGRESS, STEP, TrainConfig, from_json
+from unrolled.tasks import controls
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
@@ -22,7 +23,7 @@ from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.loading import assemble
-from unrolled.tasks.protocol import Examined, Predictions, Task, register
+from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 
 __all__ = ["ClassifyTask", "RegressTask"]
 
@@ -95,9 +96,15 @@ class SequenceTask(Task):
         scaler = dataset.schema.scaler
         constant = () if scaler is None else scaler.constant
         notes = list(dataset.stored.notes)
-        if constant:
+        if constant and not any("constant column" in note for note in notes):
             notes.append(f"{counted(len(constant), 'constant channel')}: {', '.join(constant[:5])}")
         return lines + [f"note      {note}" for note in notes]
+
+    def overview(self, dataset: Sequences) -> Overview:
+        train, classes = dataset.part("train"), len(dataset.schema.classes)
+        sizes = {name: len(dataset.part(name)) for name in _PARTS}
+        names = tuple(controls.suited(train, classes)) if dataset.data.controls else ()
+        return Overview(dataset.samples.described(), sizes, controls=names)
 
     def network(
         self, model: Any, *, seed: int | None, backend: str, dataset: Sequences | None = None

@@ -39,7 +39,7 @@ from unrolled.tasks.language.network import LanguageModel
 from unrolled.tasks.language.report import draw_gates, first_sample, write_samples
 from unrolled.tasks.language.sizing import Sizes, bytes_needed, resolve, rows_and_steps
 from unrolled.tasks.loading import Loaded
-from unrolled.tasks.protocol import Examined, Task, register
+from unrolled.tasks.protocol import Examined, Overview, Task, register
 
 __all__ = ["LanguageTask"]
 
@@ -134,6 +134,11 @@ class LanguageTask(Task):
             entries = counted(dataset.left_out, "entry", "entries")
             lines.append(f"left out  {entries} that are hidden, not text or runs")
         return lines
+
+    def overview(self, dataset: Corpus) -> Overview:
+        held = 0 if dataset.validation_is_train else dataset.validation.characters
+        sizes = {"train": dataset.characters - held, "validation": held}
+        return Overview(parts=sizes, unit="character")
 
     def network(
         self, model: ModelConfig, *, seed: int | None, backend: str, dataset: Corpus | None = None
