@@ -130,7 +130,7 @@ def test_training_says_which_commands_come_next(place: Path, tmp_path: Path, cap
         (["predict", "label", "new.csv", "--out", "label/metrics.jsonl"], "--out: expected a file that is none of"),
         (["predict", "label", "wide.csv"], "id: expected a column of the table: 'much', 'a'"),
         (["predict", "label", "gone.csv"], "SOURCE: expected a file or a folder, got no such path"),
-        (["eval", "label", "new.csv"], "SOURCE: expected a column 'activity' with a label for each sample"),
+        (["eval", "label", "new.csv"], "SOURCE: expected 'activity' with a label for each sample"),
         (["eval", "label", "gestures.csv", "--cold", "9"], "--cold: expected a model of text, got one of the task"),
         (["train", "gestures.csv", "--label", "activity", "--target", "ax"],
          "--label: expected no --target beside it, as each names another task, got both"),

@@ -57,6 +57,7 @@ def _described(table: Table, roles: Roles) -> tuple[Column, ...]:
     """Return what each column is."""
     parts = {roles.label: "target" if roles.as_numbers else "label", roles.group: "group"}
     parts |= {roles.id: "id", roles.row_id: "id", roles.time: "time", roles.text: "input"}
+    parts |= dict.fromkeys(roles.several, "target" if roles.as_numbers else "label")
     parts |= dict.fromkeys(roles.inputs, "input")
     found = []
     for name in table.names:
