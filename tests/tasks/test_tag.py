@@ -75,13 +75,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     test = write(path / "test.conll", 20, 5)
     with test.open("a") as file:
         file.write("Ann P B-NP\nhums V B-XX\n\n")
-    return train.run(config(path, test=str(test), controls=True), observers=[])
+    return train.run(config(path, test=str(test), controls=True, telemetry_every=20), observers=[])
 
 
 def test_a_file_of_columns_is_learnt_and_leaves_its_report(trained: Any) -> None:
     found, run = trained.evaluation, trained.run
     assert found.test.values["f1"] > 0.85 > 0.5 < found.validation.values["f1"]
     assert found.main == "f1"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    measured = next(row["telemetry"] for row in rows if "telemetry" in row)
+    assert {"recurrent.l0 z", "recurrent.l0_reverse z"} <= set(measured["closed"])
+    assert list(measured["grad_norm"]) == ["recurrent.l0 h"]  # of the way from first to last
     assert set(found.by_type) == {"NP", "VP", "XX"}
     assert found.by_type["XX"] == {"gold": 1, "predicted": 0, "precision": 0, "recall": 0, "f1": 0}
     for name in ("confusion.png", "reliability.png", "error_by_length.png", "controls.json"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, expected
-from unrolled.nn import Recurrent, run_stack, validate_layer
+from unrolled.nn import LayerRun, Recurrent, run_stack, validate_layer
 from unrolled.ops import StepJacobian, gradients_by_lag, linearise
 from unrolled.spec import CLOSED, OPEN, Cell, cell_of_mode
 
@@ -29,6 +29,7 @@ class Telemetry:
         lags: 0, 1, 2, 4, 8, … steps back.
         grad_norm: "recurrent.l0 h" → at each lag the mean over rows of ‖∂L_t/∂h_{t−lag}‖, in units of the
             loss per unit of the state, where L_t is the loss at the last step that all of its rows reach.
+            Of a stack that reads both ways: of the top layer's way from first to last step alone.
         closed, open: "recurrent.l0 f" → share of units and steps at which the gate is below 0.1, above 0.9;
             for an RNN "recurrent.l0 h" → share at which h is below −0.9, above 0.9.
     """
@@ -58,11 +59,16 @@ def take_telemetry(network: Any, batch: Batch, state: Any) -> Telemetry:
     states = _rows_of(state, rows)
     cell, _ = cell_of_mode(layer.mode)
     with _evaluating(network):
-        y, layers, traces = _run(network, layer, whole.part(0, steps, rows), states)
+        y, runs = _run(network, layer, whole.part(0, steps, rows), states)
         seed = _seed(network, layer, y[-1:], whole.part(steps - 1, 1, rows), states)
+        if layer.bidirectional:
+            followed, seed = runs[-2:-1], seed[..., : seed.shape[-1] // 2]
+        else:
+            followed = runs
         with torch.no_grad():
+            layers = {each.name: linearise(each.call, each.output.trajectory) for each in followed}
             lags, norms = _norms(name, cell, layers, seed, steps)
-            closed, opened = _gates(name, cell, traces)
+            closed, opened = _gates(name, cell, {each.name: each.output.trajectory for each in runs})
     return Telemetry(lags, norms, closed, opened)
 
 
@@ -105,8 +111,8 @@ class _Reached(Exception):  # noqa: N818 (no error)
 
 
 @torch.no_grad()
-def _run(network: Any, layer: Any, batch: Batch, state: Any) -> tuple[Tensor, list[StepJacobian], list[Any]]:
-    """Return the stack's output [T, B, H], its layers' Jacobians and trajectories."""
+def _run(network: Any, layer: Any, batch: Batch, state: Any) -> tuple[Tensor, list[LayerRun]]:
+    """Return the stack's output [T, B, D·H], and its layers as they ran, in each direction."""
     calls: list[tuple[Any, Any]] = []
 
     def reached(_: Any, args: Any, kwargs: Any) -> None:
@@ -124,8 +130,7 @@ def _run(network: Any, layer: Any, batch: Batch, state: Any) -> tuple[Tensor, li
     input, hx = (*args, kwargs.get("hx"))[:2]
     given = validate_layer(layer, input, hx, kwargs.get("lengths"), kwargs.get("resets"))
     run = run_stack(layer, given, trajectories=True)
-    layers = [linearise(each.call, each.output.trajectory) for each in run.layers]
-    return run.y, layers, [each.output.trajectory for each in run.layers]
+    return run.y, run.layers
 
 
 def _seed(network: Any, layer: Any, y: Tensor, batch: Batch, state: Any) -> Tensor:
@@ -143,12 +148,12 @@ def _seed(network: Any, layer: Any, y: Tensor, batch: Batch, state: Any) -> Tens
 
 
 def _norms(
-    stack_name: str, cell: Cell, layers: list[StepJacobian], seed: Tensor, steps: int
+    stack_name: str, cell: Cell, layers: dict[str, StepJacobian], seed: Tensor, steps: int
 ) -> tuple[tuple[int, ...], dict[str, tuple[float, ...]]]:
     wanted = (0, *(2**n for n in range(steps.bit_length()) if 2**n < steps))
-    names = [[f"{stack_name}.l{n} {part}" for part in cell.states] for n in range(len(layers))]
+    names = [[f"{stack_name}.{each} {part}" for part in cell.states] for each in layers]
     found: dict[str, list[Tensor]] = {name: [] for level in names for name in level}
-    for lag in gradients_by_lag(layers, seed, torch.tensor([steps - 1]), wanted[-1]):
+    for lag in gradients_by_lag(list(layers.values()), seed, torch.tensor([steps - 1]), wanted[-1]):
         if lag.k in wanted:
             for level, parts in zip(names, lag.states, strict=True):
                 for name, part in zip(level, parts, strict=True):
@@ -156,11 +161,11 @@ def _norms(
     return wanted, {name: tuple(torch.stack(values).tolist()) for name, values in found.items()}
 
 
-def _gates(stack_name: str, cell: Cell, traces: list[Any]) -> tuple[dict[str, float], dict[str, float]]:
+def _gates(stack_name: str, cell: Cell, traces: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     closed, opened = {}, {}
-    for level, trace in enumerate(traces):
+    for each, trace in traces.items():
         for gate in cell.sigmoid or ("h",):
-            value, name = getattr(trace, gate), f"{stack_name}.l{level} {gate}"
+            value, name = getattr(trace, gate), f"{stack_name}.{each} {gate}"
             low = CLOSED if cell.sigmoid else -OPEN
             closed[name] = float((value < low).float().mean())
             opened[name] = float((value > OPEN).float().mean())

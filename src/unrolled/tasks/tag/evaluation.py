@@ -113,7 +113,7 @@ class Tagged:
     """Tags that a network gives N sentences."""
 
     tags: list[list[str]]  # as the data writes them
-    confidence: list[Array]  # [T_i] each: how probable that tag is, of all
+    confidence: list[Array]  # [T_i] each: how probable that tag is there
     scores: ChunkScores | None = None  # where the right ones are known
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from unrolled import nn as recurrent
 from unrolled.data import Batch
-from unrolled.errors import ShapeError, expected
+from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, TagModel, tensors
 from unrolled.tasks.protocol import State
@@ -70,6 +70,11 @@ class TagNetwork(nn.Module):
         """Take what says which tag may follow which."""
         self.schema = schema
         self.barred = torch.from_numpy(~schema.legal)
+
+    def _known(self) -> Schema:
+        if self.schema is None:
+            raise ConfigError(expected("network", "one that knows its tags: call `take`", "none"))
+        return self.schema
 
     def _start(self, generator: torch.Generator) -> None:
         config = self.config
@@ -214,7 +219,8 @@ class TagNetwork(nn.Module):
         """
         was_training = self.training
         self.eval()
-        scale = 1.0 if self.schema is None else 1.0 / self.schema.temperature
+        schema = self._known()
+        scale, alike = 1.0 / schema.temperature, np.unique(schema.answers, return_inverse=True)[1]
         batches = SentenceBatches(encoded, batch_size=EVALUATED_ROWS)
         found = Answers([_NONE] * len(encoded), [_NONE] * len(encoded), [_NONE] * len(encoded) * chances)
         try:
@@ -224,7 +230,7 @@ class TagNetwork(nn.Module):
                 lengths = _lengths(batch)
                 best = crf.best_paths(emissions, self.moves(), lengths)
                 given = crf.marginals(emissions * scale, self.moves() * scale, lengths).astype(np.float32)
-                chosen = np.take_along_axis(given, best[..., None], 2)[..., 0]
+                chosen = (given * (alike[best][..., None] == alike)).sum(-1)
                 for column, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
                     found.paths[row] = best[:length, column]
                     found.confidence[row] = chosen[:length, column]

@@ -103,6 +103,16 @@ class Schema:
         return ("O", *(letter + each for each in dash for letter in "BIES"))
 
     @cached_property
+    def answers(self) -> tuple[str, ...]:
+        """The tag that the data have for each tag inside; of IOB1 as IOB2 writes it, without context."""
+        if self.scheme is None:
+            return self.tags
+        letters = "BIES" if self.scheme == "BIOES" else "BIIB"
+        spelled = self.spelling if self.scheme == "BIOES" else letters
+        written = dict(zip("BIES", spelled, strict=True))
+        return tuple(written[tag[0]] + tag[1:] if tag != "O" else tag for tag in self.inside)
+
+    @cached_property
     def legal(self) -> npt.NDArray[np.bool_]:
         """Which tag inside may follow which [K + 2, K + 2]; see `data.legal`."""
         return legal(self.inside, None if self.scheme is None else "BIOES")

@@ -12,7 +12,8 @@ from unrolled.tasks.tag.dataset import TaggedSentences
 
 __all__ = ["SIZES", "bytes_needed", "fixed_sizes", "resolve"]
 
-DEFAULT_MINUTES = 3.0
+DEFAULT_MINUTES, DEFAULT_EPOCHS = 3.0, 40
+FEW_WORDS = 100_000  # up to which 40 passes take about as long
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
 FLOATS_PER_TAG = 24
 COPIES = 5  # of the weights: themselves, gradients, two moments, the best
@@ -68,7 +69,8 @@ def resolve(config: TrainConfig, dataset: TaggedSentences) -> TrainConfig:
     chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
-        missing["minutes"] = DEFAULT_MINUTES
+        few = dataset.part("train").tokens <= FEW_WORDS
+        missing |= {"epochs": DEFAULT_EPOCHS} if few else {"minutes": DEFAULT_MINUTES}
     return replace(config, **missing)
 
 
