@@ -281,6 +281,9 @@ def test_what_was_found_reads_another_file_alike(table):
         ("id,ds,y,s\na,2024-01-01,1,\na,2024-01-02,1,\n", {"static": ["s"]}, "column 's': expected a value for each series, got none in row 2"),
         ("ds,y,s\n2024-01-01,1,3\n", {"static": ["s"]}, "id: expected the column that tells series apart, as static= is given, got none"),
         ("shop,ds,y\na,2024-01-01,1\nb,2024-01-01,2\na,2024-01-02,1\nb,2024-01-02,2\n", {}, "column 'ds': expected each time once in a series, got 2024-01-01 a second time in 'ds', row 3; id='shop' would tell series apart"),
+        ("Date;Time;y\n10.03.2004;18.00;2,6\n10.03.2004;19.00;2\n", {}, "column 'Date': expected each time once in a series, got 2004-03-10 a second time in 'Date', row 3; join 'Date' and 'Time' to one column of times"),
+        ("ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,1\n", {"freq": "D"}, "column 'ds': expected steps of D, as freq= says, got 2024-01-01 01:00:00 after 2024-01-01 in 'ds', row 3"),
+        ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"target": 5}, "target: expected a list of names of columns, got 5"),
         ("t,y\n0,1\n1,2\n1000000,3\n1000001,3\n", {}, "freq: expected a row for one step in 100, at least, got 4 rows for 1,000,002 steps in 't'"),
     ],
 )  # fmt: skip

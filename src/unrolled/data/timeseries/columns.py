@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data.labelled.columns import check_one, coded
+from unrolled.data.labelled.roles import TIMES, called
 from unrolled.data.labelled.source import named
 from unrolled.data.labelled.table import Table
 from unrolled.data.timeseries.clock import Clock, clock_of, shown
@@ -122,9 +123,10 @@ def _with_hint(table: Table, roles: Roles, want: Wanted, error: DataError) -> Da
     if roles.id is not None:
         return error
     used = {roles.time, *roles.targets, *(name for _, name in want.names)}
-    for name in table.names:
-        if name in used or table.is_number(name):
-            continue
+    free = [name for name in table.names if name not in used]
+    for name in called(free, TIMES):  # a date and a clock in two columns
+        return DataError(f"{error}; join {quoted(str(roles.time))} and {quoted(name)} to one column of times")
+    for name in [name for name in free if not table.is_number(name)]:
         values = table.texts(name)
         if 1 < len(set(values)) <= len(values) // 2:
             return DataError(f"{error}; id={quoted(name)} would tell series apart")

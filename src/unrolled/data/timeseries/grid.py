@@ -179,7 +179,7 @@ def _off(
     place = f"{shown(now, clock)} after {shown(before, clock)} in {quoted(rows.id)}, row"
     got = f"{place} {numbering(int(rows.index[at]))}"
     aside = abs((now - before) % DAY)
-    if clock and freq.seconds >= DAY and min(aside, DAY - aside) in CHANGES_BY:
+    if clock and freq.seconds >= DAY < now - before + 2 * HOUR and min(aside, DAY - aside) in CHANGES_BY:
         got += ": clocks change; give dates alone, or times in UTC"
     source = "as most neighbouring times have" if inferred else "as freq= says"
     step = str(freq) if clock else f"{freq.count:g}"

@@ -75,7 +75,7 @@ def _time(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
     usual = called(free, (*TIMES, *MORE_TIMES)) if table.header else []
     possible = [name for name in usual if _may_be_time(table, name)]
     if possible:
-        return possible[0]
+        return min(possible, key=table.is_number)  # dates before numbers, which may be hours or counts
     others = [name for name in free if not table.is_number(name) and _may_be_time(table, name)]
     if len(others) > 1:
         got = f"none, with {len(others)} candidates: {named(others)}"

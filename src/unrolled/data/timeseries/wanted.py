@@ -96,7 +96,8 @@ def wanted(
 
 
 def _names(role: str, names: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(names, str) or (names is not None and not all(isinstance(name, str) for name in names)):
+    listed = names is None or (isinstance(names, Sequence) and not isinstance(names, str))
+    if not listed or not all(isinstance(name, str) for name in names or ()):
         raise ConfigError(expected(role, "a list of names of columns", repr(names)))
     return tuple(names or ())
 
