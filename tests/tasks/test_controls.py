@@ -153,3 +153,27 @@ def test_missing_values_take_no_control_down():
         fitted = fit(samples.inputs, targets)
         right = (fitted.predict(samples.inputs).argmax(-1) == targets).mean()
         assert right > (0.9 if name != "most frequent class" else 0.4), name
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_linear_model_of_texts_is_scikit_learns_logistic_regression(several: bool):
+    linear = pytest.importorskip("sklearn.linear_model")
+    draws = np.random.default_rng(0)
+    texts = ["".join(draws.choice(list("abcd"), draws.integers(3, 8))) for _ in range(120)]
+    counts = np.array([[text.count(letter) for letter in "abc"] for text in texts])
+    rows = NGrams.fit(texts)(texts)
+    dense = np.zeros((len(texts), rows.width))
+    for k, (begin, end) in enumerate(zip(rows.begins, [*rows.begins[1:], len(rows.columns)], strict=True)):
+        dense[k, rows.columns[begin:end]] = rows.values[begin:end]
+    targets = counts > 1 if several else counts.argmax(1)
+    weights, intercept = fit_linear(rows, targets, 3)
+    given = rows.times(weights) + intercept
+    for k in range(3) if several else [0]:
+        model = linear.LogisticRegression(C=1 / PENALTY, max_iter=2000)
+        model.fit(dense, targets[:, k] if several else targets)
+        want = model.predict_proba(dense)
+        if several:
+            np.testing.assert_allclose(1 / (1 + np.exp(-given[:, k])), want[:, 1], atol=0.02)
+        else:
+            exponents = np.exp(given)
+            np.testing.assert_allclose(exponents / exponents.sum(1, keepdims=True), want, atol=0.02)

@@ -91,13 +91,3 @@ def test_what_does_not_fit_is_refused(fitted: SequenceClassifier):
         SequenceClassifier(**QUICK).fit(x, np.ones(20, int))
     with pytest.raises(ConfigError, match="random_state"):
         SequenceClassifier(**QUICK, random_state="x").fit(x, y)
-
-
-def test_scikit_learn_clones_and_searches_where_it_is_installed():
-    base = pytest.importorskip("sklearn.base")
-    selection = pytest.importorskip("sklearn.model_selection")
-    x, y = ramps(40)
-    model = base.clone(SequenceClassifier(**QUICK))
-    assert base.is_classifier(model)
-    found = selection.GridSearchCV(model, {"cell": ["gru", "rnn"]}, cv=2).fit(x, y)
-    assert set(found.cv_results_["param_cell"]) == {"gru", "rnn"}

@@ -13,6 +13,8 @@ from unrolled.tasks.classify.metrics import (
     fit_temperature,
     regression,
     reliability,
+    several_labels,
+    several_numbers,
     softmax,
 )
 
@@ -69,3 +71,30 @@ def test_figures_of_numbers_are_those_by_hand():
     assert found["rmse"] == pytest.approx(math.sqrt(5 / 3))
     assert found["r2"] == pytest.approx(1 - 5 / 14)
     assert "r2" not in regression(np.array([1.0]), np.array([2.0]))
+
+
+def test_several_labels_are_scored_as_scikit_learn_does():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    draws = np.random.default_rng(0)
+    truth, given = draws.random((50, 4)) < 0.3, draws.random((50, 4))
+    truth[:, 3] = False
+    given[:, 3] = 0.1  # a label that occurs nowhere
+    found, answered = several_labels(given, truth), given >= 0.5
+    assert found["subset_accuracy"] == pytest.approx(sklearn.accuracy_score(truth, answered))
+    assert found["micro_f1"] == pytest.approx(sklearn.f1_score(truth, answered, average="micro"))
+    assert found["macro_f1"] == pytest.approx(
+        sklearn.f1_score(truth[:, :3], answered[:, :3], average="macro")
+    )
+    nats = sum(sklearn.log_loss(truth[:, k], given[:, k], labels=[False, True]) for k in range(4))
+    assert found["nats_per_sample"] == pytest.approx(nats)
+
+
+def test_several_numbers_are_scored_each_by_itself():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    draws = np.random.default_rng(0)
+    truth = draws.normal(size=(50, 2)) * [1, 100]
+    given = truth + draws.normal(size=(50, 2)) * [0.1, 10]
+    found = several_numbers(given, truth, ("a", "b"), np.array([1.0, 100.0]))
+    each = sklearn.r2_score(truth, given, multioutput="raw_values")
+    assert (found["r2 a"], found["r2 b"]) == (pytest.approx(each[0]), pytest.approx(each[1]))
+    assert found["standardised_rmse"] == pytest.approx(np.sqrt((((given - truth) / [1, 100]) ** 2).mean()))

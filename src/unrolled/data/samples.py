@@ -174,6 +174,8 @@ class Samples:
 
 def _inputs(sequences: Any, channels: Sequence[str] | None) -> tuple[Any, int]:
     """Return the inputs and the number of their channels."""
+    if hasattr(sequences, "__array__") and not hasattr(sequences, "__len__"):
+        sequences = np.asarray(sequences)
     if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
         raise DtypeError(expected("sequences", "a list of sequences", type(sequences).__name__))
     if len(sequences) == 0:

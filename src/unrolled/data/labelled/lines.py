@@ -54,7 +54,7 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
     if not lists:
         return samples_of_table(table_of_records(records, names), asked)
     _check_keys(names, asked)
-    inputs = _input_names(lists, asked)
+    inputs = _input_names(names, lists, asked)
     found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)
     label = _label_name(names, inputs, asked)
     as_numbers = asked.target is not None or asked.as_numbers
@@ -100,18 +100,18 @@ def _times(record: Mapping[str, Any], name: str, steps: int, line: int) -> npt.N
     return clock
 
 
-def _input_names(lists: Sequence[str], asked: Asked) -> list[str]:
+def _input_names(names: Sequence[str], lists: Sequence[str], asked: Asked) -> list[str]:
     """Return the keys of the inputs: those asked for; tokens; else every list."""
     if asked.columns is not None:
         return list(asked.columns)
     taken = [asked.label, asked.target, asked.group, asked.id, asked.time, *asked.several]
-    if not {asked.label, asked.target, *asked.several} - {None}:
-        taken += usual_labels(lists)[:1] if len(lists) > 1 else []
-    free = [name for name in lists if name not in taken]
-    tokens = [name for name in free if name.lower() in (*TOKENS, *TEXTS)]
+    words = [name for name in names if name.lower() in (*TOKENS, *TEXTS) and name not in taken]
+    if not {asked.label, asked.target, *asked.several} - {None} and len({*words, *lists}) > 1:
+        taken += usual_labels(lists)[:1]
+    free = [name for name in lists if name not in taken] or words
     if not free:
         raise refusal(DataError, "columns", "a key with a list of numbers or tokens", "none")
-    return tokens[:1] or free
+    return [name for name in free if name in words][:1] or free
 
 
 def _holds_texts(records: Sequence[tuple[int, Mapping[str, Any]]], name: str) -> bool:

@@ -177,7 +177,9 @@ def _notes_on_test(samples: Samples, given: Samples) -> list[str]:
     if shared.groups:
         notes.append(f"{counted(len(shared.groups), 'group')} of the test are in training too")
     unseen = sorted(set(given.classes) - set(samples.classes))
-    if unseen:
+    if unseen and samples.labels is not None and samples.labels.ndim == 2:
+        notes.append(f"{counted(len(unseen), 'label')} of the test left out: {', '.join(unseen[:3])}")
+    elif unseen:
         count = sum(bool(set(unseen) & _classes_of(given, index)) for index in range(len(given)))
         notes.append(
             f"{counted(count, 'test sample')} of classes that training has not: {', '.join(unseen[:3])}"
@@ -186,13 +188,10 @@ def _notes_on_test(samples: Samples, given: Samples) -> list[str]:
 
 
 def _classes_of(samples: Samples, index: int) -> set[str]:
-    """Return the classes of one sample."""
-    if samples.step_labels is not None:
-        return set(samples.step_labels[index].tolist())
-    assert samples.labels is not None
-    if samples.labels.ndim == 1:
-        return {samples.labels[index]}
-    return {n for n, holds in zip(samples.label_names, samples.labels[index].tolist(), strict=True) if holds}
+    """Return the classes of one sample: several at its steps."""
+    labels = samples.labels if samples.step_labels is None else samples.step_labels[index]
+    assert labels is not None
+    return set(labels.tolist()) if samples.per_step else {str(labels[index])}
 
 
 def _joined(samples: Samples, test: Samples) -> Samples:
@@ -225,7 +224,7 @@ def _joined(samples: Samples, test: Samples) -> Samples:
 def _joined_labels(
     samples: Samples, test: Samples
 ) -> tuple[Array | None, tuple[str, ...], list[Array] | None]:
-    """Return the labels of both, with their names: those of training, then what the test part has alone."""
+    """Return the labels of both, with the names of several."""
     if samples.per_step:
         steps = test.step_labels
         if steps is None and test.labels is not None and test.labels.ndim == 1:
@@ -239,11 +238,13 @@ def _joined_labels(
         )
     if samples.labels.ndim == 1:
         return np.concatenate([samples.labels, test.labels]), (), None
-    more = [name for name in test.label_names if name not in samples.label_names]
-    names = (*samples.label_names, *more)
-    if samples.of_numbers and set(test.label_names) != set(samples.label_names):
-        raise DataError(expected("test", f"the targets {', '.join(samples.label_names)}", "others"))
+    names = samples.label_names  # others, which the test part has alone, are noted and left out
+    if samples.of_numbers and set(test.label_names) != set(names):
+        raise DataError(expected("test", f"the targets {', '.join(names)}", "others"))
+    place = {name: column for column, name in enumerate(test.label_names)}
     labels = np.zeros((len(samples) + len(test), len(names)), samples.labels.dtype)
-    labels[: len(samples), : len(samples.label_names)] = samples.labels
-    labels[len(samples) :, [names.index(name) for name in test.label_names]] = test.labels
+    labels[: len(samples)] = samples.labels
+    for column, name in enumerate(names):
+        if name in place:
+            labels[len(samples) :, column] = test.labels[:, place[name]]
     return labels, names, None

@@ -44,9 +44,6 @@ class Schema(SequenceSchema):
         if train.of_numbers:
             return found._standardised(train)
         several, classes = train.labels is not None and train.labels.ndim == 2, train.classes
-        if several:  # those that hold for a sample
-            some: Any = np.asarray(train.labels).any(axis=0)
-            classes = tuple(name for name, holds in zip(classes, some, strict=True) if holds)
         if not (1 if several else 2) <= len(classes) <= MOST_CLASSES:
             want = f"2 to {MOST_CLASSES:,} classes to train on"
             raise DataError(expected("label", want, len(classes)))

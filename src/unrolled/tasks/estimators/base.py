@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -114,6 +115,19 @@ class Estimator:
     def _given(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters among a run's settings, by the names that they have here."""
         return dict(stored)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and other processes take: the weights, not the network around them."""
+        state = dict(self.__dict__)
+        if state.pop("network_", None) is not None:
+            tensors = {n: t._replace(data=bytes(t.data)) for n, t in self._contents.model.items()}
+            state["_contents"] = replace(self._contents, model=tensors)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_contents" in state:
+            self.network_ = assemble(self._contents).model
 
     def _loaded(self) -> None:
         """Take what follows from the schema."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -11,11 +10,12 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data import Samples
-from unrolled.errors import CheckpointError, ConfigError, DataError, expected
+from unrolled.data import IGNORED, Samples
+from unrolled.errors import CheckpointError, ConfigError, expected
 from unrolled.spec import CLASSIFY, REGRESS
 from unrolled.tasks.classify import Schema, SequenceNetwork, predicted, regression, write_samples
 from unrolled.tasks.estimators.base import Estimator
+from unrolled.tasks.estimators.labels import classes_of, kind_of_labels, split_steps, with_labels
 from unrolled.tasks.estimators.streams import AnswerStream
 
 __all__ = ["SequenceClassifier", "SequenceRegressor"]
@@ -30,14 +30,15 @@ class _SequenceEstimator(Estimator):
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn asks of an estimator; only it calls this."""
-        from sklearn.utils import ClassifierTags, RegressorTags, Tags, TargetTags
+        from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 
         classifies = self.kind is CLASSIFY
         return Tags(
             estimator_type="classifier" if classifies else "regressor",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags() if classifies else None,
+            target_tags=TargetTags(required=True, multi_output=True),
+            classifier_tags=ClassifierTags(multi_label=True) if classifies else None,
             regressor_tags=None if classifies else RegressorTags(),
+            input_tags=InputTags(three_d_array=True, string=True, allow_nan=True),
         )
 
     def _fit(self, samples: Samples) -> None:
@@ -54,15 +55,42 @@ class _SequenceEstimator(Estimator):
         if not samples.is_text:
             self.n_features_in_ = len(samples.channels)
 
-    def _answers(self, sequences: Any) -> Array:
-        """Return probabilities [N, K] or numbers [N], for sequences like those of training."""
+    @property
+    def _schema(self) -> Schema:
+        """What inputs and outputs of the fitted network mean."""
+        schema: Schema = self._fitted().schema
+        return schema
+
+    def _answers(self, sequences: Any) -> tuple[Array, Array]:
+        """Return what `Schema.answers` gives for sequences like those of training, and their lengths [N]."""
         network = self._fitted()
-        schema: Schema = network.schema
+        schema = self._schema
         names = None if schema.scaler is None else schema.scaler.channels
-        samples = Samples.from_arrays(sequences)
-        if names is not None and len(names) == len(samples.channels):
-            samples = replace(samples, channels=names)
-        return predicted(network, schema.inputs(samples, network.tokens))
+        if isinstance(sequences, Samples):
+            samples = sequences
+        else:
+            samples = Samples.from_arrays(sequences)
+            if names is not None and len(names) == len(samples.channels):
+                samples = replace(samples, channels=names)
+        return predicted(network, schema.inputs(samples, network.tokens)), samples.steps
+
+    def _scores(self, sequences: Any, labels: Any) -> tuple[Array, Array]:
+        """Return answers and truth as `data` has them, [N], [N, K], or of all steps with a label [M]."""
+        samples = with_labels(sequences, labels, None, classes=self.kind is CLASSIFY)
+        schema = self._schema
+        if schema.scaler is not None and len(schema.scaler.channels) == len(samples.channels):
+            samples = replace(samples, channels=schema.scaler.channels)
+        if schema.several or schema.numbers:
+            names = schema.classes if schema.several else schema.numbers
+            if (
+                samples.labels is not None
+                and samples.labels.ndim == 2
+                and len(names) == samples.labels.shape[1]
+            ):
+                samples = replace(samples, label_names=names)
+        given, truth = self._answers(samples)[0], schema.truth(samples)
+        known = truth != IGNORED if truth.dtype.kind == "i" else ~np.isnan(truth)
+        return (given[known], truth[known]) if schema.per_step else (given, truth)
 
     def stream(self, state: bytes | None = None) -> AnswerStream:
         """Return a stream of the fitted model: `step(x)` gives the answer so far, without torch behind it.
@@ -138,59 +166,72 @@ class SequenceClassifier(_SequenceEstimator):
         for name in self._names():
             setattr(self, name, given[name])
 
-    def fit(self, sequences: Any, labels: Any, groups: Any = None) -> Self:
+    def fit(self, sequences: Any, labels: Any = None, groups: Any = None) -> Self:
         """Train.
 
         Args:
-            sequences: N of them. labels: [N] texts, whole numbers, truth values or other numbers, each value
-                a class. groups: [N], such as the person that a sample is of; none is on both sides.
+            sequences: N of them; or `data.Samples`, with their own labels where none are given here.
+            labels: [N] texts, whole numbers, truth values or other numbers, each value a class; [N, K] of 0
+                and 1, which of K labels a sample has; or a list of [T_i], a class of every step, None where
+                it is not known.
+            groups: [N], such as the person that a sample is of; none is on both sides.
         Raises:
             ConfigError, DataError, ShapeError: a parameter or the data are not right.
         """
-        given = np.asarray(labels)
-        if given.dtype.kind not in "OSUbiuf" or given.ndim != 1:
-            raise DataError(expected("labels", "[N] texts or numbers", f"{list(given.shape)} {given.dtype}"))
-        names = [str(value) for value in given.tolist()]
-        self._fit(Samples.from_arrays(sequences, names, groups))
-        self.classes_ = np.unique(given)
-        kind = {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(given.dtype.kind, "str")
-        schema = {**self._contents.config["schema"], "labels": kind}
-        self._contents = replace(self._contents, config={**self._contents.config, "schema": schema})
+        samples = with_labels(sequences, labels, groups, classes=True)
+        kind = "str" if labels is None else kind_of_labels(labels, samples.per_step)
+        self._fit(samples)
+        if not self._schema.several:
+            schema = {**self._contents.config["schema"], "labels": kind}
+            self._contents = replace(self._contents, config={**self._contents.config, "schema": schema})
+            self.network_.schema = replace(self._schema, labels=kind)
         self._order()
         return self
 
     def _loaded(self) -> None:
-        schema: Any = self.network_.schema
-        types: dict[str, Any] = {"int": int, "float": float, "bool": "True".__eq__, "str": str}
-        try:
-            self.classes_ = np.unique(np.array(list(map(types[schema.labels], schema.classes))))
-        except ValueError as error:
-            raise CheckpointError(expected("schema classes", schema.labels, repr(error))) from None
+        schema = self._schema
         if schema.scaler is not None:
             self.n_features_in_ = len(schema.scaler.channels)
         self._order()
 
     def _order(self) -> None:
         """Remember where each class stands among the outputs of the network, which are in order of texts."""
-        schema: Any = self.network_.schema
-        place = {name: number for number, name in enumerate(schema.classes)}
-        self._columns = np.array([place[str(value)] for value in self.classes_.tolist()])
+        schema = self._schema
+        if schema.several:
+            self.classes_, self._columns = np.array(schema.classes), np.arange(len(schema.classes))
+            return
+        try:
+            self.classes_, self._columns = classes_of(schema.classes, schema.labels)
+        except ValueError as error:
+            raise CheckpointError(expected("schema classes", schema.labels, repr(error))) from None
 
-    def predict_proba(self, sequences: Any) -> Array:
-        """Return calibrated probabilities [N, K], in the order of `classes_`."""
-        answers = self._answers(sequences)
+    def predict_proba(self, sequences: Any) -> Any:
+        """Return calibrated probabilities [N, K] in the order of `classes_`; at each step a list of [T_i, K].
+
+        Of several labels each column is the probability of its label.
+        """
+        answers, steps = self._answers(sequences)
         found: Array = answers[:, self._columns]
-        return found
+        return split_steps(found, steps) if self._schema.per_step else found
 
-    def predict(self, sequences: Any) -> Array:
-        """Return the most probable label [N] of each sequence."""
-        chosen = self.predict_proba(sequences).argmax(-1)
-        found: Array = self.classes_[chosen]
-        return found
+    def predict(self, sequences: Any) -> Any:
+        """Return the most probable label [N] of each sequence; at each step a list of [T_i].
 
-    def score(self, sequences: Any, labels: Sequence[Any] | Array) -> float:
-        """Return the share of right answers."""
-        return float((self.predict(sequences) == np.asarray(labels)).mean())
+        Of several labels 0 and 1, [N, K].
+        """
+        found = self.predict_proba(sequences)
+        if self._schema.several:
+            return (found >= 0.5).astype(np.int64)
+        if self._schema.per_step:
+            return [self.classes_[each.argmax(-1)] for each in found]
+        return self.classes_[found.argmax(-1)]
+
+    def score(self, sequences: Any, labels: Any = None) -> float:
+        """Return the share of right answers, of steps that have a label; of several labels, all of them."""
+        given, truth = self._scores(sequences, labels)
+        if self._schema.several:
+            return float(((given >= 0.5) == truth).all(1).mean())
+        return float((given.argmax(-1) == truth).mean())
 
 
 class SequenceRegressor(_SequenceEstimator):
@@ -235,26 +276,34 @@ class SequenceRegressor(_SequenceEstimator):
         for name in self._names():
             setattr(self, name, given[name])
 
-    def fit(self, sequences: Any, numbers: Any, groups: Any = None) -> Self:
+    def fit(self, sequences: Any, numbers: Any = None, groups: Any = None) -> Self:
         """Train.
 
         Args:
-            sequences: N of them. numbers: [N]. groups: [N], none of which is on both sides of the split.
+            sequences: N of them; or `data.Samples`, with their own numbers where none are given here.
+            numbers: [N]; [N, K] of several; or a list of [T_i], one of every step, NaN where there is none.
+            groups: [N], none of which is on both sides of the split.
         Raises:
             ConfigError, DataError, ShapeError: a parameter or the data are not right.
         """
-        self._fit(Samples.from_arrays(sequences, np.asarray(numbers, np.float64), groups))
+        self._fit(with_labels(sequences, numbers, groups, classes=False))
         return self
 
     def _loaded(self) -> None:
-        schema: Any = self.network_.schema
+        schema = self._schema
         if schema.scaler is not None:
             self.n_features_in_ = len(schema.scaler.channels)
 
-    def predict(self, sequences: Any) -> Array:
-        """Return a number [N] for each sequence, in the unit of training."""
-        return self._answers(sequences)
+    def predict(self, sequences: Any) -> Any:
+        """Return a number [N] for each sequence, or [N, K], or a list of [T_i]; in the unit of training."""
+        answers, steps = self._answers(sequences)
+        return split_steps(answers, steps) if self._schema.per_step else answers
 
-    def score(self, sequences: Any, numbers: Sequence[float] | Array) -> float:
-        """Return R², the share of the variance that is explained; NaN where all numbers are alike."""
-        return regression(self.predict(sequences), np.asarray(numbers, np.float64)).get("r2", float("nan"))
+    def score(self, sequences: Any, numbers: Any = None) -> float:
+        """Return R², the share of the variance that is explained; NaN where all numbers are alike.
+
+        Of several numbers it is the mean of each one's.
+        """
+        given, truth = self._scores(sequences, numbers)
+        columns = zip(given.T, truth.T, strict=True) if truth.ndim == 2 else [(given, truth)]
+        return float(np.mean([regression(a, b).get("r2", float("nan")) for a, b in columns]))
