@@ -21,7 +21,7 @@ from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 
-__all__ = ["LABELS", "Evaluation", "evaluate", "forecasts_of", "score"]
+__all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score"]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -32,6 +32,7 @@ LABELS = {
     "smape": "sMAPE %",
     "mase": "MASE",
 }
+SHOWN = ("mse", "mae", "mae_units", "mase")  # beside coverage, on the command line
 FITTED = 60_000  # training windows that a control is fitted on
 
 
@@ -240,7 +241,8 @@ def _controls(dataset: Forecasts, judged: str) -> tuple[Control, ...]:
     inputs = before(train.channels, chosen, window)
     targets = truth(train.channels, chosen, schema.horizon)
     asked = before(part.channels, part.windows, window)
-    found = []
+    wanted = truth(part.channels, part.windows, schema.horizon)
+    found, curves = [], {}
     empty = np.zeros((len(asked), 0, schema.horizon))
     plain = replace(schema, levels=(), corrections=())
     for name, fit in suited_forecasts(season=schema.season, window=window, horizon=schema.horizon).items():
@@ -250,7 +252,8 @@ def _controls(dataset: Forecasts, judged: str) -> tuple[Control, ...]:
         seconds = time.perf_counter() - begin
         values = score(part, Answers(point, empty, empty), plain)
         found.append(Control(name, fitted.parameters, seconds, values))
-    dataset.scored["controls"] = found
+        curves[name] = metrics.by_horizon(wanted, point)["mae"]
+    dataset.scored |= {"controls": found, "control curves": curves}
     return tuple(found)
 
 
@@ -301,7 +304,8 @@ def _finite(value: Any) -> float | None:
 
 
 def _line(name: str, values: Mapping[str, float], more: str) -> str:
-    shown = "   ".join(f"{label(n)} {v:.4g}" for n, v in values.items() if v is not None)
+    kept = {n: v for n, v in values.items() if (v is not None and n in SHOWN) or n.startswith("coverage")}
+    shown = "   ".join(f"{label(n)} {v:.4g}" for n, v in kept.items())
     return f"{name:>10}: {shown}   ({more})"
 
 

@@ -17,10 +17,11 @@ from unrolled import files
 from unrolled.errors import counted
 from unrolled.files import for_json
 from unrolled.spec import RunDirectory
-from unrolled.tasks.forecast.answers import Answers, Table, listed, truth
-from unrolled.tasks.forecast.dataset import Forecasts, Part
+from unrolled.tasks.forecast.answers import Table, listed, truth
+from unrolled.tasks.forecast.dataset import Forecasts
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
 from unrolled.tasks.forecast.network import ForecastNetwork
+from unrolled.tasks.forecast.pictures import draw, side_by_side
 
 __all__ = ["write_report"]
 
@@ -41,19 +42,10 @@ def write_report(network: ForecastNetwork, dataset: Forecasts, directory: Path) 
         files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
         yield place.controls
     yield _write_predictions(place, network, dataset, found.part)
-    files.replace(place.report, _page(dataset, found, []))
+    drawn = list(draw(place, network, dataset, found))
+    yield from drawn
+    files.replace(place.report, _page(dataset, found, [path.name for path in drawn]))
     yield place.report
-
-
-def side_by_side(part: Part, given: Answers, horizon: int, most: int) -> tuple[Part, Answers]:
-    """Return the forecasts of a part that do not overlap, from the end of each series backwards."""
-    windows = part.windows
-    last = np.full(len(part.channels), -1, np.int64)
-    np.maximum.at(last, windows.series, windows.origins)
-    chosen = np.flatnonzero((last[windows.series] - windows.origins) % horizon == 0)
-    chosen = chosen[-max(1, most // horizon) :]
-    some = part._replace(windows=windows.take(chosen))
-    return some, Answers(*(each[chosen] for each in given))
 
 
 def _write_predictions(place: RunDirectory, network: ForecastNetwork, dataset: Forecasts, name: str) -> Path:

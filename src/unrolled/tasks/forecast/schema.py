@@ -45,6 +45,7 @@ class Schema(ForecastSchema):
         measured_rows = [measured(each, counts=counts) for each in parts]
         if counts:
             _check_counts(series.ids, parts)
+        kept = "refuse" if data.missing == "refuse" else "mask"
         used = [n for n, count in enumerate(rows) if count]
         return cls(
             horizon=data.horizon,
@@ -60,9 +61,9 @@ class Schema(ForecastSchema):
             past=_scaler(
                 [series.past[n][: rows[n]] for n in used],
                 series.past_names,
-                "refuse" if data.missing == "refuse" else "mask",
+                kept,
             ),
-            known=_scaler([series.known[n][: rows[n]] for n in used], series.known_names, "refuse"),
+            known=_scaler([series.known[n][: rows[n]] for n in used], series.known_names, kept),
             static=None
             if series.static is None
             else _scaler([series.static[used]], series.static_names, "refuse"),

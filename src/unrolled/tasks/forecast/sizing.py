@@ -12,7 +12,9 @@ from unrolled.tasks.forecast.dataset import Forecasts
 
 __all__ = ["BPTT_STEPS", "SIZES", "bytes_needed", "resolve"]
 
-DEFAULT_MINUTES = 1.0
+DEFAULT_MINUTES = 1.0  # where that is less than a pass, or states are carried
+WINDOWS_READ = 600_000  # in training: many more are learnt by heart, while the rate is still high
+MOST_EPOCHS = 100
 BPTT_STEPS = 96  # of the form that carries its state, where neither season nor window say more
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
 COPIES = 5  # of the weights: themselves, gradients, two moments, the best
@@ -65,7 +67,11 @@ def resolve(config: TrainConfig, dataset: Forecasts) -> TrainConfig:
         chosen["bptt_steps"] = max(BPTT_STEPS, dataset.window)
     missing = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
-        missing["minutes"] = DEFAULT_MINUTES
+        windows = len(dataset.part("train").windows.series)
+        if dataset.data.causal or windows > WINDOWS_READ:
+            missing["minutes"] = DEFAULT_MINUTES
+        else:
+            missing["epochs"] = min(MOST_EPOCHS, -(-WINDOWS_READ // windows))
     return replace(config, **missing)
 
 
