@@ -13,9 +13,11 @@ import torch
 from unrolled import spec
 from unrolled.data import Series
 from unrolled.errors import CheckpointError, DataError
-from unrolled.tasks.forecast import Schema, distributions
+from unrolled.schema.distributions import FREEDOM, LEAST, quantiles
+from unrolled.tasks.forecast import Schema
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, prepare
+from unrolled.tasks.forecast.distributions import loss
 from unrolled.tasks.forecast.network import StepNetwork, build
 from unrolled.tasks.forecast.split import choose_window, plan, segment_of
 from unrolled.tasks.forecast.steps import StepBatches
@@ -165,19 +167,23 @@ def test_targets_of_steps_stay_in_their_series(tmp_path: Path):
 # ---------------------------------------------------------------------------------------- distributions
 
 
+def softplus(x: Any) -> Any:
+    return np.logaddexp(0.0, x)
+
+
 def test_quantiles_of_distributions_are_scipys():
     stats = pytest.importorskip("scipy.stats")
     raw = np.random.default_rng(0).normal(0, 2, (20, 3))
     points = (0.025, 0.1, 0.5, 0.9, 0.975)
-    spread = distributions.softplus(raw[:, 1]) + distributions.LEAST
-    freedom = distributions.softplus(raw[:, 2]) + distributions.FREEDOM
-    given = distributions.quantiles("gaussian", raw[:, :2], points, None)
+    spread = softplus(raw[:, 1]) + LEAST
+    freedom = softplus(raw[:, 2]) + FREEDOM
+    given = quantiles("gaussian", raw[:, :2], points, None)
     assert np.allclose(given, stats.norm.ppf(points, raw[:, :1], spread[:, None]))
-    given = distributions.quantiles("student-t", raw, points, None)
+    given = quantiles("student-t", raw, points, None)
     assert np.allclose(given, stats.t.ppf(points, freedom[:, None], raw[:, :1], spread[:, None]), rtol=1e-5)
     scale = np.full(20, 30.0)
-    given = distributions.quantiles("negative-binomial", raw[:, :2], points, scale) * 30
-    mean = (distributions.softplus(raw[:, 0]) * 30 + 1e-6)[:, None]
+    given = quantiles("negative-binomial", raw[:, :2], points, scale) * 30
+    mean = (softplus(raw[:, 0]) * 30 + 1e-6)[:, None]
     number = 1 / spread[:, None]
     assert np.allclose(given, stats.nbinom.ppf(points, number, number / (number + mean)))
 
@@ -186,17 +192,17 @@ def test_losses_are_negative_log_likelihoods():
     stats = pytest.importorskip("scipy.stats")
     raw = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    spread = (distributions.softplus(raw[:, 1].numpy()) + distributions.LEAST,)
-    freedom = distributions.softplus(raw[:, 2].numpy()) + distributions.FREEDOM
+    spread = (softplus(raw[:, 1].numpy()) + LEAST,)
+    freedom = softplus(raw[:, 2].numpy()) + FREEDOM
     points = torch.tensor([0.5])
-    given = distributions.loss("gaussian", raw[:, :2], y, points, None)
+    given = loss("gaussian", raw[:, :2], y, points, None)
     assert np.allclose(given, -stats.norm.logpdf(y, raw[:, 0], *spread))
-    given = distributions.loss("student-t", raw, y, points, None)
+    given = loss("student-t", raw, y, points, None)
     assert np.allclose(given, -stats.t.logpdf(y, freedom, raw[:, 0], *spread))
     counts = (y.abs() * 10).round()
     scale = torch.full((50,), 5.0, dtype=torch.float64)
-    given = distributions.loss("negative-binomial", raw[:, :2], counts / 5, points, scale)
-    mean, number = distributions.softplus(raw[:, 0].numpy()) * 5 + 1e-6, 1 / spread[0]
+    given = loss("negative-binomial", raw[:, :2], counts / 5, points, scale)
+    mean, number = softplus(raw[:, 0].numpy()) * 5 + 1e-6, 1 / spread[0]
     assert np.allclose(given, -stats.nbinom.logpmf(counts, number, number / (number + mean)))
 
 

@@ -137,6 +137,7 @@ class ForecastSchema:
             point = found[..., middle][:, None]
             lower = np.minimum(lower - change, point)  # an interval that was too wide keeps its median
             upper = np.maximum(upper + change, point)
+            lower, upper = np.minimum.accumulate(lower, 1), np.maximum.accumulate(upper, 1)  # nested
             if self.distribution == "negative-binomial":
                 lower = np.maximum(lower, 0.0)
         return found[..., middle], lower, upper
