@@ -67,7 +67,7 @@ def take_telemetry(network: Any, batch: Batch, state: Any) -> Telemetry:
             followed = runs
         with torch.no_grad():
             layers = {each.name: linearise(each.call, each.output.trajectory) for each in followed}
-            lags, norms = _norms(name, cell, layers, seed, steps)
+            lags, norms = _norms(name, cell, layers, seed, len(y))
             closed, opened = _gates(name, cell, {each.name: each.output.trajectory for each in runs})
     return Telemetry(lags, norms, closed, opened)
 
