@@ -12,6 +12,7 @@ from unrolled.data.batches import (
     to_tensor,
 )
 from unrolled.data.columns import Column
+from unrolled.data.columns import examples_of as examples_of  # for other rooms; not public
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
 from unrolled.data.labelled import read_samples, read_sentences

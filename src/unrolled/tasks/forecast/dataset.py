@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data import Series, read_series
+from unrolled.data import Column, Series, examples_of, read_series
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import quoted, refusal
 from unrolled.spec import ForecastData, names_in
@@ -21,10 +21,11 @@ from unrolled.tasks.forecast.split import plan, segment_of
 from unrolled.tasks.forecast.steps import StepBatches
 from unrolled.tasks.forecast.windows import WindowBatches, Windows, find_windows, spread
 
-__all__ = ["Forecasts", "Part", "prepare", "read_source", "reopen"]
+__all__ = ["Forecasts", "Part", "described", "prepare", "read_source", "reopen"]
 
 Array: TypeAlias = npt.NDArray[Any]
 PARTS = ("train", "validation", "test")
+EXAMPLES = 20  # rows that examples are taken from
 VALIDATED = 20_000  # windows of a validation while training
 WARM_WINDOWS = 4  # that a carried state is warmed up with
 READ_STEPS = 1024
@@ -184,6 +185,31 @@ def read_source(data: ForecastData, source: str, *, needs_values: bool = True) -
         )
     check_values(series)
     return series
+
+
+def described(series: Series) -> tuple[Column, ...]:
+    """Return the columns that series were made of, for people to look at."""
+    read_as, first = dict(series.read_as), series.values[0]
+    targets = read_as.get("target") or ([] if "id" in read_as else list(series.ids))
+    found = []
+    if "time" in read_as:
+        clock = series.times[0][:EXAMPLES]
+        shown = clock if series.freq is None else np.round(clock * 1e6).astype("datetime64[us]")
+        found.append(Column(read_as["time"], "time", "time", examples_of(shown.tolist())))
+    if "id" in read_as:
+        found.append(Column(read_as["id"], "text", "id", examples_of(series.ids[:EXAMPLES])))
+    for number, name in enumerate(targets):
+        values = series.values[number] if "id" not in read_as and number < len(series) else first
+        found.append(Column(name, "number", "target", examples_of(values[:EXAMPLES].tolist())))
+    for role, names, rows in (
+        ("input", series.past_names, series.past[0]),
+        ("known", series.known_names, series.known[0]),
+        ("static", series.static_names, series.static),
+    ):
+        for number, name in enumerate(names):
+            assert rows is not None  # where there are names
+            found.append(Column(name, "number", role, examples_of(rows[:EXAMPLES, number].tolist())))
+    return tuple(found)
 
 
 def check_values(series: Series) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 from unrolled.data import Batches, Series, read_series
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, FORECAST, ForecastData, ForecastModel, TrainConfig, from_json
+from unrolled.tasks.controls.forecasts import suited_forecasts
 from unrolled.tasks.forecast import conformal, sizing, storing
 from unrolled.tasks.forecast.answers import answered, truth
-from unrolled.tasks.forecast.dataset import Forecasts, prepare, reopen
+from unrolled.tasks.forecast.dataset import Forecasts, described, prepare, reopen
 from unrolled.tasks.forecast.distributions import outputs_of
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate
 from unrolled.tasks.forecast.network import ForecastNetwork, build
@@ -23,7 +24,7 @@ from unrolled.tasks.forecast.predicting import evaluate_series, predict_series
 from unrolled.tasks.forecast.report import write_report
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.loading import assemble
-from unrolled.tasks.protocol import Examined, Predictions, Task, register
+from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 
 __all__ = ["ForecastTask"]
 
@@ -109,6 +110,16 @@ class ForecastTask(Task):
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}; {kind}",
         ]
         return lines + [f"note      {note}" for note in dataset.stored.notes]
+
+    def overview(self, dataset: Forecasts) -> Overview:
+        sizes = {name: len(dataset.part(name).windows.series) for name in _PARTS if name != "test"}
+        if dataset.has_test:
+            sizes["test"] = len(dataset.part("test").windows.series)
+        names: tuple[str, ...] = ()
+        if dataset.data.controls:
+            steps = {"season": dataset.schema.season, "window": dataset.window, "horizon": dataset.horizon}
+            names = tuple(suited_forecasts(**steps))
+        return Overview(described(dataset.series), sizes, "window", controls=names)
 
     def network(
         self,
