@@ -127,3 +127,71 @@ def test_series_that_are_too_short_are_named_and_counted(tmp_path: Path):
 def test_settings_that_contradict_one_another_are_refused(settings: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         spec.ForecastData("x.csv", **{"horizon": 4, **settings})
+
+
+@pytest.mark.parametrize("distribution", ["quantiles", "gaussian", "student-t", "negative-binomial"])
+def test_every_distribution_gives_intervals_that_hold_their_median(tmp_path: Path, distribution: str):
+    series = waves(2)
+    if distribution == "negative-binomial":
+        series = replace(series, values=[np.round(np.abs(v) * 3) for v in series.values])
+    result = run(tmp_path, series, steps=20, intervals="80,95", distribution=distribution)
+    found = result.evaluation
+    held = found.validation.values["coverage_80"]  # they were corrected on it; counts are often equal
+    assert 0.79 < held < (0.9 if distribution == "negative-binomial" else 0.82)
+    assert found.test.values["coverage_95"] > found.test.values["coverage_80"] > 0.5
+    assert len(found.by_horizon["width_80"]) == 12
+    columns = tasks.named("forecast").predict(load(result.run), str(tmp_path / "source")).columns
+    bounds = ("lo-95", "lo-80", None, "hi-80", "hi-95")
+    rows = np.array([columns["Unrolled" if each is None else f"Unrolled-{each}"] for each in bounds])
+    assert (np.diff(rows, axis=0) >= 0).all()
+    if distribution == "negative-binomial":
+        assert (rows >= 0).all()
+        with pytest.raises(DataError, match=r"^series 's0': expected whole numbers of at least 0"):
+            run(tmp_path / "b", waves(), steps=1, distribution=distribution)
+
+
+def test_a_backtest_scores_each_window_at_the_end(tmp_path: Path):
+    result = train.run(config(tmp_path, waves(2), steps=4, backtest=3), observers=[])
+    rows = result.evaluation.backtest
+    assert [row["windows_from_the_end"] for row in rows] == [3, 2, 1]
+    assert result.evaluation.test.samples == 6
+    mean = np.mean([row["mse"] for row in rows])
+    assert mean == pytest.approx(result.evaluation.test.values["mse"], rel=1e-6)
+    assert "| horizons before the end |" in (result.run / "report.md").read_text()
+    for name in ("forecasts.png", "error_by_horizon.png"):
+        assert (result.run / name).stat().st_size > 1000
+    stored = json.loads((result.run / "evaluation.json").read_text())
+    assert tasks.named("forecast").evaluation_of(stored).backtest == rows
+
+
+def test_a_test_file_that_goes_on_is_forecast_from_its_first_value(tmp_path: Path):
+    whole = waves(2)
+    before = replace(
+        whole, values=[v[:240] for v in whole.values], times=[t[:240] for t in whole.times],
+        past=[p[:240] for p in whole.past], known=[k[:240] for k in whole.known],
+    )  # fmt: skip
+    after = replace(
+        whole, values=[v[240:] for v in whole.values], times=[t[240:] for t in whole.times],
+        past=[p[240:] for p in whole.past], known=[k[240:] for k in whole.known],
+    )  # fmt: skip
+    write_series(tmp_path / "later", after)
+    result = run(tmp_path, before, steps=2, test=str(tmp_path / "later"))
+    assert result.evaluation.test.samples == 2 * (60 - 12 + 1)
+    assert storing.read(result.run / "data").borders.tolist() == [[192, 240, 240]] * 2
+
+
+def test_a_series_that_training_had_not_is_scaled_by_its_own_values(tmp_path: Path):
+    series = waves(2)
+    result = run(tmp_path, series, steps=40)
+    new = replace(waves(1), ids=("new",), values=[waves(1).values[0] * 50 + 7000])
+    write_series(tmp_path / "new", new)
+    answers = tasks.named("forecast").predict(load(result.run), str(tmp_path / "new"))
+    assert answers.notes == ("1 series that training had not, scaled by their own values: 'new'",)
+    assert all(6800 < value < 7200 for value in answers.columns["Unrolled"])
+
+
+def test_values_that_mean_nothing_are_forecast_no_better_than_by_their_mean(tmp_path: Path):
+    draws = np.random.default_rng(3)
+    noise = replace(waves(2, 400), values=[draws.normal(0, 1, 400) for _ in range(2)])
+    values = run(tmp_path, noise, steps=60, normalise="none").evaluation.test.values
+    assert 0.8 < values["mse"] < 1.3

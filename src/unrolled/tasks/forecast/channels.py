@@ -44,7 +44,7 @@ class Channels:
             np.clip((values - mean) / scale, -CLIP, CLIP)
             for values, mean, scale in zip(series.values, self.mean, self.scale, strict=True)
         ]
-        self.values = np.concatenate([*standardised, np.zeros(0)]).astype(np.float32)  # NaN: missing
+        self.values = np.concatenate([*standardised, np.zeros(0)])  # float64, NaN: missing
         self.has = ~np.isnan(self.values)
         rows, known = [], []
         for number, values in enumerate(standardised):

@@ -103,7 +103,7 @@ class StepBatches:
         after = steps[..., None] + 1 + np.arange(self.horizon)
         inside = (after < self._end[series][..., None]) & (after >= self._targets_from[series][..., None])
         rows = self.channels.starts[series][..., None] + np.where(inside, after, 0)
-        targets = np.where(inside, self.channels.values[rows], np.float32(np.nan))
+        targets = np.where(inside, self.channels.values[rows], np.nan).astype(np.float32)
         resets = steps == self._begin[series]
         return Batch(
             torch.from_numpy(step_inputs(self.channels, series, steps, self.horizon)),
