@@ -91,7 +91,7 @@ PINNED = {
         tensors to_json
     """,
     "unrolled.stream": """
-        Health LayerHealth LineReader Model Pool Recurrent Session StepReader TaskModel TaskPool TaskSession answer_lines load score
+        Forecast Health LayerHealth LineReader Model Pool Recurrent Session StepReader TaskModel TaskPool TaskSession answer_lines load score
     """,
     "unrolled.tasks": """
         COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork Forecaster LanguageModel

@@ -163,3 +163,21 @@ def test_the_command_keeps_its_state(tmp_path: Path, monkeypatch, capsys):
     session = stream.load(tmp_path / "model").open()
     assert told == [f"{session.step(row):.6g}" for row in SERIES[0]]
     assert (tmp_path / "state").read_bytes() == session.save()
+
+
+def test_several_labels_numbers_and_answers_at_each_step_stream_too():
+    scaler = Scaler.fit(SERIES)
+    several = SequenceSchema(("a", "b"), scaler=scaler, several=True)
+    made = contents(several)
+    (line,) = answers(stream.assemble(made), '{"x": [1, 2]}')
+    told = json.loads(line)
+    assert told["labels"] == [name for name, share in told["probabilities"].items() if share >= 0.5]
+    numbers = SequenceSchema((), (1.0, 2.0), (3.0, 4.0), scaler, numbers=("u", "v"), per_step=True)
+    made = contents(numbers, outputs=2, pooling="step")
+    model, network = stream.assemble(made), assemble(made).model
+    inputs = network.schema.inputs(Samples.from_arrays(SERIES[:1]), None)
+    expected = network.schema.answers(network.answers(inputs))
+    lines = "\n".join(json.dumps({"x": [number(v) for v in row]}) for row in SERIES[0])
+    told = [json.loads(line)["values"] for line in answers(model, lines)]
+    assert [list(each.values()) for each in told] == expected.tolist()
+    assert answers(model, '{"x": [1, 2]}', as_json=False)[0].startswith("u ")

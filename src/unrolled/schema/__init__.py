@@ -10,6 +10,13 @@ from unrolled.schema.distributions import LEAST as LEAST
 from unrolled.schema.distributions import log_gamma as log_gamma
 from unrolled.schema.distributions import rising as rising
 from unrolled.schema.forecasts import ForecastSchema as ForecastSchema
+from unrolled.schema.reading import Forecast as Forecast
+from unrolled.schema.reading import Reading as Reading
+from unrolled.schema.reading import SequenceReading as SequenceReading
+from unrolled.schema.reading import SeriesReading as SeriesReading
+from unrolled.schema.reading import forecasts_of as forecasts_of
+from unrolled.schema.reading import merged as merged
+from unrolled.schema.reading import rows_of as rows_of
 from unrolled.schema.running import RunningScaler as RunningScaler
 from unrolled.schema.running import ScalerState as ScalerState
 from unrolled.schema.scaling import Scaler as Scaler

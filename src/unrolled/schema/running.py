@@ -27,19 +27,6 @@ class ScalerState(NamedTuple):
     marked: Array  # [N, M] float64: the clock at each channel's last value
     last: Array  # [N, C] float64: each channel's last value, standardised
 
-    def rows(self, chosen: Array) -> ScalerState:
-        """Return those of some streams."""
-        return ScalerState(*(part[chosen] for part in self))
-
-    def merged(self, rows: ScalerState, chosen: Array) -> ScalerState:
-        """Return the state with the rows of `chosen` streams in place of its own."""
-        parts = []
-        for part, new in zip(self, rows, strict=True):
-            merged = part.copy()
-            merged[chosen] = new
-            parts.append(merged)
-        return ScalerState(*parts)
-
 
 class RunningScaler:
     """`Scaler.transform` step by step: row t of a sequence with the same bits, from rows up to t.
@@ -105,7 +92,10 @@ class RunningScaler:
             values,
         )
         found = np.ascontiguousarray(np.hstack(parts), np.float32)
-        return found, kept, after if kept.all() else state.merged(after.rows(kept), kept)
+        if not kept.all():
+            pairs = zip(state, after, strict=True)
+            after = ScalerState(*(np.where(_beside(kept, new), new, old) for old, new in pairs))
+        return found, kept, after
 
     def _passed(self, state: ScalerState, times: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
         """Return the typical steps [N] since the step before: 0 for a first one."""
@@ -141,6 +131,10 @@ class RunningScaler:
         marked = ((state.marked >= 0) & (state.marked <= clock)).all() and np.isfinite(state.last).all()
         if not (whole.all() and real.all() and marked):
             raise StateError(expected("state", "what reading steps leaves", "other numbers"))
+
+
+def _beside(kept: Array, part: Array) -> Array:
+    return kept.reshape(-1, *[1] * (part.ndim - 1))
 
 
 def _check_finite(channels: tuple[str, ...], x: Array) -> None:

@@ -8,12 +8,13 @@ A session is one stream, a pool is many that share a call. In float32 a stream h
 however its input is cut and whichever streams share a call. State is explicit: `save` returns bytes that name
 their model, `open` takes them back to the bit. Decision 0022 says how it works and what it costs.
 
-Of a classifier or a regressor that reads one way `load` returns a `TaskModel`: its sessions take raw numbers
-or symbols and give the answer so far.
+Of a classifier, a regressor or a forecaster that reads one way `load` returns a `TaskModel`: its sessions
+take raw numbers or symbols and give the answer so far.
 
 Internal, for the rooms above: `convert`.
 """
 
+from unrolled.schema import Forecast
 from unrolled.stream.answers import AnswerNetwork as AnswerNetwork  # for other rooms; not public
 from unrolled.stream.health import Health, LayerHealth
 from unrolled.stream.lines import LineReader, answer_lines
@@ -31,6 +32,7 @@ from unrolled.stream.tasks import TaskModel, TaskPool, TaskSession
 from unrolled.stream.weights import convert as convert
 
 __all__ = [
+    "Forecast",
     "Health",
     "LayerHealth",
     "LineReader",

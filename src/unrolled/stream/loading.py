@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled import checkpoint
 from unrolled.errors import CheckpointError, ConfigError, expected
-from unrolled.schema import SequenceSchema
+from unrolled.schema import ForecastSchema, Reading, SequenceReading, SequenceSchema, SeriesReading
 from unrolled.spec import CELLS, Steps, from_json, kind_of_stored
 from unrolled.spec import tensors as declared
 from unrolled.stream.health import known_of
@@ -22,7 +22,7 @@ from unrolled.tokens import from_json as tokens_from_json
 __all__ = ["assemble", "converted", "load"]
 
 DTYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
-ANSWERING = ("classify", "regress")  # tasks whose schema is a `SequenceSchema`
+ANSWERING = ("classify", "regress", "forecast")  # tasks with a schema
 
 
 def load(path: str | Path, *, weights: str | None = None) -> Model:
@@ -61,14 +61,23 @@ def assemble(contents: checkpoint.Contents, weights: str | None = None) -> Model
     tokens = None if contents.tokens is None else tokens_from_json(contents.tokens)
     model: Model
     if kind.name in ANSWERING:
-        schema = SequenceSchema.from_json(contents.config.get("schema"))
-        model = TaskModel(found, steps, weights, schema, tokens)
+        reading = _reading(contents, kind.name, architecture)
+        model = TaskModel(found, steps, weights, reading, tokens)
     else:
         model = Model(found, steps, weights)
     model.tokens, model.config, model.path = tokens, contents.config, contents.path
     names = [f"{state}_l{layer}" for state in CELLS[steps.cell].states for layer in range(steps.num_layers)]
     model.known_states = known_of(contents.config, names, contents.path)
     return model
+
+
+def _reading(contents: checkpoint.Contents, task: str, architecture: Any) -> Reading:
+    """Return what a task reads of a raw step. Raises CheckpointError: the schema is none."""
+    stored = contents.config.get("schema")
+    if task == "forecast":
+        schema = ForecastSchema.from_json(stored)
+        return SeriesReading(schema, outputs=architecture.outputs, normalise=architecture.normalise)
+    return SequenceReading(SequenceSchema.from_json(stored))
 
 
 def converted(contents: checkpoint.Contents, weights: str, section: Mapping[str, Any]) -> checkpoint.Contents:

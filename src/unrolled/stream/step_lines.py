@@ -13,6 +13,7 @@ import numpy as np
 
 from unrolled.errors import DataError, expected
 from unrolled.files import parse_json, quoted
+from unrolled.schema import Forecast, SeriesReading
 from unrolled.stream.lines import PARSED, switch, whole_line
 from unrolled.stream.tasks import TaskModel, TaskSession
 
@@ -39,8 +40,9 @@ class StepReader:
         known = dict(model.schema.read_as or {})
         names = dict.fromkeys(["time", known.get("time")])
         self._time = [name for name in names if name is not None and name not in model.channels]
-        self._id = known.get("id")
-        self._ignored = {known[name] for name in BESIDE if isinstance(known.get(name), str)}
+        self._id = known.get("id") or ("series" if isinstance(model.reading, SeriesReading) else None)
+        beside = {known[name] for name in BESIDE if isinstance(known.get(name), str)}
+        self._ignored = beside - set(model.channels)
         self._header: list[str] | None = None
         self._last: str | None = None  # id
 
@@ -131,7 +133,10 @@ class StepReader:
     def _begin(self, identifier: object) -> None:
         """Start anew where the id is another one than that of the line before."""
         last, self._last = self._last, str(identifier)
-        if last is not None and last != self._last:
+        if isinstance(self.model.reading, SeriesReading):
+            if last != self._last:
+                self.session.reset(self._last)
+        elif last is not None and last != self._last:
             self.session.reset()
 
     def _names(self, text: str) -> list[str]:
@@ -157,16 +162,37 @@ class StepReader:
         classes = self.model.classes
         if answer is None:
             return json.dumps({"line": number, "steps": 0}) if as_json else "-"
+        if isinstance(answer, Forecast):
+            return self._forecast(number, answer, as_json=as_json)
         if not classes:
-            told = {"line": number, "steps": self.session.steps, "value": answer}
-            return json.dumps(told) if as_json else f"{answer:.6g}"
+            return self._values_told(number, answer, as_json=as_json)
         order = np.argsort(-answer, kind="stable")[: max(top, 0)]
         shares = {classes[k]: float(answer[k]) for k in order}
         best = classes[int(np.argmax(answer))]
+        if not as_json:
+            return ", ".join(f"{name} {share:.3f}" for name, share in shares.items()) or best
+        head: dict[str, Any] = {"line": number, "steps": self.session.steps, "class": best}
+        if self.model.schema.several:
+            del head["class"]
+            head["labels"] = [name for name, share in zip(classes, answer, strict=True) if share >= 0.5]
+        return json.dumps({**head, "probabilities": shares})
+
+    def _values_told(self, number: int, answer: Any, *, as_json: bool) -> str:
+        names, head = self.model.schema.numbers, {"line": number, "steps": self.session.steps}
+        if not names:
+            return json.dumps({**head, "value": answer}) if as_json else f"{answer:.6g}"
+        values = dict(zip(names, map(float, answer), strict=True))
         if as_json:
-            head = {"line": number, "steps": self.session.steps, "class": best}
-            return json.dumps({**head, "probabilities": shares})
-        return ", ".join(f"{name} {share:.3f}" for name, share in shares.items()) or best
+            return json.dumps({**head, "values": values})
+        return ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+
+    def _forecast(self, number: int, answer: Forecast, *, as_json: bool) -> str:
+        if not as_json:
+            return " ".join(f"{value:.6g}" for value in answer.point)
+        told = {"line": number, "steps": self.session.steps, "forecast": answer.point.tolist()}
+        for level, lower, upper in zip(self.model.schema.levels, answer.lower, answer.upper, strict=True):
+            told |= {f"lo-{level:g}": lower.tolist(), f"hi-{level:g}": upper.tolist()}
+        return json.dumps(told)
 
 
 def seconds(value: object) -> float:

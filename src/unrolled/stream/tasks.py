@@ -1,4 +1,4 @@
-"""A classifier or a regressor step by step: raw numbers or symbols in, the answer so far out; no torch."""
+"""Models of tasks step by step: raw numbers or symbols in, the answer so far out; no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unrolled.errors import (
     TokenError,
     expected,
 )
-from unrolled.schema import CLIP, RunningScaler, ScalerState, SequenceSchema
+from unrolled.schema import Forecast, Reading, merged, rows_of
 from unrolled.spec import Steps
 from unrolled.stream.answers import AnswerNetwork, PoolingState, Running
 from unrolled.stream.health import Health, health_of
@@ -35,15 +35,15 @@ from unrolled.tokens import Tokens
 __all__ = ["TaskModel", "TaskPool", "TaskSession"]
 
 Array = npt.NDArray[Any]
-Answers = npt.NDArray[np.float64]
 
 
 class TaskModel(AnswerNetwork, Model):
-    """A trained classifier or regressor that reads one way. Made by `load`.
+    """A trained model of a task that reads one way: a classifier, a regressor, a forecaster. Made by `load`.
 
     Attributes:
+        reading: what it reads of a raw step, and makes of its outputs.
         schema: its classes, scaling and calibration.
-        classes: their names, in the order of probabilities; (): the answer is a number.
+        classes: their names, in the order of probabilities; (): the answer is a number, or a forecast.
         channels: names of the numbers that a step has; (): it is a symbol of a text.
     """
 
@@ -52,35 +52,37 @@ class TaskModel(AnswerNetwork, Model):
         tensors: Mapping[str, Weight],
         steps: Steps,
         weights: str,
-        schema: SequenceSchema,
+        reading: Reading,
         tokens: Tokens | None,
     ) -> None:
         """Pack the weights. Raises CheckpointError: schema, vocabulary and sizes do not fit."""
         super().__init__(tensors, steps, weights)
-        self.schema, self.tokens, self.classes = schema, tokens, schema.classes
-        self.scaler = None if schema.scaler is None else RunningScaler(schema.scaler)
-        self.channels = () if schema.scaler is None else schema.scaler.channels
-        got = (schema.outputs, 0 if schema.scaler is None else len(schema.scaler.outputs))
-        want = (self.answer_size, 0 if self.takes_ids else self.width)
+        self.reading, self.schema, self.tokens = reading, reading.schema, tokens
+        self.classes: tuple[str, ...] = getattr(self.schema, "classes", ())
+        self.channels = reading.channels
+        got, want = (reading.outputs, reading.inputs), (self.answer_size, 0 if self.takes_ids else self.width)
         if got != want:
             told = f"{want[0]} outputs and {want[1]} channels"
             raise CheckpointError(expected("config.json schema", told, f"{got[0]} and {got[1]}"))
         if self.takes_ids and (tokens is None or tokens.size != self.symbols):
             size = "none" if tokens is None else tokens.size
             raise CheckpointError(expected("tokens.json", f"{self.symbols} symbols", size))
-        if schema.scaler is not None:
-            scaling = json.dumps(schema.scaler.to_json(), sort_keys=True)
-            self.digest = hashlib.sha256(self.digest + scaling.encode()).digest()
+        described = reading.described()
+        if described is not None:
+            text = json.dumps(described, sort_keys=True)
+            self.digest = hashlib.sha256(self.digest + text.encode()).digest()
 
-    def open(self, state: bytes | None = None) -> TaskSession:  # type: ignore[override]
+    def open(self, state: bytes | None = None, *, series: str | None = None) -> TaskSession:  # type: ignore[override]
         """Return a stream of its own.
 
         Args:
             state: bytes that `TaskSession.save` returned; default: before the first step.
+            series: of a forecaster of several, the name of the one that comes.
         Raises:
-            StateError: the bytes are torn, altered, or of another model or other weights.
+            StateError: the bytes are torn, altered, or of another model or other weights. DataError: training
+            had no such series.
         """
-        session = TaskSession(self)
+        session = TaskSession(self, series)
         if state is not None:
             session.restore(state)
         return session
@@ -93,10 +95,11 @@ class TaskModel(AnswerNetwork, Model):
 class _TaskStreams:
     """What a session and a pool have in common."""
 
-    def __init__(self, model: TaskModel, count: int, threads: int) -> None:
+    def __init__(self, model: TaskModel, count: int, threads: int, series: str | None = None) -> None:
         self.model, self._count = model, count
+        place = None if series is None else model.reading.place(series)
         self._running = Running(model, count, threads)
-        self._scaled = None if model.scaler is None else model.scaler.start(count)
+        self._read = _placed(model.reading.start(count), place)
         self._outputs = np.zeros((count, model.answer_size), np.float32)
         self._lock = threading.Lock()
         self._begin(np.arange(count))
@@ -144,31 +147,30 @@ class _TaskStreams:
 
     def _advance(self, x: Array, times: Array | None, active: npt.NDArray[np.bool_] | None) -> None:
         """Read one step of the active streams; after an error all is as before."""
-        scaled = self._scaled
-        if scaled is not None:
-            x, scaled, active = self._scale(x, times, active)
-        out = self._running.step(x, active)
-        self._scaled = scaled
+        read = self._read
+        if self.model.tokens is not None:
+            out = self._running.step(x, active)
+        else:
+            rows, read, active = self._encoded(x, times, active)
+            out = self.model.reading.finish(self._running.step(rows, active), rows)
+        self._read = read
         self._outputs = out if active is None else np.where(active[:, None], out, self._outputs)
 
-    def _scale(
+    def _encoded(
         self, x: Array, times: Array | None, active: npt.NDArray[np.bool_] | None
-    ) -> tuple[Array, ScalerState, npt.NDArray[np.bool_] | None]:
-        """Return what the network reads of a step, the scaler's state after it, and which streams read it."""
-        scaler, before = self.model.scaler, self._scaled
-        assert scaler is not None
-        assert before is not None
+    ) -> tuple[Array, tuple[Array, ...], npt.NDArray[np.bool_] | None]:
+        """Return what the network reads of a step, what is remembered after it, and which streams read it."""
+        reading, before = self.model.reading, self._read
         if active is None:
-            rows, kept, after = scaler.step(before, x, times)
+            rows, kept, after = reading.step(before, x, times)
         else:
             chosen = np.flatnonzero(active)
             few = None if times is None else times[chosen]
-            found, few_kept, few_after = scaler.step(before.rows(chosen), x[chosen], few)
+            found, few_kept, few_after = reading.step(rows_of(before, chosen), x[chosen], few)
             rows = np.zeros((self._count, self.model.width), np.float32)
             kept = np.zeros(self._count, np.bool_)
             rows[chosen], kept[chosen] = found, few_kept
-            after = before.merged(few_after, chosen)
-        rows = np.clip(rows, -CLIP, CLIP)
+            after = merged(before, few_after, chosen)
         left_out = ~kept if active is None else active & ~kept
         if left_out.any():
             if (left_out & (self._running.state.steps == 0)).any():
@@ -184,7 +186,7 @@ class _TaskStreams:
     def _parts(self, stream: int) -> list[Array]:
         """Return all that a stream remembers."""
         flat = self._running.pool._read(stream)
-        rest = (self._outputs, *self._running.state, *(self._scaled or ()))
+        rest = (self._outputs, *self._running.state, *self._read)
         return [flat, *(part[stream] for part in rest)]
 
     def _restore(self, stream: int, blob: bytes) -> None:
@@ -195,21 +197,22 @@ class _TaskStreams:
                 raise StateError(expected("state", "finite numbers", "NaN or infinity"))
             pooling = PoolingState(*(part[None] for part in parts[:4]))
             model.check(pooling)
-            if self._scaled is not None and model.scaler is not None:
-                scaled = ScalerState(*(part[None] for part in parts[4:]))
-                model.scaler.check(scaled)
-                self._scaled = self._scaled.merged(scaled, np.array([stream]))
+            read = tuple(part[None] for part in parts[4:])
+            model.reading.check(read)
+            self._read = merged(self._read, read, np.array([stream]))
             self._running.put(stream, flat, pooling)
             self._outputs = self._outputs.copy()
             self._outputs[stream] = output
 
-    def _reset(self, streams: Array) -> None:
+    def _reset(self, streams: Array, series: str | None) -> None:
+        reading = self.model.reading
+        place = None if series is None else reading.place(series)
         with self._claimed():
             self._running.reset(streams.tolist())
             self._outputs = self._outputs.copy()
             self._outputs[streams] = 0
-            if self._scaled is not None and self.model.scaler is not None:
-                self._scaled = self._scaled.merged(self.model.scaler.start(len(streams)), streams)
+            fresh = _placed(reading.again(rows_of(self._read, streams)), place)
+            self._read = merged(self._read, fresh, streams)
             self._begin(streams)
 
     def _inputs(self, x: object, shape: tuple[int, ...]) -> Array:
@@ -226,20 +229,20 @@ class _TaskStreams:
             if array.dtype.kind not in "fiub":
                 raise DtypeError(expected("x", "numbers, NaN or None where one is missing", array.dtype))
             with np.errstate(over="ignore"):  # an infinity is refused by the scaler
-                array = array.astype(np.float32)
+                array = array.astype(model.reading.dtype)
         if array.shape != shape:
             raise ShapeError(expected("x", list(shape), list(array.shape)))
         return array
 
 
 class TaskSession(_TaskStreams):
-    """One stream of a classifier or a regressor, with its own state. Made by `TaskModel.open`.
+    """One stream of a task's model, with its own state. Made by `TaskModel.open`.
 
     Any thread may use it, one at a time. After an error the state is what it was before the call.
     """
 
-    def __init__(self, model: TaskModel) -> None:
-        super().__init__(model, 1, 1)
+    def __init__(self, model: TaskModel, series: str | None = None) -> None:
+        super().__init__(model, 1, 1, series)
 
     def step(self, x: npt.ArrayLike | str | int, *, time: float | None = None) -> Any:
         """Advance by one step.
@@ -250,7 +253,8 @@ class TaskSession(_TaskStreams):
             time: of the step, in the unit of training's; needed where training's steps were uneven.
         Returns:
             The answer so far: calibrated probabilities [K] in the order of `model.classes`, or a number in
-            the target's unit. Where training left out steps with missing values such a step changes nothing.
+            the target's unit, or a `Forecast` of the next values, each [H], in their unit. Where training
+            left out steps with missing values such a step changes nothing.
         Raises:
             DataError: a value or a time is missing, or not finite, or not as in training. ShapeError,
             DtypeError, TokenError: x is something else. NonFiniteError: the state would not be finite.
@@ -282,8 +286,10 @@ class TaskSession(_TaskStreams):
         """The answer so far, as `step` returns it. Raises StateError: no step was read."""
         if not self._running.state.steps[0]:
             raise StateError(expected("answer", "at least one step before it", "none"))
-        found = self.model.schema.answers(self._outputs)[0]
-        return found if np.ndim(found) else float(found)
+        found = self.model.reading.answers(self._outputs, self._read)
+        if isinstance(found, Forecast):
+            return Forecast(*(part[0] for part in found))
+        return found[0] if np.ndim(found[0]) else float(found[0])
 
     def at_end(self) -> Any:
         """Return the answer if the sequence ended here: of a text, after its closing boundary."""
@@ -308,9 +314,9 @@ class TaskSession(_TaskStreams):
         """The state of the recurrent layers, {"h": [L, P], "c": [L, H]}: a copy."""
         return self._running.pool.state(0)
 
-    def reset(self) -> None:
-        """Return to before the first step."""
-        self._reset(np.array([0]))
+    def reset(self, series: str | None = None) -> None:
+        """Return to before the first step; of a forecaster, of that series, default the same one."""
+        self._reset(np.array([0]), series)
 
     def save(self) -> bytes:
         """Return all that the stream remembers as bytes, to the bit; they name the model and are verified."""
@@ -326,11 +332,11 @@ class TaskSession(_TaskStreams):
 
     def held(self) -> tuple[Any, ...]:
         """Return what `put_back` takes: all that the stream remembers, as it lies in memory."""
-        return self._running.pool._read(0), self._running.state, self._scaled, self._outputs
+        return self._running.pool._read(0), self._running.state, self._read, self._outputs
 
     def put_back(self, held: tuple[Any, ...]) -> None:
         """Return to the moment at which `held` was called."""
-        flat, pooling, self._scaled, self._outputs = held
+        flat, pooling, self._read, self._outputs = held
         self._running.put(0, flat, pooling)
 
 
@@ -350,14 +356,15 @@ class TaskPool(_TaskStreams):
 
     def step(
         self, x: npt.ArrayLike, *, time: npt.ArrayLike | None = None, active: npt.ArrayLike | None = None
-    ) -> Answers:
+    ) -> Any:
         """Advance the active streams by one step.
 
         Args:
             x: [streams, C] raw numbers, or [streams] ids; rows that are not active are not looked at.
             time: [streams], or one for all. active: [streams] bool; default all.
         Returns:
-            The answers so far, [streams, K] probabilities or [streams] numbers; NaN before a first step.
+            The answers so far, [streams, K] probabilities, [streams] numbers or a `Forecast` of [streams, H];
+            NaN before a first step.
         Raises:
             As `TaskSession.step`; after an error all streams are what they were before.
         """
@@ -373,13 +380,14 @@ class TaskPool(_TaskStreams):
         return self.answers
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> Any:
         """The answers so far, as `step` returns them."""
-        return self.model.schema.answers(self.output)
+        return self.model.reading.answers(self.output, self._read)
 
-    def reset(self, stream: int | None = None) -> None:
-        """Return one stream to before its first step; default: all."""
-        self._reset(np.arange(self._count) if stream is None else np.array([self._index(stream)]))
+    def reset(self, stream: int | None = None, *, series: str | None = None) -> None:
+        """Return one stream, default all, to before the first step; of a forecaster, of that series."""
+        streams = np.arange(self._count) if stream is None else np.array([self._index(stream)])
+        self._reset(streams, series)
 
     def save(self, stream: int) -> bytes:
         """Return what one stream remembers, as `TaskSession.save`."""
@@ -391,6 +399,11 @@ class TaskPool(_TaskStreams):
 
     def _index(self, stream: int) -> int:
         return self._running.pool._index(stream)
+
+
+def _placed(read: tuple[Array, ...], place: int | None) -> tuple[Array, ...]:
+    """Return what readers remember, of the series at a place among those of training."""
+    return read if place is None else (np.full(len(read[0]), place), *read[1:])
 
 
 def _numbers(x: object) -> Array:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy.typing as npt
 
+from unrolled import stream as streaming
 from unrolled.data import Series
 from unrolled.errors import ConfigError, DataError, expected
 from unrolled.files import quoted, refusal
@@ -180,6 +181,22 @@ class Forecaster(Estimator):
         self._fit(before)
         self._frame = None if isinstance(df, Series) else df[:0]
         return self._framed(backtested(self.network_, series, n_windows, step), df)
+
+    def stream(self, unique_id: str | None = None, *, state: bytes | None = None) -> streaming.TaskSession:
+        """Return a stream of the fitted model: `step(x)` gives the `Forecast` after each value.
+
+        Args:
+            unique_id: the series that comes, where training had several. state: what `save` returned.
+        Raises:
+            ConfigError: it is not fitted, or not with causal=True, or it reads what no step has: columns
+            known ahead, numbers of a series. DataError: no such series. StateError: another model's state.
+        """
+        if not self._fitted().config.causal:
+            want = "True, set before fit: a network that reads windows carries no state"
+            raise ConfigError(expected("causal", want, "False"))
+        model = streaming.assemble(self._contents)
+        assert isinstance(model, streaming.TaskModel)  # by the kind of the estimator
+        return model.open(state, series=unique_id)
 
     def _fit(self, series: Series) -> None:
         params = self.get_params()

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from unrolled import kernels, stream
 from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.nn import init_recurrent
-from unrolled.spec import CELLS, ForecastModel
+from unrolled.schema import forecasts_of
+from unrolled.spec import CELLS, ForecastModel, kind_of
 from unrolled.tasks.forecast import distributions
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.schema import Schema
@@ -29,6 +31,8 @@ Array: TypeAlias = npt.NDArray[Any]
 EVALUATED_ROWS = 512
 READ_STEPS = 4096  # that a state is carried through at a time
 READ_ROWS = 64  # series side by side
+RUN_STEPS = 512  # of one series, whose forecasts are held at once
+STREAMED = ("rnn", "gru", "lstm")  # cells that the engine has
 EMBEDDING_STD = 0.1
 LEAST = 1e-5  # deviation of a window, in standardised units
 UNSEEN_SHARE = 0.05  # of rows whose series is hidden in training, so that a new series finds an embedding
@@ -324,6 +328,10 @@ class StepNetwork(ForecastNetwork):
         self.eval()
         found = np.zeros((len(windows.series), config.horizon, config.outputs), np.float32)
         try:
+            engine = self._engine()
+            if engine is not None:
+                self._run(engine, channels, windows, found)
+                return found
             numbers = np.unique(windows.series)
             numbers = numbers[np.argsort(channels.lengths[numbers], kind="stable")]
             for first in range(0, len(numbers), READ_ROWS):
@@ -331,6 +339,35 @@ class StepNetwork(ForecastNetwork):
         finally:
             self.train(was_training)
         return found
+
+    def _engine(self) -> stream.AnswerNetwork | None:
+        """Return the network as `unrolled.stream` runs it: its forecasts are these, to the bit.
+
+        None: a backend without the engine was asked for by name, or it has no kernels, here or of this cell.
+        """
+        asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
+        if not (asked and kernels.available()):
+            return None
+        arrays = {name: tensor.detach().float().numpy() for name, tensor in self.named_parameters()}
+        kind = kind_of(self.config)
+        assert kind.steps is not None
+        return stream.AnswerNetwork.from_arrays(arrays, kind.steps(self.config))
+
+    def _run(self, engine: stream.AnswerNetwork, channels: Channels, windows: Windows, found: Array) -> None:
+        """Run whole series, and keep what is given before each of their windows."""
+        config, session = self.config, stream.Session(engine)
+        for number in np.unique(windows.series):
+            chosen = np.flatnonzero(windows.series == number)
+            at = windows.origins[chosen] - 1
+            session.reset()
+            for first in range(0, int(at.max()) + 1, RUN_STEPS):
+                steps = np.arange(first, min(first + RUN_STEPS, int(at.max()) + 1))
+                inputs = step_inputs(channels, np.full(len(steps), number), steps, config.horizon)
+                here = (at >= first) & (at <= steps[-1])
+                given = session.run(inputs)[at[here] - first]
+                offset = inputs[at[here] - first, 0] if config.normalise == "last" else None
+                given = given.reshape(len(given), config.horizon, config.outputs)
+                found[chosen[here]] = forecasts_of(given, config.distribution, offset)
 
     def _read(self, channels: Channels, windows: Windows, numbers: Array, found: Array) -> None:
         """Carry the state through whole series, and keep what is given before each of their windows."""
