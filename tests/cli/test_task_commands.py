@@ -14,7 +14,7 @@ from cli_cases import TEXT
 
 from unrolled import spec
 from unrolled.cli import main
-from unrolled.cli.flags import data_flags, named_task
+from unrolled.cli.flags import check_task, data_flags, named_task
 from unrolled.errors import ConfigError
 
 QUICK = ["--steps", "6", "--hidden", "8", "--no-controls"]
@@ -267,6 +267,9 @@ def test_the_flag_of_the_task_that_has_all_of_them_names_it(monkeypatch: pytest.
     assert named_task({"label"}) is spec.CLASSIFY
     assert named_task({"target"}) is spec.REGRESS
     assert named_task({"target", "ahead"}).name == "later"
+    assert named_task({"target", "ahead", "label"}).name == "later"  # what is too many, `check_task` says
+    with pytest.raises(ConfigError, match="label: expected no `ahead` beside it, as each names another task"):
+        check_task(named_task({"target", "ahead", "label"}), {"target", "ahead", "label"})
     with pytest.raises(ConfigError, match="label: expected no `ahead` beside it"):
         named_task({"label", "ahead"})
 

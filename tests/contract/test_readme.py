@@ -39,6 +39,10 @@ SHORTER = {
     " --minutes 480 ": " --steps 3 --hidden 8 ",
     " --minutes 60 ": " --steps 5 ",
     " --minutes 3 ": " --steps 3 --hidden 8 ",
+    " --label ": " --steps 3 --hidden 8 --label ",
+    " --target ": " --steps 3 --hidden 8 --target ",
+    " --tags ": " --steps 3 --hidden 8 --tags ",
+    " --horizon ": " --steps 3 --hidden 8 --horizon ",
     "unrolled lab sentences --quick": "unrolled lab sentences --quick --seeds 1",
 }
 
@@ -80,9 +84,32 @@ def test_the_first_lines_show_every_command_and_make_it_findable_first():
     assert shown == {"train", "sample", "eval", "probe", "lab", "doctor"}
 
 
+def write_files(place: Path) -> None:
+    """Write the files that the README's commands read: small ones, of the kinds that people have."""
+    (place / "book.txt").write_text(BOOK)
+    steps = [(sample, step) for sample in range(16) for step in range(6)]
+    gestures = [f"{s},p{s % 4},{s * t % 5},{t},{('walk', 'sit')[s % 2]}" for s, t in steps]
+    header = "sample,subject,ax,ay,activity"
+    for name in ("gestures.csv", "test.csv"):
+        (place / name).write_text("\n".join([header, *gestures]) + "\n")
+    unlabelled = [line.rpartition(",")[0] for line in (header, *gestures)]
+    (place / "new.csv").write_text("\n".join(unlabelled) + "\n")
+    pump = [f"{s},{t},{(s + t) % 7},{60 - s}" for s, t in steps]
+    (place / "pump.csv").write_text("\n".join(["unit,cycle,vibration,rul", *pump]) + "\n")
+    (place / "names").mkdir()
+    for name, end in {"Czech": "ova", "Dutch": "sen"}.items():
+        (place / "names" / f"{name}.txt").write_text("\n".join(f"{c}a{end}" for c in "BDFGHKLMN") + "\n")
+    for name in ("train.conll", "test.conll"):
+        sentence = "EU NNP B-ORG\nrejects VBZ O\nGerman JJ B-MISC\ncalls NNS O\n\n"
+        (place / name).write_text(sentence * 12)
+    hours = [f"2026-05-{h // 24 + 1:02} {h % 24:02}:00,{h % 24 + h % 7},{h % 24}" for h in range(24 * 20)]
+    (place / "load.csv").write_text("\n".join(["time,load,temperature", *hours]) + "\n")
+
+
+@pytest.mark.usefixtures("in_brief")
 def test_the_later_commands_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "book.txt").write_text(BOOK)
+    write_files(tmp_path)
     for line in LATER:
         assert main(shlex.split(shorter(line), comments=True)[1:]) == 0, line
     assert (tmp_path / "runs" / "night" / "checkpoints" / "step-00000005").exists()

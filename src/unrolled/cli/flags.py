@@ -112,7 +112,7 @@ def groups_of_training() -> Mapping[str, list[spec.Setting]]:
 def named_task(given: Collection[str]) -> spec.TaskKind:
     """Return the kind of task that the given settings name; a text, where none of them names one.
 
-    Of several flags that name a task, the one whose task has all of them counts: a forecast has a target.
+    Of several flags that name a task, the one whose task has most of them counts: a forecast has a target.
 
     Raises:
         ConfigError: they name different tasks.
@@ -121,9 +121,9 @@ def named_task(given: Collection[str]) -> spec.TaskKind:
     if not kinds:
         return spec.LANGUAGE
     asked = [str(kind.asked_by) for kind in kinds]
-    whole = [kind for kind in kinds if set(asked) <= {field.name for field in fields(kind.data)}]
-    if len(whole) == 1:
-        return whole[0]
+    has = [len(set(asked) & {field.name for field in fields(kind.data)}) for kind in kinds]
+    if has.count(max(has)) == 1:
+        return kinds[has.index(max(has))]
     raise ConfigError(expected(asked[0], f"no `{asked[1]}` beside it, as each names another task", "both"))
 
 
@@ -140,5 +140,6 @@ def check_task(kind: spec.TaskKind, given: Collection[str]) -> None:
                         name, f"{' or '.join(beside)} beside it", "neither" if len(beside) > 1 else "none"
                     )
                 )
-            want = f"no `{kind.asked_by}` beside it, as it is a setting {_with(flag.kinds)}"
+            why = "each names another task" if flag.names_task else f"it is a setting {_with(flag.kinds)}"
+            want = f"no `{kind.asked_by}` beside it, as {why}"
             raise ConfigError(expected(name, want, "both"))

@@ -20,6 +20,12 @@ __all__ = ["Parser", "build", "flags_of"]
 EPILOG = """examples:
   unrolled train sentences                 train on ten built-in sentences, in seconds
   unrolled train book.txt --minutes 3      train on your own text
+  unrolled train gestures.csv --label activity --group subject    tell sequences apart
+  unrolled train names/ --label folder --dry-run   what would be done, and how long it takes
+  unrolled train pump.csv --target rul --id unit   a number for each sequence
+  unrolled train train.conll --tags 2              a tag for each word
+  unrolled train load.csv --horizon 48 --intervals 80,95    what comes next, with its uncertainty
+  unrolled predict runs/gestures new.csv --out p.csv
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
   unrolled stream runs/book < lines.txt    an answer to every line, as it comes
