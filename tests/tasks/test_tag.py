@@ -169,6 +169,18 @@ def test_a_validation_part_of_tags_that_training_has_not_is_refused(tmp_path: Pa
         train.run(config(tmp_path, source=source, tags=None), observers=[])
 
 
+def test_a_source_is_described_before_anything_is_trained(tmp_path: Path) -> None:
+    data = spec.TagData(str(write(tmp_path / "train.conll")), tags="2", controls=False)
+    task = tasks.named("tag")
+    found = task.overview(task.prepare(data, tmp_path / "data", seed=0))
+    assert [(each.name, each.role) for each in found.columns] == [
+        ("0", "input"),
+        ("1", "input"),
+        ("2", "tag"),
+    ]
+    assert (found.parts, found.unit) == ({"train": 96, "validation": 12, "test": 12}, "sentence")
+
+
 def test_documents_stay_on_one_side(tmp_path: Path) -> None:
     source = write(tmp_path / "docs.conll", 60, document=6)
     dataset = tasks.named("tag").prepare(spec.TagData(str(source)), tmp_path / "data", seed=0)

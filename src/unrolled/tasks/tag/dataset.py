@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import (
+    Column,
     Partition,
     Samples,
     Sentences,
@@ -20,17 +22,19 @@ from unrolled.data import (
     unknown_tags_text,
 )
 from unrolled.errors import DataError, counted, expected
+from unrolled.files import printable, shortened
 from unrolled.spec import TagData
 from unrolled.tasks.tag import storing
 from unrolled.tasks.tag.batches import Encoded, SentenceBatches
 from unrolled.tasks.tag.schema import Schema
 
-__all__ = ["TaggedSentences", "prepare", "read_like", "reopen"]
+__all__ = ["TaggedSentences", "described", "prepare", "read_like", "reopen"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
 FEW = 100  # sentences below which none are held out for a test that nobody asked for
 TEST_SHARE = 0.1
+EXAMPLES = 3
 
 
 class TaggedSentences:
@@ -123,6 +127,24 @@ def read_like(source: str, read_as: Any, *, argument: str = "source", labelled: 
             raise
         named = text.replace("source", argument, 1) if text.startswith("source") else f"{argument}: {text}"
         raise DataError(named) from None
+
+
+def described(sentences: Sentences) -> tuple[Column, ...]:
+    """Return what the columns of sentences are, with a few of their texts."""
+    read_as = sentences.read_as
+    columns = [(str(read_as.get("words", "words")), "input", sentences.words)]
+    columns += [
+        (name, "input", each) for name, each in zip(sentences.features, sentences.columns, strict=True)
+    ]
+    if sentences.tags is not None:
+        columns.append((str(read_as.get("tags", "tags")), "tag", sentences.tags))
+    found = []
+    for name, role, texts in columns:
+        some = list(dict.fromkeys(chain.from_iterable(texts[:EXAMPLES])))[:EXAMPLES]
+        found.append(
+            Column(printable(name), "text", role, tuple(printable(shortened(text)) for text in some))
+        )
+    return tuple(found)
 
 
 def _read(data: TagData) -> Sentences:

@@ -11,10 +11,11 @@ from torch import Tensor
 from unrolled.data import Batches, Sentences
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
+from unrolled.tasks import controls
 from unrolled.tasks.loading import assemble
-from unrolled.tasks.protocol import Examined, Predictions, Task, register
+from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 from unrolled.tasks.tag import sizing
-from unrolled.tasks.tag.dataset import TaggedSentences, prepare, read_like, reopen
+from unrolled.tasks.tag.dataset import TaggedSentences, described, prepare, read_like, reopen
 from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tagged
 from unrolled.tasks.tag.forms import AFFIX_BUCKETS
 from unrolled.tasks.tag.network import TagNetwork
@@ -91,6 +92,11 @@ class TagTask(Task):
             f"{parameters}, dropout {config.dropout}",
         ]
         return lines + [f"note      {note}" for note in dataset.stored.notes]
+
+    def overview(self, dataset: TaggedSentences) -> Overview:
+        sizes = {name: len(dataset.part(name)) for name in _PARTS}
+        names = tuple(controls.suited_tags(dataset.part("train"))) if dataset.data.controls else ()
+        return Overview(described(dataset.sentences), sizes, unit="sentence", controls=names)
 
     def network(
         self, model: TagModel, *, seed: int | None, backend: str, dataset: TaggedSentences | None = None
