@@ -326,6 +326,14 @@ def test_the_estimator_fits_lists_predicts_scores_and_is_saved(tmp_path: Path) -
         tagger.score(words[:1], [["O"]])
 
 
+def test_scikit_learn_searches_over_taggers() -> None:
+    selection = pytest.importorskip("sklearn.model_selection")
+    words, tags, _ = grammar(60)
+    tagger = SequenceTagger(steps=15, hidden_size=8, batch_size=16, embedding_size=8, threads=1)
+    search = selection.GridSearchCV(tagger, {"learning_rate": [1e-5, 0.03]}, cv=2).fit(words, tags)
+    assert search.best_params_ == {"learning_rate": 0.03}
+
+
 def test_stored_sentences_come_back(tmp_path: Path) -> None:
     words, tags, speech = grammar(10)
     sentences = Sentences.from_lists(words, tags, {"pos": speech}, groups=list("aaaabbbbcc"))

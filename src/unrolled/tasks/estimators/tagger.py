@@ -74,6 +74,12 @@ class SequenceTagger(Estimator):
         for name in self._names():
             setattr(self, name, given[name])
 
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn asks of an estimator; only it calls this."""
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=True))
+
     def fit(
         self,
         words: Words,

@@ -94,7 +94,7 @@ def prepare(data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
     parts = np.full(len(sentences), storing.LEFT_OUT)
     for number, name in enumerate(storing.PARTS):
         parts[getattr(found, name)] = number
-    notes = [*sentences.notes, *found.notes]
+    notes = [*sentences.notes, *(note.replace("sample", "sentence") for note in found.notes)]
     if given is not None:
         marks = find_scheme(sentences)
         given = in_scheme(given, marks.scheme, marks.spelling)
