@@ -326,6 +326,7 @@ def test_the_estimator_fits_lists_predicts_scores_and_is_saved(tmp_path: Path) -
         tagger.score(words[:1], [["O"]])
 
 
+@pytest.mark.slow
 def test_scikit_learn_searches_over_taggers() -> None:
     selection = pytest.importorskip("sklearn.model_selection")
     words, tags, _ = grammar(60)
