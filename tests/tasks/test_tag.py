@@ -181,6 +181,18 @@ def test_a_source_is_described_before_anything_is_trained(tmp_path: Path) -> Non
     assert (found.parts, found.unit) == ({"train": 96, "validation": 12, "test": 12}, "sentence")
 
 
+def test_tags_that_mean_nothing_are_scored_at_chance(tmp_path: Path) -> None:
+    words, tags, _ = grammar(150)
+    flat = np.random.default_rng(0).permutation([tag for each in tags for tag in each]).tolist()
+    source = tmp_path / "shuffled.conll"
+    lines = ["\n".join(f"{word} {flat.pop()}" for word in each) + "\n" for each in words]
+    source.write_text("\n".join(lines))
+    given = config(tmp_path, source=source, tags=None, test_share=0.3, steps=25, controls=True)
+    found = train.run(given, observers=[], pictures=False).evaluation
+    control = next(each for each in found.controls if each.name.startswith("most frequent tag of the word"))
+    assert found.test.values["accuracy"] < control.values["accuracy"] + 0.1
+
+
 def test_documents_stay_on_one_side(tmp_path: Path) -> None:
     source = write(tmp_path / "docs.conll", 60, document=6)
     dataset = tasks.named("tag").prepare(spec.TagData(str(source)), tmp_path / "data", seed=0)
