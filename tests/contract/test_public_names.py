@@ -44,8 +44,8 @@ PINNED = {
         NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.figures": """
-        ForecastWindow confusion coverage_by_horizon dark error_by error_by_horizon families forecasts lags loss matrix
-        points reliability require series signs strips units visible
+        ForecastWindow by_lag confusion coverage_by_horizon dark error_by error_by_horizon families
+        forecasts lags loss matrix points ranking reliability require series signs strips units visible
     """,
     "unrolled.files": """
         cpu_limit create for_json memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
@@ -72,9 +72,11 @@ PINNED = {
         as_csv as_json_lines evaluate predict write
     """,
     "unrolled.probe": """
-        ContextCurve Exponents Finding Flow GateUse Gates GradientFlow LayerGates LongRun Lyapunov MEASUREMENTS
-        MemoryHorizon MemoryMap Recording Report Trajectories UpdateNorms context_curve examine gates gradient_flow long_run lyapunov
-        memory_horizon memory_map record report trajectories update_norms watching
+        Column Columns ContextCurve Exchange Exponents Finding Flow GateUse Gates GradientFlow LagMap
+        LayerGates LongRun Lyapunov MEASUREMENTS MemoryHorizon MemoryMap Reach Recording Report Side
+        StepsSeen Trajectories UpdateNorms columns context_curve examine gates gradient_flow lag_map
+        long_run lyapunov memory_horizon memory_map reach record report steps_seen trajectories
+        update_norms watching
     """,
     "unrolled.quantize": """
         Quantized quantize
@@ -94,11 +96,11 @@ PINNED = {
         Forecast Health LayerHealth LineReader Model Pool Recurrent Session StepReader TaskModel TaskPool TaskSession answer_lines load score
     """,
     "unrolled.tasks": """
-        COLD_STEPS ChunkScores Dataset Evaluation Examined ForecastEvaluation ForecastNetwork Forecaster LanguageModel
-        Loaded Means Overview Predictions Score SequenceClassifier SequenceEvaluation SequenceModel
-        SequenceNetwork SequenceRegressor SequenceTagger State TagEvaluation TagNetwork Task
-        Telemetry TypeScores chunk_scores continuation detach evaluate_split
-        evaluate_text generate load named of register take_telemetry
+        Answers COLD_STEPS ChunkScores Dataset Evaluation Examined Figure ForecastEvaluation
+        ForecastNetwork Forecaster LanguageModel Loaded Means Overview Predictions Score
+        SequenceClassifier SequenceEvaluation SequenceModel SequenceNetwork SequenceRegressor
+        SequenceTagger State Step TagEvaluation TagNetwork Task Telemetry TypeScores chunk_scores
+        continuation detach evaluate_split evaluate_text generate load named of register take_telemetry
     """,
     "unrolled.tokens": """
         BpeTokens ByteTokens CharTokens Decoder Tokens WordTokens build from_json load

@@ -208,7 +208,8 @@ def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tm
 
 
 def test_every_kind_of_finding_has_a_heading_on_the_page():
-    source = Path(document.__file__).parents[1].joinpath("findings.py").read_text()
+    room = Path(document.__file__).parents[1]
+    source = "".join(room.joinpath(name).read_text() for name in ("findings.py", "answer_findings.py"))
     assert set(re.findall(r'Finding\(\s*"(\w+)"', source)) == set(document.RULE_HEADINGS)
 
 

@@ -1,7 +1,7 @@
 """Arrays in, picture out. Matplotlib loads when a picture is drawn, without pyplot and without a display.
 
-curves.py   over steps and over lags         heat.py     gates and states as strips, matrices
-points.py   named points, a point per unit   scores.py   confusion, reliability, errors by range
+curves.py   over steps and over lags         heat.py     strips, matrices, maps by lag
+points.py   named points, a point per unit   scores.py   confusion, reliability, errors by range, rankings
 canvas.py   a figure and its file, colours     forecasts.py  windows with bands, error by horizon
 """
 
@@ -13,12 +13,13 @@ from unrolled.figures.forecasts import (
     error_by_horizon,
     forecasts,
 )
-from unrolled.figures.heat import matrix, strips
+from unrolled.figures.heat import by_lag, matrix, strips
 from unrolled.figures.points import points, units
-from unrolled.figures.scores import confusion, error_by, reliability
+from unrolled.figures.scores import confusion, error_by, ranking, reliability
 
 __all__ = [
     "ForecastWindow",
+    "by_lag",
     "confusion",
     "coverage_by_horizon",
     "dark",
@@ -30,6 +31,7 @@ __all__ = [
     "loss",
     "matrix",
     "points",
+    "ranking",
     "reliability",
     "require",
     "series",

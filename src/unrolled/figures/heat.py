@@ -27,6 +27,7 @@ CELL, LEAST_CELL = 0.18, 0.11  # inches, of a matrix: of a small and of a large 
 SMALLEST, WHOLE, LARGEST = 4.0, 8.0, 24.0  # inches a side: up to `WHOLE` cells are as large as they may be
 LETTERS = 0.75  # of a cell: the height of the texts
 TINIEST, TALLEST = 4.0, 10.0  # points, of the texts
+MAP, LANE = 6.5, 0.3  # inches, of a map by lag: its width, and the height of a row
 DECADES = 4.0  # below the largest value, that the colours reach down to
 
 Array = npt.NDArray[np.float64]
@@ -276,6 +277,52 @@ def matrix(
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.yaxis.set_minor_formatter("")
         bar.set_label(plain(unit))
+        bar.outline.set_visible(False)
+
+
+def by_lag(
+    path: str | Path,
+    *,
+    values: npt.ArrayLike,
+    rows: Sequence[str],
+    first: int,
+    width: int,
+    xlabel: str,
+    unit: str,
+    title: str = "",
+) -> None:
+    """Draw a map with a row for each name and a column for each range of lags, in even colours from 0 up.
+
+    Args:
+        path: the PNG file; replaced atomically.
+        values: [R, K]. rows: [R] names, from top to bottom.
+        first: the lag at which the first range begins. width: lags of a range.
+        xlabel: what a lag is. unit: of the values. title: above the picture.
+    Raises:
+        ShapeError: values are not [R, K]. MissingExtraError: matplotlib is not installed.
+        RunError: the file cannot be written.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or len(array) != len(rows) or not array.size:
+        raise ShapeError(expected("values", f"[{len(rows)}, K], K above 0", list(array.shape)))
+    names = [visible(name) for name in rows]
+    margin = min(0.085 * max(map(len, names)), 4.0)
+    high = float(array.max())
+    with drawing(path, MAP + margin, LANE * len(rows) + 1.4, title) as figure:
+        axes = figure.add_subplot()
+        ends = (first - 0.5, first + width * array.shape[1] - 0.5, len(rows) - 0.5, -0.5)
+        picture = axes.imshow(
+            array, cmap=OPEN, vmin=0, vmax=high if high > 0 else 1, extent=ends, aspect="auto",
+            interpolation="nearest",
+        )  # fmt: skip
+        axes.set_yticks(range(len(rows)), labels=names)
+        axes.tick_params(length=2, pad=2)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+        axes.set_xlabel(xlabel)
+        frame(axes, grid=False)
+        bar = figure.colorbar(picture, ax=axes, pad=0.02, fraction=0.05, aspect=15)
+        bar.set_label(plain(unit), fontsize=SMALL)
+        bar.ax.tick_params(labelsize=SMALL)
         bar.outline.set_visible(False)
 
 

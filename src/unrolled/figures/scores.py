@@ -15,7 +15,7 @@ from unrolled.figures.canvas import BLUE, RED, drawing, frame, plain, theme, vis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["confusion", "error_by", "reliability"]
+__all__ = ["confusion", "error_by", "ranking", "reliability"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 OPEN = "cividis"
@@ -68,6 +68,43 @@ def _number(axes: Axes, counts: Array, share: Array, size: float) -> None:
         ink = "#111111" if share[row, column] > HALF else "#ffffff"
         text = f"{counts[row, column]:.0f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
+
+
+def ranking(
+    path: str | Path,
+    *,
+    names: Sequence[str],
+    values: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    xlabel: str,
+    title: str = "",
+) -> None:
+    """Draw named values with their intervals, one below the other, and an upright line at 0.
+
+    Args:
+        path: the PNG file; replaced atomically.
+        names: [M], from top to bottom. values, low, high: [M] of each, and the ends of its interval.
+        xlabel: with the unit. title: above the picture.
+    Raises:
+        ShapeError: unlike sizes, or no name. MissingExtraError: matplotlib is not installed.
+        RunError: the file cannot be written.
+    """
+    x, left, right = _alike(values=values, low=low, high=high)
+    if len(names) != len(x) or not len(x):
+        raise ShapeError(expected("names", f"[{len(x)}], at least 1", len(names)))
+    shown = [visible(name) for name in names]
+    width = 5.0 + min(0.085 * max(map(len, shown)), 4.0)
+    with drawing(path, width, 0.3 * len(x) + 1.2, title) as figure:
+        axes = figure.add_subplot()
+        place: Any = np.arange(len(x))
+        axes.axvline(0, color=theme().muted, linewidth=0.8)
+        ends = np.maximum([x - left, right - x], 0)
+        axes.errorbar(x, place, xerr=ends, fmt="o", color=BLUE, markersize=6, linewidth=1.4, capsize=3)
+        axes.set_yticks(place, labels=shown)
+        axes.set_ylim(len(x) - 0.5, -0.5)
+        axes.set_xlabel(xlabel)
+        frame(axes)
 
 
 def reliability(

@@ -66,7 +66,8 @@ def examine(
     trained = current_names(TrainConfig, stored) if isinstance(stored, Mapping) else {}
     found = report(
         loaded.model, batch, lags=used, bptt_steps=bptt_steps, known_lag=known_lag, title=f"{run}: {kind}",
-        facts=facts, trained=trained, run=str(run), progress=progress,
+        facts=facts, trained=trained, run=str(run), answers=examined.answers, by_step=examined.by_step,
+        loss_batch=examined.loss_batch, progress=progress,
     )  # fmt: skip
     if html is not None:
         found.plot(html)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unrolled.probe.answer_findings import answer_findings
 from unrolled.probe.gates import LayerGates
 from unrolled.probe.gradient import EXPLODING, VANISHING, Flow
 from unrolled.probe.long_run import WORSE
@@ -46,9 +47,11 @@ def find(report: Measurements) -> tuple[Finding, ...]:
     A memory that is short is a finding only where a longer one is of use: where the task's lag is known,
     where inputs before the present one matter, context lowers the loss by at least 1 % and leaves more
     than `REST` to gain, or where nothing says whether it does. A network of independent tokens has none.
+    Of a task's answers it is one where they reach less far than a lag or a season that is known.
     """
+    answers = tuple(answer_findings(report))
     rules = (_runaway, _exploding, _lag, _vanishing, _forgets, _window, _clipping, _saturated, _idle)
-    return tuple(finding for rule in rules for finding in rule(report))
+    return answers + tuple(finding for rule in rules for finding in rule(report))
 
 
 def _runaway(report: Measurements) -> Iterator[Finding]:
@@ -216,6 +219,8 @@ def _of_use(report: Measurements) -> bool:
     curve, horizon, best = report.context_curve, report.memory_horizon, _best(report)
     if report.known_lag is not None and best is not None:
         return not _reaches(report, best, report.known_lag)
+    if report.asked:
+        return report.reach is not None and any(each.name == "short" for each in answer_findings(report))
     if curve is None:
         return True
     if horizon is not None and horizon.horizon == 0:  # what context is worth then is the first step's error

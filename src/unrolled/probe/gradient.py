@@ -319,7 +319,7 @@ def update_norms(
         raise DtypeError(expected("model", want, type(model).__name__))
     if not isinstance(batch, Batch):
         raise DtypeError(expected("batch", "a Batch", type(batch).__name__))
-    Subject.of(model)
+    Subject.of(model, directions=True)
     steps, rows = batch.inputs.shape[:2]
     window = steps if batch.per_row else min(window, steps)  # the target of a row is at its end
     norms = []

@@ -141,6 +141,6 @@ def _by_passes(ran: Run, losses: Tensor, steps: int, row: int, progress: Progres
 
 def _texts(model: torch.nn.Module, inputs: Inputs, row: int, steps: int) -> tuple[str, ...] | None:
     vocabulary = getattr(model, "tokens", None)
-    if vocabulary is None or inputs.targets is None:
+    if vocabulary is None or inputs.args[0].is_floating_point():
         return None
     return tuple(vocabulary.decode([symbol]) for symbol in inputs.args[0][:steps, row].tolist())

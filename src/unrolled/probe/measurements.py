@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from unrolled.probe.columns import Columns, LagMap
 from unrolled.probe.gates import Gates, Trajectories
 from unrolled.probe.gradient import GradientFlow, UpdateNorms
 from unrolled.probe.long_run import LongRun
 from unrolled.probe.lyapunov import Lyapunov
 from unrolled.probe.maps import MemoryMap
 from unrolled.probe.memory import ContextCurve, MemoryHorizon
+from unrolled.probe.reach import Reach
 from unrolled.probe.result import Result
+from unrolled.probe.steps_seen import StepsSeen
 
+ANSWERS = ("reach", "columns", "lag_map", "steps_seen")  # of tasks whose answers are no text
 MEASUREMENTS = (  # in their order
+    *ANSWERS,
     "gradient_flow", "memory_horizon", "context_curve", "gates", "lyapunov", "memory_map", "trajectories",
     "update_norms", "long_run",
 )  # fmt: skip
@@ -26,7 +31,8 @@ class Finding(Result):
 
     Attributes:
         name: "runaway", "exploding", "clipping", "saturated" or "idle"; or, where memory is too short,
-            "vanishing", "forgets", "lag" or "window".
+            "vanishing", "forgets", "lag" or "window"; of a task's answers "blind", "leak", "short", "late" or
+            "unused".
         layer: which; None for the whole network.
         problem: what is wrong, in a sentence.
         value: the number behind it. unit: of it. limit: the threshold that it lies beyond.
@@ -78,6 +84,10 @@ class Measurements(Result):
     facts: Mapping[str, str]
     known_lag: int | None
     trained: Mapping[str, Any] = field(default_factory=dict)
+    reach: Reach | None = None
+    columns: Columns | None = None
+    lag_map: LagMap | None = None
+    steps_seen: StepsSeen | None = None
     gradient_flow: GradientFlow | None = None
     memory_horizon: MemoryHorizon | None = None
     context_curve: ContextCurve | None = None
@@ -91,6 +101,11 @@ class Measurements(Result):
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
     run: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the answers of a task were looked at."""
+        return any(getattr(self, name) is not None or name in self.omitted for name in ANSWERS)
 
     @property
     def by_flags(self) -> bool:

@@ -97,7 +97,7 @@ class MemoryHorizon(Result):
             curves={"effect": {"middle": self.effect, "low": self.low, "high": self.high}},
             captions={"effect": self.summary},
             xlabel="lag k, in steps",
-            ylabel=f"effect on the prediction, {self.unit}",
+            ylabel="effect, nats" if self.unit == "nats" else "effect, parts of the variance",
             title="replacing the input at t − k",
             marks=marks,
             level=("threshold", self.threshold),

@@ -14,8 +14,18 @@ from typing import Any, TypeAlias
 import torch
 
 from unrolled.data import Batch
-from unrolled.errors import DtypeError, MissingExtraError, NonFiniteError, ShapeError, UnrolledError, expected
+from unrolled.errors import (
+    ConfigError,
+    DtypeError,
+    MissingExtraError,
+    NonFiniteError,
+    ShapeError,
+    UnrolledError,
+    expected,
+)
 from unrolled.probe.batch import at_least_one, beginning, flowing, one_row
+from unrolled.probe.columns import columns, lag_map
+from unrolled.probe.exchange import Exchange
 from unrolled.probe.findings import find
 from unrolled.probe.gates import gates, trajectories
 from unrolled.probe.gradient import gradient_flow, is_sequence_model, update_norms
@@ -26,14 +36,21 @@ from unrolled.probe.maps import memory_map
 from unrolled.probe.measurements import MEASUREMENTS, Measurements
 from unrolled.probe.memory import context_curve, memory_horizon
 from unrolled.probe.page import key_rows, write
+from unrolled.probe.reach import reach
 from unrolled.probe.recording import Recording, record
 from unrolled.probe.result import Result
+from unrolled.probe.steps_seen import steps_seen
+from unrolled.probe.subject import untouched
+from unrolled.tasks import Answers
 
 Watch: TypeAlias = Callable[[str, int, int], None]  # (measurement, done, of how many)
 CONTEXT_STEPS = 320  # of the batch that the context curve takes, whose cost is their product with its steps
 CONTEXT_LOGITS = 2**30  # that it computes: fewer steps are taken where there are many rows and symbols
 MAP_STEPS = 100  # of the memory map: what a page has room for
 STRIP_STEPS = 60  # of the trajectories that are drawn
+BEYOND = 1.5  # times the distance within which 95 % of the dependence lies: so far back a map goes
+LEAST_MAP = 16  # lags of it
+ONE_ANSWER = "samples have one answer each: see the score over the steps seen"
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,10 @@ class Report(Measurements):
         lines += [f"  {quantity:<36} {value:<24} {words}" for quantity, value, _, words in key_rows(self)]
         lines += [f"findings: {len(self.findings) or 'none'}"]
         lines += [f"  {finding.text(flags=self.by_flags)}" for finding in self.findings]
-        lines += [f"not measured: {name}: {why}" for name, why in self.omitted.items()]
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.omitted.items():
+            reasons.setdefault(why, []).append(name)
+        lines += [f"not measured: {', '.join(names)}: {why}" for why, names in reasons.items()]
         return "\n".join(lines)
 
 
@@ -65,6 +85,9 @@ def report(
     facts: Mapping[str, str] | None = None,
     trained: Mapping[str, Any] | None = None,
     run: str | None = None,
+    answers: Answers | None = None,
+    by_step: torch.nn.Module | None = None,
+    loss_batch: Batch | None = None,
     progress: Watch | None = None,
 ) -> Report:
     """Measure everything that is defined for a model, and say what is wrong with it.
@@ -80,6 +103,10 @@ def report(
         trained: settings that it was trained with, by the names of `TrainConfig`, for the remedies.
         run: the run directory that the model is of, so that remedies are named as flags of `unrolled train`;
             without it they are lines of Python.
+        answers: how a task's network answers, where its answers are no text (`tasks.Examined`).
+        by_step: a module with an output at each step, which gradients, gates and states are measured on;
+            default the model.
+        loss_batch: what the model's `loss` takes, where `batch` is something else.
         progress: called with (measurement, done, of how many).
     Returns:
         A report; `str` is a summary.
@@ -90,10 +117,23 @@ def report(
     """
     begin = time.perf_counter()
     at_least_one(lags=lags, bptt_steps=bptt_steps, known_lag=known_lag)
-    recording = record(model, batch, directions=True)
-    measured = dict(
-        _measured(_calls(model, batch, recording, lags, bptt_steps), progress or (lambda *_: None))
-    )
+    watch = progress or (lambda *_: None)
+    measured: dict[str, Any] = {} if answers is None else dict(_asked(model, answers, watch))
+    stepwise = model if by_step is None else by_step
+    recording = record(stepwise, batch, directions=True)
+    losses = batch if loss_batch is None else loss_batch
+    calls = _calls(stepwise, batch, recording, lags, bptt_steps)
+    if is_sequence_model(model) and isinstance(losses, Batch):
+        window = bptt_steps or len(losses.inputs)
+        calls["update_norms"] = lambda step: update_norms(model, losses, window=window, progress=step)
+        if (
+            gives_logits(model) and isinstance(batch, Batch) and batch.lengths is None
+        ):  # a line has no long run
+            calls["long_run"] = lambda step: long_run(model, flowing(batch), progress=step)
+    if answers is not None and not answers.per_step:
+        del calls["context_curve"]
+        measured["context_curve"] = ConfigError(ONE_ANSWER)
+    measured |= dict(_measured(calls, watch))
     found = {name: value for name, value in measured.items() if not isinstance(value, UnrolledError)}
     omitted = {name: str(value) for name, value in measured.items() if isinstance(value, UnrolledError)}
     whole = Report(
@@ -123,6 +163,30 @@ def _measured(calls: Mapping[str, Callable[[Progress], Result]], watch: Watch) -
         watch(name, 1, 1)
 
 
+def _asked(model: torch.nn.Module, answers: Answers, watch: Watch) -> Iterator[tuple[str, Any]]:
+    """Yield what the answers depend on, by the name of the measurement, or the error that says why not."""
+    with untouched(model):
+        exchange = Exchange.of(answers, sum(weight.numel() for weight in model.parameters()))
+        found: dict[str, Any] = {}
+
+        def mapped(step: Progress) -> Result:
+            order = [each.name for each in found["columns"].columns] if "columns" in found else ()
+            side = found["reach"].sides[0]
+            lags = max(LEAST_MAP, int(BEYOND * side.most)) if "reach" in found else None
+            return lag_map(exchange, order=order, lags=lags, progress=step)
+
+        calls: dict[str, Callable[[Progress], Result]] = {
+            "reach": lambda step: reach(exchange, progress=step),
+            "columns": lambda step: columns(exchange, progress=step),
+            "lag_map": mapped,
+            "steps_seen": lambda step: steps_seen(exchange, progress=step),
+        }
+        for name, value in _measured(calls, watch):
+            if not isinstance(value, UnrolledError):
+                found[name] = value
+            yield name, value
+
+
 def _calls(
     model: torch.nn.Module, batch: object, whole: Recording, lags: int, bptt_steps: int | None
 ) -> dict[str, Callable[[Progress], Result]]:
@@ -146,11 +210,6 @@ def _calls(
         "memory_map": lambda step: memory_map(model, row, progress=step),
         "trajectories": lambda _: trajectories(model, row, steps=STRIP_STEPS),
     }
-    if is_sequence_model(model) and isinstance(batch, Batch):
-        window = bptt_steps or len(batch.inputs)
-        calls["update_norms"] = lambda step: update_norms(model, batch, window=window, progress=step)
-        if gives_logits(model) and batch.lengths is None:  # a line has no long run
-            calls["long_run"] = lambda step: long_run(model, flowing(batch), progress=step)
     return calls
 
 

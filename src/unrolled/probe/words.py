@@ -51,14 +51,23 @@ def between(low: float, high: float) -> str:
 
 
 def steps(count: float) -> str:
-    """Return a number of steps."""
-    return counted(count, "step")
+    """Return a number of steps.
+
+    >>> steps(1), steps(5.93564)
+    ('1 step', '5.94 steps')
+    """
+    return counted(count, "step") if float(count).is_integer() else f"{number(count)} steps"
 
 
 def listed(parts: Iterable[str]) -> str:
     """Return parts with commas, and before the last an "and"."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def named(column: str) -> str:
+    """Return the name of a column as a sentence has it: one that is a number is called a column."""
+    return f"column {column}" if column.isdigit() else column
 
 
 def thinned(values: Floats) -> list[int]:

@@ -90,7 +90,8 @@ class ProbeConfig:
     run: str = setting(MISSING, RUN, flag="RUN")
     source: str | None = setting(
         None,
-        "the text to measure on: what `unrolled train` takes; default: the part that the run held out",
+        "what to measure on: a text, or a file of samples, as `unrolled train` takes it; default: the part "
+        "that the run held out",
         flag="SOURCE",
     )
     lags: int | None = setting(

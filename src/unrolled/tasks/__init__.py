@@ -1,6 +1,7 @@
 """Networks for a task, and what a task is: one protocol, `Task`; the language model is the first one.
 
 protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
+examined.py   what the probe asks a network
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
 forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
@@ -10,6 +11,7 @@ controls/     simple models to compare with  tag/          a tag for each word o
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork
 from unrolled.tasks.classify import write_samples as write_samples  # for other rooms; not public
 from unrolled.tasks.estimators import Forecaster, SequenceClassifier, SequenceRegressor, SequenceTagger
+from unrolled.tasks.examined import Answers, Examined, Figure, Step
 from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
 from unrolled.tasks.forecast import write_series as write_series  # for other rooms; not public
 from unrolled.tasks.language import (
@@ -29,7 +31,6 @@ from unrolled.tasks.loading import model_tensors as model_tensors
 from unrolled.tasks.loading import to_stored as to_stored
 from unrolled.tasks.protocol import (
     Dataset,
-    Examined,
     Means,
     Overview,
     Predictions,
@@ -47,10 +48,12 @@ from unrolled.tasks.telemetry import recurrent_stack as recurrent_stack
 
 __all__ = [
     "COLD_STEPS",
+    "Answers",
     "ChunkScores",
     "Dataset",
     "Evaluation",
     "Examined",
+    "Figure",
     "ForecastEvaluation",
     "ForecastNetwork",
     "Forecaster",
@@ -67,6 +70,7 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "State",
+    "Step",
     "TagEvaluation",
     "TagNetwork",
     "Task",

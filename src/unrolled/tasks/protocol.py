@@ -15,6 +15,7 @@ from unrolled.data import Batch, Batches, Column
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
+from unrolled.tasks.examined import Examined
 from unrolled.tokens import Tokens
 
 __all__ = [
@@ -132,17 +133,6 @@ class Overview:
     parts: Mapping[str, int] = field(default_factory=dict)  # {"train": 80, "validation": 10, "test": 10}
     unit: str = "sample"  # what `parts` counts
     controls: tuple[str, ...] = ()  # names of the simple models that are fitted at the end
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What `unrolled.probe` measures a trained network on."""
-
-    batch: Batch
-    facts: Mapping[str, str] = field(
-        default_factory=dict
-    )  # lines of the report: {"text": "book, held out: …"}
-    bptt_steps: int | None = None  # the window that the network was trained with, where there is one
 
 
 class Task(ABC):

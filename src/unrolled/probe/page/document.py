@@ -12,14 +12,19 @@ from typing import Any
 from unrolled.errors import RunError, counted, expected
 from unrolled.figures import dark, require
 from unrolled.files import replace
+from unrolled.probe.answer_findings import PERFECT
+from unrolled.probe.answer_findings import WORSE as WORSE_LATER
+from unrolled.probe.columns import CARRIES
 from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
 from unrolled.probe.gates import STILL
 from unrolled.probe.gradient import EXPLODING, VANISHING
 from unrolled.probe.long_run import LEAST, WORSE
 from unrolled.probe.measurements import Finding, Measurements
 from unrolled.probe.memory import CLOSE, FLOOR_NATS, FLOOR_SQUARED, SHARE
+from unrolled.probe.page.answers import answer_rows, by_lag, looks_back, over_steps, without
 from unrolled.probe.page.html import LINE, STYLE, Markup, joined, paragraph, table, tag
 from unrolled.probe.page.sections import (
+    ANSWER_HEADINGS,
     HEADINGS,
     Section,
     context,
@@ -38,6 +43,10 @@ from unrolled.spec import CLOSED, OPEN
 LARGEST = 2_000_000  # bytes of a page
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SECTIONS: dict[str, Callable[[Any], Section]] = {
+    "reach": looks_back,
+    "columns": without,
+    "lag_map": by_lag,
+    "steps_seen": over_steps,
     "gradient_flow": flow,
     "memory_horizon": horizon,
     "context_curve": context,
@@ -76,6 +85,19 @@ class Rule:
 
 
 RULES = (
+    Rule("blind", "The answers do not use their inputs", "reach",
+         "the score where every input is another sample's lies within the 95 % interval of the score, or is "
+         "better"),
+    Rule("leak", "One column gives the answer", "columns",
+         f"with one column alone the score has {percent(PERFECT)} of the way from no inputs to no errors"),
+    Rule("short", "The answers look back less far than they should", "reach",
+         "95 % of the dependence lies within fewer steps than a season, or a known lag, has, for sure"),
+    Rule("late", "The score falls with further steps", "steps_seen",
+         f"a network that reads one way loses, for sure, {percent(WORSE_LATER)} of what its inputs are worth "
+         "after its best step"),
+    Rule("unused", "Columns are of no use", "columns",
+         f"columns that, each and all together, save less than {percent(CARRIES)} of the loss that all save, "
+         "for sure"),
     Rule("runaway", "The loss runs away on a long text", "long_run",
          f"at the end of a row the loss with the carried state is more than {percent(WORSE)}, and "
          f"{number(LEAST)} nats, above that with a fresh one"),
@@ -158,7 +180,7 @@ def _drawn(section: Section, folder: Path) -> bytes:
 
 def _sections(report: Measurements) -> Iterator[Section]:
     """Yield the sections of what was measured, in the order of the headings."""
-    for name in HEADINGS:
+    for name in (*ANSWER_HEADINGS, *HEADINGS):
         measured = getattr(report, name)
         if name == "trajectories" and measured is not None:
             texts = None if report.memory_map is None else report.memory_map.tokens  # of the same row
@@ -185,7 +207,8 @@ def _page(report: Measurements, sections: list[Section], pictures: Mapping[tuple
     ]
     body = joined((_part(*part) for part in parts), LINE)
     links = tag("ul", *(tag("li", tag("a", heading, href=f"#{id}")) for id, heading, _ in parts))
-    about = paragraph("What a recurrent network remembers, and what becomes of its gradient.")
+    answers = "What a network's answers depend on, what it" if report.asked else "What a recurrent network"
+    about = paragraph(f"{answers} remembers, and what becomes of its gradient.")
     return joined(
         (
             Markup("<!DOCTYPE html>\n"),
@@ -254,7 +277,8 @@ Row = tuple[str, str, str, str]  # quantity, value, interval, words
 
 def key_rows(report: Measurements) -> list[Row]:
     """Return the numbers that sum a network up."""
-    return [*_gradients(report), *_memory(report), *_dynamics(report)]
+    answers = answer_rows(report.reach, report.columns, report.steps_seen)
+    return [*answers, *_gradients(report), *_memory(report), *_dynamics(report)]
 
 
 def _gradients(report: Measurements) -> Iterator[Row]:
@@ -303,7 +327,7 @@ def _missing(report: Measurements) -> Markup:
     """Return what was not measured, and why."""
     why = {
         heading: report.omitted.get(name) or UNDEFINED.get(name, "not asked for")
-        for name, heading in HEADINGS.items()
+        for name, heading in ((ANSWER_HEADINGS if report.asked else {}) | HEADINGS).items()
         if getattr(report, name) is None
     }
     if not why:

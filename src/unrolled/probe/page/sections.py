@@ -35,6 +35,12 @@ HEADINGS = {
     "long_run": "Loss along a long run",
     "update_norms": "Update norms",
 }  # of each measurement, in the order of the page
+ANSWER_HEADINGS = {
+    "reach": "How far back the answers look",
+    "columns": "The score without a column",
+    "lag_map": "Which column matters at which lag",
+    "steps_seen": "The score over the steps seen",
+}  # of those of a task's answers, which come first
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Section:
     @property
     def heading(self) -> str:
         """The name in words."""
-        return HEADINGS[self.name]
+        return (ANSWER_HEADINGS | HEADINGS)[self.name]
 
     @property
     def id(self) -> str:
@@ -183,7 +189,7 @@ def exponents(result: Lyapunov) -> Section:
         kind="The leading exponents of each layer, one panel per layer, with a band.",
         reading="each point says how fast a small disturbance of the layer's state grows (above 0) or fades "
         "(below 0) in one direction, the fastest first; the band is the 95 % interval.",
-        shows=f"driven by this text the network is {place}{pace}; the leading exponent is "
+        shows=f"driven by these inputs the network is {place}{pace}; the leading exponent is "
         f"{number(result.leading)} nats per step, in {top.layer} (95 % interval: {reach}).",
         tables=[
             _intervals(

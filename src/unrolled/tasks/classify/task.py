@@ -11,13 +11,14 @@ from torch import Tensor
 
 from unrolled import tokens as vocabularies
 from unrolled.data import Batches
-from unrolled.errors import CheckpointError, DataError, counted, expected
+from unrolled.errors import CheckpointError, counted, expected
 from unrolled.spec import CELLS, CLASSIFY, REGRESS, STEP, TrainConfig, from_json
 from unrolled.tasks import controls
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
 from unrolled.tasks.classify.evaluation import Evaluation, evaluate
+from unrolled.tasks.classify.examined import examined
 from unrolled.tasks.classify.metrics import fit_temperature
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
@@ -171,9 +172,11 @@ class SequenceTask(Task):
     def examined(
         self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int
     ) -> Examined:
-        if directory is None:
-            raise DataError(expected("RUN", "a run with its samples, RUN/data", "a model alone"))
-        return super().examined(loaded, source, directory, lags=lags, largest=largest)
+        dataset = None
+        if source is None and directory is not None:
+            data: Any = from_json(self.kind.data, loaded.config.get("data"), where="config.json data")
+            dataset = reopen(data, directory)
+        return examined(loaded.model, dataset, source, directory, largest)
 
 
 class ClassifyTask(SequenceTask):

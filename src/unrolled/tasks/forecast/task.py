@@ -19,6 +19,7 @@ from unrolled.tasks.forecast.answers import answered, truth
 from unrolled.tasks.forecast.dataset import Forecasts, described, prepare, reopen
 from unrolled.tasks.forecast.distributions import outputs_of
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate
+from unrolled.tasks.forecast.examined import examined
 from unrolled.tasks.forecast.network import ForecastNetwork, build
 from unrolled.tasks.forecast.predicting import evaluate_series, predict_series
 from unrolled.tasks.forecast.report import write_report
@@ -193,9 +194,13 @@ class ForecastTask(Task):
     def examined(
         self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int
     ) -> Examined:
-        if directory is None:
-            raise DataError(expected("RUN", "a run with its series, RUN/data", "a model alone"))
-        return super().examined(loaded, source, directory, lags=lags, largest=largest)
+        dataset, series = None, None
+        if source is not None:
+            series = _read_alike(loaded, source)
+        elif directory is not None:
+            data: Any = from_json(ForecastData, loaded.config.get("data"), where="config.json data")
+            dataset = reopen(data, directory)
+        return examined(loaded.model, dataset, series, source or "", directory, largest)
 
 
 _PARTS = {"train": "train", "validation": "validate", "test": "test"}

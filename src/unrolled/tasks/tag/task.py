@@ -17,6 +17,7 @@ from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, regis
 from unrolled.tasks.tag import sizing
 from unrolled.tasks.tag.dataset import TaggedSentences, described, prepare, read_like, reopen
 from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tagged
+from unrolled.tasks.tag.examined import examined
 from unrolled.tasks.tag.forms import AFFIX_BUCKETS
 from unrolled.tasks.tag.network import TagNetwork
 from unrolled.tasks.tag.report import prediction_columns, write_report
@@ -165,7 +166,7 @@ class TagTask(Task):
             name, encoded = f"{dataset.name}, validation part", dataset.encoded("validation")
         else:
             raise DataError(expected("RUN", "a run with its sentences, RUN/data", "a model alone"))
-        return Examined(network.examined(encoded, VALIDATION_ROWS), {"data": name})
+        return examined(network, encoded, name, directory)
 
 
 _PARTS = {"train": "train", "validation": "validate", "test": "test"}
