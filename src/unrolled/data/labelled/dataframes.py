@@ -14,6 +14,7 @@ from unrolled.files import quoted, refusal
 
 __all__ = ["table_of_data_frame"]
 
+FEW_CELLS = 1_000_000  # that are read without asking how much memory there is
 CELL = 16  # bytes that one takes
 
 
@@ -36,7 +37,8 @@ def table_of_data_frame(frame: Any) -> Table:
     except TypeError:
         want = "a data frame, such as pandas' or polars'"
         raise DtypeError(expected("df", want, type(frame).__name__)) from None
-    if len(found) * len(found.columns) > most_bytes() * EXPANSION // CELL:
+    cells = len(found) * len(found.columns)
+    if cells > FEW_CELLS and cells > most_bytes() * EXPANSION // CELL:
         got = f"{len(found)} x {len(found.columns)}"
         raise refusal(DataError, "df", "a data frame that fits into memory", got)
     table = Table([str(name) for name in found.columns], range(len(found)))

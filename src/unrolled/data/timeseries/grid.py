@@ -23,6 +23,7 @@ Times: TypeAlias = npt.NDArray[np.float64]
 Whole: TypeAlias = npt.NDArray[np.int64]
 
 HOUR = 3600.0
+FEW_CELLS = 1_000_000  # that are read without asking how much memory there is
 CELL = 32  # bytes that a value of a step takes while it is read
 SPARSE, FEW = 100, 1000  # a series may have so many steps for a row, and so many without a question
 CHANGES_BY = (HOUR, HOUR / 2)  # that clocks are put forward or back
@@ -103,7 +104,9 @@ def grids_of(
     if found is None:
         return [Grid(each.index, np.arange(len(each.index)), each.times) for each in series], None, []
     found = found.fitted([each.times for each in series])
-    gaps, grids, most = Gaps(), [], most_bytes() * EXPANSION // CELL
+    gaps, grids, most = Gaps(), [], FEW_CELLS
+    if sum(max(FEW, SPARSE * len(each.times)) for each in series) * (columns + 1) > FEW_CELLS:
+        most = most_bytes() * EXPANSION // CELL  # it takes a while to find out
     for each in series:
         places, right = found.positions(each.times)
         if not right.all() or (len(places) > 1 and (np.diff(places) <= 0).any()):

@@ -54,7 +54,7 @@ class Forecaster(Estimator):
         causal: read step by step, the state carried on, so that it streams.
         validation_share: of each series, its end. controls: fit simple models too, for `evaluation_`.
         cell, minutes, epochs, steps, hidden_size, num_layers, dropout, batch_size, learning_rate, bptt_steps,
-            weight_decay, threads: as in `spec.TrainConfig`; default 1 minute.
+            weight_decay, threads: as in `spec.TrainConfig`; default by the number of windows.
         run: a directory to keep the run in, with its report and pictures. random_state: a seed, or numpy's
             RandomState or Generator; None: 0.
     Attributes:

@@ -93,7 +93,10 @@ def _page(dataset: Forecasts, found: Evaluation, pictures: list[str]) -> str:
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
     if found.controls and not found.better:
-        lines += ["", f"The network beats every control on the {found.part} part."]
+        own = found.judged.values[found.main]
+        ties = [each.name for each in found.controls if each.values[found.main] == own]
+        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
+        lines += ["", f"The network {beaten} on the {found.part} part."]
     lines += ["", "MSE and MAE are of values standardised by the training rows of each series."]
     if found.levels:
         lines += ["", *_intervals(found)]

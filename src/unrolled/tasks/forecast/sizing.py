@@ -12,8 +12,9 @@ from unrolled.tasks.forecast.dataset import Forecasts
 
 __all__ = ["BPTT_STEPS", "SIZES", "bytes_needed", "resolve"]
 
-DEFAULT_MINUTES = 1.0  # where that is less than a pass, or states are carried
+DEFAULT_MINUTES = 1.0  # where a pass is more than the following
 WINDOWS_READ = 600_000  # in training: many more are learnt by heart, while the rate is still high
+STEPS_READ = 1_500_000  # the same where a state is carried
 MOST_EPOCHS = 100
 BPTT_STEPS = 96  # of the form that carries its state, where neither season nor window say more
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
@@ -67,11 +68,14 @@ def resolve(config: TrainConfig, dataset: Forecasts) -> TrainConfig:
         chosen["bptt_steps"] = max(BPTT_STEPS, dataset.window)
     missing = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
-        windows = len(dataset.part("train").windows.series)
-        if dataset.data.causal or windows > WINDOWS_READ:
+        if dataset.data.causal:
+            read, a_pass = STEPS_READ, int(dataset.stored.borders[:, 0].sum())
+        else:
+            read, a_pass = WINDOWS_READ, len(dataset.part("train").windows.series)
+        if a_pass > read:
             missing["minutes"] = DEFAULT_MINUTES
         else:
-            missing["epochs"] = min(MOST_EPOCHS, -(-WINDOWS_READ // windows))
+            missing["epochs"] = min(MOST_EPOCHS, -(-read // a_pass))
     return replace(config, **missing)
 
 
