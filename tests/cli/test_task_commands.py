@@ -354,3 +354,19 @@ def test_a_model_of_another_task_is_one_line(trained: Path, place: Path, capsys:
         ("quantize", str(place / "label")): "RUN: expected a language model",
     }.items():
         assert line in said(capsys, list(argv))
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_a_folder_of_classes_is_learnt_and_lines_are_answered(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("names").mkdir()
+    for name, end in {"Czech": "ova", "Dutch": "sen"}.items():
+        Path("names", f"{name}.txt").write_text("\n".join(f"{c}a{end}" for c in "BDFGHKLMN") + "\n")
+    Path("new.txt").write_text("Zasen\n\nRova\n")
+    assert main(["train", "names", "--label", "folder", *QUICK]) == 0
+    assert "predict runs/names new.txt" in capsys.readouterr().out
+    assert main(["predict", "runs/names", "new.txt"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(",")[0] for line in out.splitlines()] == ["id", "new.txt:1", "new.txt:3"]
+    assert "1 sample left out: a blank line" in err
+    assert "expected" in said(capsys, ["eval", "runs/names", "new.txt"])

@@ -73,8 +73,9 @@ def train(args: argparse.Namespace) -> int:
         print(f"\na sample:\n{_first_lines(result.sample)}")
     print(f"\n{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
     place = shlex.quote(str(result.run))
-    new = f"new{''.join(Path(data['source']).suffixes[-1:])}"  # a file or folder like that of training
-    of_task = (f"predict {place} {new}", f"eval {place} {new}", f"probe {place}")
+    source = Path(data["source"])  # what is new is a file or folder like it; of texts, lines will do
+    new, lines = f"new{source.suffix}", any(source.glob("*.txt")) if source.is_dir() else False
+    of_task = (f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}")
     for command in (f"sample {place} --length 400",) if of_text else of_task:
         print(f"next: {program()} {command}")
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from unrolled.data.labelled.arff import samples_of_arff
 from unrolled.data.labelled.columns import samples_of_table
-from unrolled.data.labelled.folder import samples_of_folder
+from unrolled.data.labelled.folder import samples_of_folder, samples_of_lines
 from unrolled.data.labelled.frames import csv_table, parquet_frame, table_of_frame
 from unrolled.data.labelled.lines import records_of_lines, samples_of_records
 from unrolled.data.labelled.npz import samples_of_npz
@@ -67,7 +67,8 @@ def read_samples(
         id: the column that says which sample a row is of. time: when a row was; numbers, or dates and clock
             times, which become seconds. Both are found by their usual names.
         columns: the inputs; default every column of numbers without another use.
-        labelled: False takes a source without the columns of label and group.
+        labelled: False takes a source without the columns of label and group, and a file .txt with a text
+            per line.
     Raises:
         DataError: a source that is missing, empty, torn or too large, columns that are not there or not
             clear, a row with a text for a number, without a label, out of time. MissingExtraError: tables
@@ -117,6 +118,8 @@ def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if asked.several and suffix in UNUSED:
         raise refusal(DataError, "label", f"one for a file {suffix}", named(asked.several))
+    if suffix == ".txt" and not asked.labelled:
+        return samples_of_lines(path)
     if suffix not in SUFFIXES:
         want = f"a folder of classes, or a file {', '.join(SUFFIXES)}"
         raise refusal(DataError, "source", want, quoted(path.name))

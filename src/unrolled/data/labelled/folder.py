@@ -17,7 +17,7 @@ from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, MissingExtraError, counted, expected
 from unrolled.files import printable, quoted, refusal
 
-__all__ = ["samples_of_folder"]
+__all__ = ["samples_of_folder", "samples_of_lines"]
 
 TEXTS = (".txt", "")
 KINDS = (*TEXTS, ".npy", ".csv", ".tsv", ".wav", ".flac")
@@ -94,6 +94,14 @@ def _files_of_lines(files: Sequence[Path]) -> tuple[Found, str]:
     _check_classes([path.stem for path in files])
     found = Found(texts, (), ids, np.array(labels))
     return gathered(found, [bool(text) for text in texts], "a blank line"), total.hexdigest()
+
+
+def samples_of_lines(path: Path) -> tuple[Found, str]:
+    """Return the lines of a file as texts without labels, and its sha256. Raises DataError: it has none."""
+    data = bytes_of(path)
+    found, _ = _files_of_lines([path])
+    found.labels = None
+    return found, hashlib.sha256(data).hexdigest()
 
 
 def _all_bytes(files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
