@@ -31,6 +31,8 @@ REASONS = {
     "check_dtype_object": "arrays of objects are refused: nothing is converted silently",
     "check_estimators_empty_data_messages": WORDS,
     "check_classifiers_regression_target": "every number is a class, as the docstring of fit says",
+    "check_classifier_data_not_an_array": "a data frame is given as data.read_samples(df, label=…)",
+    "check_regressor_data_not_an_array": "the same",
     "check_supervised_y_2d": "y of [N, 1] is taken without a warning",
     "check_fit2d_1sample": WORDS,
     "check_fit2d_predict1d": WORDS,

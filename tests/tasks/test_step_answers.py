@@ -196,7 +196,7 @@ def test_lists_of_labels_in_json_lines_are_of_steps_where_the_inputs_are_as_long
     ("labels", "message"),
     [
         ([[1.0, 2.0]], r"step_labels: expected \[2\], one for each sample, got \[1\]"),
-        ([[1.0, 2.0], [1.0]], r"step_labels\[1\]: expected \[2\] for a series, got \[1\]"),
+        ([[1.0, 2.0], [1.0]], r"step_labels\[1\]: expected \[2\], one for each step, got \[1\]"),
         ([[None, np.nan], [None, None]], "step_labels: expected a label of at least 1 step, got none"),
         ([[1.0, np.inf], [1.0, 2.0]], "a finite number, got inf"),
     ],

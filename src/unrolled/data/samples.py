@@ -14,7 +14,7 @@ from unrolled.data.columns import Column, examples_of, of_channels
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, shortened
 
-__all__ = ["Numbers", "Samples", "infinite_at", "labels_of", "several_of", "steps_of"]
+__all__ = ["Numbers", "Samples", "infinite_at", "labels_of", "several_of", "sha256_of", "steps_of"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -87,9 +87,12 @@ class Samples:
         if self.columns:
             return self.columns
         found = of_channels(self.channels, self.inputs)
-        if self.labels is not None:
-            kind = ("number", "target") if _are_numbers(self.labels) else ("text", "label")
-            found.append(Column("label", *kind, examples_of(self.labels.tolist())))
+        labels = self.labels if self.step_labels is None else np.concatenate(self.step_labels)
+        if labels is not None:
+            kind = ("number", "target") if self.of_numbers else ("text", "label")
+            columns = labels.T if labels.ndim == 2 else [labels]
+            for name, each in zip(self.label_names or ("label",), columns, strict=True):
+                found.append(Column(name, *kind, examples_of(each.tolist())))
         if self.groups is not None:
             found.append(Column("group", "text", "group", examples_of(self.groups.tolist())))
         if self.times is not None:
@@ -174,6 +177,9 @@ class Samples:
 
 def _inputs(sequences: Any, channels: Sequence[str] | None) -> tuple[Any, int]:
     """Return the inputs and the number of their channels."""
+    if hasattr(sequences, "columns"):  # which would be read as the texts of its names
+        want = "a list of sequences; of a data frame data.read_samples makes samples"
+        raise DtypeError(expected("sequences", want, f"a {type(sequences).__name__}"))
     if hasattr(sequences, "__array__") and not hasattr(sequences, "__len__"):
         sequences = np.asarray(sequences)
     if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
@@ -332,9 +338,11 @@ def steps_of(given: Sequence[Any], inputs: Sequence[Any], where: str) -> list[Ar
     values: list[Any] = []
     for index, (each, sequence) in enumerate(zip(given, inputs, strict=True)):
         own = each.tolist() if hasattr(each, "tolist") else list(each)
-        if len(own) != len(sequence) or isinstance(sequence, str):
+        if isinstance(sequence, str):
+            raise DataError(expected(where, "series, as a text has no steps with labels", "texts"))
+        if len(own) != len(sequence):
             raise ShapeError(
-                expected(f"{where}[{index}]", f"[{len(sequence)}] for a series", f"[{len(own)}]")
+                expected(f"{where}[{index}]", f"[{len(sequence)}], one for each step", f"[{len(own)}]")
             )
         values += own
     known = [index for index, value in enumerate(values) if value is not None and value == value]
@@ -394,6 +402,12 @@ def _digest(each: Numbers | str) -> bytes:
     if isinstance(each, str):
         return hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest()
     return hashlib.sha256(repr(each.shape).encode() + np.ascontiguousarray(each).tobytes()).digest()
+
+
+def sha256_of(samples: Samples) -> str:
+    """Return one digest of the inputs and labels of samples."""
+    labels = () if samples.labels is None else samples.labels.tolist()
+    return _sha256(samples.inputs, [*labels, *(samples.step_labels or ())])
 
 
 def _sha256(inputs: Sequence[Any], labels: Sequence[Any]) -> str:

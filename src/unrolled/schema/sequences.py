@@ -20,6 +20,7 @@ Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled schema", 1
 MOST_CLASSES, LONGEST_NAME = 10_000, 10_000
 KINDS = ("str", "int", "float", "bool")
+READING = ("label", "target", "group", "id", "time", "columns", "static")  # what `read_as` may say
 CLIP = 20.0  # standard deviations: a larger value counts as that far
 
 
@@ -114,8 +115,9 @@ class SequenceSchema:
                 raise refusal(CheckpointError, f"{where}.{name}", "true or false", stored[name])
         if (stored["several"] and not classes) or (classes and targets):
             raise refusal(CheckpointError, f"{where}.several", "classes, or targets", "others")
-        if not isinstance(stored["read_as"], Mapping):
-            raise refusal(CheckpointError, f"{where}.read_as", "an object", "something else")
+        if not _is_reading(stored["read_as"]):
+            want = "how another file is read: " + ", ".join(READING)
+            raise refusal(CheckpointError, f"{where}.read_as", want, "something else")
         if stored["labels"] not in KINDS:
             raise refusal(CheckpointError, f"{where}.labels", "one of " + ", ".join(KINDS), stored["labels"])
         try:
@@ -150,6 +152,16 @@ def sigmoid(logits: Array, temperature: float = 1.0) -> Array:
     """Return the probability of each label by itself, [N, K] in float64."""
     found: Array = 0.5 + 0.5 * np.tanh(logits.astype(np.float64) / (2 * temperature))
     return found
+
+
+def _is_reading(value: object) -> bool:
+    """Whether a stranger's object holds keywords of `data.read_samples` alone: names, or lists of them."""
+    if not isinstance(value, Mapping) or not set(value) <= set(READING):
+        return False
+    if any(name in value and not isinstance(value[name], list) for name in ("columns", "static")):
+        return False
+    names = [name for each in value.values() for name in (each if isinstance(each, list) else [each])]
+    return all(isinstance(name, str) for name in names)
 
 
 def _names(value: object, where: str) -> tuple[str, ...]:

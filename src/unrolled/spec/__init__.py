@@ -6,6 +6,7 @@ The other names are layouts that rooms share: `Cell` and `tensors`.
 
 from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell, cell_of_mode, register_cell
 from unrolled.spec.classify import CLASSIFY as CLASSIFY  # for other rooms of the package; not public
+from unrolled.spec.classify import POOLINGS as POOLINGS
 from unrolled.spec.classify import REGRESS as REGRESS
 from unrolled.spec.classify import STEP as STEP
 from unrolled.spec.classify import ClassifyData, ClassifyModel, RegressData, RegressModel

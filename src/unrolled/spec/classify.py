@@ -60,6 +60,12 @@ class _SequenceData:
         flag="--columns",
         metavar="A,B",
     )
+    static: str | None = setting(
+        None,
+        "columns with one value for each sample, with commas between them",
+        flag="--static",
+        metavar="A,B",
+    )
     split: str = setting(
         "auto",
         "how samples are held out; group: whole groups; time: the latest; random: by chance, class by class; "
@@ -75,7 +81,10 @@ class _SequenceData:
         below=1,
     )
     test: str | None = setting(
-        None, "a file of samples that are scored once, at the end", flag="--test", metavar="FILE"
+        None,
+        "a file of samples that are scored once, at the end; default: X_TEST beside a source X_TRAIN",
+        flag="--test",
+        metavar="FILE",
     )
     test_share: float | None = setting(
         None,

@@ -6,12 +6,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unrolled.data.labelled.arff import samples_of_arff
 from unrolled.data.labelled.columns import samples_of_table
+from unrolled.data.labelled.dataframes import table_of_data_frame
 from unrolled.data.labelled.folder import samples_of_folder, samples_of_lines
 from unrolled.data.labelled.frames import csv_table, parquet_frame, table_of_frame
 from unrolled.data.labelled.lines import records_of_lines, samples_of_records
@@ -19,7 +22,7 @@ from unrolled.data.labelled.npz import samples_of_npz
 from unrolled.data.labelled.source import Asked, Found, bytes_of, check_regular, digest, named
 from unrolled.data.labelled.tagged import read_sentences
 from unrolled.data.labelled.ts import samples_of_ts
-from unrolled.data.samples import Samples
+from unrolled.data.samples import Samples, sha256_of
 from unrolled.errors import ConfigError, DataError, counted, expected
 from unrolled.files import printable, quoted, refusal
 
@@ -35,7 +38,7 @@ TRAIN = re.compile(r"^(.*)(train)(\W.*)?$", re.IGNORECASE | re.DOTALL)
 
 
 def read_samples(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     label: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
@@ -43,6 +46,7 @@ def read_samples(
     id: str | None = None,
     time: str | None = None,
     columns: Sequence[str] | None = None,
+    static: Sequence[str] = (),
     labelled: bool = True,
 ) -> Samples:
     """Read the labelled sequences of a file or a folder, whole, into memory.
@@ -58,29 +62,43 @@ def read_samples(
     with a file per sample (.txt, .npy, .csv; .wav with the extra `audio`).
 
     Args:
-        source: the path. label: the column of classes, "folder" in a folder; whole numbers are classes, those
-            with fractions are numbers. target: instead of it, a column that is taken as numbers. None of the
-            two: the column that is called so or alone can be it. Without a header columns are "1", "2", ….
+        source: the path; or a data frame of any library, a table whose rows are numbered from 0.
+        label: the column of classes, "folder" in a folder; whole numbers are classes, those with fractions
+            are numbers. target: instead of it, a column that is taken as numbers. None of the two: the column
+            that is called so or alone can be it. Without a header columns are "1", "2", ….
             Where it varies within the samples of a long table, every step has a label. Several names: columns
             of 0 and 1, each a label that a sample may have; or several numbers to predict.
         group: a column whose values must not be on both sides of a split.
         id: the column that says which sample a row is of. time: when a row was; numbers, or dates and clock
             times, which become seconds. Both are found by their usual names.
         columns: the inputs; default every column of numbers without another use.
+        static: columns of a table with one number for each sample, such as an age; each becomes a channel
+            that has it at every step.
         labelled: False takes a source without the columns of label and group, and a file .txt with a text
             per line.
     Raises:
         DataError: a source that is missing, empty, torn or too large, columns that are not there or not
             clear, a row with a text for a number, without a label, out of time. MissingExtraError: tables
-            without polars, sounds without soundfile. ConfigError: arguments that exclude one another.
+            without polars, sounds without soundfile, a data frame without narwhals.
+            DtypeError: neither a path nor a data frame. ConfigError: arguments that exclude one another.
     """
-    asked = _asked(label, target, group, id, time, columns, labelled)
+    asked = _asked(label, target, group, id, time, columns, static, labelled)
+    if not isinstance(source, str | os.PathLike):
+        return _of_frame(source, asked)
     path = Path(source)
     if path.is_dir():
+        if asked.static:
+            raise refusal(DataError, "static", "a table", f"a folder, {quoted(path.name)}")
         found, sha256 = samples_of_folder(path, asked)
     else:
         found, sha256 = _read_file(path, asked)
-    return _finished(found, path, sha256)
+    return _finished(found, printable(path.name or str(path)), sha256, _beside(path))
+
+
+def _of_frame(df: Any, asked: Asked) -> Samples:
+    """Return the samples of a data frame."""
+    found = _finished(samples_of_table(table_of_data_frame(df), asked), "data frame", "")
+    return replace(found, sha256=sha256_of(found))
 
 
 def _asked(
@@ -90,14 +108,14 @@ def _asked(
     id: str | None,
     time: str | None,
     columns: Sequence[str] | None,
+    static: Sequence[str],
     labelled: bool,
 ) -> Asked:
     if label is not None and target is not None:
         raise ConfigError(expected("label and target", "one of the two", f"{label!r} and {target!r}"))
-    if isinstance(columns, str) or (
-        columns is not None and not all(isinstance(each, str) for each in columns)
-    ):
-        raise ConfigError(expected("columns", "a list of names", repr(columns)))
+    for role, given in (("columns", columns), ("static", static)):
+        if isinstance(given, str) or not all(isinstance(each, str) for each in given or ()):
+            raise ConfigError(expected(role, "a list of names", repr(given)))
     if columns is not None and not columns:
         raise ConfigError(expected("columns", "at least 1 name", "none"))
     names = None if columns is None else tuple(columns)
@@ -108,8 +126,9 @@ def _asked(
         one = {"label" if label is not None else "target": several[0]}
     else:
         as_numbers = label is None
-        return Asked(None, None, group, id, time, names, labelled, several, as_numbers)
-    return Asked(**one, group=group, id=id, time=time, columns=names, labelled=labelled)  # type: ignore[arg-type]
+        return Asked(None, None, group, id, time, names, labelled, several, as_numbers, tuple(static))
+    known: Any = {**one, "group": group, "id": id, "time": time, "columns": names, "labelled": labelled}
+    return Asked(**known, static=tuple(static))
 
 
 def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
@@ -118,6 +137,8 @@ def _read_file(path: Path, asked: Asked) -> tuple[Found, str]:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if asked.several and suffix in UNUSED:
         raise refusal(DataError, "label", f"one for a file {suffix}", named(asked.several))
+    if asked.static and suffix in UNUSED:
+        raise refusal(DataError, "static", f"none for a file {suffix}", named(asked.static))
     if suffix == ".txt" and not asked.labelled:
         return samples_of_lines(path)
     if suffix not in SUFFIXES:
@@ -151,8 +172,8 @@ def _read_parquet(path: Path, asked: Asked) -> Found:
     return samples_of_table(table_of_frame(pl, frame, names, range(1, frame.height + 1)), asked)
 
 
-def _finished(found: Found, path: Path, sha256: str) -> Samples:
-    """Return what a reader found as samples, with notes on what is missing and on what lies beside it."""
+def _finished(found: Found, name: str, sha256: str, further: Sequence[str] = ()) -> Samples:
+    """Return what a reader found as samples, with notes on what is missing, and further ones."""
     if len(set(found.ids)) < len(found.ids):
         twice = Counter(found.ids).most_common(1)[0][0]
         raise refusal(DataError, "id", "a different one for each sample", f"{quoted(twice)} twice")
@@ -173,10 +194,10 @@ def _finished(found: Found, path: Path, sha256: str) -> Samples:
         labels=found.labels,
         groups=found.groups,
         times=found.times,
-        name=printable(path.name or str(path)),
+        name=name,
         sha256=sha256,
-        notes=(*map(printable, found.notes), *_missing(found), *_beside(path)),
-        test=None if found.test is None else _finished(found.test, path / "test", sha256),
+        notes=(*map(printable, found.notes), *_missing(found), *further),
+        test=None if found.test is None else _finished(found.test, "test", sha256),
         read_as=found.read_as,
         label_names=found.label_names,
         step_labels=found.step_labels,
@@ -201,11 +222,17 @@ def _missing(found: Found) -> list[str]:
 
 
 def _beside(path: Path) -> list[str]:
-    """Return a note on the test part that lies beside X_TRAIN.ts or train.csv."""
+    """Return a note on the test part that lies beside a file."""
+    beside = test_beside(path)
+    return [] if beside is None else [printable(f"a test part lies beside it: {beside.name}")]
+
+
+def test_beside(path: Path) -> Path | None:
+    """Return the file of the test part that lies beside X_TRAIN.ts or train.csv."""
     match = TRAIN.match(path.name)
     if match is None:
-        return []
+        return None
     word = match[2]
     other = "TEST" if word.isupper() else "Test" if word.istitle() else "test"
     beside = path.with_name(f"{match[1]}{other}{match[3] or ''}")
-    return [printable(f"a test part lies beside it: {beside.name}")] if beside.exists() else []
+    return beside if beside.is_file() else None

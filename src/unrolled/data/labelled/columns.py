@@ -59,6 +59,7 @@ def _described(table: Table, roles: Roles) -> tuple[Column, ...]:
     parts |= {roles.id: "id", roles.row_id: "id", roles.time: "time", roles.text: "input"}
     parts |= dict.fromkeys(roles.several, "target" if roles.as_numbers else "label")
     parts |= dict.fromkeys(roles.inputs, "input")
+    parts |= dict.fromkeys(roles.static, "static")
     found = []
     for name in table.names:
         kind = "number" if table.is_number(name) else "time" if name == roles.time else "text"
@@ -74,6 +75,8 @@ def _wide(table: Table, roles: Roles) -> Found:
     lengths = np.where(has.any(axis=1), matrix.shape[1] - np.argmax(has[:, ::-1], axis=1), 0)
     inputs = [row[:length, None] for row, length in zip(matrix, lengths.tolist(), strict=True)]
     found = Found(inputs, (VALUE,), _row_ids(table, roles))
+    if roles.static:
+        _add_static(found, table.matrix(roles.static), roles.static)
     _label_rows(table, roles, found)
     some = lengths[lengths > 0]
     if len(some) and some.min() < some.max():
@@ -84,10 +87,21 @@ def _wide(table: Table, roles: Roles) -> Found:
 def _texts(table: Table, roles: Roles) -> Found:
     """Each row is a sample, and one column its text."""
     assert roles.text is not None
+    if roles.static:
+        raise refusal(DataError, "static", "none beside texts", named(roles.static))
     texts = [text or "" for text in table.texts(roles.text)]
     found = Found(texts, (), _row_ids(table, roles))
     _label_rows(table, roles, found)
     return gathered(found, [bool(text) for text in texts], "no text")
+
+
+def _add_static(found: Found, values: npt.NDArray[np.float32], names: Sequence[str]) -> None:
+    """Add channels that have the same value at each step of a sample; `values` [N, S]."""
+    found.inputs = [
+        np.hstack([each, np.tile(own, (len(each), 1))])
+        for each, own in zip(found.inputs, values, strict=True)
+    ]
+    found.channels = (*found.channels, *names)
 
 
 def _row_ids(table: Table, roles: Roles) -> list[str]:
@@ -150,6 +164,10 @@ def _long(table: Table, roles: Roles) -> Found:
     matrix = table.matrix(roles.inputs)
     found = Found(np.split(matrix[order], borders), roles.inputs, names)
     firsts = order[starts]
+    for name in roles.static:
+        check_one(table, name, "static", codes, firsts, names)
+    if roles.static:
+        _add_static(found, table.matrix(roles.static)[firsts], roles.static)
     if roles.time is not None:
         times = as_seconds(table, roles.time)[order]
         _check_rising(table, roles, times, codes[order], order, names)

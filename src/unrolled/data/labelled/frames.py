@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.labelled.parquet import leaf_values
 from unrolled.data.labelled.source import EXPANSION, Asked, bytes_of, most_bytes, text_of
 from unrolled.data.labelled.table import NAMELESS, Table
 from unrolled.errors import DataError, MissingExtraError, counted, expected
@@ -136,6 +137,7 @@ def _is_header(names: Sequence[str], asked: Asked, frame: Any) -> bool:
         asked.id,
         asked.time,
         *asked.several,
+        *asked.static,
         *(asked.columns or ()),
     } - {None}
     if roles & {name for name in names if not _is_number(name)}:
@@ -207,12 +209,19 @@ def parquet_frame(path: Path) -> tuple[Any, Any]:
         width = len(pl.read_parquet_schema(data))
         if width > MOST_COLUMNS:
             raise refusal(DataError, "source", f"at most {MOST_COLUMNS} columns", f"{width} in {path}")
-        rows = pl.scan_parquet(data).select(pl.len()).collect().item()
-        if max(1, width) * rows > most_bytes() * EXPANSION // CELL:
-            got = f"{rows} rows of {width} columns in {path}"
-            raise refusal(DataError, "source", "a table that fits into memory", got)
+        rows, most = pl.scan_parquet(data).select(pl.len()).collect().item(), most_bytes() * EXPANSION // CELL
+        values = max(max(1, width) * rows, leaf_values(data))
+        if values > most:
+            got = f"{values} in {rows} rows of {width} columns in {path}"
+            raise refusal(DataError, "source", f"at most {most} values for this memory", got)
         return pl, _plain(pl, pl.read_parquet(data))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        MemoryError,
+        ValueError,
+    ) as error:
         if isinstance(error, DataError):
             raise
         raise refusal(DataError, "source", "a Parquet file", f"{_reason(error)} in {path}") from None

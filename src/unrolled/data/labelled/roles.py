@@ -36,12 +36,18 @@ class Roles:
     time: str | None = None
     text: str | None = None  # the column of texts, where samples are texts
     inputs: tuple[str, ...] = ()  # columns of numbers
+    static: tuple[str, ...] = ()  # further ones, with one value for each sample
     notes: list[str] = field(default_factory=list)
 
 
 def roles_of(table: Table, asked: Asked) -> Roles:
     """Return what each column of a table is. Raises DataError: one is not there, or it is not clear."""
-    roles = Roles(group=asked.group, time=asked.time, as_numbers=asked.target is not None or asked.as_numbers)
+    roles = Roles(
+        static=asked.static,
+        group=asked.group,
+        time=asked.time,
+        as_numbers=asked.target is not None or asked.as_numbers,
+    )
     _check_names(table, asked)
     if asked.group not in table.names:
         roles.group = None  # of an unlabelled table
@@ -64,14 +70,14 @@ def roles_of(table: Table, asked: Asked) -> Roles:
 
 def _asked_names(asked: Asked) -> list[str]:
     names = (asked.label, asked.target, asked.group, asked.id, asked.time)
-    return [name for name in names if name is not None] + list(asked.several)
+    return [name for name in names if name is not None] + [*asked.several, *asked.static]
 
 
 def _check_names(table: Table, asked: Asked) -> None:
     optional = set() if asked.labelled else {asked.label, asked.target, asked.group, *asked.several}
     roles = {role: getattr(asked, role) for role in ("label", "target", "group", "id", "time")}
     several = "target" if asked.as_numbers else "label"
-    named_ones = [*((several, name) for name in asked.several)]
+    named_ones = [(several, name) for name in asked.several] + [("static", name) for name in asked.static]
     named_ones += [("columns", name) for name in asked.columns or ()]
     for role, name in [*roles.items(), *named_ones]:
         if name is not None and name not in table.names and name not in optional:
@@ -81,7 +87,7 @@ def _check_names(table: Table, asked: Asked) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         given = [role for role, name in roles.items() if name == twice[0]]
-        given += [several] * asked.several.count(twice[0])
+        given += [several] * asked.several.count(twice[0]) + ["static"] * asked.static.count(twice[0])
         given += ["columns"] if twice[0] in (asked.columns or ()) else []
         raise refusal(DataError, " and ".join(given), "different columns", repr(twice[0]))
 

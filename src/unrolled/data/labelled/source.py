@@ -57,12 +57,14 @@ class Asked:
     labelled: bool = True
     several: tuple[str, ...] = ()  # columns of labels or targets, where more than one was asked for
     as_numbers: bool = False  # whether these are targets
+    static: tuple[str, ...] = ()  # columns with one value for each sample
 
     def read_as(self, **found: Any) -> dict[str, Any]:
         """Return the keywords that read another file in the same way, as JSON can hold them."""
         names = ("label", "target", "group", "id", "time")
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         given["columns"] = None if self.columns is None else list(self.columns)
+        given["static"] = list(self.static) or None
         if self.several:
             found["target" if self.as_numbers else "label"] = list(self.several)
         return {name: value for name, value in {**given, **found}.items() if value is not None}
@@ -107,6 +109,9 @@ def bytes_of(path: Path, *, empty: bool = False) -> bytes:
     """Return the bytes of a file, unpacked if its name ends in .gz. Raises DataError: too many, or none."""
     check_regular(path)
     most, pieces, total = most_bytes(), [], 0
+    size = os.stat(path).st_size
+    if size > most:
+        raise refusal(DataError, "source", f"at most {most} bytes for this memory", f"{size} in {path}")
     for piece in FileOrigin(str(path), str(path), path.suffix.lower() == ".gz").pieces():
         total += len(piece)
         if total > most:

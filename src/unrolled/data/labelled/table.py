@@ -89,7 +89,10 @@ class Table:
 
     def beginning(self, name: str, rows: int) -> list[str | None]:
         """Return what is written in the first rows of a column."""
-        return list(self._texts[name][:rows])
+        found = (
+            self.texts(name) if name in self._moments or callable(self._texts[name]) else self._texts[name]
+        )
+        return list(found[:rows])
 
     def row(self, index: int) -> int:
         """Return the number of a row for messages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import tokens as vocabularies
-from unrolled.data import SampleBatches, Samples, overlap, partition, read_samples
+from unrolled.data import SampleBatches, Samples, overlap, partition, read_samples, test_beside
 from unrolled.errors import DataError, counted, expected
 from unrolled.spec import ClassifyData, RegressData
 from unrolled.tasks.classify import storing
@@ -22,6 +23,7 @@ __all__ = ["Sequences", "prepare", "reopen"]
 Data: TypeAlias = ClassifyData | RegressData
 Array: TypeAlias = npt.NDArray[Any]
 
+ARCHIVED = re.compile(r"_TRAIN\.")
 FEW = 100  # samples below which none are held out for a test that nobody asked for
 TEST_SHARE = 0.1
 MOST_WEIGHT = 100.0  # of a rare class, as a multiple of the mean
@@ -109,8 +111,13 @@ def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
         DataError, ConfigError: the source, its columns or the split are not right.
     """
     samples = _read(data, data.source)
-    given = _read_test(data, data.test) if data.test is not None else samples.test
+    given, beside = samples.test, _beside(data, samples)
+    if data.test is not None or beside is not None:
+        given = _read_test(data, data.test or str(beside))
     samples, notes = replace(samples, test=None), list(samples.notes)
+    if beside is not None:
+        notes = [note for note in notes if beside.name not in note]
+        notes.append(f"{beside.name}, beside it, is the test part")
     share = data.test_share
     if share is None:
         share = TEST_SHARE if given is None and len(samples) >= FEW else 0.0
@@ -120,7 +127,7 @@ def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
         parts[getattr(found, name)] = number
     notes += found.notes
     if given is not None:
-        notes += _notes_on_test(samples, given)
+        notes += _notes_on_test(samples, given, data.group)
         parts = np.where(parts == storing.PARTS.index("test"), storing.LEFT_OUT, parts)
         samples = _joined(samples, given)
         tested = np.full(len(given), storing.PARTS.index("test"))
@@ -164,12 +171,25 @@ def _read_file(data: Data, source: str) -> Samples:
     names = None if name is None else [each.strip() for each in name.split(",")]
     wanted: dict[str, Any] = {"target" if isinstance(data, RegressData) else "label": names}
     columns = None if data.columns is None else [each.strip() for each in data.columns.split(",")]
-    return read_samples(source, **wanted, group=data.group, id=data.id, time=data.time, columns=columns)
+    static = [] if data.static is None else [each.strip() for each in data.static.split(",")]
+    known: Any = {"group": data.group, "id": data.id, "time": data.time, "columns": columns}
+    return read_samples(source, **wanted, **known, static=static)
 
 
-def _notes_on_test(samples: Samples, given: Samples) -> list[str]:
+def _beside(data: Data, samples: Samples) -> Path | None:
+    """Return X_TEST beside a source X_TRAIN, as archives have it, where nobody says what the test part is."""
+    if data.test is not None or data.test_share is not None or samples.test is not None:
+        return None
+    return test_beside(Path(data.source)) if ARCHIVED.search(Path(data.source).name) else None
+
+
+def _notes_on_test(samples: Samples, given: Samples, group: str | None) -> list[str]:
+    """Return what is to be known about a test file. Raises DataError: a group is on both sides."""
     shared = overlap(samples, given)
     notes = []
+    if shared.groups and group is not None:
+        got = f"{counted(len(shared.groups), 'group')} on both sides: {', '.join(shared.groups[:3])}"
+        raise DataError(expected("test", f"values of {group!r} that training has not", got))
     if shared.duplicates:
         notes.append(
             f"{shared.duplicates} of {counted(len(given), 'test sample')} have the input of another one"

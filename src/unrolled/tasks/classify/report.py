@@ -78,7 +78,10 @@ def _page(
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
     if found.controls and not found.notes:
-        lines += ["", f"The network beats every control on the {found.part} part."]
+        own = found.judged.values[found.main]
+        ties = [each.name for each in found.controls if each.values.get(found.main) == own]
+        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
+        lines += ["", f"The network {beaten} on the {found.part} part."]
     if dataset.schema.classes:
         schema = network.schema
         assert schema is not None

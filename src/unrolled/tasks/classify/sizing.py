@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import TrainConfig, tensors
+from unrolled.spec import POOLINGS, TrainConfig, tensors
 from unrolled.tasks.classify.dataset import Sequences
 
 __all__ = ["SIZES", "bytes_needed", "neighbours", "resolve"]
@@ -67,6 +67,9 @@ def resolve(config: TrainConfig, dataset: Sequences) -> TrainConfig:
     for name in ("tie_weights", "bptt_steps"):
         if getattr(config, name):
             raise ConfigError(expected(name, "a language model", "whole sequences with one answer each"))
+    if dataset.schema.per_step and dataset.data.pooling != POOLINGS[0]:
+        want = f"{POOLINGS[0]}, the default, as an answer at each step pools nothing"
+        raise ConfigError(expected("pooling", want, dataset.data.pooling))
     if config.embedding_size is not None and dataset.tokens is None:
         raise ConfigError(expected("embedding_size", "texts", "series of numbers"))
     chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024

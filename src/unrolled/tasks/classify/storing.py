@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ PARTS = ("train", "validation", "test")  # by their number in the array `parts`
 LEFT_OUT = len(PARTS)
 LARGEST_INDEX = 2**22  # bytes
 MOST_NOTES = 1000
+MAPPED = 2**22  # bytes from which on an array stays in its file
+HEADER = 30  # bytes of a header in a zip archive, before names
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -98,7 +101,7 @@ def identity_of(arrays: Arrays) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(array.tobytes())
+        total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
@@ -135,20 +138,46 @@ def packed_texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Return the arrays of a file of ours: none is compressed, so none is larger than the file."""
+    """Return the arrays of a file of ours: none is compressed, so none is larger than the file.
+
+    Large ones stay in the file until they are read: a resumed run does not hold its samples twice.
+    """
     try:
         with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise files.refusal(DataError, path, "arrays that are not compressed", "others")
             found = {}
             for entry in archive.infolist():
-                with archive.open(entry) as member:
-                    found[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(
-                        member, allow_pickle=False
-                    )
+                found[entry.filename.removesuffix(".npy")] = _mapped(file, archive, entry, path)
             return found
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise files.refusal(DataError, path, "the samples of a run", error) from None
+
+
+def _mapped(file: Any, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Array:
+    """Return an array of an open archive, mapped from the file where it is large.
+
+    Raises ValueError: it is none, or does not fill its entry.
+    """
+    if entry.file_size < MAPPED:
+        with archive.open(entry) as member:
+            found: Array = np.lib.format.read_array(member, allow_pickle=False)
+            return found
+    file.seek(entry.header_offset)
+    header = file.read(HEADER)
+    if header[:4] != b"PK\x03\x04":
+        raise ValueError("an entry without a header")
+    begin = (
+        entry.header_offset + HEADER + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    )
+    file.seek(begin)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array of another version of numpy's format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or fortran or file.tell() + size != begin + entry.file_size:
+        raise ValueError(f"{entry.file_size} bytes for {dtype} {list(shape)}")
+    return np.asarray(np.memmap(path, dtype, "r", file.tell(), shape))
 
 
 def _check_index(index: Mapping[str, Any], path: Path) -> None:

@@ -102,9 +102,13 @@ class SequenceTask(Task):
         return lines + [f"note      {note}" for note in notes]
 
     def overview(self, dataset: Sequences) -> Overview:
-        train, classes = dataset.part("train"), len(dataset.schema.classes)
+        classes = len(dataset.schema.classes)
+        if dataset.schema.per_step:
+            suited = controls.suited_steps(classes, causal=dataset.data.causal)
+        else:
+            suited = controls.suited(dataset.part("train"), classes)
         sizes = {name: len(dataset.part(name)) for name in _PARTS}
-        names = tuple(controls.suited(train, classes)) if dataset.data.controls else ()
+        names = tuple(suited) if dataset.data.controls else ()
         return Overview(dataset.samples.described(), sizes, controls=names)
 
     def network(

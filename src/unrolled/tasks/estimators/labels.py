@@ -69,10 +69,17 @@ def with_labels(sequences: Any, labels: Any, groups: Any, *, classes: bool) -> S
     elif classes:
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             raise DataError(expected("labels", "finite numbers or texts", given[~np.isfinite(given)][0]))
-        coded = [str(value) for value in given.reshape(len(given), -1)[:, 0].tolist()]
+        coded = [str(value) for value in _one_column(given).tolist()]
     else:
-        coded = given.reshape(len(given), -1)[:, 0].astype(np.float64)
+        coded = _one_column(given).astype(np.float64)
     return Samples.from_arrays(sequences, coded, groups, **known)
+
+
+def _one_column(given: Array) -> Array:
+    """Return labels [N] of [N] or [N, 1]. Raises DataError: they have other axes."""
+    if given.ndim not in (1, 2):
+        raise DataError(expected("labels", "[N], or [N, K] of several", list(given.shape)))
+    return given[:, 0] if given.ndim == 2 else given
 
 
 def _checked(samples: Samples, classes: bool) -> Samples:
