@@ -72,6 +72,7 @@ PROSE = {
     "verse": "the sun, the moon\nthe sea, the shore\nand then, at noon\nthey sing, no more\n" * 2,
     "list": "".join(f"{n}. buy milk, eggs\n" for n in range(9)),
     "names": "Ann Lee\nBob Ray\nCid Poe\n",
+    "couplets": "the cat sat on the mat\n\nthe dog sat on the log\n" * 40,
     "indented": "def f(x):\n\treturn x\n\n" * 9,
     "play": "KING: Go, now.\n\nQUEEN: I go, my lord.\n\n" * 9,
     "one": "x",

@@ -103,7 +103,7 @@ def _tagged_words(lines: Sequence[str]) -> str | None:
     columns = len(rows[0])
     if columns < 2 or any(len(row) != columns or any(" " in field for field in row[:1]) for row in rows):
         return None
-    if not any(_few(column) for column in list(zip(*rows, strict=True))[1:]):
+    if not any(_few(column) and not _prose(column) for column in list(zip(*rows, strict=True))[1:]):
         return None
     return f"tagged words: {columns} columns, sentences between blank lines"
 
@@ -133,6 +133,11 @@ def _few(column: Sequence[str]) -> bool:
     different = set(column)
     short = all(0 < len(each) <= LONGEST_NAME and not any(map(str.isspace, each)) for each in different)
     return short and len(column) > 2 and len(different) <= max(2, MOST_TAGS * len(column))
+
+
+def _prose(column: Sequence[str]) -> bool:
+    """Whether half or more of a column are plain words in small letters, as in lines of equally many words."""
+    return 2 * sum(each.isalpha() and each.islower() for each in column) >= len(column)
 
 
 def _numbers(column: Sequence[str]) -> bool:
