@@ -87,7 +87,7 @@ def test_a_small_network_takes_one_thread_and_what_was_taken_is_written_down(sma
 )
 def test_more_threads_must_be_clearly_faster(seconds: dict[int, float], chosen: int, monkeypatch: Any):
     before = torch.get_num_threads()
-    monkeypatch.setattr(resources, "_seconds_a_step", lambda *_, **__: seconds[torch.get_num_threads()])
+    monkeypatch.setattr(resources, "seconds_a_step", lambda *_, **__: seconds[torch.get_num_threads()])
     stepper: Any = None
     assert resources.faster_threads(stepper, (1, 2), seconds=1.0) == chosen
     assert torch.get_num_threads() == before

@@ -144,7 +144,7 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
 ):
     clock = [0.0]
     monkeypatch.setattr(resources, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(resources, "_seconds_a_step", lambda *_, **__: 0.01)
+    monkeypatch.setattr(resources, "seconds_a_step", lambda *_, **__: 0.01)
 
     def validate() -> float:
         clock[0] += 1.0

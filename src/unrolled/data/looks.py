@@ -136,7 +136,7 @@ def _few(column: Sequence[str]) -> bool:
 
 
 def _prose(column: Sequence[str]) -> bool:
-    """Whether half or more of a column are plain words in small letters, as in lines of equally many words."""
+    """Whether half or more of a column are words in small letters, as in lines of equally many words."""
     return 2 * sum(each.isalpha() and each.islower() for each in column) >= len(column)
 
 
