@@ -15,7 +15,8 @@ __all__ = ["BPTT_STEPS", "SIZES", "bytes_needed", "resolve"]
 DEFAULT_MINUTES = 1.0  # where a pass is more than the following
 WINDOWS_READ = 600_000  # in training: many more are learnt by heart, while the rate is still high
 STEPS_READ = 1_500_000  # the same where a state is carried
-MOST_EPOCHS = 100
+MOST_EPOCHS = 100  # or what makes the following
+LEAST_STEPS = 1000  # of the optimizer
 BPTT_STEPS = 96  # of the form that carries its state, where neither season nor window say more
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
 COPIES = 5  # of the weights: themselves, gradients, two moments, the best
@@ -75,7 +76,11 @@ def resolve(config: TrainConfig, dataset: Forecasts) -> TrainConfig:
         if a_pass > read:
             missing["minutes"] = DEFAULT_MINUTES
         else:
-            missing["epochs"] = min(MOST_EPOCHS, -(-read // a_pass))
+            rows = missing.get("batch_size") or config.batch_size or 1
+            steps = missing.get("bptt_steps") or config.bptt_steps or 1
+            a_step = rows * steps if dataset.data.causal else rows
+            least = -(-LEAST_STEPS // -(-a_pass // a_step))
+            missing["epochs"] = max(least, min(MOST_EPOCHS, -(-read // a_pass)))
     return replace(config, **missing)
 
 
