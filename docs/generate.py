@@ -30,21 +30,22 @@ def command_line() -> str:
     """Return docs/cli.md: every command, every flag, in the words of --help."""
     page = ["# The command line", "", CLI_INTRODUCTION, ""]
     for name, parser in subparsers(build()).items():
-        page += [
-            f"## unrolled {name}",
-            "",
-            str(parser.description),
-            "",
-            "| argument | what it is |",
-            "| --- | --- |",
-        ]
-        page += [
-            f"| {shown(a)} | {words(a)} |"
-            for a in parser._actions
-            if a.dest != "help" and a.help != argparse.SUPPRESS
-        ]
-        page.append("")
+        page += [f"## unrolled {name}", "", str(parser.description), ""]
+        first, second, *others = parser._action_groups  # positional arguments, options, and named groups
+        page += table([*first._group_actions, *second._group_actions])
+        for group in others:
+            title = str(group.title)
+            page += [f"### {title[0].upper()}{title[1:]}", "", *table(group._group_actions)]
     return "\n".join(page)
+
+
+def table(actions: list[argparse.Action]) -> list[str]:
+    """Return the lines of a table of flags; none where there are none."""
+    rows = [a for a in actions if a.dest != "help" and a.help != argparse.SUPPRESS]
+    if not rows:
+        return []
+    lines = [f"| {shown(a)} | {words(a)} |" for a in rows]
+    return ["| argument | what it is |", "| --- | --- |", *lines, ""]
 
 
 def names() -> str:
