@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from unrolled import checkpoint, spec, stream, tokens
+from unrolled.schema import Scaler, SequenceSchema
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -51,12 +52,34 @@ def check(directory: Path) -> None:
     assert stream.Recurrent.from_tensors("GRU", layer).open().step(np.ones(2, np.float32)).shape == (4,)
 
 
+def check_task() -> None:
+    """A classifier with random weights answers after each step, wherever its state was saved."""
+    rows = np.random.default_rng(0).normal(3, 2, (20, 2)).astype(np.float32)
+    rows[5, 0] = np.nan
+    known = SequenceSchema(("rest", "walk"), scaler=Scaler.fit([rows], ("x", "y")))
+    config = spec.ClassifyModel(len(known.scaler.outputs), 0, 0, 2, 12, causal=True, neighbours=2)
+    rng, weights = np.random.default_rng(1), {}
+    for name, (dtype, shape) in spec.tensors(config).items():
+        data = rng.normal(scale=0.3, size=shape).astype(np.float32)
+        weights[name] = checkpoint.Tensor(dtype, shape, data.tobytes())
+    stored = {"task": "classify", "model": spec.to_json(config), "schema": known.to_json()}
+    checkpoint.write_into(Path("runs/steps"), checkpoint.Contents(stored, weights, None, None, None))
+    model = stream.load("runs/steps")
+    session, pool = model.open(), model.pool(2)
+    for number, row in enumerate(rows):
+        answer = session.step(row)
+        assert np.array_equal(pool.step(np.stack([row, row]))[1], answer)
+        session = model.open(session.save()) if number % 7 == 0 else session
+    assert abs(answer.sum() - 1) < 1e-12
+
+
 def main() -> None:
     os.chdir(sys.argv[1])
     directory = Path("runs/sentences")
     make(directory)
     exec(compile(readme_lines(), str(README), "exec"), {"__name__": "readme"})
     check(directory)
+    check_task()
     assert "torch" not in sys.modules
     print("streams without torch: README's lines, steps, chunks, pools, saved states, three types of weights")
 

@@ -75,6 +75,7 @@ PROSE = {
     "couplets": "the cat sat on the mat\n\nthe dog sat on the log\n" * 40,
     "indented": "def f(x):\n\treturn x\n\n" * 9,
     "play": "KING: Go, now.\n\nQUEEN: I go, my lord.\n\n" * 9,
+    "lines as long as each other": "the cat sat on the mat\n\nthe dog sat on the log\n" * 40,
     "one": "x",
     "nothing": "",
     "json": '{"a": [1,\n2,\n3]}\n',

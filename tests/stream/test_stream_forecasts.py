@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from unrolled import checkpoint, kernels, spec, stream
 from unrolled.data import Series
-from unrolled.errors import CheckpointError, DataError, StateError, UnrolledError
+from unrolled.errors import CheckpointError, ConfigError, DataError, StateError, UnrolledError
+from unrolled.tasks import Forecaster
 from unrolled.tasks.forecast.answers import answered
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows
 from unrolled.tasks.loading import assemble
+from unrolled.tasks.streaming import streaming_lines
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 
@@ -91,6 +93,21 @@ def test_after_each_step_a_stream_gives_the_bits_of_the_batch(
         later = model.open(session.save())
         assert later.save() == session.save()
         assert np.array_equal(later.answer.point, session.answer.point)
+
+
+def test_a_fitted_forecaster_streams_and_knows_its_states():
+    wave = Series.from_arrays([np.sin(np.arange(120) / 3)])
+    forecaster = Forecaster(h=3, causal=True, steps=2, hidden_size=5).fit(wave)
+    session = forecaster.stream()
+    for value in wave.values[0]:
+        found = session.step([value])
+    assert found.point.tolist() == forecaster.predict()["Unrolled"].tolist()
+    assert session.health().known
+    assert "A step takes" in streaming_lines(forecaster.network_.streamed(), "run")[1]
+    windows = Forecaster(h=3, steps=1, hidden_size=5).fit(wave)
+    assert windows.network_.streamed() is None
+    with pytest.raises(ConfigError, match="causal: expected True, set before fit"):
+        windows.stream()
 
 
 def test_torch_forecasts_the_same_to_tolerance():

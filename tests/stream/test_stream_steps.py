@@ -19,7 +19,7 @@ from unrolled.tasks.loading import assemble
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 
 SERIES = samples([9, 6], 2, missing=0.2)
-READ_AS = {"label": "kind", "id": "unit", "time": "when", "group": None}
+READ_AS = {"label": "kind", "id": "unit", "time": "when"}
 
 
 def model(classes: int = 3, **sizes: object) -> stream.TaskModel:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
+import re
 import threading
 from dataclasses import replace
 
@@ -21,6 +23,7 @@ from unrolled.quantize import quantize
 from unrolled.schema import RunningScaler
 from unrolled.tasks import SequenceClassifier, SequenceRegressor
 from unrolled.tasks.loading import assemble
+from unrolled.tasks.streaming import streaming_lines
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 
@@ -283,6 +286,20 @@ def test_networks_that_cannot_stream_are_refused_in_one_line():
             stream.assemble(replace(made, config=config))
 
 
+@pytest.mark.parametrize("name", ["time", "id", "label", "group", "target"])
+def test_what_a_stranger_says_of_columns_does_no_harm(name):
+    for value in ([1], {"a": 1}, 5, None, "x" * 1000):
+        made = contents(replace(schema_of(samples([9], 2)), read_as={name: value}))
+        try:
+            model = stream.assemble(made)
+        except CheckpointError:
+            continue
+        told: list[str] = []
+        reader = stream.StepReader(model, model.open())
+        stream.answer_lines(reader, io.StringIO('{"x": [1, 2]}\n'), told.append)
+        assert told[0].startswith("class ")
+
+
 def test_a_checkpoint_is_read_from_files(tmp_path):
     series = samples([9], 2)
     made = contents(schema_of(series, classes=0), path=tmp_path)
@@ -313,6 +330,9 @@ def test_estimators_stream_with_the_bits_of_predict(tmp_path):
     for row in series[1]:
         answer = running.step(row)
     assert answer == regressor.predict(series[1:2])[0]
+    assert running.session.health().known
+    said = streaming_lines(regressor.network_.streamed(), "run")[1]
+    assert re.search(r"`unrolled stream run < steps.jsonl` .* A step takes \d+ µs here", said)
     with pytest.raises(ConfigError, match="causal: expected True, set before fit"):
         SequenceRegressor(steps=1, hidden_size=3).fit(series, labels * 0.5).stream()
     with pytest.raises(ConfigError, match="run: expected a language model"):

@@ -174,7 +174,7 @@ class SeriesReading:
         self.outputs = schema.horizon * outputs
         self._past = None if schema.past is None else RunningScaler(schema.past)
         target = (schema.read_as or {}).get("target")
-        names = [target] if isinstance(target, str) else list(target or ["y"])
+        names = [target] if isinstance(target, str) else target if isinstance(target, list) else ["y"]
         own = str(names[0]) if len(names) == 1 else "y"
         self.channels = (own, *(() if schema.past is None else schema.past.channels))
         self.inputs = len(schema.channels)

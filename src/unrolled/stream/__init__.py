@@ -25,6 +25,7 @@ from unrolled.stream.loading import converted as converted
 from unrolled.stream.loading import load
 from unrolled.stream.model import Model, Recurrent
 from unrolled.stream.scoring import score
+from unrolled.stream.scoring import states_in as states_in
 from unrolled.stream.scoring import states_on as states_on
 from unrolled.stream.session import Pool, Session
 from unrolled.stream.step_lines import StepReader

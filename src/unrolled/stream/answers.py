@@ -83,7 +83,7 @@ class AnswerNetwork(Packed):
 
     def per_step(self, inputs: Array) -> Floats:
         """Return the answers [T, K] after each step of one sequence, ids [T] or [T, C] float32."""
-        y = Session(self).run(self._seen(inputs))
+        y = Session(self).run(self.seen(inputs))
         if not self.pools:
             return y
         y = y + np.float32(0)  # no zero below zero
@@ -101,13 +101,13 @@ class AnswerNetwork(Packed):
 
     def _answer(self, session: Session, inputs: Array) -> Floats:
         if not self.pools:
-            return session.run(self._seen(inputs), last=True)
-        y = session.run(self._seen(inputs)) + np.float32(0)
+            return session.run(self.seen(inputs), last=True)
+        y = session.run(self.seen(inputs)) + np.float32(0)
         mean = np.add.accumulate(y, axis=0)[-1] / np.float32(len(y))
         found: Floats = self._read(np.concatenate([mean, y.max(axis=0)])[None])[0]
         return found
 
-    def _seen(self, inputs: Array) -> Array:
+    def seen(self, inputs: Array) -> Array:
         """Return what the first layer reads: [T] ids, or [T, (1 + neighbours) · C], the earliest first."""
         if not self.reach:
             return np.ascontiguousarray(inputs)

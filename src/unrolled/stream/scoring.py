@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import DataError, NonFiniteError, expected
+from unrolled.stream.answers import AnswerNetwork
 from unrolled.stream.health import MOST_NORM, measured
 from unrolled.stream.model import Model
+from unrolled.stream.session import Session
 from unrolled.stream.weights import Floats
 
-__all__ = ["nats_of", "pieces", "score", "states_on"]
+__all__ = ["nats_of", "pieces", "score", "states_in", "states_on"]
 
 LOOKED_AT, EVERY = 4096, 16  # of `states_on`: steps, and how many lie between two states
+SEQUENCES, PARTS = 64, 4  # of `states_in`
 PIECE = 4096  # steps whose logits are held at once, fewer where they are wide
 WIDEST = 2**22  # of these: numbers
 
@@ -65,6 +69,29 @@ def states_on(
         if not all(abs(value) < MOST_NORM for value in told.values()):
             raise NonFiniteError(expected(f"state {name}", f"norms below {MOST_NORM:g}", told["norm"]))
     return known
+
+
+def states_in(
+    network: AnswerNetwork, sequences: Iterable[npt.NDArray[Any]]
+) -> dict[str, dict[str, float]] | None:
+    """Return what the states are like in sequences of a task, as the network reads them; None: they grow.
+
+    Of each of the first 64 sequences the state is taken at about four steps, the last one among them.
+    """
+    session, found = Session(network), []
+    for each in islice(sequences, SEQUENCES):
+        seen = network.seen(each)
+        cuts = sorted({-(-len(seen) * part // PARTS) for part in range(PARTS + 1)})
+        session.reset()
+        for first, last in pairwise(cuts):
+            try:
+                session.run(seen[first:last])
+            except NonFiniteError:
+                return None
+            found.append(session.state)
+    known = measured(found)
+    tame = all(abs(value) < MOST_NORM for told in known.values() for value in told.values())
+    return known if found and tame else None
 
 
 def pieces(model: Model, steps: int) -> Iterator[tuple[int, int]]:

@@ -37,11 +37,12 @@ class StepReader:
 
     def __init__(self, model: TaskModel, session: TaskSession) -> None:
         self.model, self.session = model, session
-        known = dict(model.schema.read_as or {})
+        stored = model.schema.read_as or {}
+        known = {name: each for name, each in stored.items() if isinstance(each, str)}
         names = dict.fromkeys(["time", known.get("time")])
         self._time = [name for name in names if name is not None and name not in model.channels]
         self._id = known.get("id") or ("series" if isinstance(model.reading, SeriesReading) else None)
-        beside = {known[name] for name in BESIDE if isinstance(known.get(name), str)}
+        beside = {known[name] for name in BESIDE if name in known}
         self._ignored = beside - set(model.channels)
         self._header: list[str] | None = None
         self._last: str | None = None  # id

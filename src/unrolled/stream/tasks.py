@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -29,7 +31,7 @@ from unrolled.stream.answers import AnswerNetwork, PoolingState, Running
 from unrolled.stream.health import Health, health_of
 from unrolled.stream.model import Model
 from unrolled.stream.state import pack_parts, unpack_parts
-from unrolled.stream.weights import Weight, as_array
+from unrolled.stream.weights import Floats, Weight, as_array
 from unrolled.tokens import Tokens
 
 __all__ = ["TaskModel", "TaskPool", "TaskSession"]
@@ -71,6 +73,27 @@ class TaskModel(AnswerNetwork, Model):
         if described is not None:
             text = json.dumps(described, sort_keys=True)
             self.digest = hashlib.sha256(self.digest + text.encode()).digest()
+
+    @classmethod
+    def from_task(
+        cls, arrays: Mapping[str, Floats], steps: Steps, reading: Reading, tokens: Tokens | None
+    ) -> TaskModel:
+        """Return the model of float32 tensors, which are copied."""
+        weights = {name: Weight(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return cls(weights, steps, "float32", reading, tokens)
+
+    def step_microseconds(self, steps: int = 300) -> float:
+        """Return the median time of one step of one stream here, on one thread."""
+        scaler = getattr(self.schema, "scaler", None)
+        timed = scaler is not None and scaler.gaps
+        ids = getattr(self.schema, "ids", ())
+        session, took = self.open(series=ids[0] if ids else None), []
+        x: Any = 0 if self.tokens is not None else np.zeros(len(self.channels))
+        for number in range(steps):
+            begin = time.perf_counter_ns()
+            session.step(x, time=float(number) if timed else None)
+            took.append((time.perf_counter_ns() - begin) / 1000)
+        return median(took)
 
     def open(self, state: bytes | None = None, *, series: str | None = None) -> TaskSession:  # type: ignore[override]
         """Return a stream of its own.

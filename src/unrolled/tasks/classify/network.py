@@ -16,7 +16,8 @@ from unrolled import nn as recurrent
 from unrolled.data import Batch, SampleBatches
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
-from unrolled.spec import CELLS, STEP, ClassifyModel, RegressModel, kind_of
+from unrolled.schema import SequenceReading
+from unrolled.spec import CELLS, STEP, ClassifyModel, RegressModel, Steps, kind_of
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.protocol import State
 from unrolled.tokens import Tokens
@@ -168,10 +169,19 @@ class SequenceNetwork(nn.Module):
         asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
         if not (self.config.causal and asked and kernels.available()):
             return None
+        return stream.AnswerNetwork.from_arrays(*self._weights())
+
+    def streamed(self) -> stream.TaskModel | None:
+        """Return the model that `unrolled.stream` loads of this network; None where `answers` are torch's."""
+        if self._engine() is None or self.schema is None:
+            return None
+        return stream.TaskModel.from_task(*self._weights(), SequenceReading(self.schema), self.tokens)
+
+    def _weights(self) -> tuple[dict[str, Array], Steps]:
         arrays = {name: tensor.detach().float().numpy() for name, tensor in self.named_parameters()}
         kind = kind_of(self.config)
         assert kind.steps is not None
-        return stream.AnswerNetwork.from_arrays(arrays, kind.steps(self.config))
+        return arrays, kind.steps(self.config)
 
     def _per_step(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
         y, _ = self.hidden(inputs, lengths)

@@ -23,6 +23,7 @@ from unrolled.tasks.classify.metrics import confusion
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.pictures import draw
 from unrolled.tasks.classify.table import answer_columns
+from unrolled.tasks.streaming import streaming_lines
 
 __all__ = ["write_report", "write_table"]
 
@@ -46,7 +47,8 @@ def write_report(network: SequenceNetwork, dataset: Sequences, directory: Path) 
     yield write_table(place, answer_columns(dataset.schema, dataset.part(part), given))
     drawn = list(draw(place, network, dataset, part, given))
     yield from drawn
-    files.replace(place.report, _page(network, dataset, found, given, [path.name for path in drawn]))
+    page = _page(network, dataset, found, given, [path.name for path in drawn], directory.name)
+    files.replace(place.report, page)
     yield place.report
 
 
@@ -68,7 +70,12 @@ def write_table(place: RunDirectory, columns: Mapping[str, Sequence[Any]]) -> Pa
 
 
 def _page(
-    network: SequenceNetwork, dataset: Sequences, found: Evaluation, given: Array, pictures: list[str]
+    network: SequenceNetwork,
+    dataset: Sequences,
+    found: Evaluation,
+    given: Array,
+    pictures: list[str],
+    run: str,
 ) -> str:
     """Return report.md."""
     lines = [f"# {dataset.name}", ""]
@@ -91,6 +98,7 @@ def _page(
         ]
         table = _labels if schema.several else _classes
         lines += ["", *table(dataset, found.part, given)]
+    lines += streaming_lines(network.streamed(), run)
     lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from unrolled import stream
 from unrolled import tokens as vocabularies
 from unrolled.data import Batches
 from unrolled.errors import CheckpointError, counted, expected
@@ -145,6 +146,11 @@ class SequenceTask(Task):
 
     def schema(self, dataset: Sequences) -> dict[str, Any]:
         return dataset.schema.to_json()
+
+    def known_states(self, contents: Any, dataset: Sequences) -> Mapping[str, Mapping[str, float]] | None:
+        model: SequenceNetwork = assemble(contents).model
+        streamed = model.streamed()
+        return None if streamed is None else stream.states_in(streamed, dataset.inputs("validation"))
 
     def known_schema(self, contents: Any, dataset: Sequences) -> dict[str, Any]:
         if not dataset.schema.classes:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from unrolled import kernels, stream
 from unrolled import nn as recurrent
 from unrolled.data import Batch
-from unrolled.errors import ShapeError, expected
+from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
-from unrolled.schema import forecasts_of
-from unrolled.spec import CELLS, ForecastModel, kind_of
+from unrolled.schema import SeriesReading, forecasts_of
+from unrolled.spec import CELLS, ForecastModel, Steps, kind_of
 from unrolled.tasks.forecast import distributions
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.schema import Schema
@@ -121,6 +121,10 @@ class ForecastNetwork(nn.Module):
     def _given(self, batch: Any, state: State) -> tuple[Tensor, State, Tensor | None]:
         """Return what is given for each target [targets…, O], the state after, and the scale of counts."""
         raise NotImplementedError
+
+    def streamed(self) -> stream.TaskModel | None:
+        """Return the model that `unrolled.stream` loads of this network; None where it does not stream."""
+        return None
 
     def answers(self, channels: Channels, windows: Windows) -> Array:
         """Return what the network gives [M, H, O] for windows, in evaluation mode, in standardised units."""
@@ -348,10 +352,23 @@ class StepNetwork(ForecastNetwork):
         asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
         if not (asked and kernels.available()):
             return None
+        return stream.AnswerNetwork.from_arrays(*self._weights())
+
+    def streamed(self) -> stream.TaskModel | None:
+        config, schema = self.config, self.schema
+        if schema is None or self._engine() is None:
+            return None
+        try:
+            reading = SeriesReading(schema, outputs=config.outputs, normalise=config.normalise)
+        except ConfigError:  # it reads what no step has
+            return None
+        return stream.TaskModel.from_task(*self._weights(), reading, None)
+
+    def _weights(self) -> tuple[dict[str, Array], Steps]:
         arrays = {name: tensor.detach().float().numpy() for name, tensor in self.named_parameters()}
         kind = kind_of(self.config)
         assert kind.steps is not None
-        return stream.AnswerNetwork.from_arrays(arrays, kind.steps(self.config))
+        return arrays, kind.steps(self.config)
 
     def _run(self, engine: stream.AnswerNetwork, channels: Channels, windows: Windows, found: Array) -> None:
         """Run whole series, and keep what is given before each of their windows."""

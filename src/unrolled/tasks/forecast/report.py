@@ -22,6 +22,7 @@ from unrolled.tasks.forecast.dataset import Forecasts
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.pictures import draw, side_by_side
+from unrolled.tasks.streaming import streaming_lines
 
 __all__ = ["write_report"]
 
@@ -44,7 +45,9 @@ def write_report(network: ForecastNetwork, dataset: Forecasts, directory: Path) 
     yield _write_predictions(place, network, dataset, found.part)
     drawn = list(draw(place, network, dataset, found))
     yield from drawn
-    files.replace(place.report, _page(dataset, found, [path.name for path in drawn]))
+    page = _page(dataset, found, [path.name for path in drawn])
+    page += "".join(f"{line}\n" for line in streaming_lines(network.streamed(), directory.name))
+    files.replace(place.report, page)
     yield place.report
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from unrolled import stream
 from unrolled.data import Batches, Series, read_series
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, FORECAST, ForecastData, ForecastModel, TrainConfig, from_json
@@ -24,11 +25,13 @@ from unrolled.tasks.forecast.network import ForecastNetwork, build
 from unrolled.tasks.forecast.predicting import evaluate_series, predict_series
 from unrolled.tasks.forecast.report import write_report
 from unrolled.tasks.forecast.schema import Schema
+from unrolled.tasks.forecast.steps import step_inputs
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 
 __all__ = ["ForecastTask"]
 
+LOOKED_AT = 1024  # steps of a series, for what the states of a stream are like
 VALIDATION_ROWS = 512
 MOST_EMBEDDED = 10_000  # series that have an embedding each
 
@@ -157,6 +160,16 @@ class ForecastTask(Task):
 
     def schema(self, dataset: Forecasts) -> dict[str, Any]:
         return dataset.schema.to_json()
+
+    def known_states(self, contents: Any, dataset: Forecasts) -> Mapping[str, Mapping[str, float]] | None:
+        network: ForecastNetwork = assemble(contents).model
+        streamed = network.streamed()
+        if streamed is None:
+            return None
+        channels = dataset.part("validation").channels
+        ends = np.minimum(channels.lengths, LOOKED_AT)
+        steps = [(np.full(end, number), np.arange(end)) for number, end in enumerate(ends)]
+        return stream.states_in(streamed, (step_inputs(channels, *each, dataset.horizon) for each in steps))
 
     def known_schema(self, contents: Any, dataset: Forecasts) -> dict[str, Any]:
         schema = dataset.schema
