@@ -17,7 +17,7 @@ from unrolled.schema.scaling import Scaler
 __all__ = ["CLIP", "SequenceSchema", "sigmoid", "softmax"]
 
 Array: TypeAlias = npt.NDArray[Any]
-FORMAT, VERSION = "unrolled schema", 1
+FORMAT, VERSION = "unrolled schema", 2  # version 1 knew one label or one number for a sample
 MOST_CLASSES, LONGEST_NAME = 10_000, 10_000
 KINDS = ("str", "int", "float", "bool")
 READING = ("label", "target", "group", "id", "time", "columns", "static")  # what `read_as` may say
@@ -99,6 +99,7 @@ class SequenceSchema:
             "numbers",
             "per_step",
         )
+        stored = _upgraded(stored)
         if not isinstance(stored, Mapping) or set(stored) != set(keys):
             raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
         if (stored["format"], stored["version"]) != (FORMAT, VERSION):
@@ -138,6 +139,14 @@ class SequenceSchema:
             targets,
             stored["per_step"],
         )
+
+
+def _upgraded(stored: object) -> object:
+    """Return what version 1 wrote as the present version does; anything else as it is."""
+    if not isinstance(stored, Mapping) or stored.get("version") != 1:
+        return stored
+    one = {name: [stored[name]] for name in ("mean", "scale") if name in stored}
+    return {"several": False, "numbers": [], "per_step": False, **stored, **one, "version": VERSION}
 
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:

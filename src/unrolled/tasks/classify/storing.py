@@ -83,6 +83,7 @@ def read(directory: Path) -> Stored:
     index = files.parse_json(
         files.read_regular(path, LARGEST_INDEX, DataError), path, DataError, most=16 * LARGEST_INDEX
     )
+    index.setdefault("label_names", [])  # older versions knew one label for a sample
     _check_index(index, path)
     arrays = read_arrays(directory / ARRAYS)
     identity = identity_of(arrays)
