@@ -119,6 +119,9 @@ def test_training_says_which_commands_come_next(place: Path, tmp_path: Path, cap
     assert "samples/s" in err
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (stored["task"], stored["training"]["cell"], stored["model"]["cell"]) == ("classify", "gru", "gru")
+    assert "unrolled stream" not in out
+    assert main([*argv, *QUICK, "--causal", "--overwrite"]) == 0
+    assert f"unrolled stream {tmp_path / 'run'} < steps.jsonl" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,10 @@ def train(args: argparse.Namespace) -> int:
     place = shlex.quote(str(result.run))
     source = Path(data["source"])  # what is new is a file or folder like it; of texts, lines will do
     new, lines = f"new{source.suffix}", any(source.glob("*.txt")) if source.is_dir() else False
-    of_task = (f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}")
-    for command in (f"sample {place} --length 400",) if of_text else of_task:
+    of_task = [f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}"]
+    if getattr(result.config.data, "causal", False):
+        of_task.append(f"stream {place} < {'lines.txt' if lines else 'steps.jsonl'}")
+    for command in [f"sample {place} --length 400"] if of_text else of_task:
         print(f"next: {program()} {command}")
     return 0
 

@@ -87,7 +87,8 @@ def _frame(axes: Axes, title: str, units: Sequence[tuple[str, float]]) -> None:
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(STEPS)
-    axes.set_ylabel(f"loss in {units[0][0]}")
+    unit = units[0][0]
+    axes.set_ylabel(unit if "loss" in unit or "error" in unit else f"loss in {unit}")
     frame(axes)
     axes.margins(x=0.02, y=0.12)
     if len(units) > 1:

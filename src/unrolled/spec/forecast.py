@@ -327,7 +327,7 @@ FORECAST = register_task(
         states=_states,
         asked_by="horizon",
         loss="loss_per_value",
-        units=(("of the standardised loss per value", 1.0),),
+        units=(("standardised loss per value", 1.0),),
         steps=_steps,
     )
 )
