@@ -78,6 +78,25 @@ def test_new_samples_are_answered_in_a_table(place: Path, capsys: pytest.Capture
     assert err.splitlines()[-1] == "5 answers"
 
 
+@pytest.mark.parametrize("written", ["", "?", "not known yet"])
+def test_what_stands_for_a_label_of_new_samples_is_not_read(
+    place: Path, tmp_path: Path, capsys, written: str
+):
+    new = tmp_path / "new.csv"
+    lines = (place / "new.csv").read_text().splitlines()
+    new.write_text("\n".join([lines[0] + ",activity", *(f"{line},{written}" for line in lines[1:])]) + "\n")
+    main(["predict", str(place / "label"), str(place / "new.csv")])
+    wanted = capsys.readouterr().out
+    assert main(["predict", str(place / "label"), str(new)]) == 0
+    assert capsys.readouterr().out == wanted
+    if not written:
+        assert "got none in row 2" in said(capsys, ["eval", str(place / "label"), str(new)])
+    wide = tmp_path / "wide.csv"
+    wide.write_text(f"much,a,b,c\n{written},1,2,3\n4.5,3,2,1\n,3,2,1\n")
+    assert main(["predict", str(place / "target"), str(wide)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_answers_are_the_same_in_every_format(place: Path, tmp_path: Path, capsys, suffix: str):
     out = tmp_path / f"p{suffix}"

@@ -392,3 +392,30 @@ def test_the_names_are_read_and_split_class_by_class():
     for part in (found.train, found.validation, found.test):
         assert abs((samples.labels[part] == "Russian").mean() - russian) < 0.005
     assert found.duplicates > 100
+
+
+# New samples.
+
+
+def test_what_new_samples_have_for_a_label_is_not_read_in_any_format(file, tmp_path):
+    ts = "@classLabel true a b\n@data\n1,2:?\n3,4:a\n"
+    arff = "@relation r\n@attribute x numeric\n@attribute y {a,b}\n@data\n1,?\n3,a\n"
+    np.savez(tmp_path / "n.npz", x=np.ones((2, 3, 1), np.float32), y=np.array([np.nan, 1.0]))
+    found = [
+        read_samples(file("n.ts", ts), read_labels=False),
+        read_samples(file("n.arff", arff), label="y", read_labels=False),
+        read_samples(tmp_path / "n.npz", read_labels=False),
+        read_samples(
+            file("n.jsonl", lines({"x": [1], "y": None, "g": None}, {"x": [2], "y": "a", "g": "p"})),
+            label="y",
+            group="g",
+            read_labels=False,
+        ),
+        read_samples(file("n.csv", "y,g,1,2\n,,1,2\na,p,3,4\n"), label="y", group="g", read_labels=False),
+        read_samples(
+            file("l.csv", "i,y,g,x\nq,,,1\nq,a,,2\nr,,p,4\n"), id="i", label="y", group="g", read_labels=False
+        ),
+    ]
+    for samples in found:
+        assert len(samples) == 2
+        assert (samples.labels, samples.step_labels, samples.groups) == (None, None, None)

@@ -48,6 +48,7 @@ def read_samples(
     columns: Sequence[str] | None = None,
     static: Sequence[str] = (),
     labelled: bool = True,
+    read_labels: bool = True,
 ) -> Samples:
     """Read the labelled sequences of a file or a folder, whole, into memory.
 
@@ -76,13 +77,16 @@ def read_samples(
             that has it at every step.
         labelled: False takes a source without the columns of label and group, and a file .txt with a text
             per line.
+        read_labels: False takes no notice of what the columns of label and group hold, as of new samples;
+            `labelled` is False then too.
     Raises:
         DataError: a source that is missing, empty, torn or too large, columns that are not there or not
             clear, a row with a text for a number, without a label, out of time. MissingExtraError: tables
             without polars, sounds without soundfile, a data frame without narwhals.
             DtypeError: neither a path nor a data frame. ConfigError: arguments that exclude one another.
     """
-    asked = _asked(label, target, group, id, time, columns, static, labelled)
+    asked = _asked(label, target, group, id, time, columns, static, labelled and read_labels)
+    asked = replace(asked, read_labels=read_labels)
     if not isinstance(source, str | os.PathLike):
         return _of_frame(source, asked)
     path = Path(source)

@@ -61,7 +61,7 @@ def samples_of_arff(path: Path, data: bytes, asked: Asked) -> Found:
         rest = [field for index, field in enumerate(fields) if index != label]
         inputs.append(_relation(rest, line) if relational else _steps(rest, line))
     found = Found(inputs, _channels(inputs, rows), [str(line) for line, _ in rows])
-    if label is not None:
+    if label is not None and asked.read_labels:
         numbers = asked.target is not None or attributes[label].kind == "numeric"
         found.labels = _labels(labels, attributes[label].name, rows, numbers, asked)
         key = "target" if asked.target is not None else "label"

@@ -38,6 +38,8 @@ def samples_of_table(table: Table, asked: Asked) -> Found:
     if not table.rows:
         raise refusal(DataError, "source", "a table with rows", "a header alone")
     roles = roles_of(table, asked)
+    if not asked.read_labels:  # they are no inputs either
+        roles.label, roles.several, roles.group = None, (), None
     read = _long if roles.id is not None else _texts if roles.text is not None else _wide
     found = read(table, roles)
     found.notes[:0] = roles.notes

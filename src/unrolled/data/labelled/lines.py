@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def samples_of_records(records: Sequence[tuple[int, Mapping[str, Any]]], asked: 
     found = _tokens(records, inputs[0]) if _holds_texts(records, inputs[0]) else _arrays(records, inputs)
     label = _label_name(names, inputs, asked)
     as_numbers = asked.target is not None or asked.as_numbers
-    if asked.several and set(asked.several) <= set(names):
+    if not asked.read_labels:
+        asked = replace(asked, group=None)
+    elif asked.several and set(asked.several) <= set(names):
         found.labels, found.label_names = _several(records, asked.several, as_numbers), asked.several
     elif label is not None and any(isinstance(record.get(label), list) for _, record in records):
         _label_lists(records, label, found, as_numbers)

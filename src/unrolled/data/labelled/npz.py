@@ -141,7 +141,9 @@ def _part(
         raise refusal(DataError, "label", f"the array of labels: {named(list(arrays))}", "none")
     samples = Samples.from_arrays(_sequences(arrays[name], name))
     found = Found(list(samples.inputs), samples.channels, list(samples.ids))
-    if label is not None and arrays[label].ndim == 2:
+    if not asked.read_labels:
+        asked = replace(asked, group=None)
+    elif label is not None and arrays[label].ndim == 2:
         found.labels, found.label_names = _several(
             arrays[label], label, len(samples), asked.target is not None
         )

@@ -58,6 +58,7 @@ class Asked:
     several: tuple[str, ...] = ()  # columns of labels or targets, where more than one was asked for
     as_numbers: bool = False  # whether these are targets
     static: tuple[str, ...] = ()  # columns with one value for each sample
+    read_labels: bool = True  # whether columns of label and group are read where they are there
 
     def read_as(self, **found: Any) -> dict[str, Any]:
         """Return the keywords that read another file in the same way, as JSON can hold them."""

@@ -82,7 +82,8 @@ def _samples(header: _Header, rows: Sequence[tuple[int, str]], asked: Asked) -> 
         check_line(text, ":", line)
         fields = _fields(text) if header.stamps else text.split(":")
         if header.labels:
-            labels.append(_label(fields.pop().strip(), header, line))
+            last = fields.pop().strip()
+            labels += [_label(last, header, line)] if asked.read_labels else []
         if header.dimensions is not None and len(fields) != header.dimensions:
             wrong_line(line, counted(header.dimensions, "dimension"), str(len(fields)))
         if not fields:

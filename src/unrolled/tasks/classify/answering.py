@@ -19,7 +19,7 @@ NAMED = 3
 
 
 def predict_file(network: SequenceNetwork, source: str) -> Predictions:
-    """Return an answer for each sample of a source, which needs no label.
+    """Return an answer for each sample of a source; what a column of labels holds is not read.
 
     Columns are those of `answer_columns`, without labels.
 
@@ -27,9 +27,9 @@ def predict_file(network: SequenceNetwork, source: str) -> Predictions:
         DataError: the source cannot be read, or is not like that of training.
     """
     schema = _schema(network)
-    samples = _read(schema, source)
+    samples = _read(schema, source, read_labels=False)
     given = predicted(network, schema.inputs(samples, network.tokens))
-    samples = replace(samples, labels=None, label_names=(), step_labels=None)
+    samples = replace(samples, labels=None, label_names=(), step_labels=None)  # a folder's are its names
     return Predictions(answer_columns(schema, samples, given), samples.notes)
 
 
@@ -74,5 +74,5 @@ def _schema(network: SequenceNetwork) -> Schema:
     return network.schema
 
 
-def _read(schema: Schema, source: str) -> Samples:
-    return read_samples(source, **(schema.read_as or {}), labelled=False)
+def _read(schema: Schema, source: str, *, read_labels: bool = True) -> Samples:
+    return read_samples(source, **(schema.read_as or {}), labelled=False, read_labels=read_labels)
