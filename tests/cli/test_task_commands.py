@@ -239,6 +239,49 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
 
 
 @pytest.mark.usefixtures("in_brief")
+def test_a_dry_run_of_tags_and_forecasts_shows_columns_roles_parts_and_controls(tmp_path: Path, capsys):
+    words = "".join(f"dog{n} NN B-X\nbarks VB O\n\n" for n in range(40))
+    (tmp_path / "train.conll").write_text(words)
+    rows = [f"2024-01-{1 + n // 24:02d} {n % 24:02d}:00,{n % 24},{n % 7}" for n in range(480)]
+    (tmp_path / "load.csv").write_text("\n".join(["ds,y,temperature", *rows]) + "\n")
+    for argv, roles in (
+        (["train.conll", "--tags", "2"], {"tag", "input"}),
+        (["load.csv", "--horizon", "4", "--known", "temperature"], {"time", "target", "known"}),
+    ):
+        assert main(["train", str(tmp_path / argv[0]), *argv[1:], "--dry-run", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert roles <= {column["role"] for column in found["columns"]}
+        assert found["parts"]["train"] > found["parts"]["validation"] > 0
+        assert len(found["controls"]) >= 2
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_a_resumed_run_keeps_its_cell_where_the_cell_of_the_rule_is_asked_for(place: Path, tmp_path: Path):
+    run, table = str(tmp_path / "run"), str(place / "gestures.csv")
+    argv = ["train", table, "--label", "activity", "--columns", "ax,ay", "--run", run, "--hidden", "8"]
+    assert main([*argv, "--no-controls", "--cell", "lstm", "--steps", "2"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                table,
+                "--label",
+                "activity",
+                "--run",
+                run,
+                "--resume",
+                "--cell",
+                "auto",
+                "--steps",
+                "3",
+            ]
+        )
+        == 0
+    )
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["cell"] == "lstm"
+
+
+@pytest.mark.usefixtures("in_brief")
 def test_several_seeds_give_mean_and_spread_and_finished_ones_are_kept(place: Path, tmp_path: Path, capsys):
     argv = ["train", str(place / "gestures.csv"), "--label", "activity", "--run", str(tmp_path / "run")]
     argv += ["--steps", "4", "--hidden", "4", "--seeds", "2", "--seed", "3"]

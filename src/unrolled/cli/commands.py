@@ -56,6 +56,8 @@ def train(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_dict()) if args.json else found)
         return 0
     asked = {*data, *training}
+    if training.get("cell") == "auto":  # a resumed run keeps its own
+        asked.discard("cell")
     if call.seeds is not None:
         several = run_seeds(config, call.seeds, asked=asked)
         print(json.dumps(several.to_dict()) if args.json else f"\n{several}")
