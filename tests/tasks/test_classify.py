@@ -65,7 +65,7 @@ def test_a_series_of_unequal_length_is_learnt_and_stands_beside_controls(tmp_pat
     names = [control.name for control in found.controls]
     assert names == ["most frequent class", "statistics, ridge", "random kernels, ridge"]
     assert found.controls[0].values["accuracy"] < 0.5
-    assert "controls, fitted on the same training part" in str(found)
+    assert "Controls are fitted on the same training part" in str(found)
     for name in ("confusion.png", "reliability.png", "error_by_length.png", "report.md", "controls.json"):
         assert (result.run / name).stat().st_size > 100
     columns = ["id", "label", "prediction", "confidence", "p fall", "p flat", "p rise"]

@@ -1,7 +1,7 @@
 """Networks for a task, and what a task is: one protocol, `Task`; the language model is the first one.
 
 protocol.py   Task, register, of, named     telemetry.py  the gradient and the gates, while training
-examined.py   what the probe asks a network
+examined.py   what the probe asks a network     scores.py     figures beside those of controls
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
 forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each

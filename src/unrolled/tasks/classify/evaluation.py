@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import IGNORED, Samples
-from unrolled.errors import DataError, counted, expected
+from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.classify.dataset import Sequences
 from unrolled.tasks.classify.metrics import classification, regression, several_labels, several_numbers
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.scores import Control, Scores, scores_table
 
 __all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
 
@@ -36,24 +37,6 @@ LABELS = {
     "standardised_rmse": "standardised RMSE",
 }
 COMPARED = ("accuracy", "macro_f1", "rmse", "standardised_rmse")  # by the first of these that there is
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Figures of one model on one part, by name."""
-
-    samples: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Control:
-    """A simple model, trained on the same split."""
-
-    name: str
-    parameters: int
-    seconds: float  # to fit it and to answer
-    values: Mapping[str, float]  # on the part that the network is judged by
 
 
 @dataclass(frozen=True)
@@ -122,17 +105,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         parts = {"validation": self.validation, "test": self.test}
-        lines = [
-            _line(name, each.values, counted(each.samples, "sample"))
-            for name, each in parts.items()
-            if each is not None
-        ]
-        if self.controls:
-            lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
-        for each in self.controls:
-            size = f"{counted(each.parameters, 'parameter')}, {each.seconds:.1f} s"
-            lines.append(_line(each.name, each.values, size))
-        return "\n".join([*lines, *self.notes])
+        table = scores_table("sample", parts, self.parameters, self.controls, label)
+        return "\n".join([table, *self.notes])
 
 
 def evaluate(network: SequenceNetwork, dataset: Sequences) -> Evaluation:
@@ -224,20 +198,18 @@ def _verdict(found: Evaluation, dataset: Sequences) -> list[str]:
     figure = LABELS[found.main]
     own, other = found.judged.values[found.main], best.values[found.main]
     notes = [
-        f"a control wins: {best.name} has {figure} {other:.4g}, the network {own:.4g}. "
-        "Take it, unless the network is needed for what it alone can do"
+        f"A control wins: {best.name} reaches {figure} {other:.4g}, the network {own:.4g}. "
+        "Use the control unless you need something that only the network offers."
     ]
     why = []
     if number < 500:
-        why.append(
-            f"there are {number} training samples, too few for a recurrent network to learn features from"
-        )
+        why.append(f"{number} training samples are too few for a recurrent network to learn features from")
     if not dataset.part("train").is_text and sizes.min() == sizes.max():
-        why.append("all series have equal length")
+        why.append("all series have the same length")
     if not dataset.part("train").is_text and not dataset.part("train").missing:
         why.append("no value is missing")
     if why:
-        notes.append("that is to be expected: " + ", ".join(why))
+        notes.append(f"This is to be expected: {'; '.join(why)}.")
     return notes
 
 
@@ -245,6 +217,7 @@ def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
     return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
 
 
-def _line(name: str, values: Mapping[str, float], more: str) -> str:
-    shown = "   ".join(f"{LABELS.get(n, n)} {v:.4g}" for n, v in values.items() if v is not None)
-    return f"{name:>10}: {shown}   ({more})"
+def label(name: str) -> str:
+    """Return what people call a figure; of one of several numbers with the number's name behind it."""
+    kind, _, column = name.partition(" ")
+    return f"{LABELS.get(kind, kind)} {column}".rstrip()

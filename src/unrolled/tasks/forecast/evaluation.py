@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
-from unrolled.tasks.classify.evaluation import Control, Scores
 from unrolled.tasks.controls.forecasts import suited_forecasts
 from unrolled.tasks.forecast import metrics
 from unrolled.tasks.forecast.answers import Answers, answered, truth
@@ -20,6 +19,7 @@ from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
+from unrolled.tasks.scores import Control, Scores, scores_table
 
 __all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score"]
 
@@ -109,17 +109,9 @@ class Evaluation:
             raise DataError(expected("evaluation", "what to_dict gives", repr(error))) from error
 
     def __str__(self) -> str:
-        lines = [
-            _line(name, scores.values, counted(scores.samples, "forecast"))
-            for name, scores in (("validation", self.validation), ("test", self.test))
-            if scores is not None
-        ]
-        if self.controls:
-            lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
-        for each in self.controls:
-            size = f"{counted(each.parameters, 'parameter')}, {each.seconds:.1f} s"
-            lines.append(_line(each.name, each.values, size))
-        return "\n".join([*lines, *self.notes])
+        parts = {"validation": self.validation, "test": self.test}
+        table = scores_table("forecast", parts, self.parameters, self.controls, label, _shown)
+        return "\n".join([table, *self.notes])
 
 
 def evaluate(network: ForecastNetwork, dataset: Forecasts) -> Evaluation:
@@ -277,20 +269,20 @@ def _verdict(found: Evaluation, dataset: Forecasts) -> list[str]:
         best = min(found.better, key=lambda each: each.values[found.main])
         own, other = found.judged.values[found.main], best.values[found.main]
         notes.append(
-            f"a control wins: {best.name} has MSE {other:.4g}, the network {own:.4g}. "
-            "Take it, unless the network is needed for what it alone can do"
+            f"A control wins: {best.name} reaches MSE {other:.4g}, the network {own:.4g}. "
+            "Use the control unless you need something that only the network offers."
         )
         number = len(dataset.part("train").windows.series)
         if number < 1000:
-            notes.append(f"that is to be expected: there are {counted(number, 'window')} to train on")
+            notes.append(f"This is to be expected: there are only {counted(number, 'window')} to train on.")
     for level in found.levels:
         share = found.judged.values[f"coverage_{level:g}"]
         if abs(share - level / 100) > 0.05:
             notes.append(
-                f"intervals of {level:g} % held {share:.1%} of the {found.part} part: it is not like the "
-                "validation part, on which they were corrected"
+                f"The {level:g} % intervals cover {share:.1%} of the {found.part} part, which differs "
+                "from the validation part that they were corrected on."
                 if found.test is not None
-                else f"intervals of {level:g} % held {share:.1%} of the {found.part} part"
+                else f"The {level:g} % intervals cover {share:.1%} of the {found.part} part."
             )
     return notes
 
@@ -303,10 +295,9 @@ def _finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _line(name: str, values: Mapping[str, float], more: str) -> str:
-    kept = {n: v for n, v in values.items() if (v is not None and n in SHOWN) or n.startswith("coverage")}
-    shown = "   ".join(f"{label(n)} {v:.4g}" for n, v in kept.items())
-    return f"{name:>10}: {shown}   ({more})"
+def _shown(name: str) -> bool:
+    """Whether the command line shows a figure."""
+    return name in SHOWN or name.startswith("coverage")
 
 
 def label(name: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 from unrolled.data import Sentences, in_scheme, unknown_tags_text
-from unrolled.errors import DataError, counted, expected
+from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
-from unrolled.tasks.classify.evaluation import Control, Scores
+from unrolled.tasks.scores import Control, Scores, scores_table
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
 from unrolled.tasks.tag.network import TagNetwork
@@ -26,7 +26,7 @@ LABELS = {
     "precision": "precision",
     "recall": "recall",
     "accuracy": "accuracy",
-    "sentences": "whole sentences",
+    "sentences": "sentences right",
     "nats_per_word": "nats per word",
 }
 FEW_WORDS = 5000
@@ -95,17 +95,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         parts = {"validation": self.validation, "test": self.test}
-        lines = [
-            _line(name, each.values, counted(each.samples, "sentence"))
-            for name, each in parts.items()
-            if each is not None
-        ]
-        if self.controls:
-            lines.append(f"controls, fitted on the same training part, on the {self.part} part:")
-        for each in self.controls:
-            size = f"{counted(each.parameters, 'parameter')}, {each.seconds:.1f} s"
-            lines.append(_line(each.name, each.values, size))
-        return "\n".join([*lines, *self.notes])
+        table = scores_table("sentence", parts, self.parameters, self.controls, LABELS.__getitem__)
+        return "\n".join([table, *self.notes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,19 +208,14 @@ def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
     best = max(found.better, key=lambda each: each.values[found.main])
     figure, own = LABELS[found.main], found.judged.values[found.main]
     notes = [
-        f"a control wins: {best.name} has {figure} {best.values[found.main]:.4g}, the network {own:.4g}. "
-        "Take it, unless the network is needed for what it alone can do"
+        f"A control wins: {best.name} reaches {figure} {best.values[found.main]:.4g}, the network {own:.4g}. "
+        "Use the control unless you need something that only the network offers."
     ]
     words = dataset.part("train").tokens
     if words < FEW_WORDS:
-        notes.append(f"that is to be expected: {words:,} training words are few for a recurrent network")
+        notes.append(f"This is to be expected: {words:,} training words are few for a recurrent network.")
     return notes + on_controls
 
 
 def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
     return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
-
-
-def _line(name: str, values: Mapping[str, float], more: str) -> str:
-    shown = "   ".join(f"{LABELS.get(n, n)} {v:.4g}" for n, v in values.items() if v is not None)
-    return f"{name:>10}: {shown}   ({more})"
