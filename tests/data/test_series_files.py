@@ -247,6 +247,7 @@ def test_few_rows_of_a_fine_frequency_and_many_columns_do_not_fill_memory(file, 
     rows = "".join(f"2024-01-01 {hour:02}:{minute:02},1\n" for hour in range(0, 24, 3) for minute in (0, 1))
     path = file("t.csv", "ds,y\n" + rows)
     assert read_series(path).steps[0] == 21 * 60 + 2
+    monkeypatch.setattr(grid, "FEW_CELLS", 0)  # fewer are not asked about
     monkeypatch.setattr(grid, "most_bytes", lambda: 1000)
     with pytest.raises(DataError, match="source: expected steps that fit into memory"):
         read_series(path)
