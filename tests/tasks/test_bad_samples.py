@@ -11,7 +11,7 @@ import pytest
 from unrolled import spec
 from unrolled.data import Samples, read_samples
 from unrolled.errors import UnrolledError
-from unrolled.tasks import SequenceClassifier, SequenceRegressor
+from unrolled.tasks import SequenceClassifier, SequenceRegressor, stored_arrays
 from unrolled.tasks.classify import storing
 from unrolled.tasks.classify.dataset import prepare
 
@@ -95,7 +95,7 @@ def test_large_samples_stay_in_their_file_and_every_byte_of_them_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     x = np.random.default_rng(0).normal(size=(3, 2000, 2))
-    monkeypatch.setattr(storing, "MAPPED", 1000)
+    monkeypatch.setattr(stored_arrays, "MAPPED", 1000)
     storing.write(tmp_path, Samples.from_arrays(x, [0, 1, 0]), np.zeros(3), ())
     found = storing.read(tmp_path).samples
     np.testing.assert_array_equal(np.stack(found.inputs), x.astype(np.float32))
@@ -103,16 +103,21 @@ def test_large_samples_stay_in_their_file_and_every_byte_of_them_is_checked(
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
-    data = bytearray((tmp_path / storing.ARRAYS).read_bytes())
+    data = bytearray((tmp_path / stored_arrays.ARRAYS).read_bytes())
     for place in range(40, len(data), 997):
         spoilt = bytearray(data)
         spoilt[place] ^= 0x40
-        (tmp_path / storing.ARRAYS).write_bytes(spoilt)
+        (tmp_path / stored_arrays.ARRAYS).write_bytes(spoilt)
         try:
             same = storing.read(tmp_path).samples  # a byte that says nothing, as the time of an entry
         except UnrolledError:
             continue
         np.testing.assert_array_equal(np.stack(same.inputs), x.astype(np.float32))
+
+
+def test_samples_with_more_notes_than_a_run_keeps_are_read_again(tmp_path: Path):
+    written = storing.write(tmp_path, Samples.from_arrays(X, [0, 1] * 6), np.zeros(12), ["a note"] * 1001)
+    assert storing.read(tmp_path).notes == written.notes == ("a note",) * 1000
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

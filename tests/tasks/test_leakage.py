@@ -14,6 +14,7 @@ from unrolled import spec, train
 from unrolled.data import Samples
 from unrolled.tasks.classify import storing
 from unrolled.tasks.classify.dataset import prepare
+from unrolled.tasks.stored_arrays import PARTS
 
 QUICK: dict[str, Any] = {"hidden_size": 8, "num_layers": 1, "learning_rate": 0.02, "threads": 1}
 
@@ -54,7 +55,7 @@ def run(place: Path, samples: Samples, **changes: Any) -> Any:
 def test_the_test_part_changes_no_weight_and_no_scale(kind: str, tmp_path: Path):
     samples = labelled(kind, walks())
     first = run(tmp_path / "a", samples).run
-    tested = np.flatnonzero(storing.read(first / "data").parts == storing.PARTS.index("test")).tolist()
+    tested = np.flatnonzero(storing.read(first / "data").parts == PARTS.index("test")).tolist()
     assert tested
     inputs = [9 * each + 5 if k in tested else each for k, each in enumerate(samples.inputs)]
     changed = replace(samples, inputs=inputs)
@@ -77,7 +78,7 @@ def test_no_group_is_in_two_parts(seed: int, tmp_path: Path):
     samples = labelled("classes", walks(60, seed))
     storing.write(tmp_path / "s", samples, np.zeros(60), ())
     found = prepare(spec.ClassifyData(str(tmp_path / "s"), test_share=0.2), tmp_path / "run", seed=seed)
-    parts = [set(found.part(name).groups.tolist()) for name in storing.PARTS]
+    parts = [set(found.part(name).groups.tolist()) for name in PARTS]
     assert all(parts)
     assert sum(map(len, parts)) == len(set.union(*parts))
 

@@ -6,6 +6,7 @@ loading.py    load, and tensors' both ways  language/     text: network, evaluat
 forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
 controls/     simple models to compare with  tag/          a tag for each word of a sentence
+stored_arrays.py  RUN/data: samples.npz and corpus.json of the tasks that read no text
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork

@@ -16,6 +16,7 @@ from unrolled.errors import DataError, counted, expected
 from unrolled.spec import ClassifyData, RegressData
 from unrolled.tasks.classify import storing
 from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.stored_arrays import ARRAYS, LEFT_OUT, PARTS
 from unrolled.tokens import Tokens
 
 __all__ = ["Sequences", "prepare", "reopen"]
@@ -49,7 +50,7 @@ class Sequences:
     def part(self, name: str) -> Samples:
         """Return the samples of a part: train, validation or test."""
         if name not in self._parts:
-            chosen = np.flatnonzero(self.stored.parts == storing.PARTS.index(name))
+            chosen = np.flatnonzero(self.stored.parts == PARTS.index(name))
             self._parts[name] = self.samples.take(chosen)
         return self._parts[name]
 
@@ -101,7 +102,7 @@ class Sequences:
     @property
     def has_test(self) -> bool:
         """Whether there is a test part."""
-        return bool((self.stored.parts == storing.PARTS.index("test")).any())
+        return bool((self.stored.parts == PARTS.index("test")).any())
 
 
 def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
@@ -122,15 +123,15 @@ def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
     if share is None:
         share = TEST_SHARE if given is None and len(samples) >= FEW else 0.0
     found = partition(samples, split=data.split, validation=data.validation_share, test=share, seed=seed)
-    parts = np.full(len(samples), storing.LEFT_OUT)
-    for number, name in enumerate(storing.PARTS):
+    parts = np.full(len(samples), LEFT_OUT)
+    for number, name in enumerate(PARTS):
         parts[getattr(found, name)] = number
     notes += found.notes
     if given is not None:
         notes += _notes_on_test(samples, given, data.group)
-        parts = np.where(parts == storing.PARTS.index("test"), storing.LEFT_OUT, parts)
+        parts = np.where(parts == PARTS.index("test"), LEFT_OUT, parts)
         samples = _joined(samples, given)
-        tested = np.full(len(given), storing.PARTS.index("test"))
+        tested = np.full(len(given), PARTS.index("test"))
         parts = np.concatenate([parts, tested])
     return Sequences(storing.write(directory, samples, parts, notes), data)
 
@@ -142,7 +143,7 @@ def reopen(data: Data, directory: Path) -> Sequences:
 
 def _read(data: Data, source: str) -> Samples:
     """Read a source: samples that `storing.write` wrote, or a file as `data.read_samples` takes it."""
-    if (Path(source) / storing.ARRAYS).is_file():
+    if (Path(source) / ARRAYS).is_file():
         samples = storing.read(Path(source)).samples
     else:
         samples = _read_file(data, source)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +13,20 @@ import numpy.typing as npt
 from unrolled import files
 from unrolled.data import Samples
 from unrolled.errors import DataError
+from unrolled.tasks.stored_arrays import (
+    ARRAYS,
+    MOST_NOTES,
+    cut,
+    packed_texts,
+    read_arrays,
+    read_index,
+    split_texts,
+    write_arrays,
+)
 
-__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "identity_of", "packed_texts",
-           "read", "read_arrays", "split_texts", "write", "write_samples"]  # fmt: skip
+__all__ = ["Stored", "read", "write", "write_samples"]
 
-INDEX, ARRAYS = "corpus.json", "samples.npz"
 FORMAT, VERSION = "unrolled samples", 1
-PARTS = ("train", "validation", "test")  # by their number in the array `parts`
-LEFT_OUT = len(PARTS)
-LARGEST_INDEX = 2**22  # bytes
-MOST_NOTES = 1000
-MAPPED = 2**22  # bytes from which on an array stays in its file
-HEADER = 30  # bytes of a header in a zip archive, before names
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -47,25 +44,19 @@ class Stored:
 
 def write(directory: Path, samples: Samples, parts: Array, notes: Sequence[str]) -> Stored:
     """Write samples and parts into a directory. Raises RunError where it cannot be written."""
-    arrays = _arrays(samples, parts)
-    identity = identity_of(arrays)
+    kept = tuple(notes)[:MOST_NOTES]
     index = {
         "format": FORMAT,
         "version": VERSION,
         "name": samples.name,
         "sha256": samples.sha256,
-        "identity": identity,
         "channels": list(samples.channels),
         "label_names": list(samples.label_names),
         "read_as": dict(samples.read_as),
-        "notes": list(notes),
+        "notes": list(kept),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    files.replace(directory / ARRAYS, packed.getvalue())
-    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
-    return Stored(samples, np.asarray(parts, np.int64), tuple(notes), identity)
+    identity = write_arrays(directory, _arrays(samples, parts), index)
+    return Stored(samples, np.asarray(parts, np.int64), kept, identity)
 
 
 def write_samples(directory: Path, samples: Samples) -> None:
@@ -79,31 +70,15 @@ def read(directory: Path) -> Stored:
     Raises:
         DataError: files are missing, damaged or another program's.
     """
-    path = directory / INDEX
-    index = files.parse_json(
-        files.read_regular(path, LARGEST_INDEX, DataError), path, DataError, most=16 * LARGEST_INDEX
-    )
+    index, path = read_index(directory)
     index.setdefault("label_names", [])  # older versions knew one label for a sample
     _check_index(index, path)
-    arrays = read_arrays(directory / ARRAYS)
-    identity = identity_of(arrays)
-    if identity != index["identity"]:
-        raise files.refusal(DataError, directory / ARRAYS, f"samples {index['identity']}", identity)
+    arrays = read_arrays(directory, index["identity"], "samples")
     try:
         samples = _samples(arrays, index)
     except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote
         raise files.refusal(DataError, directory / ARRAYS, "samples", repr(error)) from None
-    return Stored(samples, arrays["parts"].astype(np.int64), tuple(index["notes"]), identity)
-
-
-def identity_of(arrays: Arrays) -> str:
-    """Return a digest of arrays with their names, types and shapes."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(array.reshape(-1).view(np.uint8).data)
-    return total.hexdigest()
+    return Stored(samples, arrays["parts"].astype(np.int64), tuple(index["notes"]), index["identity"])
 
 
 def _arrays(samples: Samples, parts: Array) -> dict[str, Array]:
@@ -129,58 +104,6 @@ def _arrays(samples: Samples, parts: Array) -> dict[str, Array]:
     return arrays
 
 
-def packed_texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
-    """Return texts as two arrays: their bytes one after the other, and the length of each."""
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    return {
-        f"{name}_bytes": np.frombuffer(b"".join(encoded), np.uint8),
-        f"{name}_lengths": np.array([len(each) for each in encoded], np.int64),
-    }
-
-
-def read_arrays(path: Path) -> dict[str, Array]:
-    """Return the arrays of a file of ours: none is compressed, so none is larger than the file.
-
-    Large ones stay in the file until they are read: a resumed run does not hold its samples twice.
-    """
-    try:
-        with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise files.refusal(DataError, path, "arrays that are not compressed", "others")
-            found = {}
-            for entry in archive.infolist():
-                found[entry.filename.removesuffix(".npy")] = _mapped(file, archive, entry, path)
-            return found
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise files.refusal(DataError, path, "the samples of a run", error) from None
-
-
-def _mapped(file: Any, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Array:
-    """Return an array of an open archive, mapped from the file where it is large.
-
-    Raises ValueError: it is none, or does not fill its entry.
-    """
-    if entry.file_size < MAPPED:
-        with archive.open(entry) as member:
-            found: Array = np.lib.format.read_array(member, allow_pickle=False)
-            return found
-    file.seek(entry.header_offset)
-    header = file.read(HEADER)
-    if header[:4] != b"PK\x03\x04":
-        raise ValueError("an entry without a header")
-    begin = (
-        entry.header_offset + HEADER + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-    )
-    file.seek(begin)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array of another version of numpy's format")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or fortran or file.tell() + size != begin + entry.file_size:
-        raise ValueError(f"{entry.file_size} bytes for {dtype} {list(shape)}")
-    return np.asarray(np.memmap(path, dtype, "r", file.tell(), shape))
-
-
 def _check_index(index: Mapping[str, Any], path: Path) -> None:
     texts, lists = ("format", "name", "sha256", "identity"), ("channels", "label_names", "notes")
     right = (
@@ -203,16 +126,16 @@ def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
     """Return the samples of the arrays. Raises KeyError, ValueError: they are none."""
     ids = split_texts(arrays, "ids")
     lengths = None if "inputs_bytes" in arrays else arrays["lengths"]
-    inputs: Any = split_texts(arrays, "inputs") if lengths is None else _cut(arrays["values"], lengths)
+    inputs: Any = split_texts(arrays, "inputs") if lengths is None else cut(arrays["values"], lengths)
     labels = arrays.get("labels")
     if "labels_bytes" in arrays:
         labels = np.array(split_texts(arrays, "labels"))
     steps = arrays.get("step_labels")
     if "step_labels_bytes" in arrays:
         steps = np.array(split_texts(arrays, "step_labels"))
-    step_labels = None if steps is None else _cut(steps, arrays["lengths"])
+    step_labels = None if steps is None else cut(steps, arrays["lengths"])
     groups = np.array(split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
-    times = _cut(arrays["times"], arrays["lengths"]) if "times" in arrays else None
+    times = cut(arrays["times"], arrays["lengths"]) if "times" in arrays else None
     columns = (inputs, labels, groups, arrays["parts"])
     if any(column is not None and len(column) != len(ids) for column in columns):
         raise ValueError("columns of unlike length")
@@ -229,18 +152,3 @@ def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
         label_names=tuple(index["label_names"]),
         step_labels=step_labels,
     )
-
-
-def _cut(flat: Array, lengths: Array) -> list[Array]:
-    if lengths.min(initial=0) < 0 or lengths.sum() != len(flat):
-        raise ValueError("lengths of other values")
-    return np.split(flat, np.cumsum(lengths)[:-1])
-
-
-def split_texts(arrays: Arrays, name: str) -> list[str]:
-    flat, lengths = arrays[f"{name}_bytes"].tobytes(), arrays[f"{name}_lengths"]
-    ends = np.cumsum(lengths).tolist()
-    if lengths.min(initial=0) < 0 or (ends[-1] if ends else 0) != len(flat):
-        raise ValueError("lengths of other texts")
-    begins = [0, *ends[:-1]]
-    return [flat[b:e].decode("utf-8", "surrogatepass") for b, e in zip(begins, ends, strict=True)]

@@ -20,6 +20,7 @@ from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.split import plan, segment_of
 from unrolled.tasks.forecast.steps import StepBatches
 from unrolled.tasks.forecast.windows import WindowBatches, Windows, find_windows, spread
+from unrolled.tasks.stored_arrays import ARRAYS
 
 __all__ = ["Forecasts", "Part", "described", "prepare", "read_source", "reopen"]
 
@@ -167,7 +168,7 @@ def read_source(data: ForecastData, source: str, *, needs_values: bool = True) -
     Raises:
         DataError: no such file, no such columns, or a value that is infinite.
     """
-    if (Path(source) / storing.ARRAYS).is_file():
+    if (Path(source) / ARRAYS).is_file():
         series = storing.read(Path(source)).series
     else:
         columns = names_in(data.columns)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +13,11 @@ import numpy.typing as npt
 from unrolled import files
 from unrolled.data import Series
 from unrolled.errors import DataError
+from unrolled.tasks.stored_arrays import ARRAYS, MOST_NOTES, cut, read_arrays, read_index, write_arrays
 
-__all__ = ["ARRAYS", "INDEX", "Stored", "read", "write", "write_series"]
+__all__ = ["Stored", "read", "write", "write_series"]
 
-INDEX, ARRAYS = "corpus.json", "samples.npz"
 FORMAT, VERSION = "unrolled series", 1
-LARGEST_INDEX = 2**22  # bytes
-MOST_NOTES = 1000
 PARTS = ("series", "test")
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -58,21 +52,15 @@ def write(
         described[name] = None if each is None else _described(each)
         if each is not None:
             arrays |= {f"{name}.{key}": array for key, array in _arrays(each).items()}
-    identity = _identity(arrays)
     index = {
         "format": FORMAT,
         "version": VERSION,
         "name": series.name,
         "sha256": series.sha256,
-        "identity": identity,
         **described,
         "notes": list(notes)[:MOST_NOTES],
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    files.replace(directory / ARRAYS, packed.getvalue())
-    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
+    identity = write_arrays(directory, arrays, index)
     return Stored(series, arrays["borders"], test, arrays["test_begin"], tuple(notes), identity)
 
 
@@ -87,14 +75,9 @@ def read(directory: Path) -> Stored:
     Raises:
         DataError: files are missing, damaged or another program's.
     """
-    path = directory / INDEX
-    raw = files.read_regular(path, LARGEST_INDEX, DataError)
-    index = files.parse_json(raw, path, DataError, most=16 * LARGEST_INDEX)
+    index, path = read_index(directory)
     _check_index(index, path)
-    arrays = _unpacked(directory / ARRAYS)
-    identity = _identity(arrays)
-    if identity != index["identity"]:
-        raise files.refusal(DataError, directory / ARRAYS, f"series {index['identity']}", identity)
+    arrays = read_arrays(directory, index["identity"], "series")
     try:
         parts = {
             name: None
@@ -117,7 +100,7 @@ def read(directory: Path) -> Stored:
             raise ValueError("borders of other series")
     except (KeyError, ValueError, IndexError, TypeError) as error:  # covered by the digest, written by nobody
         raise files.refusal(DataError, directory / ARRAYS, "series", repr(error)) from None
-    return Stored(series, borders, test, begin, tuple(index["notes"]), identity)
+    return Stored(series, borders, test, begin, tuple(index["notes"]), index["identity"])
 
 
 def _described(series: Series) -> dict[str, Any]:
@@ -150,20 +133,20 @@ def _arrays(series: Series) -> Arrays:
 
 def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, Any]) -> Series:
     """Return the series of the arrays. Raises KeyError, ValueError, TypeError: they are none."""
-    names = _cut(arrays["ids"], arrays["id_lengths"])
+    names = cut(arrays["ids"], arrays["id_lengths"])
     lengths, every = arrays["lengths"], arrays["all_lengths"]
     if len(lengths) != len(names) or len(every) != len(names) or (every < lengths).any():
         raise ValueError("lengths of other series")
     return Series(
         ids=tuple(each.tobytes().decode("utf-8", "surrogatepass") for each in names),
-        values=_cut(arrays["values"], lengths),
-        past=_cut(arrays["past"], lengths),
+        values=cut(arrays["values"], lengths),
+        past=cut(arrays["past"], lengths),
         past_names=tuple(described["past_names"]),
-        known=_cut(arrays["known"], every),
+        known=cut(arrays["known"], every),
         known_names=tuple(described["known_names"]),
         static=arrays.get("static"),
         static_names=tuple(described["static_names"]),
-        times=_cut(arrays["times"], every),
+        times=cut(arrays["times"], every),
         freq=described["freq"],
         season=described["season"],
         name=index["name"],
@@ -171,38 +154,6 @@ def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, An
         notes=(),
         read_as=described["read_as"],
     )
-
-
-def _cut(flat: Array, lengths: Array) -> list[Array]:
-    if lengths.min(initial=0) < 0 or lengths.sum() != len(flat):
-        raise ValueError("lengths of other values")
-    return np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
-
-
-def _identity(arrays: Arrays) -> str:
-    """Return a digest of arrays with their names, types and shapes."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
-def _unpacked(path: Path) -> Arrays:
-    """Return the arrays of a file of ours: none is compressed, so none is larger than the file."""
-    try:
-        with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise files.refusal(DataError, path, "arrays that are not compressed", "others")
-            found = {}
-            for entry in archive.infolist():
-                with archive.open(entry) as member:
-                    array = np.lib.format.read_array(member, allow_pickle=False)
-                found[entry.filename.removesuffix(".npy")] = array
-            return found
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise files.refusal(DataError, path, "the series of a run", error) from None
 
 
 def _check_index(index: Mapping[str, Any], path: Path) -> None:

@@ -28,6 +28,7 @@ from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.steps import step_inputs
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
+from unrolled.tasks.stored_arrays import ARRAYS
 
 __all__ = ["ForecastTask"]
 
@@ -221,7 +222,7 @@ _PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 def _read_alike(loaded: Any, source: str) -> Series:
     """Read a file as the run's source was read."""
-    if (Path(source) / storing.ARRAYS).is_file():
+    if (Path(source) / ARRAYS).is_file():
         return storing.read(Path(source)).series
     schema: Schema = loaded.model.schema
     return read_series(source, **dict(schema.read_as or {}))

@@ -24,6 +24,7 @@ from unrolled.data import (
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import printable, shortened
 from unrolled.spec import TagData
+from unrolled.tasks.stored_arrays import ARRAYS, LEFT_OUT, PARTS
 from unrolled.tasks.tag import storing
 from unrolled.tasks.tag.batches import Encoded, SentenceBatches
 from unrolled.tasks.tag.schema import Schema
@@ -54,7 +55,7 @@ class TaggedSentences:
     def part(self, name: str) -> Sentences:
         """Return the sentences of a part: train, validation or test."""
         if name not in self._parts:
-            chosen = np.flatnonzero(self.stored.parts == storing.PARTS.index(name))
+            chosen = np.flatnonzero(self.stored.parts == PARTS.index(name))
             self._parts[name] = self.sentences.take(chosen)
         return self._parts[name]
 
@@ -76,7 +77,7 @@ class TaggedSentences:
     @property
     def has_test(self) -> bool:
         """Whether there is a test part."""
-        return bool((self.stored.parts == storing.PARTS.index("test")).any())
+        return bool((self.stored.parts == PARTS.index("test")).any())
 
 
 def prepare(data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
@@ -91,8 +92,8 @@ def prepare(data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
     if share is None:
         share = TEST_SHARE if given is None and len(sentences) >= FEW else 0.0
     found = _partition(sentences, data, share, seed)
-    parts = np.full(len(sentences), storing.LEFT_OUT)
-    for number, name in enumerate(storing.PARTS):
+    parts = np.full(len(sentences), LEFT_OUT)
+    for number, name in enumerate(PARTS):
         parts[getattr(found, name)] = number
     notes = [*sentences.notes, *(note.replace("sample", "sentence") for note in found.notes)]
     if given is not None:
@@ -100,7 +101,7 @@ def prepare(data: TagData, directory: Path, *, seed: int) -> TaggedSentences:
         given = in_scheme(given, marks.scheme, marks.spelling)
         notes += _notes_on_test(sentences, given)
         sentences = _joined(sentences, given)
-        tested = np.full(len(given), storing.PARTS.index("test"))
+        tested = np.full(len(given), PARTS.index("test"))
         parts = np.concatenate([parts, tested])
     notes += _unseen(sentences, parts)
     return TaggedSentences(storing.write(directory, sentences, parts, notes), data)
@@ -117,7 +118,7 @@ def read_like(source: str, read_as: Any, *, argument: str = "source", labelled: 
     Args:
         read_as: `Sentences.read_as` of those. labelled: whether it must have tags.
     """
-    if (Path(source) / storing.ARRAYS).is_file():
+    if (Path(source) / ARRAYS).is_file():
         return storing.read(Path(source)).sentences
     try:
         return read_sentences(source, **read_as, labelled=labelled)
@@ -149,7 +150,7 @@ def described(sentences: Sentences) -> tuple[Column, ...]:
 
 def _read(data: TagData) -> Sentences:
     """Read a source: sentences that `storing.write` wrote, or a file as `data.read_sentences` takes it."""
-    if (Path(data.source) / storing.ARRAYS).is_file():
+    if (Path(data.source) / ARRAYS).is_file():
         found = storing.read(Path(data.source)).sentences
     else:
         columns = None if data.columns is None else [name.strip() for name in data.columns.split(",")]
@@ -180,7 +181,7 @@ def _unseen(sentences: Sentences, parts: Array) -> list[str]:
     found = []
     train = sentences.take(np.flatnonzero(parts == 0))
     known = {tag for each in train.tags or () for tag in each}
-    for number, name in enumerate(storing.PARTS[1:], 1):
+    for number, name in enumerate(PARTS[1:], 1):
         part = sentences.take(np.flatnonzero(parts == number))
         unknown = part.unknown_tags(known)
         if unknown:

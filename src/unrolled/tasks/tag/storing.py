@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,15 +14,20 @@ import numpy.typing as npt
 from unrolled import files
 from unrolled.data import Sentences
 from unrolled.errors import DataError
-from unrolled.tasks.classify import storing as arrays_of
+from unrolled.tasks.stored_arrays import (
+    ARRAYS,
+    MOST_NOTES,
+    packed_texts,
+    read_arrays,
+    read_index,
+    split_texts,
+    write_arrays,
+)
 from unrolled.tasks.tag.schema import is_reading
 
-__all__ = ["ARRAYS", "INDEX", "LEFT_OUT", "PARTS", "Stored", "read", "write", "write_sentences"]
+__all__ = ["Stored", "read", "write", "write_sentences"]
 
-INDEX, ARRAYS, PARTS, LEFT_OUT = arrays_of.INDEX, arrays_of.ARRAYS, arrays_of.PARTS, arrays_of.LEFT_OUT
 FORMAT, VERSION = "unrolled sentences", 1
-LARGEST_INDEX = 2**22  # bytes
-MOST_NOTES = 1000
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -41,25 +44,18 @@ class Stored:
 
 def write(directory: Path, sentences: Sentences, parts: Array, notes: Sequence[str]) -> Stored:
     """Write sentences and parts into a directory. Raises RunError where it cannot be written."""
-    arrays = _arrays(sentences, parts)
-    identity = arrays_of.identity_of(arrays)
     kept = tuple(notes)[:MOST_NOTES]
     index = {
         "format": FORMAT,
         "version": VERSION,
         "name": sentences.name,
         "sha256": sentences.sha256,
-        "identity": identity,
         "features": list(sentences.features),
         "line": sentences.line,
         "read_as": dict(sentences.read_as),
         "notes": list(kept),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    files.replace(directory / ARRAYS, packed.getvalue())
-    files.replace(directory / INDEX, json.dumps(index, indent=2) + "\n")
+    identity = write_arrays(directory, _arrays(sentences, parts), index)
     return Stored(sentences, np.asarray(parts, np.int64), kept, identity)
 
 
@@ -74,19 +70,14 @@ def read(directory: Path) -> Stored:
     Raises:
         DataError: files are missing, damaged or another program's.
     """
-    path = directory / INDEX
-    raw = files.read_regular(path, LARGEST_INDEX, DataError)
-    index = files.parse_json(raw, path, DataError, most=16 * LARGEST_INDEX)
+    index, path = read_index(directory)
     _check_index(index, path)
-    arrays = arrays_of.read_arrays(directory / ARRAYS)
-    identity = arrays_of.identity_of(arrays)
-    if identity != index["identity"]:
-        raise files.refusal(DataError, directory / ARRAYS, f"sentences {index['identity']}", identity)
+    arrays = read_arrays(directory, index["identity"], "sentences")
     try:
         sentences = _sentences(arrays, index)
     except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote
         raise files.refusal(DataError, directory / ARRAYS, "sentences", repr(error)) from None
-    return Stored(sentences, arrays["parts"].astype(np.int64), tuple(index["notes"]), identity)
+    return Stored(sentences, arrays["parts"].astype(np.int64), tuple(index["notes"]), index["identity"])
 
 
 def _arrays(sentences: Sentences, parts: Array) -> dict[str, Array]:
@@ -101,11 +92,11 @@ def _arrays(sentences: Sentences, parts: Array) -> dict[str, Array]:
         "lengths": np.array([len(each) for each in sentences.words], np.int64),
         "codes": np.array(codes, np.int32),  # words, further columns, tags
         "tagged": np.array(sentences.tags is not None),
-        **arrays_of.packed_texts("texts", texts),
-        **arrays_of.packed_texts("ids", sentences.ids),
+        **packed_texts("texts", texts),
+        **packed_texts("ids", sentences.ids),
     }
     if sentences.groups is not None:
-        arrays |= arrays_of.packed_texts("groups", sentences.groups.tolist())
+        arrays |= packed_texts("groups", sentences.groups.tolist())
     if sentences.lines is not None:
         arrays["lines"] = sentences.lines
     return arrays
@@ -113,10 +104,10 @@ def _arrays(sentences: Sentences, parts: Array) -> dict[str, Array]:
 
 def _sentences(arrays: Mapping[str, Array], index: Mapping[str, Any]) -> Sentences:
     """Return the sentences of the arrays. Raises KeyError, ValueError, IndexError: they are none."""
-    texts, ids = arrays_of.split_texts(arrays, "texts"), arrays_of.split_texts(arrays, "ids")
+    texts, ids = split_texts(arrays, "texts"), split_texts(arrays, "ids")
     codes, lengths, tagged = arrays["codes"], arrays["lengths"], bool(arrays["tagged"])
     features = tuple(index["features"])
-    groups = np.array(arrays_of.split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
+    groups = np.array(split_texts(arrays, "groups")) if "groups_bytes" in arrays else None
     lines = arrays.get("lines")
     number = len(ids)
     if codes.ndim != 2 or len(codes) != 1 + len(features) + tagged or codes.min(initial=0) < 0:
