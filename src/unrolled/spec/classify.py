@@ -281,6 +281,11 @@ def _steps(config: Any) -> Steps:
     )
 
 
+def _counted(config: Any) -> str:
+    """Return what a loss is the mean of."""
+    return "step" if getattr(config, "pooling", None) == STEP else "sample"
+
+
 CLASSIFY = register_task(
     TaskKind(
         name="classify",
@@ -291,7 +296,7 @@ CLASSIFY = register_task(
         steps=_steps,
         asked_by="label",
         loss="nats_per_sample",
-        units=(("nats per sample", 1.0),),
+        units=lambda config: ((f"nats per {_counted(config)}", 1.0),),
         vocabulary=lambda config: config.vocab_size > 0,
     )
 )
@@ -305,7 +310,7 @@ REGRESS = register_task(
         steps=_steps,
         asked_by="target",
         loss="squared_error_per_sample",
-        units=(("standardised squared error per sample", 1.0),),
+        units=lambda config: ((f"standardised squared error per {_counted(config)}", 1.0),),
         vocabulary=lambda config: config.vocab_size > 0,
     )
 )
