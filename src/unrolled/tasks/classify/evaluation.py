@@ -19,6 +19,7 @@ from unrolled.tasks.classify.metrics import classification, regression, several_
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.standing import beats
 
 __all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
 
@@ -75,8 +76,8 @@ class Evaluation:
     @property
     def better(self) -> tuple[Control, ...]:
         """The controls that beat the network."""
-        own = self.sign * self.judged.values[self.main]
-        return tuple(c for c in self.controls if self.sign * c.values.get(self.main, -np.inf) > own)
+        own = self.judged.values[self.main]
+        return tuple(c for c in self.controls if beats(c.values.get(self.main), own, sign=self.sign))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what evaluation.json holds."""

@@ -23,6 +23,7 @@ from unrolled.tasks.classify.metrics import confusion
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.pictures import draw
 from unrolled.tasks.classify.table import answer_columns
+from unrolled.tasks.standing import standing
 from unrolled.tasks.streaming import streaming_lines
 
 __all__ = ["write_report", "write_table"]
@@ -84,11 +85,8 @@ def _page(
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
-    if found.controls and not found.notes:
-        own = found.judged.values[found.main]
-        ties = [each.name for each in found.controls if each.values.get(found.main) == own]
-        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
-        lines += ["", f"The network {beaten} on the {found.part} part."]
+    stands = standing(found)
+    lines += [] if stands is None else ["", stands]
     if dataset.schema.classes:
         schema = network.schema
         assert schema is not None

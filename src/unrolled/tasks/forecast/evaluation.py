@@ -20,6 +20,7 @@ from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.standing import beats
 
 __all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score"]
 
@@ -76,7 +77,7 @@ class Evaluation:
     def better(self) -> tuple[Control, ...]:
         """The controls that beat the network."""
         own = self.judged.values[self.main]
-        return tuple(each for each in self.controls if each.values[self.main] < own)
+        return tuple(each for each in self.controls if beats(each.values[self.main], own, sign=-1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what evaluation.json holds."""

@@ -22,6 +22,7 @@ from unrolled.tasks.forecast.dataset import Forecasts
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.pictures import draw, side_by_side
+from unrolled.tasks.standing import standing
 from unrolled.tasks.streaming import streaming_lines
 
 __all__ = ["write_report"]
@@ -95,11 +96,8 @@ def _page(dataset: Forecasts, found: Evaluation, pictures: list[str]) -> str:
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
-    if found.controls and not found.better:
-        own = found.judged.values[found.main]
-        ties = [each.name for each in found.controls if each.values[found.main] == own]
-        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
-        lines += ["", f"The network {beaten} on the {found.part} part."]
+    stands = standing(found)
+    lines += [] if stands is None else ["", stands]
     lines += ["", "MSE and MAE are of values standardised by the training rows of each series."]
     if found.levels:
         lines += ["", *_intervals(found)]

@@ -14,6 +14,7 @@ from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.standing import beats
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
 from unrolled.tasks.tag.network import TagNetwork
@@ -65,7 +66,7 @@ class Evaluation:
     def better(self) -> tuple[Control, ...]:
         """The controls that beat the network."""
         own = self.judged.values[self.main]
-        return tuple(each for each in self.controls if each.values[self.main] > own)
+        return tuple(each for each in self.controls if beats(each.values[self.main], own))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what evaluation.json holds."""

@@ -21,6 +21,7 @@ from unrolled.spec import RunDirectory
 from unrolled.tasks.classify.metrics import reliability
 from unrolled.tasks.classify.pictures import ranges
 from unrolled.tasks.classify.report import write_table
+from unrolled.tasks.standing import standing
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.evaluation import LABELS, Evaluation, Tagged, evaluate, tagged_part
 from unrolled.tasks.tag.network import TagNetwork
@@ -120,12 +121,8 @@ def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: 
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
     lines += _table(found)
     lines += ["", *found.notes] if found.notes else []
-    if found.controls and not found.better:
-        ties = [
-            each.name for each in found.controls if each.values[found.main] == found.judged.values[found.main]
-        ]
-        beaten = f"is as good as {', '.join(ties)}" if ties else "beats every control"
-        lines += ["", f"The network {beaten} on the {found.part} part."]
+    stands = standing(found)
+    lines += [] if stands is None else ["", stands]
     lines += ["", *_types(found.by_type or {}, "type of chunk" if scheme else "tag")]
     lines += ["", *_mistakes(dataset.part(found.part), given)]
     lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
