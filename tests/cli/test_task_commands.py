@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,40 @@ def test_a_resumed_run_keeps_its_cell_where_the_cell_of_the_rule_is_asked_for(pl
         == 0
     )
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["cell"] == "lstm"
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_what_reading_one_way_costs_is_said_to_be_unknown_with_the_command_that_measures_it(
+    place: Path, tmp_path: Path, capsys
+):
+    run = tmp_path / "run"
+    argv = ["train", str(place / "gestures.csv"), "--label", "activity", "--columns", "ax,ay", *QUICK]
+    assert main([*argv, "--causal", "--run", str(run)]) == 0
+    said = next(line for line in capsys.readouterr().out.splitlines() if "was not measured" in line)
+    command = shlex.split(said.partition("To measure it: ")[2])
+    assert "--causal" not in command
+    assert main(command[command.index("train") :]) == 0  # which is made from then on
+    assert "was not measured" not in capsys.readouterr().out
+    assert main([*argv, "--causal", "--run", str(run), "--overwrite"]) == 0
+    assert "was not measured" not in capsys.readouterr().out
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("run", command[-1])]
+    for config in configs:
+        config["training"].pop("run")
+        assert config["data"].pop("causal") is (config is configs[0])
+    assert configs[0]["data"] == configs[1]["data"]
+    assert configs[0]["training"] == configs[1]["training"]
+
+
+@pytest.mark.usefixtures("in_brief")
+def test_a_file_that_is_scored_says_where_the_controls_are(place: Path, tmp_path: Path, capsys):
+    run, table = str(tmp_path / "run"), str(place / "gestures.csv")
+    argv = ["train", table, "--label", "activity", "--columns", "ax,ay", "--run", run]
+    assert main([*argv, "--steps", "2", "--hidden", "4"]) == 0
+    capsys.readouterr()
+    assert main(["eval", run, table]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(str(tmp_path / "run" / "controls.json"))
+    assert main(["eval", str(place / "label"), table]) == 0  # which has none
+    assert "controls" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("in_brief")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrolled import files, spec
+from unrolled.cli.causal import price_of_causal
 from unrolled.cli.flags import check_task, named_task
 from unrolled.errors import ConfigError, StateError, counted, expected
 
@@ -77,6 +78,9 @@ def train(args: argparse.Namespace) -> int:
     place = shlex.quote(str(result.run))
     source = Path(data["source"])  # what is new is a file or folder like it; of texts, lines will do
     new, lines = f"new{source.suffix}", any(source.glob("*.txt")) if source.is_dir() else False
+    price = None if config.resume else price_of_causal(result.run, vars(args), program=program())
+    if price is not None:
+        print(price)
     of_task = [f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}"]
     if getattr(result.config.data, "causal", False):
         of_task.append(f"stream {place} < {'lines.txt' if lines else 'steps.jsonl'}")
@@ -142,6 +146,9 @@ def evaluate(args: argparse.Namespace) -> int:
     config = spec.EvalConfig(**_given(args, spec.EvalConfig))
     found = score(config.run, config.source, cold_steps=config.cold_steps)
     print(json.dumps(found.to_dict()) if args.json else found)
+    controls = spec.RunDirectory.around(config.run).controls
+    if config.source is not None and not args.json and controls.is_file():
+        print(f"The controls were not scored on this file; their scores in the run itself are in {controls}")
     return 0
 
 

@@ -23,6 +23,6 @@ def streaming_lines(model: stream.TaskModel | None, run: str) -> list[str]:
         "",
         f"The network answers from the steps so far alone, so it streams: `{command}` answers after each "
         f"{unit}, with the bits of its predictions. A step takes {took:.0f} µs here, without torch (the "
-        "median of 300, float32, one thread). What that costs in quality is the difference "
-        "to a run without `--causal`, which was not made here.",
+        "median of 300, float32, one thread). What `--causal` costs in quality was not "
+        "measured; the same command without it, into another `--run`, measures it.",
     ]
