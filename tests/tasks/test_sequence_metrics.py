@@ -7,15 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from unrolled.schema import softmax
+from unrolled.tasks.calibration import fit_temperature, reliability
 from unrolled.tasks.classify.metrics import (
     classification,
     confusion,
-    fit_temperature,
     regression,
-    reliability,
     several_labels,
     several_numbers,
-    softmax,
 )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import torch
 
 from unrolled import kernels, load, predict, spec, stream, train
-from unrolled.cli import main
 from unrolled.data import IGNORED, SampleBatches, Samples, read_samples
 from unrolled.errors import DataError, ShapeError
 from unrolled.tasks import SequenceNetwork
@@ -207,24 +204,3 @@ def test_lists_of_labels_in_json_lines_are_of_steps_where_the_inputs_are_as_long
 def test_labels_of_steps_that_do_not_fit_are_named(labels: Any, message: str):
     with pytest.raises((DataError, ShapeError), match=message):
         Samples.from_arrays([[1.0, 2.0], [3.0, 4.0]], step_labels=labels)
-
-
-@pytest.mark.parametrize("columns", [["--target", "rul"], ["--target", "rul", "--causal"]])
-def test_the_loss_and_the_rate_are_of_steps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: list[str]
-):
-    source = as_csv(pumps(30), tmp_path / "pumps.csv")
-    argv = ["train", source, *columns, "--id", "unit", "--run", str(tmp_path / "run"), "--no-controls"]
-    assert main([*argv, "--steps", "2", "--hidden", "4"]) == 0
-    rates = [line for line in capsys.readouterr().err.splitlines() if line.endswith("/s")]
-    assert rates
-    assert all(line.endswith(" steps/s") for line in rates)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert any("val_squared_error_per_sample" in row for row in rows)
-
-
-def test_a_kind_says_what_a_loss_is_the_mean_of():
-    for pooling, word in (("step", "step"), ("mean+max", "sample")):
-        sizes = replace(network(spec.ClassifyModel, 3, causal=True).config, pooling=pooling)
-        assert spec.CLASSIFY.units_of(sizes) == ((f"nats per {word}", 1.0),)
-    assert spec.CLASSIFY.shown(1.0) == "1.0000 nats"

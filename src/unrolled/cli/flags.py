@@ -18,8 +18,8 @@ BEGINNINGS = {
     "dtype": "the computation",
     "save_every": "what is kept and logged",
 }
-TEXT = "text"
-NAMES_TASK = "what to predict (default: the next symbol of a text)"
+TEXT = "a text"
+NAMES_TASK = "what is predicted (without one of these: the next symbol of a text)"
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def title_of(flag: DataFlag) -> str:
     if flag.names_task:
         return NAMES_TASK
     if len(flag.kinds) == len(asked_kinds()):
-        return "data, for every task"
-    return f"data, {_with(flag.kinds)}"
+        return "the data, of every task"
+    return f"the data, {_with(flag.kinds)}"
 
 
 def _with(kinds: Collection[spec.TaskKind]) -> str:
-    """Return which flags name some tasks: "for text", "with --label or --target"."""
+    """Return which flags name some tasks: "of a text", "with --label or --target"."""
     flags = [_flag(kind) for kind in kinds if kind.asked_by is not None]
-    words = [f"for {TEXT}"] if len(flags) < len(kinds) else []
+    words = [f"of {TEXT}"] if len(flags) < len(kinds) else []
     if flags:
         words.append("with " + ", ".join(flags[:-1]) + " or " * (len(flags) > 1) + flags[-1])
     return ", or ".join(words)
@@ -140,10 +140,6 @@ def check_task(kind: spec.TaskKind, given: Collection[str]) -> None:
                         name, f"{' or '.join(beside)} beside it", "neither" if len(beside) > 1 else "none"
                     )
                 )
-            why = (
-                "each names another task"
-                if flag.names_task
-                else f"it applies {_with(flag.kinds)}".replace("for text", "to text")
-            )
+            why = "each names another task" if flag.names_task else f"it is a setting {_with(flag.kinds)}"
             want = f"no `{kind.asked_by}` beside it, as {why}"
             raise ConfigError(expected(name, want, "both"))

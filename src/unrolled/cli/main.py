@@ -69,11 +69,10 @@ def _in_one_line(error: Exception, flags: Mapping[str, str]) -> str | None:
 def _with_flags(error: UnrolledError, flags: Mapping[str, str]) -> str:
     """Return the message of an error, where it names fields with the flags that set them.
 
-    The argument at its beginning is always a field; further on only what cannot be an English word, what is
-    in backquotes, and a keyword argument such as `columns=`.
+    The argument at its beginning is always a field; further on only what cannot be an English word, and what
+    stands in backquotes.
     """
     name, colon, rest = str(error).partition(": expected ")
-    rest = re.sub(r"(?<![\w.])([a-z_]+)=(?=[\s,;]|$)", lambda found: flags.get(found[1], found[0]), rest)
     if isinstance(error, ConfigError):
         rest = re.sub(r"`([a-z_]+)`", lambda found: flags.get(found[1], found[0]), rest)
         rest = re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: flags.get(found[0], found[0]), rest)

@@ -20,24 +20,24 @@ __all__ = ["Parser", "build", "flags_of"]
 EPILOG = """examples:
   unrolled train sentences                 train on ten built-in sentences, in seconds
   unrolled train book.txt --minutes 3      train on your own text
-  unrolled train gestures.csv --label activity --group subject    classify sequences
-  unrolled train names/ --label folder --dry-run   show what would be done, and the time it takes
+  unrolled train gestures.csv --label activity --group subject    tell sequences apart
+  unrolled train names/ --label folder --dry-run   what would be done, and how long it takes
   unrolled train pump.csv --target rul --id unit   a number for each sequence
   unrolled train train.conll --tags 2              a tag for each word
-  unrolled train load.csv --horizon 48 --intervals 80,95    a forecast with intervals
+  unrolled train load.csv --horizon 48 --intervals 80,95    what comes next, with its uncertainty
   unrolled predict runs/gestures new.csv --out p.csv
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
-  unrolled stream runs/book < lines.txt    a prediction for every line as it arrives
+  unrolled stream runs/book < lines.txt    an answer to every line, as it comes
   unrolled quantize runs/book --weights int8   a quarter of the size, and what it costs
   unrolled probe runs/book --html probe.html   what it remembers, how its gradient fares, what is wrong
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
 """
 JSON_LINES = (
-    'read and write JSON objects: {"text": "…"} or {"ids": […]} for text; {"x": […]} or {"column": value, …} '
-    'for each step of other tasks, with null for a missing value, or CSV with a header; "reset": true starts '
-    'from the zero state before the line, "save": true writes --state after it'
+    'lines and answers are JSON objects: {"text": "…"} or {"ids": […]}, with {"reset": true} to start '
+    'from zero before it, {"save": true} to write --state after it; of a classifier or a regressor lines are '
+    'steps, JSON objects {"x": […]} or {"column": value, …}, null for a missing one, or CSV with a header'
 )
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NUMBERS = {int: "a whole number", float: "a number"}
@@ -88,10 +88,10 @@ def build() -> Parser:
     add = partial(_command, subs)
     _train_command(subs)
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
-    add("predict", "predict for new data with a trained model", commands.predict, spec.PredictConfig,
-        json="print JSON lines; with --out: print the number of rows")  # fmt: skip
-    add("eval", "evaluate a trained model on a file", commands.evaluate, spec.EvalConfig, json="print JSON")
-    add("stream", "predict line by line from standard input with a trained model", commands.stream,
+    add("predict", "answer new samples with a trained model", commands.predict, spec.PredictConfig,
+        json="print JSON lines; with --out: how many answers there are")  # fmt: skip
+    add("eval", "score a file with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
+    add("stream", "answer lines of standard input, one by one, with a trained model", commands.stream,
         spec.StreamConfig, json=JSON_LINES)  # fmt: skip
     add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
         spec.QuantizeConfig, json="print JSON")  # fmt: skip
@@ -130,7 +130,7 @@ def _command(
 
 def _train_command(subs: Any) -> None:
     """Add `train`, whose flags are those of every task's data, grouped by task."""
-    what = "train a network on text or on your own sequences"
+    what = "train a network on a text, or on sequences of your own"
     parser: argparse.ArgumentParser = subs.add_parser(
         "train", help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False
     )
@@ -155,7 +155,7 @@ def _train_command(subs: Any) -> None:
     group = parser.add_argument_group("instead of one run")
     for each in spec.settings(spec.TrainCall):
         _add(group, each)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 

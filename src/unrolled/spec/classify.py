@@ -33,99 +33,93 @@ class _SequenceData:
 
     source: str = setting(
         MISSING,
-        "a table (.csv, .tsv, .parquet), a .jsonl, .ts, .arff or .npz file, or a folder of classes",
+        "a table (.csv, .tsv, .parquet), .jsonl, .ts, .arff or .npz, or a folder of classes",
         flag="SOURCE",
     )
     group: str | None = setting(
         None,
-        "column whose values must not occur on both sides of a split, such as a person",
+        "column whose values must not be on both sides of a split, such as a person",
         flag="--group",
         metavar="COLUMN",
     )
     id: str | None = setting(
         None,
-        "column that identifies the sample, series or sentence of each row; default: found by "
-        "common names such as id",
+        "column that says which sample a row is of; default: by the usual names",
         flag="--id",
         metavar="COLUMN",
     )
     time: str | None = setting(
         None,
-        "column with the time of each step; default: found by common names such as time",
+        "column of times of the steps; default: by the usual names",
         flag="--time",
         metavar="COLUMN",
     )
     columns: str | None = setting(
         None,
-        "input columns, separated by commas; default: every numeric column without another role",
+        "the input columns, with commas between them; default: every column of numbers without another use",
         flag="--columns",
         metavar="A,B",
     )
     static: str | None = setting(
         None,
-        "columns that are constant within each sample or series, separated by commas",
+        "columns with one value for each sample, with commas between them",
         flag="--static",
         metavar="A,B",
     )
     split: str = setting(
         "auto",
-        "how parts are held out; group: whole groups, or documents; time: the latest; random: at "
-        "random; auto: by group or document where there are several, else random, which keeps the"
-        " shares of the classes",
+        "how samples are held out; group: whole groups; time: the latest; random: by chance, class by class; "
+        "auto: by group where there are groups, else random",
         flag="--split",
         choices=("auto", "group", "time", "random"),
     )
     validation_share: float = setting(
         0.1,
-        "share of the data held out to choose the best network; default: 0.1, or 0.2 of each "
-        "series for forecasts",
+        "share of the samples that chooses the best network and its calibration",
         flag="--validation",
         above=0,
         below=1,
     )
     test: str | None = setting(
         None,
-        "file that is scored once, at the end; default: X_TEST next to a source named X_TRAIN",
+        "a file of samples that are scored once, at the end; default: X_TEST beside a source X_TRAIN",
         flag="--test",
         metavar="FILE",
     )
     test_share: float | None = setting(
         None,
-        "share of the samples held out to be scored once, at the end; default: 0.1, or 0 if there"
-        " is a test file or fewer than 100 samples",
+        "share of the samples that is scored once, at the end; default: 0.1, or 0 where there is a test file "
+        "or a test part, or fewer than 100 samples",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     missing: str = setting(
         "mask",
-        "how to treat missing values; mask: the network sees which values are missing, and for "
-        "how long; drop: leave out steps with missing values, or, for forecasts, windows that "
-        "contain one; refuse: stop with an error",
+        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
+        "such steps are left out; refuse: none may be missing",
         flag="--missing",
         choices=("mask", "drop", "refuse"),
     )
     tokens: str = setting(
         "auto",
-        "how text is divided into symbols; auto: characters, or bytes if there are more than 512 "
-        "different characters; bpe:N: byte-pair encoding with at most N symbols",
+        "what a symbol of a text is; auto: a character, or a byte where there are more than 512 kinds",
         flag="--tokens",
         choices=("auto", "char", "byte", "word", "bpe:N"),
     )
     causal: bool = setting(
         False,
-        "read in one direction, so that the answer at each step depends only on the past and the "
-        "network can stream",
+        "read one way only, so that an answer at a step depends on what came before it alone",
         flag="--causal",
     )
     pooling: str = setting(
         "mean+max",
-        "how the answer is formed from the outputs at all steps; last: from the last step alone",
+        "what of the steps' outputs the answer is read from; mean+max and attention: of all steps",
         flag="--pooling",
         choices=POOLINGS,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split for comparison", flag="--controls", negative=True
+        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:
@@ -155,14 +149,13 @@ class ClassifyData(_SequenceData):
 
     label: str | None = setting(
         None,
-        "column of the classes to predict; folder: class names are the names of files or folders;"
-        " A,B: columns of 0 and 1, any number of which may apply; without a value: the column "
-        "named label, or the only candidate",
+        "column of the classes to tell apart; folder: the names of files or folders; A,B: columns of 0 and 1 "
+        "of which any number may hold; without a value: the one that is called so, or that alone can be it",
         flag="--label",
         metavar="COLUMN",
     )
     balance: bool = setting(
-        False, "give every class the same weight in training, however rare it is", flag="--balance"
+        False, "let every class weigh the same in training, however rare it is", flag="--balance"
     )
 
 
@@ -172,8 +165,8 @@ class RegressData(_SequenceData):
 
     target: str | None = setting(
         None,
-        "column of the number to predict, one per sequence, or one per step if it varies within a"
-        " sequence; A,B: several; without a value: the column named target, or the only candidate",
+        "column of the numbers to predict, one for each sequence, or at each step where it varies within; "
+        "A,B: several; without a value: as --label",
         flag="--target",
         metavar="COLUMN",
     )
@@ -288,11 +281,6 @@ def _steps(config: Any) -> Steps:
     )
 
 
-def _counted(config: Any) -> str:
-    """Return what a loss is the mean of."""
-    return "step" if getattr(config, "pooling", None) == STEP else "sample"
-
-
 CLASSIFY = register_task(
     TaskKind(
         name="classify",
@@ -303,7 +291,7 @@ CLASSIFY = register_task(
         steps=_steps,
         asked_by="label",
         loss="nats_per_sample",
-        units=lambda config: ((f"nats per {_counted(config)}", 1.0),),
+        units=(("nats per sample", 1.0),),
         vocabulary=lambda config: config.vocab_size > 0,
     )
 )
@@ -317,7 +305,7 @@ REGRESS = register_task(
         steps=_steps,
         asked_by="target",
         loss="squared_error_per_sample",
-        units=lambda config: ((f"standardised squared error per {_counted(config)}", 1.0),),
+        units=(("standardised squared error per sample", 1.0),),
         vocabulary=lambda config: config.vocab_size > 0,
     )
 )

@@ -32,8 +32,8 @@ class DataConfig:
     )
     tokens: str = setting(
         "auto",
-        "how text is divided into symbols; auto: characters, or bytes if there are more than 512 "
-        "different characters; bpe:N: byte-pair encoding with at most N symbols",
+        "what a symbol is; auto: a character, or a byte where the text has more than 512 different "
+        "characters; bpe:N: byte-pair encoding with at most N symbols",
         flag="--tokens",
         choices=("auto", "char", "byte", "word", "bpe:N"),
     )
@@ -53,8 +53,7 @@ class DataConfig:
     )
     as_text: bool = setting(
         False,
-        "train on a table, a file of tagged words or a folder of classes as plain text, which is "
-        "refused otherwise",
+        "train on the text of a table, of tagged words or of a folder of classes, which is refused otherwise",
         flag="--as-text",
     )
 

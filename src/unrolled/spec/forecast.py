@@ -30,63 +30,51 @@ class ForecastData:
         flag="SOURCE",
     )
     horizon: int = setting(
-        MISSING,
-        "number of steps to forecast",
-        flag="--horizon",
-        minimum=1,
-        maximum=LONGEST_HORIZON,
-        metavar="STEPS",
+        MISSING, "steps to forecast", flag="--horizon", minimum=1, maximum=LONGEST_HORIZON, metavar="STEPS"
     )
     target: str | None = setting(
         None,
-        "columns to forecast, separated by commas; default: found by common names such as y, or "
-        "every numeric column without another role",
+        "the columns to forecast, with commas between them; default: by the usual names, or every column of "
+        "numbers without another use",
         flag="--target",
     )
     id: str | None = setting(
-        None,
-        "column that identifies the sample, series or sentence of each row; default: found by "
-        "common names such as id",
-        flag="--id",
+        None, "column that says which series a row is of; default: by the usual names", flag="--id"
     )
     time: str | None = setting(
-        None, "column with the time of each step; default: found by common names such as time", flag="--time"
+        None, "column of times of the steps; default: by the usual names", flag="--time"
     )
     freq: str | None = setting(
-        None,
-        "time between two steps, such as h, 15min, D, W or MS; default: inferred from the times",
-        flag="--freq",
+        None, "time from row to row, such as h, 15min, D, W or MS; default: by the times", flag="--freq"
     )
     season: int | None = setting(
         None,
-        "length of the main season in steps; default: from the frequency, such as 24 for hourly data",
+        "steps of the main season; default: by the frequency, such as 24 of hours",
         flag="--season",
         minimum=1,
         maximum=1_000_000,
     )
     known: str | None = setting(
         None,
-        "columns whose future values are known, such as a calendar or a weather forecast, "
-        "separated by commas",
+        "columns that are known ahead, with commas between them, such as a calendar",
         flag="--known",
         metavar="A,B",
     )
     static: str | None = setting(
         None,
-        "columns that are constant within each sample or series, separated by commas",
+        "columns with one value for each series, with commas between them",
         flag="--static",
         metavar="A,B",
     )
     columns: str | None = setting(
         None,
-        "further input columns, whose future values are not known, separated by commas",
+        "further input columns that are known up to the present, with commas between them",
         flag="--columns",
         metavar="A,B",
     )
     window: int | None = setting(
         None,
-        "number of past steps that each forecast is made from; default: from the season, the "
-        "horizon and the lengths of the series",
+        "steps that a forecast is made from; default: by season, horizon and the lengths of the series",
         flag="--window",
         minimum=1,
         maximum=1_000_000,
@@ -94,40 +82,40 @@ class ForecastData:
     )
     intervals: str | None = setting(
         None,
-        "prediction intervals in percent, separated by commas, such as 80,95",
+        "levels of intervals in percent, with commas between them, such as 80,95",
         flag="--intervals",
         metavar="80,95",
     )
     distribution: str = setting(
         "auto",
-        "what the network predicts for each value; auto: quantiles with --intervals, else a point"
-        " forecast, the median; negative-binomial is for counts",
+        "what the network gives for a value; auto: quantiles where there are intervals, else a point, the "
+        "median; negative-binomial is of counts",
         flag="--distribution",
         choices=("auto", *DISTRIBUTIONS),
     )
     normalise: str = setting(
         "last",
-        "how each window is normalised; last: subtract its last value; instance: subtract its "
-        "mean and divide by its standard deviation (Kim et al. 2022); none: not at all",
+        "what is taken off a window before the network sees it; last: its last value; instance: its mean, "
+        "and it is divided by its deviation (Kim et al. 2022); none: nothing",
         flag="--normalise",
         choices=("last", "instance", "none"),
     )
     missing: str = setting(
         "mask",
-        "how to treat missing values; mask: the network sees which values are missing, and for "
-        "how long; drop: leave out steps with missing values, or, for forecasts, windows that "
-        "contain one; refuse: stop with an error",
+        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
+        "windows with such steps are left out; refuse: none may be missing",
         flag="--missing",
         choices=("mask", "drop", "refuse"),
     )
     causal: bool = setting(
         False,
-        "read in one direction, carrying the state through the whole series, so that the network can stream",
+        "read step by step with one state that is carried through a whole series, so that it streams",
         flag="--causal",
     )
     backtest: int = setting(
         0,
-        "test on the last N forecasts of each series, one horizon apart",
+        "score that many forecasts in a row at the end of each series as the test part, each a horizon after "
+        "the one before it",
         flag="--backtest",
         minimum=0,
         maximum=1000,
@@ -135,23 +123,24 @@ class ForecastData:
     )
     validation_share: float = setting(
         0.2,
-        "share of the data held out to choose the best network; default: 0.1, or 0.2 of each "
-        "series for forecasts",
+        "share of each series, before the test part, that chooses the best network and its calibration",
         flag="--validation",
         above=0,
         below=1,
     )
-    test: str | None = setting(None, "file that is scored once, at the end", flag="--test", metavar="FILE")
+    test: str | None = setting(
+        None, "a file of later or other series that is scored once, at the end", flag="--test", metavar="FILE"
+    )
     test_share: float | None = setting(
         None,
-        "share of each series, at its end, held out to be scored once; default: 0.2, or 0 with a "
-        "test file or a backtest",
+        "share of each series, its end, that is scored once; default: 0.2, or 0 where there is a test file "
+        "or a backtest",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split for comparison", flag="--controls", negative=True
+        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:

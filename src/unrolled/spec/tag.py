@@ -34,55 +34,46 @@ class TagData:
     )
     tags: str | None = setting(
         None,
-        "column of the tags, by name or by number, from 0 or from the end as -1; default: the last",
+        "column of the tags: its number, from 0 or from the end as -1, or its name; default: the last",
         flag="--tags",
         metavar="COLUMN",
     )
     words: str | None = setting(
-        None,
-        "column of the words; default: the first, or found by common names such as word",
-        flag="--words",
+        None, "column of the words; default: the first, or by the usual names", flag="--words",
         metavar="COLUMN",
-    )
+    )  # fmt: skip
     columns: str | None = setting(
         None,
-        "input columns, separated by commas; default: every column between words and tags",
+        "the input columns, with commas between them; default: every column between words and tags",
         flag="--columns",
         metavar="A,B",
     )
     id: str | None = setting(
-        None,
-        "column that identifies the sample, series or sentence of each row; default: found by "
-        "common names such as id",
-        flag="--id",
+        None, "column that says which sentence a row is of; default: by the usual names", flag="--id"
     )
     split: str = setting(
         "auto",
-        "how parts are held out; group: whole groups, or documents; time: the latest; random: at "
-        "random; auto: by group or document where there are several, else random, which keeps the"
-        " shares of the classes",
+        "how sentences are held out; group: whole documents; time: the last ones; random: by chance; "
+        "auto: by document where there are several, else random",
         flag="--split",
         choices=("auto", "group", "time", "random"),
     )
     validation_share: float = setting(
-        0.1,
-        "share of the data held out to choose the best network; default: 0.1, or 0.2 of each "
-        "series for forecasts",
-        flag="--validation",
-        above=0,
-        below=1,
+        0.1, "share of the sentences that chooses the best network", flag="--validation", above=0, below=1
     )
-    test: str | None = setting(None, "file that is scored once, at the end", flag="--test", metavar="FILE")
+    test: str | None = setting(
+        None, "a file of sentences that are scored once, at the end", flag="--test", metavar="FILE"
+    )
     test_share: float | None = setting(
         None,
-        "share of the sentences held out to be scored once, at the end; default: 0.1, or 0 if "
-        "there is a test file or fewer than 100 sentences",
+        "share of the sentences that is scored once, at the end; default: 0.1, or 0 where there is a test "
+        "file, or fewer than 100 sentences",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split for comparison", flag="--controls", negative=True
+        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:

@@ -24,7 +24,6 @@ __all__ = [
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
 STORAGES = ("float32", "bfloat16", "int8")  # types in which the weights of a network may be stored
 States = dict[str, tuple[int | None, ...]]
-Units = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ class TaskKind:
             axis of the rows.
         loss: the name of its loss with its unit: rows of metrics.jsonl have `train_<loss>` and `val_<loss>`.
         units: (unit, factor) in which a loss is shown to people: ("nats per token", 1.0); default as it is.
-            Or model config → these, where what a loss is a mean of depends on the network.
         vocabulary: whether a checkpoint holds a vocabulary, tokens.json; or model config → whether it does.
         asked_by: the field of `data` whose flag names the task on the command line: "label" makes
             `unrolled train FILE --label COLUMN` a classifier; None: the task is not asked for by a flag.
@@ -88,7 +86,7 @@ class TaskKind:
     tensors: Callable[[Any], Tensors]
     states: Callable[[Any], States]
     loss: str
-    units: Units | Callable[[Any], Units] = ()
+    units: tuple[tuple[str, float], ...] = ()
     vocabulary: bool | Callable[[Any], bool] = False
     steps: Callable[[Any], Steps] | None = None
     asked_by: str | None = None
@@ -98,14 +96,9 @@ class TaskKind:
         """Whether a checkpoint of a network of these sizes holds a vocabulary."""
         return self.vocabulary if isinstance(self.vocabulary, bool) else self.vocabulary(config)
 
-    def units_of(self, config: object) -> Units:
-        """Return (unit, factor) in which people read a loss of a network of these sizes; at least one."""
-        units = self.units(config) if callable(self.units) else self.units
-        return units or ((self.loss, 1.0),)
-
-    def shown(self, loss: float, digits: int = 4, config: object = None) -> str:
-        """Return a loss of a network of these sizes as people read it: "1.4501 nats 2.0921 bits"."""
-        units = self.units_of(config)
+    def shown(self, loss: float, digits: int = 4) -> str:
+        """Return a loss as people read it: "1.4501 nats 2.0921 bits"."""
+        units = self.units or ((self.loss, 1.0),)
         return " ".join(f"{loss * factor:.{digits}f} {unit.partition(' per ')[0]}" for unit, factor in units)
 
 

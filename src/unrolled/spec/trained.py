@@ -50,14 +50,14 @@ class EvalConfig:
     run: str = setting(MISSING, RUN, flag="RUN")
     source: str | None = setting(
         None,
-        "what to score: a text, or a file with labels in the form of the training data; default: "
-        "show the evaluation from the end of training",
+        "what to score: a text, or a file with labels, like that of training; default: print what the run "
+        "wrote at its end",
         flag="SOURCE",
     )
     cold_steps: int | None = setting(
         None,
-        "also score windows of N tokens of a text, each from the zero state; default: 256; not "
-        "for models trained on separate lines",
+        "also score windows of N tokens of a text, each from the zero state; default: 256. A model of lines "
+        "has none",
         flag="--cold",
         minimum=1,
     )
@@ -71,12 +71,10 @@ class PredictConfig:
     """What `unrolled predict` does; `predict.predict(run, source, out=…)` in Python."""
 
     run: str = setting(MISSING, RUN, flag="RUN")
-    source: str = setting(
-        MISSING, "new data in the form of the training data; labels are not needed", flag="SOURCE"
-    )
+    source: str = setting(MISSING, "samples like those of training; they need no label", flag="SOURCE")
     out: str | None = setting(
         None,
-        "file to write the predictions to: .csv, .jsonl or .parquet; default: standard output, as CSV",
+        "file for the answers: .csv, .jsonl or .parquet; default: standard output, as CSV",
         flag="--out",
         metavar="FILE",
     )
@@ -124,20 +122,18 @@ class StreamConfig:
 
     run: str = setting(MISSING, RUN, flag="RUN")
     weights: str | None = setting(
-        None, "type of the weights; default: as stored", flag="--weights", choices=STORAGES
+        None, "type of the weights; default: as they are stored", flag="--weights", choices=STORAGES
     )
     top: int = setting(
         5, "how many of the likeliest next symbols or classes to show", flag="--top", minimum=0
     )
     state: str | None = setting(
         None,
-        "file for the state: read at the start if it exists, written at the end",
+        "file that holds the state: read at the start where it exists, written at the end",
         flag="--state",
         metavar="FILE",
     )
-    health: bool = setting(
-        False, "at the end, compare the state with the states seen in training", flag="--health"
-    )
+    health: bool = setting(False, "at the end, compare the state with those of training", flag="--health")
 
     def __post_init__(self) -> None:
         check(self)

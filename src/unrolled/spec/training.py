@@ -20,14 +20,14 @@ class TrainCall:
 
     dry_run: bool = setting(
         False,
-        "show how the source is read and divided, the size of the network and the time that "
-        "training takes; train nothing and write nothing",
+        "say what the source is taken for, how it is divided, how large the network is and how long it "
+        "takes; train nothing and write nothing",
         flag="--dry-run",
     )
     seeds: int | None = setting(
         None,
-        "train N networks, with the seeds --seed, --seed + 1, …, in RUN/seed-0, RUN/seed-1, …, "
-        "and print the mean and spread of their scores; finished runs are kept",
+        "train N networks, with the seeds --seed, --seed + 1, …, into RUN/seed-0, RUN/seed-1, …, and print "
+        "mean and spread of their figures; finished ones are kept",
         flag="--seeds",
         minimum=2,
         maximum=1000,

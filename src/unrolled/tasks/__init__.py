@@ -7,6 +7,7 @@ forecast/     series in time, and what comes next
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
 controls/     simple models to compare with  tag/          a tag for each word of a sentence
 stored_arrays.py  RUN/data: samples.npz and corpus.json of the tasks that read no text
+run_report.py, ranges.py, calibration.py  what their reports share: tables, errors by length, reliability
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork

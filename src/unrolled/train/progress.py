@@ -39,11 +39,10 @@ class ProgressBar(Observer):
         self._task: Any = None
         self._taken = 0  # columns beside the figures
         self._kind: TaskKind | None = None
-        self._sizes: Any = None  # the network's config
         self._loss = self._rate = self._norm = math.nan
 
     def begin(self, config: TrainConfig, schedule: Schedule, model: SequenceModel) -> None:
-        self._kind, self._sizes = kind_of(config.data), getattr(model, "config", None)
+        self._kind = kind_of(config.data)
         if not self._console.is_terminal:
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -101,11 +100,11 @@ class ProgressBar(Observer):
         """What is counted, by the loss: "tok" of a text, "samples" where it is nats per sample."""
         if self._kind is None or self._kind is LANGUAGE:
             return "tok"
-        one = self._kind.units_of(self._sizes)[0][0].partition(" per ")[2]
+        one = self._kind.units[0][0].partition(" per ")[2] if self._kind.units else ""
         return f"{one or 'target'}s"
 
     def _shown(self, loss: float, digits: int = 4) -> str:
-        return f"{loss:.{digits}f}" if self._kind is None else self._kind.shown(loss, digits, self._sizes)
+        return f"{loss:.{digits}f}" if self._kind is None else self._kind.shown(loss, digits)
 
     def note(self, text: str) -> None:
         with unless_lost():

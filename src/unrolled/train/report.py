@@ -13,7 +13,7 @@ import torch
 
 from unrolled import figures, files
 from unrolled.errors import NonFiniteError, RunError, counted, expected
-from unrolled.spec import TrainConfig
+from unrolled.spec import TaskKind, TrainConfig
 from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
 from unrolled.train.observers import Row
@@ -64,10 +64,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     return files.parse_json(files.read_regular(path, LARGEST, RunError), path, RunError, most=16 * LARGEST)
 
 
-def draw_loss(
-    rows: Sequence[Row], path: Path, *, units: Sequence[tuple[str, float]], best_step: int, title: str
-) -> None:
-    """Draw the training and validation curves, in `TaskKind.units_of` of the network."""
+def draw_loss(rows: Sequence[Row], path: Path, *, kind: TaskKind, best_step: int, title: str) -> None:
+    """Draw the training and validation curves."""
     trained = [(r.step, r.train_loss) for r in rows if r.train_loss is not None]
     checked = [(r.step, r.val_loss) for r in rows if r.val_loss is not None]
     best = next(((s, v) for s, v in checked if s == best_step), None)
@@ -77,15 +75,13 @@ def draw_loss(
         train=np.array([v for _, v in trained]),
         val_step=np.array([s for s, _ in checked]),
         validation=np.array([v for _, v in checked]),
-        units=units,
+        units=kind.units or ((kind.loss, 1.0),),
         best=best,
         title=title,
     )
 
 
-def draw_telemetry(
-    found: Sequence[tuple[int, Telemetry]], path: Path, *, units: Sequence[tuple[str, float]], title: str
-) -> None:
+def draw_telemetry(found: Sequence[tuple[int, Telemetry]], path: Path, *, kind: TaskKind, title: str) -> None:
     """Draw the gradient's norm by lag, and how far gates stood open, over steps; nothing without any."""
     if not found:
         return
@@ -104,7 +100,7 @@ def draw_telemetry(
         names = getattr(found[0][1], part)
         if names:
             panels[word] = {name: [getattr(e, part).get(name, math.nan) for _, e in found] for name in names}
-    unit = units[0][0].partition(" per ")[0]
+    unit = (kind.units[0][0] if kind.units else kind.loss).partition(" per ")[0]
     if panels:
         labels = {name: f"norm, {unit}" if name in norms else "share of units and steps" for name in panels}
         figures.families(path, step=steps, panels=panels, ylabels=labels, logarithmic=norms, title=title)

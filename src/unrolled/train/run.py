@@ -333,15 +333,14 @@ class _Run:
 
     def _drawn(self, best: Any) -> Iterator[Path | None]:
         """Write what the run reports beside its evaluation, piece by piece."""
-        place, best_step = self.place, self.saver.best_step
-        units = self.task.kind.units_of(self.model.config)
+        kind, place, best_step = self.task.kind, self.place, self.saver.best_step
         yield None
         report.draw_loss(
-            self.metrics.rows, place.picture("loss.png"), units=units, best_step=best_step, title=self.title
+            self.metrics.rows, place.picture("loss.png"), kind=kind, best_step=best_step, title=self.title
         )
         yield place.picture("loss.png")
         report.draw_telemetry(
-            self.metrics.telemetries, place.picture("telemetry.png"), units=units, title=self.title
+            self.metrics.telemetries, place.picture("telemetry.png"), kind=kind, title=self.title
         )
         yield from self.task.report(best, self.dataset, place.path, seed=self.config.seed)
 

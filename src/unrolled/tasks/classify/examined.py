@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from unrolled.data import SampleBatches, Samples, read_samples
 from unrolled.errors import DataError, counted, expected
 from unrolled.spec import STEP
+from unrolled.tasks.calibration import LEAST
 from unrolled.tasks.classify.dataset import Sequences
-from unrolled.tasks.classify.metrics import LEAST
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.examined import Answers, Columns, Examined, Figure, Step, listed_flag, stored_controls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,14 @@ import numpy.typing as npt
 from unrolled import figures
 from unrolled.data import IGNORED, Samples
 from unrolled.spec import RunDirectory, register_picture
+from unrolled.tasks.calibration import reliability
 from unrolled.tasks.classify.dataset import Sequences
-from unrolled.tasks.classify.metrics import confusion, reliability
+from unrolled.tasks.classify.metrics import confusion
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.ranges import ranges, standard_error
 
-__all__ = ["PICTURES", "draw", "ranges"]
+__all__ = ["PICTURES", "draw"]
 
 Array: TypeAlias = npt.NDArray[Any]
 PICTURES = tuple(
@@ -34,17 +36,7 @@ PICTURES = tuple(
     )
 )
 MOST_DRAWN = 100  # classes of a picture
-RANGES = 6  # of lengths
 STEPS = 12  # at which a causal network's answers are scored
-
-
-class Ranges(NamedTuple):
-    """An error by ranges of something."""
-
-    labels: list[str]
-    error: Array
-    spread: Array  # the standard error
-    samples: Array
 
 
 def draw(
@@ -107,7 +99,7 @@ def _draw_steps(
     schema, samples = dataset.schema, dataset.part(part)
     rows = [errors_of(schema, samples, schema.answers(answers)) for answers in seen.values()]
     error = np.array([row.mean() for row, _ in rows])
-    spread = np.array([_standard_error(row) for row, _ in rows])
+    spread = np.array([standard_error(row) for row, _ in rows])
     path = place.picture("error_by_steps.png")
     names = [f"{share:.0%}" for share in seen]
     words = {"xlabel": "share of the steps seen", "ylabel": rows[0][1], "title": where}
@@ -127,26 +119,3 @@ def errors_of(schema: Schema, samples: Samples, given: Array) -> tuple[Array, st
         error = np.abs(given - truth) / np.array(schema.scale)
         return np.asarray(error.mean(1)), "mean absolute error, in standard deviations"
     return np.abs(given - truth), "mean absolute error"
-
-
-def ranges(lengths: Array, errors: Array) -> Ranges:
-    """Return the mean error of about equally many samples each, by length."""
-    borders = np.unique(np.quantile(lengths, np.linspace(0, 1, RANGES + 1)).astype(int))
-    found = Ranges([], *(np.zeros(0) for _ in range(3)))
-    rows: list[tuple[str, float, float, int]] = []
-    low = int(borders[0])
-    for high in borders[1:] if len(borders) > 1 else borders:
-        held = errors[(lengths >= low) & (lengths <= high)]
-        if len(held):
-            name = f"{low} to {high}" if low < high else f"{low}"
-            rows.append((name, float(held.mean()), _standard_error(held), len(held)))
-        low = int(high) + 1
-    return (
-        found
-        if not rows
-        else Ranges([row[0] for row in rows], *(np.array(c) for c in list(zip(*rows, strict=True))[1:]))
-    )
-
-
-def _standard_error(values: Array) -> float:
-    return float(values.std() / np.sqrt(max(len(values), 1)))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,19 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import files
-from unrolled.errors import counted
-from unrolled.files import for_json
 from unrolled.spec import RunDirectory
 from unrolled.tasks.classify.dataset import Sequences
-from unrolled.tasks.classify.evaluation import LABELS, Evaluation, evaluate, predictions
+from unrolled.tasks.classify.evaluation import Evaluation, evaluate, label, predictions
 from unrolled.tasks.classify.metrics import confusion
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.pictures import draw
 from unrolled.tasks.classify.table import answer_columns
-from unrolled.tasks.standing import standing
+from unrolled.tasks.run_report import (
+    comparison_lines,
+    parts_line,
+    picture_lines,
+    write_controls,
+    write_predictions,
+)
+from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.streaming import streaming_lines
 
-__all__ = ["write_report", "write_table"]
+__all__ = ["write_report"]
 
 Array: TypeAlias = npt.NDArray[Any]
 EVERY_CLASS = 200  # rows of the report's table of classes
@@ -38,36 +39,13 @@ def write_report(network: SequenceNetwork, dataset: Sequences, directory: Path) 
     part = found.part
     given = predictions(network, dataset, part)
     if dataset.data.controls:
-        figures_of = {
-            "part": part,
-            "network": asdict(found.judged),
-            "controls": [asdict(c) for c in found.controls],
-        }
-        files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
-        yield place.controls
-    yield write_table(place, answer_columns(dataset.schema, dataset.part(part), given))
+        yield write_controls(place, found)
+    yield write_predictions(place, answer_columns(dataset.schema, dataset.part(part), given))
     drawn = list(draw(place, network, dataset, part, given))
     yield from drawn
-    page = _page(network, dataset, found, given, [path.name for path in drawn], directory.name)
+    page = _page(network, dataset, found, given, drawn, directory.name)
     files.replace(place.report, page)
     yield place.report
-
-
-def write_table(place: RunDirectory, columns: Mapping[str, Sequence[Any]]) -> Path:
-    """Write a table of predictions: a Parquet file with polars, else CSV."""
-    try:
-        import polars
-    except ImportError:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        files.replace(place.predictions, text.getvalue())
-        return place.predictions
-    raw = io.BytesIO()
-    polars.DataFrame(dict(columns)).write_parquet(raw)
-    files.replace(place.parquet, raw.getvalue())
-    return place.parquet
 
 
 def _page(
@@ -75,18 +53,15 @@ def _page(
     dataset: Sequences,
     found: Evaluation,
     given: Array,
-    pictures: list[str],
+    pictures: Sequence[Path],
     run: str,
 ) -> str:
     """Return report.md."""
-    lines = [f"# {dataset.name}", ""]
-    parts = [f"{counted(len(dataset.part(name)), 'sample')} {verb}" for name, verb in _VERBS.items()]
-    lines += [f"{', '.join(parts)}.", ""]
+    lines = [f"# {files.printable(dataset.name)}", ""]
+    sizes = {name: len(dataset.part(name)) for name in PARTS}
+    lines += [f"{parts_line(sizes, 'sample')}.", ""]
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
-    lines += _table(found)
-    lines += ["", *found.notes] if found.notes else []
-    stands = standing(found)
-    lines += [] if stands is None else ["", stands]
+    lines += comparison_lines(found, label)
     if dataset.schema.classes:
         schema = network.schema
         assert schema is not None
@@ -97,35 +72,8 @@ def _page(
         table = _labels if schema.several else _classes
         lines += ["", *table(dataset, found.part, given)]
     lines += streaming_lines(network.streamed(), run)
-    lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
+    lines += picture_lines(pictures)
     return "\n".join(lines) + "\n"
-
-
-_VERBS = {"train": "train", "validation": "validate", "test": "test"}
-
-
-def _table(found: Evaluation) -> list[str]:
-    """Return the table of the network and its controls."""
-    names = list(found.judged.values)
-    lines = [
-        f"| {found.part} part | "
-        + " | ".join(LABELS.get(name, name) for name in names)
-        + " | parameters | seconds to fit |",
-        "| --- |" + " --- |" * (len(names) + 2),
-        _row("network", found.judged.values, names, f"{found.parameters:,}", ""),
-    ]
-    lines += [
-        _row(each.name, each.values, names, f"{each.parameters:,}", f"{each.seconds:.1f}")
-        for each in found.controls
-    ]
-    if found.test is not None and found.validation is not None:
-        lines.append(_row("network, validation part", found.validation.values, names, "", ""))
-    return lines
-
-
-def _row(name: str, values: Any, names: list[str], size: str, seconds: str) -> str:
-    shown = [format(values[n], ".4g") if values.get(n) is not None else "–" for n in names]
-    return f"| {name} | " + " | ".join([*shown, size or "–", seconds or "–"]) + " |"
 
 
 def _classes(dataset: Sequences, part: str, given: Array) -> list[str]:

@@ -15,12 +15,12 @@ from unrolled.data import Batches
 from unrolled.errors import CheckpointError, counted, expected
 from unrolled.spec import CELLS, CLASSIFY, REGRESS, STEP, TrainConfig, from_json
 from unrolled.tasks import controls
+from unrolled.tasks.calibration import fit_temperature
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
 from unrolled.tasks.classify.evaluation import Evaluation, evaluate
 from unrolled.tasks.classify.examined import examined
-from unrolled.tasks.classify.metrics import fit_temperature
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema

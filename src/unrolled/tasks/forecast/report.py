@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,14 +11,20 @@ import numpy.typing as npt
 
 from unrolled import files
 from unrolled.errors import counted
-from unrolled.files import for_json
 from unrolled.spec import RunDirectory
 from unrolled.tasks.forecast.answers import Table, listed, truth
 from unrolled.tasks.forecast.dataset import Forecasts
 from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecasts_of, label
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.pictures import draw, side_by_side
-from unrolled.tasks.standing import standing
+from unrolled.tasks.run_report import (
+    comparison_lines,
+    parts_line,
+    picture_lines,
+    write_controls,
+    write_predictions,
+)
+from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.streaming import streaming_lines
 
 __all__ = ["write_report"]
@@ -36,24 +38,18 @@ def write_report(network: ForecastNetwork, dataset: Forecasts, directory: Path) 
     """Write pictures, predictions, controls.json and report.md into a run, yielding each file's path."""
     place, found = RunDirectory(directory), evaluate(network, dataset)
     if dataset.data.controls:
-        figures_of = {
-            "part": found.part,
-            "network": asdict(found.judged),
-            "controls": [asdict(each) for each in found.controls],
-        }
-        files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
-        yield place.controls
-    yield _write_predictions(place, network, dataset, found.part)
+        yield write_controls(place, found)
+    yield write_predictions(place, _predictions(network, dataset, found.part))
     drawn = list(draw(place, network, dataset, found))
     yield from drawn
-    page = _page(dataset, found, [path.name for path in drawn])
+    page = _page(dataset, found, drawn)
     page += "".join(f"{line}\n" for line in streaming_lines(network.streamed(), directory.name))
     files.replace(place.report, page)
     yield place.report
 
 
-def _write_predictions(place: RunDirectory, network: ForecastNetwork, dataset: Forecasts, name: str) -> Path:
-    """Write the forecasts of a part that do not overlap: a Parquet file with polars, else CSV."""
+def _predictions(network: ForecastNetwork, dataset: Forecasts, name: str) -> dict[str, list[Any]]:
+    """Return the table of the forecasts of a part that do not overlap."""
     part, given = side_by_side(
         dataset.part(name), forecasts_of(network, dataset, name), dataset.horizon, MOST_ROWS
     )
@@ -61,75 +57,31 @@ def _write_predictions(place: RunDirectory, network: ForecastNetwork, dataset: F
     scale, mean = channels.scale[windows.series][:, None], channels.mean[windows.series][:, None]
     known = truth(channels, windows, dataset.horizon) * scale + mean
     answers = given.in_units(channels, windows)
-    table = listed(Table.of(part.series, windows, dataset.schema).columns(answers, known))
-    try:
-        import polars
-    except ImportError:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
-        files.replace(place.predictions, text.getvalue())
-        return place.predictions
-    raw = io.BytesIO()
-    polars.DataFrame(table).write_parquet(raw)
-    files.replace(place.parquet, raw.getvalue())
-    return place.parquet
+    return listed(Table.of(part.series, windows, dataset.schema).columns(answers, known))
 
 
-def _page(dataset: Forecasts, found: Evaluation, pictures: list[str]) -> str:
+def _page(dataset: Forecasts, found: Evaluation, pictures: Sequence[Path]) -> str:
     """Return report.md."""
     schema = dataset.schema
-    parts = [
-        f"{counted(len(dataset.part(name).windows.series), 'window')} {verb}"
-        for name, verb in _VERBS.items()
-        if name != "test" or dataset.has_test
-    ]
+    parts = PARTS if dataset.has_test else PARTS[:-1]
+    sizes = {name: len(dataset.part(name).windows.series) for name in parts}
     every = "" if schema.freq is None else f" of {schema.freq}"
     lines = [
-        f"# {dataset.name}",
+        f"# {files.printable(dataset.name)}",
         "",
         f"{counted(len(schema.ids), 'series', 'series')}{every}, season {schema.season}; "
-        f"{found.window} steps forecast {found.horizon}. {', '.join(parts)}.",
+        f"{found.window} steps forecast {found.horizon}. {parts_line(sizes, 'window')}.",
         "",
     ]
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
-    lines += _table(found)
-    lines += ["", *found.notes] if found.notes else []
-    stands = standing(found)
-    lines += [] if stands is None else ["", stands]
+    lines += comparison_lines(found, label)
     lines += ["", "MSE and MAE are of values standardised by the training rows of each series."]
     if found.levels:
         lines += ["", *_intervals(found)]
     if found.backtest:
         lines += ["", *_backtest(found)]
-    lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
+    lines += picture_lines(pictures)
     return "\n".join(lines) + "\n"
-
-
-_VERBS = {"train": "train", "validation": "validate", "test": "test"}
-
-
-def _table(found: Evaluation) -> list[str]:
-    """Return the table of the network and its controls."""
-    names = list(found.judged.values)
-    lines = [
-        f"| {found.part} part | " + " | ".join(map(label, names)) + " | parameters | seconds to fit |",
-        "| --- |" + " --- |" * (len(names) + 2),
-        _row("network", found.judged.values, names, f"{found.parameters:,}", ""),
-    ]
-    lines += [
-        _row(each.name, each.values, names, f"{each.parameters:,}", f"{each.seconds:.1f}")
-        for each in found.controls
-    ]
-    if found.test is not None and found.validation is not None:
-        lines.append(_row("network, validation part", found.validation.values, names, "", ""))
-    return lines
-
-
-def _row(name: str, values: Any, names: list[str], size: str, seconds: str) -> str:
-    shown = [format(values[n], ".4g") if values.get(n) is not None else "–" for n in names]
-    return f"| {name} | " + " | ".join([*shown, size or "–", seconds or "–"]) + " |"
 
 
 def _intervals(found: Evaluation) -> list[str]:

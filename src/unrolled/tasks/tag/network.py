@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from unrolled.data import Batch
 from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, TagModel, tensors
+from unrolled.tasks.calibration import golden_section
 from unrolled.tasks.protocol import State
 from unrolled.tasks.tag import crf
 from unrolled.tasks.tag.batches import Encoded, SentenceBatch, SentenceBatches
@@ -256,25 +257,6 @@ def _known(batch: Batch, lengths: Tensor) -> Tensor:
     """Return which rows have tags that training has alone [B]."""
     within = torch.arange(len(batch.targets))[:, None] < lengths
     return ((batch.targets >= 0) | ~within).all(0)
-
-
-def golden_section(
-    function: Callable[[float], float], low: float, high: float, *, tolerance: float
-) -> tuple[float, float]:
-    """Return where a function of one valley is least between two points, and its value (Kiefer 1953)."""
-    ratio = (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > tolerance:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = function(right)
-    return (left, at_left) if at_left <= at_right else (right, at_right)
 
 
 def _table(shape: tuple[int, ...]) -> nn.Embedding:

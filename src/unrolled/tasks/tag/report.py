@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,12 +14,17 @@ import numpy.typing as npt
 from unrolled import figures, files
 from unrolled.data import Sentences
 from unrolled.errors import counted
-from unrolled.files import for_json
 from unrolled.spec import RunDirectory
-from unrolled.tasks.classify.metrics import reliability
-from unrolled.tasks.classify.pictures import ranges
-from unrolled.tasks.classify.report import write_table
-from unrolled.tasks.standing import standing
+from unrolled.tasks.calibration import reliability
+from unrolled.tasks.ranges import ranges
+from unrolled.tasks.run_report import (
+    comparison_lines,
+    parts_line,
+    picture_lines,
+    write_controls,
+    write_predictions,
+)
+from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.evaluation import LABELS, Evaluation, Tagged, evaluate, tagged_part
 from unrolled.tasks.tag.network import TagNetwork
@@ -40,15 +43,12 @@ def write_report(network: TagNetwork, dataset: TaggedSentences, directory: Path)
     place, found = RunDirectory(directory), evaluate(network, dataset)
     given = tagged_part(network, dataset, found.part)
     if dataset.data.controls:
-        held = [asdict(each) for each in found.controls]
-        figures_of = {"part": found.part, "network": asdict(found.judged), "controls": held}
-        files.replace(place.controls, json.dumps(for_json(figures_of), indent=2) + "\n")
-        yield place.controls
+        yield write_controls(place, found)
     sentences = dataset.part(found.part)
-    yield write_table(place, prediction_columns(sentences, given.tags, given.confidence))
+    yield write_predictions(place, prediction_columns(sentences, given.tags, given.confidence))
     drawn = list(_draw(place, sentences, given, f"{dataset.name}, {found.part} part"))
     yield from drawn
-    files.replace(place.report, _page(dataset, found, given, [path.name for path in drawn]))
+    files.replace(place.report, _page(dataset, found, given, drawn))
     yield place.report
 
 
@@ -108,48 +108,19 @@ def _confusion(right: Array, answered: Array) -> tuple[list[str], Array]:
     return names, np.asarray(counts.reshape(len(names), len(names)))
 
 
-def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: list[str]) -> str:
+def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: Sequence[Path]) -> str:
     """Return report.md."""
-    parts = [
-        f"{counted(len(dataset.part(name)), 'sentence')} {verb}"
-        for name, verb in {"train": "train", "validation": "validate", "test": "test"}.items()
-    ]
+    sizes = {name: len(dataset.part(name)) for name in PARTS}
     scheme = dataset.schema.scheme
     marks = "plain" if scheme is None else f"{scheme}, chunks scored by conlleval's rules"
     lines = [f"# {files.printable(dataset.name)}", ""]
-    lines += [f"{', '.join(parts)}. {counted(len(dataset.schema.tags), 'tag')}, {marks}.", ""]
+    lines += [f"{parts_line(sizes, 'sentence')}. {counted(len(dataset.schema.tags), 'tag')}, {marks}.", ""]
     lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
-    lines += _table(found)
-    lines += ["", *found.notes] if found.notes else []
-    stands = standing(found)
-    lines += [] if stands is None else ["", stands]
+    lines += comparison_lines(found, LABELS.__getitem__, ".4f")
     lines += ["", *_types(found.by_type or {}, "type of chunk" if scheme else "tag")]
     lines += ["", *_mistakes(dataset.part(found.part), given)]
-    lines += [line for name in pictures for line in ("", f"![{name.removesuffix('.png')}]({name})")]
+    lines += picture_lines(pictures)
     return "\n".join(lines) + "\n"
-
-
-def _table(found: Evaluation) -> list[str]:
-    """Return the table of the network and its controls."""
-    names = list(found.judged.values)
-    heads = " | ".join(LABELS[name] for name in names)
-    lines = [
-        f"| {found.part} part | {heads} | parameters | seconds to fit |",
-        "| --- |" + " --- |" * (len(names) + 2),
-        _row("network", found.judged.values, names, f"{found.parameters:,}", ""),
-    ]
-    lines += [
-        _row(each.name, each.values, names, f"{each.parameters:,}", f"{each.seconds:.1f}")
-        for each in found.controls
-    ]
-    if found.test is not None and found.validation is not None:
-        lines.append(_row("network, validation part", found.validation.values, names, "", ""))
-    return lines
-
-
-def _row(name: str, values: Mapping[str, Any], names: list[str], size: str, seconds: str) -> str:
-    shown = [format(values[n], ".4f") if values.get(n) is not None else "–" for n in names]
-    return f"| {name} | " + " | ".join([*shown, size or "–", seconds or "–"]) + " |"
 
 
 def _types(by_type: Mapping[str, Mapping[str, float]], word: str) -> list[str]:
