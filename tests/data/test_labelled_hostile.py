@@ -90,7 +90,10 @@ def check(path, data):
         assert len(str(error)) < 1000, str(error)  # noqa: PT017
         return
     assert isinstance(samples, Samples)
-    assert len(samples) == len(samples.ids) == len(set(samples.ids)) == len(samples.labels)
+    steps = samples.step_labels  # where a mutation gave a sample two labels
+    labels = samples.labels if steps is None else steps
+    assert len(samples) == len(samples.ids) == len(set(samples.ids)) == len(labels)
+    assert steps is None or [len(each) for each in steps] == samples.steps.tolist()
     for each in () if samples.is_text else samples.inputs:
         assert each.dtype == np.float32
         assert each.shape[1] == len(samples.channels)
