@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unrolled.data import Scaler, read_samples
+from unrolled.data import Scaler, read_samples, read_series
 from unrolled.errors import ConfigError, DataError, MissingExtraError
 
 LONG = "id,time,x,y,label\na,0,1,2,up\na,1,3,4,up\nb,0,5,6,down\nb,3,7,8,down\n"
@@ -190,7 +190,7 @@ BAD = {
     "no such column": ("a,b\n1,2\n", {"label": "c"}, "label: expected a column of the table: 'a', 'b', got 'c'"),
     "one column twice": ("a,b\n1,2\n", {"label": "a", "group": "a"}, "label and group: expected different columns, got 'a'"),
     "text for a number": ("label,a,b\nx,1,2\ny,3,oops\nz,5,6\n", {}, "column 'b': expected numbers, got 'oops' in row 3"),
-    "text asked for as a number": ("label,a,t\nx,1,u\ny,2,w\n", {"columns": ["a", "t"]}, "column 't': expected numbers, got 'u', a text"),
+    "text asked for as a number": ("label,a,t\nx,1,u\ny,2,w\n", {"columns": ["a", "t"]}, "column 't': expected numbers, got 'u', a text; make of categories a column of 0 and 1 for each value (one-hot)"),
     "infinite": ("label,a,b\nx,1,2\ny,inf,4\n", {}, "column 'a': expected finite float32 numbers, got inf in row 3"),
     "beyond float32": ("label,a,b\nx,1,2\ny,1e99,4\n", {}, "column 'a': expected finite float32 numbers, got 1e+99 in row 3"),
     "no label": ("label,a\nx,1\n,2\n", {"label": "label"}, "column 'label': expected a value, got none in row 3"),
@@ -330,3 +330,21 @@ def test_a_forecasters_table_asks_for_an_id():
     pytest.importorskip("polars")
     with pytest.raises(DataError, match="id: expected the column that says which sample a row is of"):
         read_samples(ETTH1, target="OT")
+
+
+def test_categories_among_numbers_are_named_with_what_to_do(table):
+    path = table(
+        "id,color,x,label\n" + "".join(f"s{n // 2},{'rb'[n % 4 // 2]},{n},{n // 2 % 2}\n" for n in range(8))
+    )
+    want = (
+        r"^column 'color': expected numbers, got 'r', a text; make of categories a column of 0 and 1 for each"
+    )
+    for asked in ({"static": ["color"]}, {"columns": ["x", "color"]}):
+        with pytest.raises(DataError, match=want):
+            read_samples(path, label="label", **asked)
+    assert any(
+        "'color', not of numbers; make of categories" in n for n in read_samples(path, label="label").notes
+    )
+    for asked in ({"known": ["color"]}, {"columns": ["color"]}, {"static": ["color"]}):
+        with pytest.raises(DataError, match=want):
+            read_series(path, id="id", target="x", **asked)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unrolled.data.labelled.source import Asked, named
-from unrolled.data.labelled.table import NAMELESS, Table
+from unrolled.data.labelled.table import NAMELESS, ONE_HOT, Table
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
 
@@ -214,7 +214,8 @@ def _find_inputs(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) 
         roles.text = usual[0]
         texts, numbers = [name for name in texts if name != roles.text] + numbers, []
     if texts:
-        roles.notes.append(f"left out: {named(texts)}, not {'the text' if roles.text else 'of numbers'}")
+        reason = "the text" if roles.text else f"of numbers; {ONE_HOT} to use them"
+        roles.notes.append(f"left out: {named(texts)}, not {reason}")
     roles.inputs = tuple(numbers)
     if roles.text is None and not roles.inputs:
         raise refusal(

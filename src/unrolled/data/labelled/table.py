@@ -14,11 +14,12 @@ from unrolled.data.labelled.source import most_bytes, named
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
 
-__all__ = ["NAMELESS", "Table", "as_seconds", "table_of_records"]
+__all__ = ["NAMELESS", "ONE_HOT", "Table", "as_seconds", "table_of_records"]
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Texts: TypeAlias = Sequence[str | None]
 
+ONE_HOT = "make of categories a column of 0 and 1 for each value (one-hot)"
 NAMELESS = "column "  # begins the names of columns that have none
 
 
@@ -62,14 +63,18 @@ class Table:
         """Whether no cell of a column has anything in it."""
         return name in self._numbers and bool(np.isnan(self._numbers[name]).all())
 
-    def numbers(self, name: str) -> Numbers:
-        """Return a column of numbers, NaN where missing. Raises DataError: a text, or infinity, in a row."""
+    def numbers(self, name: str, *, advice: str = "") -> Numbers:
+        """Return a column of numbers, NaN where missing. Raises DataError: a text, or infinity, in a row.
+
+        `advice`: what to do with a column of texts.
+        """
         if name in self._bad:
             row, text = self._bad[name]
             got = f"{quoted(text)} in row {row}"
             raise refusal(DataError, f"column {quoted(name)}", "numbers", got)
         if name not in self._numbers:
             got = f"{quoted(str(next((t for t in self.texts(name) if t), '')))}, a text"
+            got += f"; {advice}" if advice else ""
             raise refusal(DataError, f"column {quoted(name)}", "numbers", got)
         return self._numbers[name]
 
@@ -103,7 +108,7 @@ class Table:
         matrix = np.empty((self.rows, len(names)), np.float32)
         with np.errstate(over="ignore"):
             for index, name in enumerate(names):
-                matrix[:, index] = self.numbers(name)
+                matrix[:, index] = self.numbers(name, advice=ONE_HOT)
         infinite = np.isinf(matrix)
         if infinite.any():
             row, index = np.argwhere(infinite)[0]
