@@ -120,7 +120,7 @@ def test_a_file_is_scored_and_without_one_what_the_run_wrote_is_shown(place: Pat
     found = json.loads(capsys.readouterr().out)
     assert found["test"]["samples"] == 24
     assert found["test"]["values"]["accuracy"] <= 0.5
-    assert "12 samples of classes that training has not" in found["notes"][-1]
+    assert "12 samples of classes that never occur in the training data" in found["notes"][-1]
     assert main(["eval", str(place / "label"), "--json"]) == 0
     stored = json.loads((place / "label" / "evaluation.json").read_text())
     assert json.loads(capsys.readouterr().out) == {
@@ -424,7 +424,7 @@ def test_a_file_that_cannot_be_learnt_from_is_one_line_and_nothing_is_left(
 
 @pytest.mark.usefixtures("in_brief")
 def test_what_training_has_not_is_counted_and_named(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    """A class of one sample, classes of the test file that training has not; groups on both sides are refused."""
+    """A class of one sample, classes of the test file that never occur in training; groups on both sides are refused."""
     monkeypatch.chdir(tmp_path)
     rows = [
         f"s{s},p{s % 5},{(s + t) % 4}.5,{'rare' if s == 0 else 'ab'[s % 2]}"
@@ -438,10 +438,10 @@ def test_what_training_has_not_is_counted_and_named(tmp_path: Path, capsys, monk
     assert main([*argv, "--no-controls", "--run", "a"]) == 0
     err = capsys.readouterr().err
     assert "1 class has one sample, which stays in training: 'rare'" in err
-    assert "3 test samples of classes that training has not: z" in err
+    assert "3 test samples of classes that never occur in the training data: z" in err
     line = said(capsys, [*argv, "--no-controls", "--run", "b", "--group", "who"])
     assert line.startswith(
-        "--test: expected values of 'who' that training has not, got 5 groups on both sides"
+        "--test: expected values of 'who' that do not occur in the training data, got 5 groups on both sides"
     )
 
 

@@ -31,7 +31,7 @@ def test_a_row_is_a_sample_and_its_numbers_are_the_steps(table):
     assert [each.tolist() for each in samples.inputs] == [[[1], [2], [3]], [[4], [5], [6]], [[7], [8], [9.5]]]
     assert samples.labels.tolist() == ["walk", "run", "walk"]
     assert (samples.channels, samples.ids, samples.name) == (("value",), ("2", "3", "4"), "t.csv")
-    assert samples.notes == ("labels are in column 'activity', as it seems",)
+    assert samples.notes == ("labels are read from column 'activity'",)
 
 
 def test_empty_cells_at_the_end_shorten_a_row_and_others_are_missing(table):
@@ -58,7 +58,7 @@ def test_the_ucr_archive_has_the_label_first_and_no_header(table):
 def test_a_test_part_beside_is_named(table):
     table("1\t0\t1\n", "GunPoint_TEST.tsv")
     samples = read_samples(table("1\t0\t1\n2\t0\t1\n1\t0\t2\n", "GunPoint_TRAIN.tsv"))
-    assert samples.notes[-1] == "a test part lies beside it: GunPoint_TEST.tsv"
+    assert samples.notes[-1] == "there is a test part next to it: GunPoint_TEST.tsv"
 
 
 def test_rows_of_one_id_are_a_sample_with_a_channel_for_each_column(table):
@@ -146,7 +146,9 @@ def test_groups_are_one_of_each_sample_and_their_usual_names_are_no_inputs(table
     assert samples.groups.tolist() == ["1", "1", "2"]
     without = read_samples(table(text))
     assert without.inputs[0].tolist() == [[0], [1]]
-    assert without.notes == ("left out: 'subject'; group= keeps each of its values on one side of a split",)
+    assert without.notes == (
+        "left out: 'subject'; as the group, each of its values would stay on one side of a split",
+    )
 
 
 def test_an_input_that_is_the_label_and_a_constant_one_are_noted(table):
@@ -168,7 +170,7 @@ def test_an_input_that_is_the_label_and_a_constant_one_are_noted(table):
 def test_the_index_of_a_saved_data_frame_is_no_input(table):
     samples = read_samples(table(",a,b,label\n0,5,6,x\n1,7,8,y\n2,9,1,x\n"))
     assert samples.inputs[0].tolist() == [[5], [6]]
-    assert samples.notes == ("left out: 'column 1', the number of the row",)
+    assert samples.notes == ("left out: 'column 1', which numbers the rows",)
     assert read_samples(table("index,v,label\n7,1,x\n8,2,y\n"), label="label").steps.tolist() == [1, 1]
 
 

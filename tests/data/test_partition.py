@@ -103,7 +103,7 @@ def test_what_is_held_out_changes_nothing_in_training(seed, by_group):
 def test_in_time_without_times_the_order_of_the_source_decides():
     found = partition(samples_of(10), split="time", validation=0.2, test=0.1)
     assert parts_of(found) == (list(range(7)), [7, 8], [9])
-    assert found.notes == ("split in the order of the source: no times are known",)
+    assert found.notes == ("split in the order of the source, as no times are known",)
 
 
 def test_another_seed_holds_others_out():
@@ -123,7 +123,7 @@ def test_a_class_of_one_stays_in_training_and_is_noted():
 def test_classes_that_only_held_out_groups_have_are_noted():
     samples = samples_of(6, list("aaabbc"), groups=list("111223"))
     notes = [partition(samples, validation=0.2, seed=seed).notes for seed in range(3)]
-    assert all("1 class is in no training sample: 'c'" in each for each in notes)
+    assert all("1 class never occurs in the training part: 'c'" in each for each in notes)
     assert all("groups: 2 train, 1 validate" in each for each in notes)
 
 
@@ -131,7 +131,7 @@ def test_equal_inputs_on_both_sides_are_counted():
     samples = Samples.from_arrays([[1.0, 2.0]] * 10)
     found = partition(samples, validation=0.2, test=0.1)
     assert found.duplicates == 3
-    assert found.notes == ("3 of 3 samples held out have the input of one in an earlier part",)
+    assert found.notes == ("3 of 3 samples held out have the same input as one in an earlier part",)
 
 
 def test_what_two_sources_share_is_counted():

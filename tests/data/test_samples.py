@@ -124,7 +124,7 @@ def test_times_rise(times, message):
 def test_groups_and_ids_are_texts_and_ids_differ():
     samples = Samples.from_arrays(ragged(2, 2), groups=[7, 7], ids=["a", "b"])
     assert samples.groups.tolist() == ["7", "7"]
-    with pytest.raises(DataError, match="ids: expected no two alike, got 1 that repeat"):
+    with pytest.raises(DataError, match="ids: expected no duplicates, got 1 duplicate"):
         Samples.from_arrays(ragged(2, 2), ids=["a", "a"])
     with pytest.raises(DataError, match=r"groups\[1\]: expected a name or a number, got None"):
         Samples.from_arrays(ragged(2, 2), groups=["a", None])

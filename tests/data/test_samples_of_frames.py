@@ -73,11 +73,11 @@ def test_an_archive_is_tested_on_the_file_that_lies_beside_it(tmp_path: Path):
     expected_test = len(read_samples(test))
     found = prepare(spec.ClassifyData(str(source)), tmp_path / "a", seed=0)
     assert len(found.part("test")) == expected_test
-    assert f"{test.name}, beside it, is the test part" in found.stored.notes
-    assert not any("lies beside" in note for note in found.stored.notes)
+    assert f"{test.name}, next to the source, is the test part" in found.stored.notes
+    assert not any("next to it" in note for note in found.stored.notes)
     without = prepare(spec.ClassifyData(str(source), test_share=0.0), tmp_path / "b", seed=0)
     assert not without.has_test
-    assert any("a test part lies beside it" in note for note in without.stored.notes)
+    assert any("there is a test part next to it" in note for note in without.stored.notes)
     other = tmp_path / "other.ts"
     other.write_text(test.read_text())
     given = prepare(spec.ClassifyData(str(source), test=str(other)), tmp_path / "c", seed=0)
@@ -96,5 +96,7 @@ def test_a_group_on_both_sides_of_a_test_file_is_refused_where_groups_were_asked
     (tmp_path / "b.csv").write_text(header + "".join(rows[:3]))
     files = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
     data = spec.ClassifyData(files[0], label="kind", group="who", test=files[1])
-    with pytest.raises(DataError, match="test: expected values of 'who' that training has not, got 3 groups"):
+    with pytest.raises(
+        DataError, match="test: expected values of 'who' that do not occur in the training data, got 3 groups"
+    ):
         prepare(data, tmp_path / "run", seed=0)

@@ -139,7 +139,7 @@ def test_numbers_for_tags_are_plain_tags_and_said_so(read):
 def test_broken_tags_are_counted_with_the_first_line(read):
     found = read("a O\nb I-X\n\nc B-X\nd B-X\ne B-Y\n\ne I-Y\n")
     assert found.notes == (
-        "warning: 2 tags against IOB2, such as I-X after O, line 2: read as conlleval does",
+        "warning: 2 tags violate IOB2, such as I-X after O, line 2, read as conlleval does",
     )
 
 
@@ -324,4 +324,4 @@ def test_lists_of_python_become_sentences():
 def test_tags_that_training_never_saw_are_counted():
     test = Sentences.from_lists([["a", "b"], ["c"]], [["I-LST", "O"], ["I-LST"]])
     assert test.unknown_tags({"O"}) == {"I-LST": 2}
-    assert unknown_tags_text({"I-LST": 2}) == "1 tag that training never saw: I-LST (2 words)"
+    assert unknown_tags_text({"I-LST": 2}) == "1 tag not in the training part: I-LST (2 words)"

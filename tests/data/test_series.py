@@ -37,7 +37,7 @@ def test_columns_of_a_wide_table_are_series(table):
     assert series.values[0].dtype == np.float64
     assert stamps(series) == ["2024-05-01T00:00:00", "2024-05-01T00:15:00"]
     assert series.read_as == {"target": ["load", "wind"], "time": "date", "freq": "15min"}
-    assert series.notes == ("left out: 'column 4', not of numbers", "2 series, a column each: 'load', 'wind'")
+    assert series.notes == ("left out: 'column 4', not numeric", "2 series, a column each: 'load', 'wind'")
 
 
 def test_rows_of_an_id_are_a_series(table):
@@ -54,7 +54,7 @@ def test_rows_of_an_id_are_a_series(table):
 def test_the_number_of_a_row_is_no_id(table):
     series = read_series(table("id,date,load\n7,2024-01-01,1\n9,2024-01-02,2\n8,2024-01-03,3\n"))
     assert (series.ids, series.steps.tolist()) == (("load",), [3])
-    assert series.notes == ("left out: 'id', another value in each row",)
+    assert series.notes == ("left out: 'id', different in every row",)
 
 
 def test_several_targets_of_several_ids(table):
@@ -122,7 +122,7 @@ def test_missing_times_become_missing_values_and_are_counted(table):
     assert np.flatnonzero(np.isnan(series.values[0])).tolist() == [5, 6, 20]
     assert len(series.times[0]) == 24
     assert series.missing == 3
-    times = "missing: 3 of 24 times (12.5%) in 'date', the first 2024-05-01 05:00:00; their values are missing values"
+    times = "missing: 3 of 24 times (12.5%) in 'date', the first 2024-05-01 05:00:00; their values are treated as missing"
     assert series.notes == (times,)
     series = read_series(
         table("date,y\n" + "".join(f"{HOURS[row]},{row if row != 9 else ''}\n" for row in rows))
@@ -209,7 +209,7 @@ def test_rows_without_times_are_steps(table):
     assert (series.ids, series.freq, series.season) == (("a", "b"), None, 24)
     assert series.times[0].tolist() == [0, 1, 2]
     assert series.future_times(2)[0].tolist() == [3, 4]
-    assert "no column of times: rows are steps, in their order" in series.notes
+    assert "no column of times: each row is one step, in the order of the source" in series.notes
 
 
 def test_each_row_is_a_series_as_in_m4(table):

@@ -63,7 +63,7 @@ def test_gluonts_lines_are_series_with_their_features(file):
 def test_a_target_of_several_rows_is_a_series_each_and_steps_need_no_start(file):
     series = read_series(file("g.jsonl", lines([{"start": "2024-01-01", "target": [[1, 2], [3, 4]]}])))
     assert (series.ids, series.freq) == (("1/0", "1/1"), None)
-    assert series.notes == ("'start' says nothing without freq=: series are counted in steps",)
+    assert series.notes == ("'start' is not used, as no frequency is given: series are counted in steps",)
 
 
 def test_rows_of_json_are_those_of_a_table(file):
@@ -85,7 +85,10 @@ def test_tsf_has_attributes_a_start_and_a_frequency(file):
         "2012-01-01T00:30:00",
         "2012-01-01T01:00:00",
     ]
-    assert "left out: 'height'; static= takes attributes of numbers" in read_series(file("x.tsf", TSF)).notes
+    assert (
+        "left out: 'height'; to use numeric ones, name them as static"
+        in read_series(file("x.tsf", TSF)).notes
+    )
     assert read_series(file("x.tsf", TSF), **series.read_as).sha256 == series.sha256
     groups = "@attribute group string\n@attribute name string\n@data\nG:a:1,2\nG:b:3\n"
     assert read_series(file("z.tsf", groups)).ids == ("G/a", "G/b")

@@ -135,7 +135,7 @@ def test_uneven_times_must_be_given_again_and_even_ones_need_not():
     rows = [np.array([[1.0], [2.0], [3.0]], np.float32)]
     uneven = Scaler.fit(rows, times=[np.array([0.0, 60.0, 240.0])])
     assert (uneven.outputs, uneven.step) == (("0", "gap"), 120.0)
-    with pytest.raises(DataError, match="times: expected those of the steps, as training had them, got none"):
+    with pytest.raises(DataError, match="times: expected a time for each step, as in training, got none"):
         uneven.transform(rows[0])
     assert Scaler.fit(rows, times=[np.array([0.0, 60.0, 120.0])]).outputs == ("0",)
 

@@ -90,7 +90,7 @@ def test_a_reset_or_another_id_starts_anew():
     ("line", "words"),
     [
         ('{"speed": 1}', "expected the column 'heat', null where its value is missing"),
-        ('{"speed": 1, "heat": 1, "colour": 2}', "expected columns that training had, got 'colour'"),
+        ('{"speed": 1, "heat": 1, "colour": 2}', "expected columns of the training data, got 'colour'"),
         (
             '{"speed": "fast", "heat": 1}',
             "'speed': expected a number, or null where it is missing, got 'fast'",
@@ -127,7 +127,7 @@ def test_times_may_be_dates():
     numbers = [in_json(SERIES[0][k], time=1714564800 + 60 * k) for k in range(3)]
     assert answers(made, "\n".join(dates)) == answers(made, "\n".join(numbers))
     (wrong,) = answers(made, in_json(SERIES[0][0]))
-    assert "time: expected that of the step" in wrong
+    assert "time: expected a time" in wrong
 
 
 def test_a_text_is_a_line_or_goes_on_from_line_to_line():

@@ -230,7 +230,7 @@ def test_what_is_not_fit_is_refused_and_changes_nothing():
         ([1, np.inf], 1, "channel '1': expected finite"),
         ([1, 1e39], 1, "channel '1': expected finite"),
         ([None, 1], 1, "channel '0': expected a value, as in training"),
-        ([1, 2], None, "time: expected that of the step"),
+        ([1, 2], None, "time: expected a time"),
         ([1, 2], 0, "time: expected more than that of the step before, 0, got 0"),
         ([1, 2], np.nan, "time: expected a finite number"),
         ([1, 2], "noon", "time: expected a number"),

@@ -119,7 +119,7 @@ def test_series_that_are_too_short_are_named_and_counted(tmp_path: Path):
     [
         ({"intervals": "80,101"}, r"^intervals: expected levels in percent such as 80,95, got '80,101'"),
         ({"intervals": "80", "distribution": "point"}, r"^distribution: expected another than point"),
-        ({"known": "a,b", "columns": "b"}, r"^columns: expected columns that `known` has not, got b"),
+        ({"known": "a,b", "columns": "b"}, r"^columns: expected columns that are not in `known`, got b"),
         ({"backtest": 2, "test_share": 0.1}, r"^test_share: expected none beside `backtest`, got 0.1"),
         ({"horizon": 0}, r"^horizon: expected at least 1, got 0"),
     ],
@@ -186,7 +186,7 @@ def test_a_series_that_training_had_not_is_scaled_by_its_own_values(tmp_path: Pa
     new = replace(waves(1), ids=("new",), values=[waves(1).values[0] * 50 + 7000])
     write_series(tmp_path / "new", new)
     answers = tasks.named("forecast").predict(load(result.run), str(tmp_path / "new"))
-    assert answers.notes == ("1 series that training had not, scaled by their own values: 'new'",)
+    assert answers.notes == ("1 series not in the training data, scaled by their own values: 'new'",)
     assert all(6800 < value < 7200 for value in answers.columns["Unrolled"])
 
 

@@ -91,7 +91,7 @@ def test_a_file_of_columns_is_learnt_and_leaves_its_report(trained: Any) -> None
     for name in ("confusion.png", "reliability.png", "error_by_length.png", "controls.json"):
         assert (run / name).stat().st_size > 100
     report = (run / "report.md").read_text()
-    assert "the test part has 1 tag that training never saw: B-XX (1 word)" in report
+    assert "the test part has 1 tag not in the training part: B-XX (1 word)" in report
     assert "| NP | " in report
     names = [each.name for each in found.controls]
     assert names[-1] == "words and affixes, linear chain"
@@ -116,7 +116,7 @@ def test_a_file_is_scored_as_the_run_scored_it(trained: Any) -> None:
     found = tasks.of(loaded.model.config).evaluate_source(loaded, test)
     assert found.judged.values == trained.evaluation.test.values
     assert found.validation is None
-    assert "never saw: B-XX" in str(found)
+    assert "not in the training part: B-XX" in str(found)
 
 
 def test_a_file_with_other_columns_is_refused(trained: Any, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_test_file_in_another_scheme_is_taken_in_that_of_training(trained: Any
     )
     found = prepare(spec.TagData(str(source), tags="2", test=str(other)), tmp_path / "data", seed=0)
     assert found.part("test").tags == test.tags
-    assert "test: chunks are marked by IOB1, and taken in IOB2" in found.stored.notes
+    assert "test: chunks are marked in IOB1 and converted to IOB2" in found.stored.notes
     assert not any("never saw" in note for note in found.stored.notes)
     network = load(trained.run).model
     scores = [evaluate_sentences(network, each).judged.values for each in (test, read_sentences(other))]

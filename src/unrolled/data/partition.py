@@ -84,7 +84,9 @@ def partition(
     duplicates = _duplicates(samples, (train, held, tested))
     if duplicates:
         share = f"{duplicates} of {counted(len(held) + len(tested), 'sample')} held out"
-        notes.append(f"{share} {'has' if duplicates == 1 else 'have'} the input of one in an earlier part")
+        notes.append(
+            f"{share} {'has' if duplicates == 1 else 'have'} the same input as one in an earlier part"
+        )
     return Partition(train, held, tested, split, duplicates, tuple(notes))
 
 
@@ -199,7 +201,7 @@ def _in_time(samples: Samples, shares: Mapping[str, float]) -> tuple[dict[str, l
     sizes = _sizes(number, shares)
     if samples.times is None:
         order = np.arange(number)
-        return _dealt(order[::-1], sizes, number), ["split in the order of the source: no times are known"]
+        return _dealt(order[::-1], sizes, number), ["split in the order of the source, as no times are known"]
     begins = np.array([each[0] for each in samples.times])
     ends = np.array([each[-1] for each in samples.times])
     if begins.min() == begins.max():
@@ -217,7 +219,7 @@ def _in_time(samples: Samples, shares: Mapping[str, float]) -> tuple[dict[str, l
             raise DataError(expected("time", want, f"none to {_in(name)}"))
         parts[name] = kept
         later = min(later, *(begins[index] for index in kept)) if kept else later
-    last = f"{counted(left_out, 'sample')} left out, lasting into the time of the next part"
+    last = f"{counted(left_out, 'sample')} left out, as they last into the time of the next part"
     return parts, [last] if left_out else []
 
 
@@ -228,8 +230,8 @@ def _unseen(samples: Samples, train: Indices) -> list[str]:
     unseen = sorted(set(samples.classes) - set(samples.labels[train]))
     if not unseen:
         return []
-    what = "class is" if len(unseen) == 1 else "classes are"
-    return [f"{len(unseen)} {what} in no training sample: {_named(unseen)}"]
+    what = "class never occurs" if len(unseen) == 1 else "classes never occur"
+    return [f"{len(unseen)} {what} in the training part: {_named(unseen)}"]
 
 
 def _duplicates(samples: Samples, parts: Sequence[Indices]) -> int:

@@ -160,7 +160,9 @@ class Samples:
         clock = None if times is None else _times(times, inputs)
         known = tuple(map(str, range(number) if ids is None else _as_column("ids", ids, number)))
         if len(set(known)) < len(known):
-            raise DataError(expected("ids", "no two alike", f"{len(known) - len(set(known))} that repeat"))
+            raise DataError(
+                expected("ids", "no duplicates", counted(len(known) - len(set(known)), "duplicate"))
+            )
         return cls(
             inputs=inputs,
             channels=names,
@@ -259,7 +261,7 @@ def _channel_names(channels: Sequence[str] | None, count: int) -> tuple[str, ...
     if len(names) != count:
         raise ShapeError(expected("channels", counted(count, "name"), len(names)))
     if len(set(names)) < count:
-        raise DataError(expected("channels", "no two alike", list(names)))
+        raise DataError(expected("channels", "no duplicates", list(names)))
     return names
 
 

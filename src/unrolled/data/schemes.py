@@ -78,8 +78,9 @@ class SchemeFound:
         """What to tell people of broken tags."""
         if not self.broken:
             return None
-        how = f"such as {self.first}: read as conlleval does"
-        return f"{counted(self.broken, 'tag')} against {self.scheme}, {how}"
+        how = f"such as {self.first}, read as conlleval does"
+        verb = "violates" if self.broken == 1 else "violate"
+        return f"{counted(self.broken, 'tag')} {verb} {self.scheme}, {how}"
 
 
 def scheme_of(tags: Iterable[Sequence[str]]) -> Scheme | None:
@@ -281,7 +282,7 @@ def in_scheme(sentences: Sentences, scheme: Scheme | None, spelling: str = "BIES
         return sentences
     names = [f"{each} ({letters})" if each == "BIOES" else each
              for each, letters in ((own.scheme, own.spelling), (scheme, spelling))]  # fmt: skip
-    note = f"chunks are marked by {names[0]}, and taken in {names[1]}"
+    note = f"chunks are marked in {names[0]} and converted to {names[1]}"
     return replace(sentences, tags=tags, notes=(*sentences.notes, note))
 
 

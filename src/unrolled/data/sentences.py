@@ -127,7 +127,7 @@ class Sentences:
                 raise ShapeError(expected(argument, f"[{number}], one for each sentence", f"[{len(given)}]"))
         names = tuple(map(str, range(number) if ids is None else ids))
         if len(set(names)) < number:
-            raise DataError(expected("ids", "no two alike", f"{number - len(set(names))} that repeat"))
+            raise DataError(expected("ids", "no duplicates", counted(number - len(set(names)), "duplicate")))
         given_tags = None if tags is None else _column("tags", tags, first, known)
         return cls(
             words=first,
@@ -147,7 +147,7 @@ def unknown_tags_text(counts: Mapping[str, int]) -> str:
         f"{printable(shortened(tag))} ({counted(n, 'word')})" for tag, n in list(counts.items())[:NAMED]
     )
     more = f", … ({counted(sum(counts.values()), 'word')} in all)" if len(counts) > NAMED else ""
-    return f"{counted(len(counts), 'tag')} that training never saw: {some}{more}"
+    return f"{counted(len(counts), 'tag')} not in the training part: {some}{more}"
 
 
 def _column(argument: str, given: Any, like: Column | None, known: dict[str, str]) -> Column:

@@ -102,7 +102,7 @@ class RunningScaler:
         begun = state.steps > 0
         if times is None:
             if self.scaler.gaps or (begun & (state.timed == 1)).any():
-                raise DataError(expected("time", "that of the step, as the steps before had one", "none"))
+                raise DataError(expected("time", "a time, as for the steps before", "none"))
             return begun.astype(np.float64)
         if not (np.abs(times) < MOST_TIME).all():
             raise DataError(expected("time", "a finite number", "NaN or infinity"))

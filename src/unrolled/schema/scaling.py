@@ -31,7 +31,7 @@ class Scaler:
     """Mean and deviation of each channel, and what is done about missing values.
 
     With missing="mask" a missing value becomes the channel's last one, at first its mean, and every channel
-    in which training had missing values gets two more, the inputs of GRU-D (Che et al. 2018): "has NAME", 1
+    with missing values in training gets two more, the inputs of GRU-D (Che et al. 2018): "has NAME", 1
     where there is a value, and "since NAME", log(1 + steps since the last value before this step). "drop"
     leaves out steps in which a value is missing, "refuse" takes none. A missing value where training had none
     is refused: the network has not learnt what that means.
@@ -109,7 +109,7 @@ class Scaler:
         """
         _check_width(sequence, self.channels, "sequence")
         if self.gaps and times is None:
-            raise DataError(expected("times", "those of the steps, as training had them", "none"))
+            raise DataError(expected("times", "a time for each step, as in training", "none"))
         _check_times(times, len(sequence))
         has = ~np.isnan(sequence)
         if self.missing == "drop" and not has.all():

@@ -174,7 +174,7 @@ class ForecastData:
         for role in ("target", "known", "static", "columns"):
             for name in names_in(getattr(self, role)):
                 if name in roles:
-                    raise ConfigError(expected(role, f"columns that `{roles[name]}` has not", name))
+                    raise ConfigError(expected(role, f"columns that are not in `{roles[name]}`", name))
                 roles[name] = role
 
     @property

@@ -129,7 +129,7 @@ class StepReader:
         known = {*self.model.channels, *self._time, *self._ignored, self._id}
         unknown = [name for name in given if name not in known]
         if unknown:
-            raise DataError(expected("line", "columns that training had", quoted(unknown[0])))
+            raise DataError(expected("line", "columns of the training data", quoted(unknown[0])))
 
     def _begin(self, identifier: object) -> None:
         """Start anew where the id is another one than that of the line before."""
@@ -145,7 +145,7 @@ class StepReader:
         names = _cells(text)
         self._check_names(names)
         if len(set(names)) < len(names):
-            raise DataError(expected("line", "different names of columns", "one twice"))
+            raise DataError(expected("line", "distinct column names", "a duplicate"))
         return names
 
     def _row(self, text: str) -> Any:

@@ -21,8 +21,8 @@ def streaming_lines(model: stream.TaskModel | None, run: str) -> list[str]:
     command = f"unrolled stream {printable(run)} < {source}"
     return [
         "",
-        f"The network answers from the steps so far alone, so it streams: `{command}` answers after each "
-        f"{unit}, with the bits of its predictions. A step takes {took:.0f} µs here, without torch (the "
-        "median of 300, float32, one thread). What `--causal` costs in quality was not "
-        "measured; the same command without it, into another `--run`, measures it.",
+        f"The network sees only the steps so far, so it can stream: `{command}` prints a prediction after "
+        f"each {unit}, bit for bit that of `unrolled predict`. A step takes {took:.0f} µs here, without "
+        "torch (median of 300 steps, float32, one thread). To see what `--causal` costs in quality, compare "
+        "with a run without it, in another `--run`.",
     ]

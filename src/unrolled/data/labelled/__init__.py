@@ -228,7 +228,7 @@ def _missing(found: Found) -> list[str]:
 def _beside(path: Path) -> list[str]:
     """Return a note on the test part that lies beside a file."""
     beside = test_beside(path)
-    return [] if beside is None else [printable(f"a test part lies beside it: {beside.name}")]
+    return [] if beside is None else [printable(f"there is a test part next to it: {beside.name}")]
 
 
 def test_beside(path: Path) -> Path | None:

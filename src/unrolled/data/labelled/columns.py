@@ -176,7 +176,9 @@ def _long(table: Table, roles: Roles) -> Found:
         found.times = list(np.split(times, borders))
     if roles.label is not None and _varies(table, roles, codes):
         found.step_labels = np.split(_step_labels(table, roles)[order], borders)
-        found.notes.append(f"{quoted(roles.label)} varies within samples: an answer at every step")
+        found.notes.append(
+            f"{quoted(roles.label)} varies within samples, so there is an answer at every step"
+        )
     elif roles.label is not None:
         check_one(table, roles.label, "label", codes, firsts, names)
         found.labels = _labels(table, roles, firsts)

@@ -54,7 +54,7 @@ def roles_of(table: Table, asked: Asked) -> Roles:
     free = [name for name in table.names if name not in _asked_names(asked)]
     counts = [name for name in free if counts_rows(table, name)] if asked.columns is None else []
     if counts:
-        roles.notes.append(f"left out: {named(counts)}, the number of the row")
+        roles.notes.append(f"left out: {named(counts)}, which numbers the rows")
         free = [name for name in free if name not in counts]
     _find_ids(table, asked, roles, free)
     taken = {roles.id, roles.row_id, roles.time}
@@ -158,7 +158,7 @@ def _label(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) -> str
     if not table.header and not candidates and _repeats(table, free[0]) and len(free) > 1:
         candidates = [free[0]]  # as in the UCR archive
     if len(candidates) == 1:
-        roles.notes.append(f"labels are in column {quoted(candidates[0])}, as it seems")
+        roles.notes.append(f"labels are read from column {quoted(candidates[0])}")
         return candidates[0]
     if not asked.labelled:
         return None
@@ -204,7 +204,7 @@ def _find_inputs(table: Table, asked: Asked, roles: Roles, free: Sequence[str]) 
     numbers = [name for name in free if table.is_number(name) and name not in groups]
     if groups:
         roles.notes.append(
-            f"left out: {named(groups)}; group= keeps each of its values on one side of a split"
+            f"left out: {named(groups)}; as the group, each of its values would stay on one side of a split"
         )
     if roles.id is None and texts and (called(texts, TEXTS) or not numbers):
         usual = called(texts, TEXTS) or texts

@@ -154,7 +154,7 @@ class _Keys:
         if self.inputs:
             found.append(f"inputs beside the words: {named(self.inputs)}")
         if self.other:
-            found.append(f"left out: {named(self.other)}; columns= takes them")
+            found.append(f"left out: {named(self.other)}; to use them, name the columns")
         return found
 
 

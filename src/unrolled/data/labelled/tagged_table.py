@@ -65,7 +65,7 @@ def tokens_of_table(text: str, asked: Asked) -> Tokens:
     found.finish()
     left = [name for index, name in enumerate(header) if index not in _used(roles) and name]
     if left:
-        found.notes.append(f"left out: {named(left)}; columns= takes them")
+        found.notes.append(f"left out: {named(left)}; to use them, name the columns")
     tags = asked.tags if roles.tags is None else header[roles.tags]
     found.read_as = {"words": header[roles.words], "id": header[roles.id]}
     found.read_as["columns"] = [header[index] for index in roles.inputs]

@@ -70,9 +70,7 @@ def clock_of(table: Table, name: str, freq: Frequency | None) -> Clock:
         return Clock(years.astype(np.float64), True)
     for factor, unit in ((1.0, "seconds"), (MILLI, "milliseconds")):
         if numbers.min() >= EARLIEST * factor and numbers.max() <= LATEST * factor:
-            return Clock(
-                numbers / factor, True, f"numbers in {quoted(name)} are {unit} since 1970, as it seems"
-            )
+            return Clock(numbers / factor, True, f"numbers in {quoted(name)} are read as {unit} since 1970")
     return Clock(numbers, False)
 
 

@@ -97,14 +97,16 @@ def _grids(
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(codes, minlength=len(ids)))[:-1])
     if clock is None:
-        notes = ["no column of times: rows are steps, in their order"]
+        notes = ["no column of times: each row is one step, in the order of the source"]
         return (
             [Grid(rows, np.arange(len(rows)), np.arange(len(rows), dtype=np.float64)) for rows in parts],
             None,
             notes,
         )
     if not clock.is_clock and want.freq is not None:
-        clock_notes = [f"{quoted(str(roles.time))} holds numbers of steps: freq= says the season alone"]
+        clock_notes = [
+            f"{quoted(str(roles.time))} holds step numbers, so the frequency only determines the season"
+        ]
     else:
         clock_notes = []
     label = [id or str(roles.time) for id in ids]

@@ -73,7 +73,7 @@ class Gaps:
             return []
         share = f"{self.absent:,} of {counted(self.steps, 'time')} ({self.absent / self.steps:.1%})"
         where = f"in {named(self.ids)}, the first {self.first}"
-        found = [f"missing: {share} {where}; their values are missing values"]
+        found = [f"missing: {share} {where}; their values are treated as missing"]
         if self.forward:
             found.append(
                 f"{self.forward} of them when clocks are put forward: local times; in UTC none is missing"

@@ -72,7 +72,9 @@ def series_of_records(records: Records, want: Wanted) -> Observed:
     )
     found.freq = starts.frequency()
     if want.freq is None and start in names:
-        found.notes.append(f"{quoted(start)} says nothing without freq=: series are counted in steps")
+        found.notes.append(
+            f"{quoted(start)} is not used, as no frequency is given: series are counted in steps"
+        )
     found.notes += _left_out(names, {target, id, start, *KNOWN, *PAST, *STATIC})
     used = {"known": found.known_names, "columns": found.past_names, "static": found.static_names}
     found.read_as = want.read_as(

@@ -42,7 +42,7 @@ def roles_of(table: Table, want: Wanted) -> Roles:
     counts = [name for name in free if counts_rows(table, name)]
     numbers = [name for name in counts if table.numbers(name)[0] in (0, 1)]
     if numbers:
-        roles.notes.append(f"left out: {named(numbers)}, the number of the row")
+        roles.notes.append(f"left out: {named(numbers)}, which numbers the rows")
         free = [name for name in free if name not in numbers]
     counts = [name for name in counts if name not in numbers]  # years, without a name
     roles.time = want.time or _time(table, roles, free) or (counts[0] if counts else None)
@@ -56,7 +56,7 @@ def roles_of(table: Table, want: Wanted) -> Roles:
     if roles.id is None:
         rows = [name for name in called(free, (*IDS, *MORE_IDS)) if table.header]
         if rows:
-            roles.notes.append(f"left out: {named(rows)}, another value in each row")
+            roles.notes.append(f"left out: {named(rows)}, different in every row")
             free = [name for name in free if name not in rows]
     if want.static and roles.id is None:
         raise refusal(DataError, "id", "the column that tells series apart, as static= is given", "none")
@@ -81,7 +81,7 @@ def _time(table: Table, roles: Roles, free: Sequence[str]) -> str | None:
         got = f"none, with {len(others)} candidates: {named(others)}"
         raise refusal(DataError, "time", "the name of a column", got)
     if others:
-        roles.notes.append(f"times are in column {quoted(others[0])}, as it seems")
+        roles.notes.append(f"times are read from column {quoted(others[0])}")
         return others[0]
     unread = [name for name in usual if name.lower() in SURELY_TIMES]
     return unread[0] if unread else None  # reading it says which row is no time
@@ -128,7 +128,9 @@ def _targets(table: Table, want: Wanted, roles: Roles, free: Sequence[str]) -> t
         chosen = (usual or numbers)[0]
         left = [name for name in free if name != chosen]
         if left:
-            roles.notes.append(f"left out: {named(left)}; target=, known= or columns= takes columns")
+            roles.notes.append(
+                f"left out: {named(left)}; to use them, name them as targets, known columns or columns"
+            )
         return (chosen,)
     if not numbers and not want.needs_values:
         return ()
@@ -140,5 +142,5 @@ def _targets(table: Table, want: Wanted, roles: Roles, free: Sequence[str]) -> t
         raise refusal(DataError, "target", "the name of a column", got)
     left = texts + [name for name in free if table.is_empty(name)]
     if left:
-        roles.notes.append(f"left out: {named(left)}, not of numbers")
+        roles.notes.append(f"left out: {named(left)}, not numeric")
     return tuple(numbers)

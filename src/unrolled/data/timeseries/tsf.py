@@ -110,7 +110,7 @@ def _observed(header: _Header, rows: Sequence[tuple[int, str]], want: Wanted) ->
     found.freq = starts.frequency()
     left = [name for name in names if name not in (*ids, start, *want.static)]
     if left:
-        found.notes.append(f"left out: {named(left)}; static= takes attributes of numbers")
+        found.notes.append(f"left out: {named(left)}; to use numeric ones, name them as static")
     found.read_as = want.read_as(freq=None if freq is None else str(freq))
     return found
 

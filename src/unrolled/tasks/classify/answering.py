@@ -57,16 +57,16 @@ def evaluate_file(network: SequenceNetwork, source: str) -> Evaluation:
 
 
 def _unseen(schema: Schema, samples: Samples) -> list[str]:
-    """Return a note on the samples, or steps, of classes that training has not."""
+    """Return a note on the samples, or steps, of classes that never occur in training."""
     names = sorted(set(samples.classes) - set(schema.classes)) if schema.classes else []
     if not names:
         return []
     shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
     if schema.several:
-        return [printable(f"{counted(len(names), 'label')} that training has not, left out: {shown}")]
+        return [printable(f"{counted(len(names), 'label')} left out, not in the training data: {shown}")]
     noun = "step" if schema.per_step else "sample"
     count = counted(int((schema.truth(samples) == UNSEEN).sum()), noun)
-    return [printable(f"{count} of classes that training has not, which count as wrong: {shown}")]
+    return [printable(f"{count} of classes that never occur in the training data, counted as wrong: {shown}")]
 
 
 def _schema(network: SequenceNetwork) -> Schema:

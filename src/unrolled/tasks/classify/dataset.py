@@ -118,7 +118,7 @@ def prepare(data: Data, directory: Path, *, seed: int) -> Sequences:
     samples, notes = replace(samples, test=None), list(samples.notes)
     if beside is not None:
         notes = [note for note in notes if beside.name not in note]
-        notes.append(f"{beside.name}, beside it, is the test part")
+        notes.append(f"{beside.name}, next to the source, is the test part")
     share = data.test_share
     if share is None:
         share = TEST_SHARE if given is None and len(samples) >= FEW else 0.0
@@ -190,20 +190,24 @@ def _notes_on_test(samples: Samples, given: Samples, group: str | None) -> list[
     notes = []
     if shared.groups and group is not None:
         got = f"{counted(len(shared.groups), 'group')} on both sides: {', '.join(shared.groups[:3])}"
-        raise DataError(expected("test", f"values of {group!r} that training has not", got))
+        raise DataError(expected("test", f"values of {group!r} that do not occur in the training data", got))
     if shared.duplicates:
         notes.append(
-            f"{shared.duplicates} of {counted(len(given), 'test sample')} have the input of another one"
+            f"{shared.duplicates} of {counted(len(given), 'test sample')} have the same input as "
+            "another sample"
         )
     if shared.groups:
-        notes.append(f"{counted(len(shared.groups), 'group')} of the test are in training too")
+        notes.append(
+            f"{counted(len(shared.groups), 'group')} of the test part also occur in the training data"
+        )
     unseen = sorted(set(given.classes) - set(samples.classes))
     if unseen and samples.labels is not None and samples.labels.ndim == 2:
-        notes.append(f"{counted(len(unseen), 'label')} of the test left out: {', '.join(unseen[:3])}")
+        notes.append(f"{counted(len(unseen), 'label')} of the test part left out: {', '.join(unseen[:3])}")
     elif unseen:
         count = sum(bool(set(unseen) & _classes_of(given, index)) for index in range(len(given)))
         notes.append(
-            f"{counted(count, 'test sample')} of classes that training has not: {', '.join(unseen[:3])}"
+            f"{counted(count, 'test sample')} of classes that never occur in the training data: "
+            f"{', '.join(unseen[:3])}"
         )
     return notes
 

@@ -62,7 +62,7 @@ def examined(
     batch = _batch(network, samples)
     facts = {"samples": f"{counted(len(samples), 'sample')} of {drawn:,} of {where}"}
     if len(samples) < drawn:
-        facts["samples"] += ", drawn by chance"
+        facts["samples"] += ", drawn at random"
     if network.config.causal:
         facts["gradients, states"] = "of the stack's output at each step, before one answer is made of all"
     answers = _answers(network, samples, batch, None if directory is None else directory.parent)
@@ -70,7 +70,7 @@ def examined(
 
 
 def _known(network: SequenceNetwork, samples: Samples) -> Samples:
-    """Return the samples that have something to be scored against: a class that training had, a number."""
+    """Return the samples that can be scored: those with a class that occurs in training, or a number."""
     assert network.schema is not None
     truth = network.schema.truth(samples)
     known: Array = np.ones(len(samples), bool)
@@ -83,7 +83,9 @@ def _known(network: SequenceNetwork, samples: Samples) -> Samples:
         return samples
     if known.sum() < 2:
         raise DataError(
-            expected("label", "at least 2 samples of classes that training had", int(known.sum()))
+            expected(
+                "label", "at least 2 samples of classes that occur in the training data", int(known.sum())
+            )
         )
     return samples.take(np.flatnonzero(known))
 

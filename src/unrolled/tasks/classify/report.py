@@ -92,7 +92,7 @@ def _labels(dataset: Sequences, part: str, given: Array) -> list[str]:
 
 def _found(classes: Sequence[str], noun: str, total: Array, answered: Array, right: Array) -> list[str]:
     """Return a table of how many of each class were found, and how many answers are right."""
-    lines = [f"| class | {noun} | found | right of those answered |", "| --- | --- | --- | --- |"]
+    lines = [f"| class | {noun} | recall | precision |", "| --- | --- | --- | --- |"]
     for number in np.argsort(-total, kind="stable")[:EVERY_CLASS]:
         recall = f"{right[number] / total[number]:.3f}" if total[number] else "–"
         precision = f"{right[number] / answered[number]:.3f}" if answered[number] else "–"

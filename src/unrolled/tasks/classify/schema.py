@@ -18,7 +18,7 @@ __all__ = ["Schema"]
 
 Array: TypeAlias = npt.NDArray[Any]
 MOST_CLASSES = 10_000
-UNSEEN = -1  # the number of a class that training has not
+UNSEEN = -1  # the number of a class that never occurs in training
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def _check_schema(schema: Schema, config: Any) -> None:
 def _answer(schema: Schema) -> str:
     """Return in words what is answered."""
     if schema.several:
-        found = f"{counted(len(schema.classes), 'label')}, any number of which may hold"
+        found = f"{counted(len(schema.classes), 'label')}, any number of which may apply"
     elif schema.classes:
         found = counted(len(schema.classes), "class", "classes")
     else:

@@ -228,7 +228,7 @@ def _continued(series: Series, test: Series) -> tuple[Series, Array, list[str]]:
     """Return series of a test file, each behind what training has of it where one goes on from the other.
 
     Returns:
-        the series, the rows [N] at which the test begins, and a note on rows that training has too.
+        the series, the rows [N] at which the test begins, and a note on rows that are in training too.
     """
     place = {name: number for number, name in enumerate(series.ids)}
     parts: dict[str, Any] = {name: [] for name in ("values", "past", "known", "times")}
@@ -259,7 +259,7 @@ def _notes_on_levels(borders: Array, data: ForecastData) -> list[str]:
         need = least_windows(level)
         if count < need:
             had = counted(count, "validation window")
-            notes.append(f"intervals of {level:g} % are not corrected: {had}, and it takes {need}")
+            notes.append(f"the {level:g} % intervals are not corrected: there are {had}, {need} are needed")
     return notes
 
 

@@ -80,7 +80,7 @@ def examined(
     chosen = np.random.default_rng(SEED).permutation(total)[:most]
     source = source._replace(windows=source.windows.take(chosen))
     facts = {
-        "windows": f"{counted(len(chosen), 'forecast')} of {total:,} of {source.where}, drawn by chance",
+        "windows": f"{counted(len(chosen), 'forecast')} of {total:,} of {source.where}, drawn at random",
         "look-back": f"{Step.of_frequency(schema.freq).text(window)}, for {schema.horizon} steps ahead",
     }
     run = None if directory is None else directory.parent

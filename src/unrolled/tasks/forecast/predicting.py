@@ -166,4 +166,4 @@ def _unseen(channels: Channels, series: Series, schema: Schema) -> list[str]:
     named = ", ".join(quoted(series.ids[number]) for number in new[:NAMED])
     count = counted(len(new), "series", "series")
     more = " …" if len(new) > NAMED else ""
-    return [f"{count} that training had not, scaled by their own values: {named}{more}"]
+    return [f"{count} not in the training data, scaled by their own values: {named}{more}"]

@@ -106,7 +106,7 @@ def _backtest(found: Evaluation) -> list[str]:
     """Return the table of the backtest's cutoffs."""
     names = [name for name in found.backtest[0] if name not in ("windows_from_the_end", "forecasts")]
     lines = [
-        "Backtest, each forecast a horizon after the one before it:",
+        "Backtest, with forecasts one horizon apart:",
         "",
         "| horizons before the end | forecasts | " + " | ".join(map(label, names)) + " |",
         "| --- | --- |" + " --- |" * len(names),

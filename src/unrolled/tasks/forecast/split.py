@@ -71,7 +71,8 @@ def plan(ids: Sequence[str], lengths: Sequence[int], season: int, data: Forecast
         raise DataError(expected("horizon", want, f"{int(steps.max())} in the longest"))
     if undivided.any():
         notes.append(
-            f"{counted(int(undivided.sum()), 'series', 'series')} too short to be divided: all of it trains"
+            f"{counted(int(undivided.sum()), 'series', 'series')} too short to be divided, "
+            "used for training alone"
         )
     return Plan(window, borders, notes)
 

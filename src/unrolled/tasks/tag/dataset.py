@@ -177,7 +177,7 @@ def _partition(sentences: Sentences, data: TagData, share: float, seed: int) -> 
 
 
 def _unseen(sentences: Sentences, parts: Array) -> list[str]:
-    """Note the tags of held-out parts that training has not, and how often they stand."""
+    """Note the tags of held-out parts that never occur in training, and how often they occur."""
     found = []
     train = sentences.take(np.flatnonzero(parts == 0))
     known = {tag for each in train.tags or () for tag in each}
@@ -192,7 +192,8 @@ def _unseen(sentences: Sentences, parts: Array) -> list[str]:
                 want = "a sentence whose tags are all in training"
                 raise DataError(expected("validation part", want, f"none of {len(part)}"))
             found.append(
-                f"{counted(len(part) - whole, 'validation sentence')} with such a tag: no part of the loss"
+                f"{counted(len(part) - whole, 'validation sentence')} with such a tag, "
+                "left out of the validation loss"
             )
     return found
 
@@ -203,7 +204,7 @@ def _notes_on_test(sentences: Sentences, given: Sentences) -> list[str]:
     notes = [f"test: {note}" for note in given.notes]
     if shared:
         what = counted(len(given), "test sentence")
-        notes.append(f"{shared} of {what} {'is' if shared == 1 else 'are'} in the source too")
+        notes.append(f"{shared} of {what} also {'occurs' if shared == 1 else 'occur'} in the source")
     return notes
 
 

@@ -37,13 +37,15 @@ def examined(network: TagNetwork, encoded: Encoded, name: str, directory: Path |
     assert encoded.tags is not None
     known = np.array([n for n, tags in enumerate(encoded.tags) if len(tags) and (tags >= 0).all()], np.int64)
     if len(known) < 2:
-        raise DataError(expected("sentences", "at least 2 with tags that training had", len(known)))
+        raise DataError(
+            expected("sentences", "at least 2 with tags that occur in the training data", len(known))
+        )
     rows = np.random.default_rng(SEED).permutation(known)[:ROWS]
     batch = SentenceBatches(encoded, batch_size=len(rows)).batch(rows)
     with torch.no_grad():
         seen = network.read(batch)[:, :BATCH]
     few = batch.part(0, len(batch.inputs), slice(0, BATCH))
-    facts = {"sentences": f"{counted(len(rows), 'sentence')} of {len(encoded):,} of {name}, drawn by chance"}
+    facts = {"sentences": f"{counted(len(rows), 'sentence')} of {len(encoded):,} of {name}, drawn at random"}
     answers = _answers(network, batch, None if directory is None else directory.parent)
     return Examined(Batch(seen, few.targets, few.lengths), facts, None, answers, None, few)
 
@@ -83,6 +85,6 @@ def _answers(network: TagNetwork, batch: SentenceBatch, run: Path | None) -> Ans
     return Answers(
         columns=columns, lengths=batch.lengths, answer=answer, loss=nats, per_step=True, several=True,
         figure=Figure("accuracy of tags", right, higher=True, best=1.0), step=Step(1.0, "word"),
-        kind="reads both ways, and its tags of a sentence hang together", no_leak=(WORD,),
+        kind="reads both ways, and decodes the tags of a sentence jointly", no_leak=(WORD,),
         **stored_controls(run, "accuracy"),
     )  # fmt: skip

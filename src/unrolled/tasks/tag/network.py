@@ -154,7 +154,7 @@ class TagNetwork(nn.Module):
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
         """Return the summed −log probability of the tags, in nats, the words that it covers, the state after.
 
-        A sentence with a tag that training has not does not count.
+        A sentence with a tag that never occurs in training does not count.
         """
         assert isinstance(batch, SentenceBatch)
         emissions, after = self.emissions(batch, state)
@@ -254,7 +254,7 @@ class Answers(NamedTuple):
 
 
 def _known(batch: Batch, lengths: Tensor) -> Tensor:
-    """Return which rows have tags that training has alone [B]."""
+    """Return which rows only have tags that occur in training [B]."""
     within = torch.arange(len(batch.targets))[:, None] < lengths
     return ((batch.targets >= 0) | ~within).all(0)
 

@@ -125,7 +125,7 @@ def _page(dataset: TaggedSentences, found: Evaluation, given: Tagged, pictures: 
 
 def _types(by_type: Mapping[str, Mapping[str, float]], word: str) -> list[str]:
     """Return the table of types, the most frequent first."""
-    lines = [f"| {word} | right ones | given | precision | recall | F1 |", "| --- |" + " --- |" * 5]
+    lines = [f"| {word} | true | predicted | precision | recall | F1 |", "| --- |" + " --- |" * 5]
     for kind, each in list(by_type.items())[:EVERY_TYPE]:
         shown = " | ".join(f"{each[name]:.3f}" for name in ("precision", "recall", "f1"))
         lines.append(f"| {_cell(kind)} | {each['gold']:,} | {each['predicted']:,} | {shown} |")
@@ -139,7 +139,7 @@ def _mistakes(sentences: Sentences, given: Tagged) -> list[str]:
     wrong = [(right, answer, word) for word, right, answer in rows if right != answer]
     if not wrong:
         return ["No tag is wrong."]
-    lines = ["| right tag | taken for | times | such as |", "| --- | --- | --- | --- |"]
+    lines = ["| true tag | predicted | times | examples |", "| --- | --- | --- | --- |"]
     for (right, answer), times in Counter(each[:2] for each in wrong).most_common(CONFUSED):
         words = Counter(word for one, other, word in wrong if (one, other) == (right, answer))
         some = ", ".join(_cell(word) for word, _ in words.most_common(4))
