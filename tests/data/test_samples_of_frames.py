@@ -82,7 +82,7 @@ def test_an_archive_is_tested_on_the_file_that_lies_beside_it(tmp_path: Path):
     other.write_text(test.read_text())
     given = prepare(spec.ClassifyData(str(source), test=str(other)), tmp_path / "c", seed=0)
     assert len(given.part("test")) == expected_test
-    assert not any("beside it, is" in note for note in given.stored.notes)
+    assert not any("next to the source, is" in note for note in given.stored.notes)
 
 
 def test_a_group_on_both_sides_of_a_test_file_is_refused_where_groups_were_asked_for(tmp_path: Path):

@@ -18,7 +18,7 @@ from unrolled.tasks.standing import standing
 
 __all__ = ["comparison_lines", "parts_line", "picture_lines", "write_controls", "write_predictions"]
 
-VERBS = {"train": "train", "validation": "validate", "test": "test"}
+KINDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 class Evaluated(Protocol):
@@ -70,8 +70,8 @@ def write_predictions(place: RunDirectory, columns: Mapping[str, Sequence[Any]])
 
 
 def parts_line(sizes: Mapping[str, int], unit: str) -> str:
-    """Return how many of a unit each part has: "80 samples train, 10 samples validate"."""
-    return ", ".join(f"{counted(sizes[name], unit)} {verb}" for name, verb in VERBS.items() if name in sizes)
+    """Return how many of a unit each part has: "80 training samples, 10 validation samples"."""
+    return ", ".join(counted(sizes[name], f"{kind} {unit}") for name, kind in KINDS.items() if name in sizes)
 
 
 def comparison_lines(found: Evaluated, label: Callable[[str], str], digits: str = ".4g") -> list[str]:
