@@ -64,6 +64,13 @@ def test_answers_that_are_all_right_ask_for_no_temperature_of_zero():
     assert 0.2 < fit_temperature(logits, np.zeros(100, int)) < 2
 
 
+def test_few_answers_move_the_temperature_little():
+    logits = np.tile([8.0, 0.0], (1000, 1))
+    found = [fit_temperature(logits[:number], np.zeros(number, int)) for number in (1, 4, 12, 1000)]
+    assert 1 < found[0] < 1.3
+    assert all(1 < each < 2 for each in found)
+
+
 def test_figures_of_numbers_are_those_by_hand():
     found = regression(np.array([1.0, 3.0, 5.0]), np.array([2.0, 3.0, 7.0]))
     assert found["mae"] == pytest.approx(1.0)

@@ -15,6 +15,7 @@ __all__ = ["LEAST", "Reliability", "fit_temperature", "golden_section", "reliabi
 Array: TypeAlias = npt.NDArray[Any]
 BINS = 10
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are looked among
+FEW = 20  # targets, of which the fitted logarithm counts for half
 LEAST = 1e-12  # probability, so that a log loss is finite
 
 
@@ -43,7 +44,8 @@ def fit_temperature(logits: Array, targets: Array) -> float:
     """Return the temperature under which the log loss of known targets is least (Guo et al. 2017).
 
     Targets are as soft as those of Platt 1999, 1 − 1/(N + 2) for the right class, so that answers which are
-    all right do not ask for a temperature of 0. By a golden-section search over its logarithm.
+    all right do not ask for a temperature of 0. By a golden-section search over its logarithm, which is then
+    shrunk by N/(N + 20): few targets say little, and the softness of theirs is great.
     """
     known = targets >= 0
     if not known.any():
@@ -70,7 +72,7 @@ def fit_temperature(logits: Array, targets: Array) -> float:
             low, left, left_loss = left, right, right_loss
             right = low + share * (high - low)
             right_loss = loss(right)
-    return float(np.exp((low + high) / 2))
+    return float(np.exp((low + high) / 2 * len(targets) / (len(targets) + FEW)))
 
 
 def golden_section(
