@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from unrolled.errors import counted
 
-__all__ = ["Control", "Scores", "scores_table"]
+__all__ = ["Control", "Scores", "read_controls", "read_scores", "scores_table"]
 
 WIDEST = 100  # characters of a line; columns that it has no room for follow in a second table
 GAP = "  "
@@ -29,6 +30,16 @@ class Control:
     parameters: int
     seconds: float  # to fit it and to answer
     values: Mapping[str, float]  # on the part that the network is judged by
+
+
+def read_scores(stored: Mapping[str, Any] | None) -> Scores | None:
+    """Return scores that evaluation.json holds. Raises KeyError, TypeError, ValueError: they are none."""
+    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
+
+
+def read_controls(stored: Iterable[Mapping[str, Any]]) -> tuple[Control, ...]:
+    """Return controls that evaluation.json holds. Raises KeyError, TypeError, ValueError: they are none."""
+    return tuple(Control(**{**each, "values": dict(each["values"])}) for each in stored)
 
 
 def scores_table(

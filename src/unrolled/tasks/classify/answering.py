@@ -7,11 +7,12 @@ from dataclasses import replace
 from unrolled.data import Samples, read_samples
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import printable
-from unrolled.tasks.classify.evaluation import Evaluation, Scores, figures, predicted
+from unrolled.tasks.classify.evaluation import Evaluation, figures, predicted
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import UNSEEN, Schema
 from unrolled.tasks.classify.table import answer_columns
 from unrolled.tasks.protocol import Predictions
+from unrolled.tasks.scores import Scores
 
 __all__ = ["evaluate_file", "predict_file"]
 

@@ -18,7 +18,7 @@ from unrolled.tasks.classify.dataset import Sequences
 from unrolled.tasks.classify.metrics import classification, regression, several_labels, several_numbers
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
-from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats
 
 __all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
@@ -93,12 +93,10 @@ class Evaluation:
         try:
             return cls(
                 task=str(stored["task"]),
-                validation=_scores(stored["validation"]),
-                test=_scores(stored["test"]),
+                validation=read_scores(stored["validation"]),
+                test=read_scores(stored["test"]),
                 parameters=int(stored["parameters"]),
-                controls=tuple(
-                    Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
-                ),
+                controls=read_controls(stored["controls"]),
                 notes=tuple(map(str, stored["notes"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -212,10 +210,6 @@ def _verdict(found: Evaluation, dataset: Sequences) -> list[str]:
     if why:
         notes.append(f"This is to be expected: {'; '.join(why)}.")
     return notes
-
-
-def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
-    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
 
 
 def label(name: str) -> str:

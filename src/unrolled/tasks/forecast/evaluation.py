@@ -19,7 +19,7 @@ from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
-from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats
 
 __all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score"]
@@ -93,15 +93,13 @@ class Evaluation:
         """Return the evaluation that `to_dict` described. Raises DataError: it is something else."""
         try:
             return cls(
-                validation=_scores(stored["validation"]),
-                test=_scores(stored["test"]),
+                validation=read_scores(stored["validation"]),
+                test=read_scores(stored["test"]),
                 parameters=int(stored["parameters"]),
                 horizon=int(stored["horizon"]),
                 window=int(stored["window"]),
                 levels=tuple(map(float, stored["levels"])),
-                controls=tuple(
-                    Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
-                ),
+                controls=read_controls(stored["controls"]),
                 notes=tuple(map(str, stored["notes"])),
                 by_horizon={name: tuple(values) for name, values in stored["by_horizon"].items()},
                 backtest=tuple(dict(each) for each in stored["backtest"]),
@@ -286,10 +284,6 @@ def _verdict(found: Evaluation, dataset: Forecasts) -> list[str]:
                 else f"The {level:g} % intervals cover {share:.1%} of the {found.part} part."
             )
     return notes
-
-
-def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
-    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
 
 
 def _finite(value: Any) -> float | None:

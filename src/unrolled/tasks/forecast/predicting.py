@@ -10,7 +10,6 @@ import numpy as np
 from unrolled.data import Series
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import quoted, refusal
-from unrolled.tasks.classify.evaluation import Scores
 from unrolled.tasks.forecast.answers import Table, answered, listed, truth
 from unrolled.tasks.forecast.channels import Channels, check_missing
 from unrolled.tasks.forecast.dataset import MOST_VALUES, Part
@@ -19,6 +18,7 @@ from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows, find_windows, spread
 from unrolled.tasks.protocol import Predictions
+from unrolled.tasks.scores import Scores
 
 __all__ = ["evaluate_series", "predict_series"]
 

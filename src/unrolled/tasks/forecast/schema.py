@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import Scaler, Series
-from unrolled.errors import CheckpointError, DataError, counted, expected
+from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
 from unrolled.schema import ForecastSchema
 from unrolled.spec import ForecastData
 
-__all__ = ["Schema", "check_horizon", "measured"]
+__all__ = ["Schema", "measured"]
 
 Array: TypeAlias = npt.NDArray[Any]
 LEAST = 1e-8  # standard deviation, relative to the mean: a series that varies less counts as constant
@@ -94,9 +94,3 @@ def _check_counts(ids: Sequence[str], parts: Sequence[Array]) -> None:
             wrong = known[(known < 0) | (known != np.floor(known))][0]
             want = "whole numbers of at least 0 with negative-binomial"
             raise refusal(DataError, f"series {quoted(name)}", want, f"{wrong:g}")
-
-
-def check_horizon(schema: Schema, horizon: int) -> None:
-    """Raise CheckpointError unless the schema is of that horizon."""
-    if schema.horizon != horizon:
-        raise CheckpointError(expected("config.json schema.horizon", horizon, schema.horizon))

@@ -13,7 +13,7 @@ from unrolled.data import Sentences, in_scheme, unknown_tags_text
 from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
-from unrolled.tasks.scores import Control, Scores, scores_table
+from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
@@ -82,12 +82,10 @@ class Evaluation:
             by_type = stored["by_type"]
             return cls(
                 task=str(stored["task"]),
-                validation=_scores(stored["validation"]),
-                test=_scores(stored["test"]),
+                validation=read_scores(stored["validation"]),
+                test=read_scores(stored["test"]),
                 parameters=int(stored["parameters"]),
-                controls=tuple(
-                    Control(**{**each, "values": dict(each["values"])}) for each in stored["controls"]
-                ),
+                controls=read_controls(stored["controls"]),
                 notes=tuple(map(str, stored["notes"])),
                 by_type=None if by_type is None else {name: dict(each) for name, each in by_type.items()},
             )
@@ -216,7 +214,3 @@ def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
     if words < FEW_WORDS:
         notes.append(f"This is to be expected: {words:,} training words are few for a recurrent network.")
     return notes + on_controls
-
-
-def _scores(stored: Mapping[str, Any] | None) -> Scores | None:
-    return None if stored is None else Scores(int(stored["samples"]), dict(stored["values"]))
