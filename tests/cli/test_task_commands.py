@@ -219,7 +219,7 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
         "ay": ["number", "input"],
         "activity": ["text", "label"],
     }
-    for part in ("most frequent class", "for 9 steps", "samples train", "runs/gestures", "MiB"):
+    for part in ("most frequent class", "for 9 steps", "training samples", "runs/gestures", "MiB"):
         assert part in out
     assert list(tmp_path.iterdir()) == []
     assert main([*argv, "--minutes", "1", "--json"]) == 0

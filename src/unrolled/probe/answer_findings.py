@@ -37,13 +37,13 @@ def _blind(report: Measurements) -> Iterator[Finding]:
         return
     problem = (
         f"the {found.figure} is {number(found.score)}, and {number(found.nothing)} where every input is "
-        "another sample's: the answers have nothing of the inputs that would help"
+        "another sample's: the answers make no use of the inputs"
     )
     steps = report.trained.get("steps")
     flag = (
         f"{FLAGS['steps']} {2 * steps}" if isinstance(steps, int) and steps > 0 else f"{FLAGS['minutes']} 10"
     )
-    remedy = "train for longer; where that does not help, look whether the labels belong to these inputs"
+    remedy = "train for longer; if that does not help, check that the labels belong to these inputs"
     yield Finding("blind", None, problem, found.score, found.unit_of_figure or found.figure, found.nothing,
                   remedy, flag)  # fmt: skip
 
@@ -132,5 +132,6 @@ def _unused(report: Measurements) -> Iterator[Finding]:
     )
     yield Finding(
         "unused", None, problem, len(found.unused) / len(found.columns), "of the columns", 0.0,
-        "train without: smaller, faster, and nothing that could break them", found.flag or LEAVE_OUT,
+        "train without them: the network gets smaller and faster, and they can no longer break it",
+        found.flag or LEAVE_OUT,
     )  # fmt: skip

@@ -59,7 +59,7 @@ class Description:
         lines = [f"source    {self.source}: task {self.task}"]
         lines += _table(whole.columns)
         sizes = [
-            f"{counted(number, whole.unit)} {VERBS.get(part, part)}"
+            counted(number, f"{KINDS.get(part, part)} {whole.unit}")
             for part, number in whole.parts.items()
             if number
         ]
@@ -82,7 +82,7 @@ class Description:
         return f"about {time} for {counted(self.steps or 0, 'step')}, by timing a few"
 
 
-VERBS = {"train": "train", "validation": "validate", "test": "test"}
+KINDS = {"train": "training"}
 
 
 def describe(config: TrainConfig) -> Description:
