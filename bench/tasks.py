@@ -184,7 +184,7 @@ def main() -> None:
         if args.json is not None:
             args.json.write_text(json.dumps(found, indent=1) + "\n")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"\n{machine.line(machine.facts(2, limit=False))}; commit {commit()}, load {load}\n")
+    print(f"\n{machine.line(machine.facts(2, limit=True))}; commit {commit()}, load {load}\n")
     print("\n".join(table(HEADS, rows)))
 
 
