@@ -87,13 +87,14 @@ def count_quantile(mean: Array, number: Array, point: float) -> Array:
     low, high = np.full_like(mean, -1.0), np.ceil(mean) + 1
     while (short := beta_share(number, high + 1, share) < point).any():
         high = np.where(short, 2 * high, high)
-    while (high - low > 1).any():
+    while True:
         middle = np.floor((low + high) / 2)
-        inside = high - low > 1
+        inside = (low < middle) & (middle < high)  # past 2**53 there may be no count between two
+        if not inside.any():
+            return high
         below = beta_share(number, np.maximum(middle, 0) + 1, share) < point
         low = np.where(inside & below, middle, low)
         high = np.where(inside & ~below, middle, high)
-    return high
 
 
 def beta_share(a: Array, b: Array, x: Array) -> Array:

@@ -9,7 +9,7 @@ import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,13 @@ __all__ = [
     "ARRAYS",
     "INDEX",
     "LEFT_OUT",
+    "LENGTHS",
     "MOST_NOTES",
     "PARTS",
+    "Form",
     "cut",
+    "fits",
+    "of_texts",
     "packed_texts",
     "read_arrays",
     "read_index",
@@ -41,6 +45,22 @@ HEADER = 30  # bytes of a header in a zip archive, before names
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
+
+
+class Form(NamedTuple):
+    """What an array of samples.npz is."""
+
+    kinds: str  # of numpy's dtype, such as "f"
+    axes: tuple[int, ...]  # how many there may be
+
+
+LENGTHS = Form("i", (1,))
+
+
+def of_texts(*names: str) -> dict[str, Form]:
+    """Return the forms of what `packed_texts` packs under these names."""
+    pairs = ((f"{name}_bytes", Form("u", (1,))) for name in names)
+    return {**dict(pairs), **{f"{name}_lengths": LENGTHS for name in names}}
 
 
 def write_arrays(directory: Path, arrays: Arrays, index: Mapping[str, Any]) -> str:
@@ -65,26 +85,35 @@ def read_index(directory: Path) -> tuple[dict[str, Any], Path]:
     return files.parse_json(raw, path, DataError, most=16 * LARGEST_INDEX), path
 
 
-def read_arrays(directory: Path, identity: str, what: str) -> dict[str, Array]:
-    """Return the arrays that `write_arrays` wrote: none is compressed, so none is larger than the file.
+def read_arrays(directory: Path, identity: str, what: str, forms: Mapping[str, Form]) -> dict[str, Array]:
+    """Return the arrays that `write_arrays` wrote: none is compressed, so all are no larger than the file.
 
     Large ones stay in the file until they are read: a resumed run does not hold its samples twice.
 
     Args:
-        identity: of the index. what: they are, for messages: "samples".
+        identity: of the index. what: they are, for messages: "samples". forms: of the arrays that are used.
     Raises:
         DataError: they are missing, damaged, or other ones.
     """
     path = directory / ARRAYS
     try:
         with files.open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise files.refusal(DataError, path, "arrays that are not compressed", "others")
-            found = {}
-            for entry in archive.infolist():
-                found[entry.filename.removesuffix(".npy")] = _mapped(file, archive, entry, path)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:  # they lie in one another
+                raise files.refusal(DataError, path, "arrays that are no larger than the file", "larger ones")
+            found = {
+                entry.filename.removesuffix(".npy"): _array(file, archive, entry, path) for entry in entries
+            }
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
         raise files.refusal(DataError, path, f"the {what} of a run", error) from None
+    for name, form in forms.items():
+        if name in found and not (found[name].dtype.kind in form.kinds and found[name].ndim in form.axes):
+            got = f"{name} of {found[name].dtype} {list(found[name].shape)}"
+            raise files.refusal(DataError, path, f"the {what} of a run", got)
     own = _identity(found)
     if own != identity:
         raise files.refusal(DataError, path, f"{what} {identity}", own)
@@ -101,15 +130,17 @@ def _identity(arrays: Arrays) -> str:
     return total.hexdigest()
 
 
-def _mapped(file: Any, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Array:
+def _array(file: Any, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Array:
     """Return an array of an open archive, mapped from the file where it is large.
 
-    Raises ValueError: it is none, or does not fill its entry.
+    Raises ValueError: it is none, or does not fill its entry; RuntimeError: zipfile does not read such an
+    entry.
     """
     if entry.file_size < MAPPED:
         with archive.open(entry) as member:
-            found: Array = np.lib.format.read_array(member, allow_pickle=False)
-            return found
+            raw = io.BytesIO(member.read())
+        shape, dtype = _header(raw, entry.file_size)
+        return np.frombuffer(bytearray(raw.read()), dtype).reshape(shape)
     file.seek(entry.header_offset)
     header = file.read(HEADER)
     if header[:4] != b"PK\x03\x04":
@@ -118,13 +149,26 @@ def _mapped(file: Any, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: P
         entry.header_offset + HEADER + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
     )
     file.seek(begin)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array of another version of numpy's format")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or fortran or file.tell() + size != begin + entry.file_size:
-        raise ValueError(f"{entry.file_size} bytes for {dtype} {list(shape)}")
+    shape, dtype = _header(file, begin + entry.file_size)
     return np.asarray(np.memmap(path, dtype, "r", file.tell(), shape))
+
+
+def _header(file: BinaryIO, end: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of an array of numpy's format, whose values reach from here to the end.
+
+    Raises ValueError: they do not, or there is no such header.
+    """
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("an array of another version of numpy's format")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # a hostile header reaches literal_eval, tokenize and numpy's dtypes
+        raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from None
+    size = math.prod(shape) * dtype.itemsize
+    whole = dtype.kind in "biuf" and not fortran and min(shape, default=0) >= 0
+    if not whole or file.tell() + size != end:
+        raise ValueError(f"{end - file.tell()} bytes for {dtype} {list(shape)}")
+    return shape, dtype
 
 
 def packed_texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
@@ -139,15 +183,21 @@ def packed_texts(name: str, texts: Sequence[str]) -> dict[str, Array]:
 def split_texts(arrays: Arrays, name: str) -> list[str]:
     """Return the texts that `packed_texts` packed. Raises KeyError, ValueError: there are none."""
     flat, lengths = arrays[f"{name}_bytes"].tobytes(), arrays[f"{name}_lengths"]
-    ends = np.cumsum(lengths).tolist()
-    if lengths.min(initial=0) < 0 or (ends[-1] if ends else 0) != len(flat):
+    if not fits(lengths, len(flat)):
         raise ValueError("lengths of other texts")
+    ends = np.cumsum(lengths).tolist()
     begins = [0, *ends[:-1]]
     return [flat[b:e].decode("utf-8", "surrogatepass") for b, e in zip(begins, ends, strict=True)]
 
 
 def cut(flat: Array, lengths: Array) -> list[Array]:
     """Return rows as one array for each length. Raises ValueError: there are more rows, or fewer."""
-    if lengths.min(initial=0) < 0 or lengths.sum() != len(flat):
+    if not fits(lengths, len(flat)):
         raise ValueError("lengths of other values")
     return np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def fits(lengths: Array, total: int) -> bool:
+    """Whether lengths make so many rows in all: each is that long at most, so that no sum overflows."""
+    within = lengths.min(initial=0) >= 0 and lengths.max(initial=0) <= total
+    return bool(within and lengths.sum() == total)

@@ -15,8 +15,11 @@ from unrolled.data import Samples
 from unrolled.errors import DataError
 from unrolled.tasks.stored_arrays import (
     ARRAYS,
+    LENGTHS,
     MOST_NOTES,
+    Form,
     cut,
+    of_texts,
     packed_texts,
     read_arrays,
     read_index,
@@ -27,6 +30,15 @@ from unrolled.tasks.stored_arrays import (
 __all__ = ["Stored", "read", "write", "write_samples"]
 
 FORMAT, VERSION = "unrolled samples", 1
+FORMS = {
+    "parts": Form("u", (1,)),
+    "values": Form("f", (2,)),
+    "lengths": LENGTHS,
+    "labels": Form("fb", (1, 2)),
+    "step_labels": Form("f", (1,)),
+    "times": Form("f", (1,)),
+    **of_texts("ids", "inputs", "labels", "step_labels", "groups"),
+}
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -73,7 +85,7 @@ def read(directory: Path) -> Stored:
     index, path = read_index(directory)
     index.setdefault("label_names", [])  # older versions knew one label for a sample
     _check_index(index, path)
-    arrays = read_arrays(directory, index["identity"], "samples")
+    arrays = read_arrays(directory, index["identity"], "samples", FORMS)
     try:
         samples = _samples(arrays, index)
     except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote

@@ -51,6 +51,8 @@ class Forecasts:
         self.stored, self.data, self.series = stored, data, stored.series
         self.name, self.sha256, self.identity = self.series.name, self.series.sha256, stored.identity
         used = np.flatnonzero(stored.borders[:, 0])
+        if not len(used):
+            raise DataError(expected("series", "rows to train on", "none"))
         self.schema = Schema.fit(self.series.take(used), stored.borders[used, 0].tolist(), data)
         self.channels = Channels(self.series, self.schema)
         found = plan(self.series.ids, self.channels.lengths.tolist(), self.series.season, data)

@@ -13,12 +13,37 @@ import numpy.typing as npt
 from unrolled import files
 from unrolled.data import Series
 from unrolled.errors import DataError
-from unrolled.tasks.stored_arrays import ARRAYS, MOST_NOTES, cut, read_arrays, read_index, write_arrays
+from unrolled.tasks.stored_arrays import (
+    ARRAYS,
+    LENGTHS,
+    MOST_NOTES,
+    Form,
+    cut,
+    read_arrays,
+    read_index,
+    write_arrays,
+)
 
 __all__ = ["Stored", "read", "write", "write_series"]
 
 FORMAT, VERSION = "unrolled series", 1
 PARTS = ("series", "test")
+LONGEST_SEASON = 10**9  # steps
+FORMS = {"borders": Form("i", (2,)), "test_begin": Form("i", (1,))} | {
+    f"{part}.{name}": form
+    for part in PARTS
+    for name, form in {
+        "ids": Form("u", (1,)),
+        "id_lengths": LENGTHS,
+        "lengths": LENGTHS,
+        "all_lengths": LENGTHS,
+        "values": Form("f", (1,)),
+        "times": Form("f", (1,)),
+        "past": Form("f", (2,)),
+        "known": Form("f", (2,)),
+        "static": Form("f", (2,)),
+    }.items()
+}
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = dict[str, Array]
@@ -77,7 +102,7 @@ def read(directory: Path) -> Stored:
     """
     index, path = read_index(directory)
     _check_index(index, path)
-    arrays = read_arrays(directory, index["identity"], "series")
+    arrays = read_arrays(directory, index["identity"], "series", FORMS)
     try:
         parts = {
             name: None
@@ -95,9 +120,13 @@ def read(directory: Path) -> Stored:
         }
         series, borders = parts["series"], arrays["borders"]
         test, begin = parts["test"], arrays["test_begin"]
-        fits = begin.shape == (0 if test is None else len(test.ids),)
-        if series is None or borders.shape != (len(series.ids), 3) or not fits:
+        if series is None or borders.shape != (len(series.ids), 3):
             raise ValueError("borders of other series")
+        if begin.shape != (0 if test is None else len(test.ids),):
+            raise ValueError("borders of another test")
+        bounds = np.hstack([np.zeros((len(borders), 1), np.int64), borders, series.steps[:, None]])
+        if (np.diff(bounds) < 0).any() or (test is not None and ((begin < 0) | (begin > test.steps)).any()):
+            raise ValueError("borders that do not rise")
     except (KeyError, ValueError, IndexError, TypeError) as error:  # covered by the digest, written by nobody
         raise files.refusal(DataError, directory / ARRAYS, "series", repr(error)) from None
     return Stored(series, borders, test, begin, tuple(index["notes"]), index["identity"])
@@ -137,6 +166,15 @@ def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, An
     lengths, every = arrays["lengths"], arrays["all_lengths"]
     if len(lengths) != len(names) or len(every) != len(names) or (every < lengths).any():
         raise ValueError("lengths of other series")
+    static = arrays.get("static")
+    widths = [arrays["past"].shape[1], arrays["known"].shape[1], 0 if static is None else static.shape[1]]
+    if widths != [len(described[f"{name}_names"]) for name in ("past", "known", "static")]:
+        raise ValueError("columns of other names")
+    if static is not None and len(static) != len(names):
+        raise ValueError("numbers of other series")
+    times = cut(arrays["times"], every)
+    if not all(np.isfinite(each).all() and (np.diff(each) > 0).all() for each in times):
+        raise ValueError("times that do not rise")
     return Series(
         ids=tuple(each.tobytes().decode("utf-8", "surrogatepass") for each in names),
         values=cut(arrays["values"], lengths),
@@ -144,9 +182,9 @@ def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, An
         past_names=tuple(described["past_names"]),
         known=cut(arrays["known"], every),
         known_names=tuple(described["known_names"]),
-        static=arrays.get("static"),
+        static=static,
         static_names=tuple(described["static_names"]),
-        times=cut(arrays["times"], every),
+        times=times,
         freq=described["freq"],
         season=described["season"],
         name=index["name"],
@@ -165,7 +203,23 @@ def _check_index(index: Mapping[str, Any], path: Path) -> None:
         and isinstance(index["notes"], list)
         and len(index["notes"]) <= MOST_NOTES
         and all(isinstance(note, str) for note in index["notes"])
-        and isinstance(index["series"], dict)
+        and _is_described(index["series"])
+        and (index["test"] is None or _is_described(index["test"]))
     )
     if not right:
         raise files.refusal(DataError, path, f"{FORMAT}, version {VERSION}", "something else")
+
+
+def _is_described(stored: object) -> bool:
+    """Whether an object is what `_described` gives."""
+    lists = ("past_names", "known_names", "static_names")
+    return (
+        isinstance(stored, dict)
+        and set(stored) == {*lists, "freq", "season", "read_as"}
+        and all(isinstance(stored[name], list) for name in lists)
+        and all(isinstance(each, str) for name in lists for each in stored[name])
+        and isinstance(stored["freq"], str | None)
+        and type(stored["season"]) is int
+        and 1 <= stored["season"] <= LONGEST_SEASON
+        and isinstance(stored["read_as"], dict)
+    )

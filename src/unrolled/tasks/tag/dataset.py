@@ -49,6 +49,8 @@ class TaggedSentences:
         self.name, self.sha256, self.identity = self.sentences.name, self.sentences.sha256, stored.identity
         self._parts: dict[str, Sentences] = {}
         self._encoded: dict[str, Encoded] = {}
+        if not len(self.part("validation")):
+            raise DataError(expected("validation", "at least 1 sentence", "none"))
         self.schema = Schema.fit(self.part("train"))
         self.scored: dict[str, Any] = {}  # what the report has measured so far
 

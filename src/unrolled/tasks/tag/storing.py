@@ -16,7 +16,11 @@ from unrolled.data import Sentences
 from unrolled.errors import DataError
 from unrolled.tasks.stored_arrays import (
     ARRAYS,
+    LENGTHS,
     MOST_NOTES,
+    Form,
+    fits,
+    of_texts,
     packed_texts,
     read_arrays,
     read_index,
@@ -28,6 +32,14 @@ from unrolled.tasks.tag.schema import is_reading
 __all__ = ["Stored", "read", "write", "write_sentences"]
 
 FORMAT, VERSION = "unrolled sentences", 1
+FORMS = {
+    "parts": Form("u", (1,)),
+    "lengths": LENGTHS,
+    "codes": Form("i", (2,)),
+    "tagged": Form("b", (0,)),
+    "lines": Form("i", (1,)),
+    **of_texts("texts", "ids", "groups"),
+}
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -72,7 +84,7 @@ def read(directory: Path) -> Stored:
     """
     index, path = read_index(directory)
     _check_index(index, path)
-    arrays = read_arrays(directory, index["identity"], "sentences")
+    arrays = read_arrays(directory, index["identity"], "sentences", FORMS)
     try:
         sentences = _sentences(arrays, index)
     except (KeyError, ValueError, IndexError) as error:  # what the digest covers, but nobody wrote
@@ -112,7 +124,7 @@ def _sentences(arrays: Mapping[str, Array], index: Mapping[str, Any]) -> Sentenc
     number = len(ids)
     if codes.ndim != 2 or len(codes) != 1 + len(features) + tagged or codes.min(initial=0) < 0:
         raise ValueError("columns of other texts")
-    if lengths.shape != (number,) or lengths.min(initial=1) < 1 or lengths.sum() != codes.shape[1]:
+    if lengths.shape != (number,) or lengths.min(initial=1) < 1 or not fits(lengths, codes.shape[1]):
         raise ValueError("lengths of other sentences")
     for given, size in ((groups, number), (arrays["parts"], number), (lines, codes.shape[1])):
         if given is not None and len(given) != size:
