@@ -386,7 +386,7 @@ FILES = {  # name: (header, a row of sample s at step t, flags, the one line tha
     "constant label": ("sample,a,label", "{s},{r},one", ["--label", "label"], "--label: expected 2 to 10,000"),
     "constant target": ("sample,a,y", "{s},{r},2.5", ["--target", "y"], "--target: expected numbers that differ"),
     "target among the inputs": ("sample,a,b,y", "{s},{r},{s},{s}", ["--target", "y"],
-                                "--columns: expected inputs other than the label 'y', or columns= with"),
+                                "--columns: expected inputs other than the label 'y', or --columns with"),
     "missing target": ("sample,a,y", "{s},{r},{n}", ["--target", "y"], "column 'y': expected a finite number"),
     "classes of one": ("sample,a,label", "{s},{r},c{s}", ["--label", "label"], "got 12 classes of 1"),
     "one group": ("sample,who,a,label", "{s},p,{r},{m}", ["--label", "label", "--group", "who"],
@@ -472,3 +472,12 @@ def test_a_folder_of_classes_is_learnt_and_lines_are_answered(tmp_path: Path, ca
     assert [line.split(",")[0] for line in out.splitlines()] == ["id", "new.txt:1", "new.txt:3"]
     assert "1 sample left out: a blank line" in err
     assert "expected" in said(capsys, ["eval", "runs/names", "new.txt"])
+
+
+def test_a_message_names_the_flag_and_not_pythons_keyword(tmp_path: Path, capsys):
+    pytest.importorskip("polars")
+    rows = "".join(f"{s},{t},{s * t},{'a' if s % 2 else 'b'}\n" for s in range(6) for t in range(4))
+    (tmp_path / "long.csv").write_text("piece,t,x,label\n" + rows)
+    assert main(["train", str(tmp_path / "long.csv"), "--label", "label", "--dry-run"]) == 2
+    line = capsys.readouterr().err
+    assert "--id: expected the column that says which sample a row is of, or --columns with" in line

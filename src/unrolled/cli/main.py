@@ -76,6 +76,8 @@ def _with_flags(error: UnrolledError, flags: Mapping[str, str]) -> str:
     if isinstance(error, ConfigError):
         rest = re.sub(r"`([a-z_]+)`", lambda found: flags.get(found[1], found[0]), rest)
         rest = re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: flags.get(found[0], found[0]), rest)
+    want, got, came = rest.partition(", got ")  # Python's keyword in what is expected: "or columns= with …"
+    rest = re.sub(r"\b([a-z_]+)=(?= )", lambda found: flags.get(found[1], found[0]), want) + got + came
     parts = re.split(r"( and | \+ )", name)  # of a message on two fields
     known = all(part in flags for part in parts[::2])
     return ("".join(flags.get(part, part) for part in parts) if known else name) + colon + rest
