@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from unrolled import load, spec, tasks, train
+from unrolled import load, spec, stream, tasks, train
 from unrolled.data import Series
 from unrolled.errors import ConfigError, DataError
+from unrolled.schema import forecasts
 from unrolled.tasks import write_series
 from unrolled.tasks.forecast import storing
+from unrolled.tasks.forecast.dataset import reopen
+from unrolled.tasks.forecast.predicting import backtested
 
 HOUR = np.timedelta64(1, "h")
 
@@ -188,6 +192,72 @@ def test_a_series_that_training_had_not_is_scaled_by_its_own_values(tmp_path: Pa
     answers = tasks.named("forecast").predict(load(result.run), str(tmp_path / "new"))
     assert answers.notes == ("1 series not in the training data, scaled by their own values: 'new'",)
     assert all(6800 < value < 7200 for value in answers.columns["Unrolled"])
+
+
+@pytest.mark.parametrize(("count", "names"), [(40, "{}"), (1500, "a long name, number {}" + 1000 * "x")])
+def test_more_series_than_a_checkpoint_holds_are_scaled_by_their_own_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, names: str
+):
+    monkeypatch.setattr(forecasts, "MOST_KEPT", 39 if count == 40 else forecasts.MOST_KEPT)
+    values = 5 + np.arange(count)[:, None] % 7 + np.random.default_rng(0).normal(0, 1, (count, 8))
+    series = Series.from_arrays(list(values), ids=[names.format(k) for k in range(count)])
+    result = run(tmp_path, series, horizon=1, window=2, steps=3)
+    stored = json.loads((result.run / "model" / "config.json").read_text())
+    assert (stored["schema"]["ids"], stored["schema"]["scale"], stored["model"]["series"]) == ([], [], 0)
+    answers = tasks.named("forecast").predict(load(result.run), str(tmp_path / "source"))
+    assert answers.notes == (
+        "each series is scaled by its own values, as training had too many to store their scales",
+    )
+    network, given = load(result.run).model, np.array(answers.columns["Unrolled"])
+    mean, scale = values.mean(1, keepdims=True), values.std(1, keepdims=True)
+    own = network(torch.tensor((values - mean) / scale).float().T[-2:, :, None]).detach().numpy()[:, 0]
+    np.testing.assert_allclose(given, (own * scale + mean)[:, 0], rtol=1e-4, atol=1e-4)
+    (tmp_path / "run" / "LATEST").write_text("step-00000001\n")
+    resumed = replace(result.config, resume=True)
+    (tmp_path / "run" / "evaluation.json").unlink()
+    again = train.run(resumed, observers=[], pictures=False)
+    assert again.evaluation.judged == result.evaluation.judged
+    dataset = reopen(result.config.data, tmp_path / "run" / "data")
+    assert any("too many to store the scale of each" in note for note in dataset.notes)
+
+
+def test_a_stream_of_series_whose_scales_are_not_stored_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(forecasts, "MOST_KEPT", 1)
+    series = Series.from_arrays(list(np.random.default_rng(0).normal(0, 1, (2, 9))))
+    result = run(tmp_path, series, horizon=1, window=2, steps=1, causal=True)
+    with pytest.raises(ConfigError, match=r"^network: expected a forecaster whose checkpoint has the scale"):
+        stream.load(result.run)
+    assert result.model.streamed() is None
+
+
+def test_the_scale_of_a_series_that_training_had_not_is_of_what_comes_before_its_forecasts(tmp_path: Path):
+    network = run(tmp_path, waves(2), steps=2).model
+    new = replace(waves(1), ids=("new",))
+    later = replace(new, values=[np.where(np.arange(300) < 276, new.values[0], 1e6)])
+    first, second = (backtested(network, each, 2, 12)["Unrolled"] for each in (new, later))
+    np.testing.assert_array_equal(first[:12], second[:12])
+
+
+def test_what_a_checkpoint_cannot_hold_is_refused_before_training(tmp_path: Path):
+    wide = Series.from_arrays(
+        [np.arange(40.0)] * 2,
+        past=[np.random.default_rng(0).normal(0, 1, (40, 20_000)).astype(np.float32)] * 2,
+    )
+    with pytest.raises(
+        DataError, match=r"^config.json: expected .*; the names of columns, classes or series"
+    ):
+        run(tmp_path, wide, horizon=1, steps=1, hidden_size=1)
+    assert not (tmp_path / "run" / "config.json").exists()
+    with pytest.raises(
+        DataError, match=r"^config.json: expected .*; the names of columns, classes or series"
+    ):
+        train.describe(config(tmp_path, wide, horizon=1, steps=1, hidden_size=1))
+    with pytest.raises(
+        ConfigError, match=r"^intervals: expected at most 1 levels with a horizon of 20000, got 2"
+    ):
+        spec.ForecastData("x.csv", horizon=20_000, intervals="80,95")
 
 
 def test_values_that_mean_nothing_are_forecast_no_better_than_by_their_mean(tmp_path: Path):

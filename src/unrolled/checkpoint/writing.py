@@ -44,6 +44,7 @@ from unrolled.spec import RunDirectory
 
 __all__ = [
     "ALL_FILES",
+    "check_config",
     "is_run",
     "mark",
     "ours",
@@ -224,6 +225,11 @@ def _files(contents: Contents) -> dict[str, Iterable[Buffer]]:
     if contents.tokens is not None:
         files[TOKENS] = _document(contents.tokens, TOKENS)
     return files
+
+
+def check_config(config: object) -> None:
+    """Raise CheckpointError where a checkpoint cannot hold such a config.json, as it is too large, say."""
+    _document(config, CONFIG, indent=2)
 
 
 def _document(document: object, name: str, indent: int | None = None) -> list[bytes]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import CheckpointError, UnrolledError
-from unrolled.files import refusal
+from unrolled.files import parsed_bytes, refusal
 from unrolled.schema.distributions import quantiles
 from unrolled.schema.scaling import Scaler
 from unrolled.spec import DISTRIBUTIONS
@@ -21,6 +23,9 @@ __all__ = ["ForecastSchema"]
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled forecast schema", 1
 MOST_SERIES, LONGEST_NAME, MOST_LEVELS, LONGEST_HORIZON = 1_000_000, 10_000, 20, 100_000
+MOST_KEPT = 12_000  # series whose names and scales are stored; no more can fit
+ROOM, ROOM_PARSED = 15 * 2**16, 63 * 2**16  # bytes of config.json that a schema may take, and once parsed
+WIDEST = -1 / 7e-100  # a number of as many digits as a correction may have
 MISSING = ("mask", "drop", "refuse")
 READ_AS = ("target", "id", "time", "freq", "season", "known", "static", "columns")
 MOST_COLUMNS = 100_000
@@ -53,6 +58,20 @@ class ForecastSchema:
         sides = [0.5 + sign * level / 200 for level in self.levels for sign in (-1, 1)]
         return tuple(sorted({0.5, *(round(side, 12) for side in sides)}))
 
+    @cached_property
+    def keeps_series(self) -> bool:
+        """Whether what is stored has the names and scales of series.
+
+        Of more than MOST_KEPT, and of names so long that config.json would be too large, it has none: each
+        series that is forecast is then scaled by its own values, as one that training did not have.
+        """
+        if not 0 < len(self.ids) <= MOST_KEPT:
+            return False
+        correction = ((WIDEST,) * self.horizon,) * len(self.levels)
+        stored = {"schema": replace(self, corrections=correction)._to_json(series=True)}
+        raw = json.dumps(stored, indent=2).encode()
+        return len(raw) <= ROOM and parsed_bytes(raw) <= ROOM_PARSED
+
     @property
     def channels(self) -> tuple[str, ...]:
         """The names of the numbers that the network reads at a step."""
@@ -75,12 +94,16 @@ class ForecastSchema:
         return replace(self, corrections=tuple(tuple(map(float, row)) for row in corrections))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
+        """Return what `from_json` takes; without series where `keeps_series` says so."""
+        return self._to_json(series=self.keeps_series)
+
+    def _to_json(self, *, series: bool) -> dict[str, Any]:
         stored: dict[str, Any] = {"format": FORMAT, "version": VERSION}
         for name in ("horizon", "freq", "season", "distribution", "missing", "masked"):
             stored[name] = getattr(self, name)
-        for name in ("ids", "mean", "scale", "levels"):
-            stored[name] = list(getattr(self, name))
+        for name in ("ids", "mean", "scale"):
+            stored[name] = list(getattr(self, name)) if series else []
+        stored["levels"] = list(self.levels)
         for name in SCALERS:
             scaler = getattr(self, name)
             stored[name] = None if scaler is None else scaler.to_json()

@@ -166,6 +166,9 @@ class SeriesReading:
         if schema.known is not None or schema.static is not None:
             got = "columns known ahead" if schema.known is not None else "numbers of each series"
             raise ConfigError(expected("network", "a forecaster of values and past columns alone", got))
+        if not schema.keeps_series:
+            want = "a forecaster whose checkpoint has the scale of each series, to read it step by step"
+            raise ConfigError(expected("network", want, "one of too many series, which are not stored"))
         wanted = PARAMETERS.get(schema.distribution, len(schema.quantiles))
         if wanted != outputs or schema.distribution == "negative-binomial":
             want = f"{wanted} numbers for a value of {schema.distribution}"

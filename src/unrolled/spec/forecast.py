@@ -16,6 +16,9 @@ __all__ = ["DISTRIBUTIONS", "FORECAST", "ForecastData", "ForecastModel", "interv
 DISTRIBUTIONS = ("point", "quantiles", "gaussian", "student-t", "negative-binomial")
 PARAMETERS = {"point": 1, "gaussian": 2, "student-t": 3, "negative-binomial": 2}  # of one forecast value
 MOST_LEVELS = 20
+MOST_CORRECTIONS = (
+    30_000  # numbers that correct intervals, one for each level and step ahead: config.json has them
+)
 LONGEST_HORIZON = 100_000
 MOST_SERIES = 10_000_000
 
@@ -158,6 +161,9 @@ class ForecastData:
         if self.test and self.backtest:
             raise ConfigError(expected("backtest", "none beside a test file", self.backtest))
         levels = interval_levels(self.intervals)
+        if len(levels) * self.horizon > MOST_CORRECTIONS:
+            want = f"at most {MOST_CORRECTIONS // self.horizon} levels with a horizon of {self.horizon}"
+            raise ConfigError(expected("intervals", want, len(levels)))
         if levels and self.distribution == "point":
             raise ConfigError(expected("distribution", "another than point with `intervals`", "point"))
         if self.distribution == "quantiles" and not levels:

@@ -19,6 +19,7 @@ from unrolled.train.fit import Feed, Stepper, choose_dtype, make_optimizer
 from unrolled.train.plan import run_path
 from unrolled.train.resources import check_memory, seconds_a_step, threads_by_rule
 from unrolled.train.run import own_random_state, resolve
+from unrolled.train.saving import check_stored, stored_config
 
 __all__ = ["Description", "describe"]
 
@@ -101,6 +102,7 @@ def describe(config: TrainConfig) -> Description:
         config = replace(resolve(config, dataset), run=str(path))
         check_memory(task, config, dataset)
         sizes = task.model_config(config, dataset)
+        check_stored(stored_config(task, config, sizes, dataset))
         network = task.network(sizes, seed=config.seed, backend=config.backend, dataset=dataset)
         batches = task.batches(config, dataset)
         steps = config.steps

@@ -14,7 +14,7 @@ import torch
 
 from unrolled import checkpoint, figures, files, kernels, tasks
 from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected, older_arguments
-from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag, to_json
+from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag
 from unrolled.tasks import Dataset, Task, from_stored, load
 from unrolled.train import report
 from unrolled.train.finite import advice_for
@@ -36,7 +36,14 @@ from unrolled.train.resources import (
     time_to_train,
 )
 from unrolled.train.rundir import held, settle, staging
-from unrolled.train.saving import Saver, restore_moments, restore_random, state_of
+from unrolled.train.saving import (
+    Saver,
+    check_stored,
+    restore_moments,
+    restore_random,
+    state_of,
+    stored_config,
+)
 from unrolled.train.signals import HowToGoOn, Stopper, listening
 
 __all__ = ["Result", "own_random_state", "resolve", "run"]
@@ -134,6 +141,7 @@ def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper
         config = resolve(config, dataset)
         check_memory(task, config, dataset)
         this = _Run(replace(found, config=config), dataset, watchers, stopper, begin)
+        check_stored(this.stored)
         settle(temporary, found.path, overwrite=found.overwrite)  # nothing can be refused any more
     return this
 
@@ -205,6 +213,11 @@ class _Run:
             self.observers.append(TensorBoardLog(self.place.tensorboard))
         self.free_threads = config.threads is None
 
+    @property
+    def stored(self) -> dict[str, object]:
+        """What config.json holds."""
+        return stored_config(self.task, self.config, self.model.config, self.dataset)
+
     def go(self, *, pictures: bool = True) -> Result:
         """Calibrate, train, report."""
         if self.point is None:  # killed while steps are timed, it starts again with these settings
@@ -235,7 +248,7 @@ class _Run:
         stepper.learning_rate = schedule.learning_rate
         self.saver = Saver(
             run=self.place.path,
-            config=self._stored(),
+            config=self.stored,
             model=self.model,
             optimizer=stepper.optimizer,
             dataset=self.dataset,
@@ -344,15 +357,8 @@ class _Run:
         )
         yield from self.task.report(best, self.dataset, place.path, seed=self.config.seed)
 
-    def _stored(self) -> dict[str, object]:
-        training = to_json(replace(self.config, resume=False))
-        model, data = to_json(self.model.config), training.pop("data")
-        stored = {"task": self.task.kind.name, "model": model, "data": data, "training": training}
-        schema = self.task.schema(self.dataset)
-        return stored if schema is None else {**stored, "schema": schema}
-
     def _write_config(self) -> None:
-        files.replace(self.place.config, json.dumps(self._stored(), indent=2) + "\n")
+        files.replace(self.place.config, json.dumps(self.stored, indent=2) + "\n")
 
     def _note(self, *lines: str) -> None:
         for line in lines:

@@ -13,9 +13,9 @@ import torch
 
 from unrolled import checkpoint, tasks
 from unrolled.checkpoint import Tensor
-from unrolled.errors import CheckpointError, ConfigError, expected
-from unrolled.spec import RunDirectory, from_json, kind_of
-from unrolled.tasks import Dataset, SequenceModel, State, from_stored, model_tensors, to_stored
+from unrolled.errors import CheckpointError, ConfigError, DataError, expected
+from unrolled.spec import RunDirectory, TrainConfig, from_json, kind_of, to_json
+from unrolled.tasks import Dataset, SequenceModel, State, Task, from_stored, model_tensors, to_stored
 from unrolled.train.fit import Feed, Schedule
 
 __all__ = [
@@ -23,11 +23,13 @@ __all__ = [
     "Saver",
     "Since",
     "Snapshot",
+    "check_stored",
     "moments_of",
     "random_state",
     "restore_moments",
     "restore_random",
     "state_of",
+    "stored_config",
 ]
 
 
@@ -199,6 +201,28 @@ class Saver:
             corpus_sha256=self.dataset.sha256,
             ids_sha256=self.dataset.identity,
         )
+
+
+def stored_config(task: Task, config: TrainConfig, model: Any, dataset: Dataset) -> dict[str, object]:
+    """Return what config.json holds of a run.
+
+    Args:
+        config: every size resolved. model: the network's sizes.
+    """
+    training = to_json(replace(config, resume=False))
+    data = training.pop("data")
+    stored = {"task": task.kind.name, "model": to_json(model), "data": data, "training": training}
+    schema = task.schema(dataset)
+    return stored if schema is None else {**stored, "schema": schema}
+
+
+def check_stored(config: Mapping[str, object]) -> None:
+    """Raise DataError where what has to be known of the data does not fit into a checkpoint."""
+    try:
+        checkpoint.check_config(config)
+    except CheckpointError as error:
+        reason = "the names of columns, classes or series are too many or too long to be stored"
+        raise DataError(f"{error}; {reason}") from None
 
 
 def random_state() -> str:

@@ -25,16 +25,18 @@ class Channels:
     values, two more channels say whether there is a value, and log(1 + steps since the last one).
     """
 
-    def __init__(self, series: Series, schema: Schema) -> None:
+    def __init__(self, series: Series, schema: Schema, *, until: Array | None = None) -> None:
         """Encode series.
 
+        Args:
+            until: [N] the rows by which a series that training had not is scaled; default all.
         Raises:
             DataError: other columns than in training, or a missing value that is refused.
         """
         check_columns(series, schema)
         place = {name: number for number, name in enumerate(schema.ids)}
         self.ids = np.array([place.get(name, len(schema.ids)) for name in series.ids], np.int64)
-        self.mean, self.scale = scaling(series, schema, self.ids)
+        self.mean, self.scale = scaling(series, schema, self.ids, until)
         self.lengths = np.array([len(values) for values in series.values], np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         known_lengths = np.array([len(each) for each in series.known], np.int64)
@@ -61,13 +63,14 @@ class Channels:
         return len(self.lengths)
 
 
-def scaling(series: Series, schema: Schema, ids: Array) -> tuple[Array, Array]:
+def scaling(series: Series, schema: Schema, ids: Array, until: Array | None = None) -> tuple[Array, Array]:
     """Return mean and scale [N]: those of training; of a series that it had not, those of its own values."""
+    ends = np.array([len(values) for values in series.values]) if until is None else until
     mean = np.array([*schema.mean, 0.0])[ids]
     scale = np.array([*schema.scale, 1.0])[ids]
     counts = schema.distribution == "negative-binomial"
     for number in np.flatnonzero(ids == len(schema.ids)):
-        mean[number], scale[number] = measured(series.values[number], counts=counts)
+        mean[number], scale[number] = measured(series.values[number][: ends[number]], counts=counts)
     return mean, scale
 
 

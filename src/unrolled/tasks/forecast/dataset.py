@@ -62,6 +62,18 @@ class Forecasts:
         self.scored: dict[str, Any] = {}  # what the report has measured so far
 
     @property
+    def notes(self) -> list[str]:
+        """What was decided about the series, and what could not be kept of them."""
+        notes = list(self.stored.notes)
+        if not self.schema.keeps_series:
+            count = counted(len(self.schema.ids), "series", "series")
+            notes.append(
+                f"{count} are too many to store the scale of each: the trained model scales a series by "
+                "the values that it is given" + (", and does not stream" if self.data.causal else "")
+            )
+        return notes
+
+    @property
     def has_test(self) -> bool:
         """Whether there is a test part."""
         return self.stored.test is not None or bool(

@@ -68,7 +68,7 @@ def backtested(network: ForecastNetwork, series: Series, count: int, step: int) 
     schema, config = _schema(network), network.config
     held = config.horizon + step * (count - 1)
     _long_enough(network, series, more=held, every=True)
-    channels = Channels(series, schema)
+    channels = Channels(series, schema, until=series.steps - held)
     back = np.arange(count - 1, -1, -1) * step + config.horizon
     numbers = np.repeat(np.arange(len(channels)), count)
     windows = Windows(numbers, channels.lengths[numbers] - np.tile(back, len(channels)))
@@ -163,6 +163,8 @@ def _unseen(channels: Channels, series: Series, schema: Schema) -> list[str]:
     new = np.flatnonzero(channels.ids == len(schema.ids))
     if not len(new):
         return []
+    if not schema.ids:
+        return ["each series is scaled by its own values, as training had too many to store their scales"]
     named = ", ".join(quoted(series.ids[number]) for number in new[:NAMED])
     count = counted(len(new), "series", "series")
     more = " …" if len(new) > NAMED else ""

@@ -73,7 +73,7 @@ def _page(dataset: Forecasts, found: Evaluation, pictures: Sequence[Path]) -> st
         f"{found.window} steps forecast {found.horizon}. {parts_line(sizes, 'window')}.",
         "",
     ]
-    lines += [f"- {note}" for note in dataset.stored.notes] + [""] * bool(dataset.stored.notes)
+    lines += [f"- {note}" for note in dataset.notes] + [""] * bool(dataset.notes)
     lines += comparison_lines(found, label)
     lines += ["", "MSE and MAE are of values standardised by the training rows of each series."]
     if found.levels:

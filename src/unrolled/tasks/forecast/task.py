@@ -66,7 +66,7 @@ class ForecastTask(Task):
     def model_config(self, config: TrainConfig, dataset: Forecasts) -> ForecastModel:
         schema, causal = dataset.schema, dataset.data.causal
         known = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
-        several = 1 < len(schema.ids) <= MOST_EMBEDDED
+        several = 1 < len(schema.ids) <= MOST_EMBEDDED and schema.keeps_series
         return ForecastModel(
             horizon=dataset.horizon,
             window=dataset.window,
@@ -114,7 +114,7 @@ class ForecastTask(Task):
             f"season {schema.season}; windows: {', '.join(parts)}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}; {kind}",
         ]
-        return lines + [f"note      {note}" for note in dataset.stored.notes]
+        return lines + [f"note      {note}" for note in dataset.notes]
 
     def overview(self, dataset: Forecasts) -> Overview:
         sizes = {name: len(dataset.part(name).windows.series) for name in _PARTS if name != "test"}
