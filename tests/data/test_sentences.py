@@ -100,6 +100,25 @@ def test_another_file_is_read_alike_and_without_tags(read):
     assert read("a\nb\n\nc\n", labelled=False).words == (("a", "b"), ("c",))
 
 
+@pytest.mark.parametrize("cell", ["", "O", "I-x", "?!", "B", "-"])
+def test_a_file_to_be_tagged_may_have_anything_or_nothing_in_the_column_of_tags(read, cell):
+    cases = [
+        ("a\tX\tO\nb\tY\tB-x\n", f"a\tX\t{cell}\nb\tY\tO\n\nb\tY\t{cell}\n", "x.tsv"),
+        ("id,word,pos,tag\n1,a,X,O\n1,b,Y,B-x\n",
+         f"id,word,pos,tag\n1,a,X,{cell}\n1,b,Y,O\n2,b,Y,{cell}\n", "x.csv"),
+        ('{"tokens": ["a", "b"], "pos": ["X", "Y"], "tags": ["O", "B-x"]}',
+         f'{{"tokens": ["a", "b"], "pos": ["X", "Y"], "tags": ["{cell}"]}}\n'
+         '{"tokens": ["b"], "pos": ["Y"], "tags": null}', "x.jsonl"),
+    ]  # fmt: skip
+    for tagged, new, name in cases:
+        keywords = read(tagged, name).read_as
+        found = read(new, name, **keywords, read_tags=False)
+        assert (found.words, found.tags) == ((("a", "b"), ("b",)), None)
+        assert found.columns == ((("X", "Y"), ("Y",)),)
+        assert not any("tag" in note for note in found.notes)
+        assert found.read_as == keywords
+
+
 def test_documents_are_groups(read):
     text = "-DOCSTART- -X- O\n\na x O\n\nb x O\n\n-DOCSTART- -X- O\n\nc x O\n"
     found = read(text)

@@ -110,6 +110,14 @@ def test_new_words_are_tagged_with_a_row_each(trained: Any, tmp_path: Path) -> N
     assert all(0 < each <= 1 for each in given.columns["confidence"])
 
 
+def test_words_with_empty_tags_are_tagged_as_those_with_any_tags(trained: Any, tmp_path: Path) -> None:
+    loaded, source, given = load(trained.run), tmp_path / "new.conll", []
+    for tag in ("B-NP", "", "?"):
+        source.write_text(f"the\tD\t{tag}\ngnu\tN\t{tag}\n\n")
+        given.append(tasks.of(loaded.model.config).predict(loaded, str(source)).columns)
+    assert given[0] == given[1] == given[2]
+
+
 def test_a_file_is_scored_as_the_run_scored_it(trained: Any) -> None:
     loaded = load(trained.run)
     test = loaded.config["data"]["test"]

@@ -15,6 +15,7 @@ from unrolled.data.columns import Column
 from unrolled.data.columns import examples_of as examples_of  # for other rooms; not public
 from unrolled.data.corpus import Corpus, identity, reopen
 from unrolled.data.encoding import Split, encode_text
+from unrolled.data.labelled import npy_header as npy_header  # for other rooms; not public
 from unrolled.data.labelled import read_samples, read_sentences
 from unrolled.data.labelled import test_beside as test_beside  # for other rooms; not public
 from unrolled.data.looks import looks_like as looks_like  # for other rooms; not public

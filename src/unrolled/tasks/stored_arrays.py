@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import files
+from unrolled.data import npy_header
 from unrolled.errors import DataError
 
 __all__ = [
@@ -106,9 +107,9 @@ def read_arrays(directory: Path, identity: str, what: str, forms: Mapping[str, F
             found = {
                 entry.filename.removesuffix(".npy"): _array(file, archive, entry, path) for entry in entries
             }
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # of zipfile, of struct, and of numpy
         raise files.refusal(DataError, path, f"the {what} of a run", error) from None
     for name, form in forms.items():
         if name in found and not (found[name].dtype.kind in form.kinds and found[name].ndim in form.axes):
@@ -158,14 +159,9 @@ def _header(file: BinaryIO, end: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
     Raises ValueError: they do not, or there is no such header.
     """
-    try:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("an array of another version of numpy's format")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    except Exception as error:  # a hostile header reaches literal_eval, tokenize and numpy's dtypes
-        raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from None
+    shape, fortran, dtype = npy_header(file)
     size = math.prod(shape) * dtype.itemsize
-    whole = dtype.kind in "biuf" and not fortran and min(shape, default=0) >= 0
+    whole = dtype.kind in "biuf" and not fortran
     if not whole or file.tell() + size != end:
         raise ValueError(f"{end - file.tell()} bytes for {dtype} {list(shape)}")
     return shape, dtype

@@ -18,6 +18,7 @@ from unrolled.data.labelled.dataframes import table_of_data_frame
 from unrolled.data.labelled.folder import samples_of_folder, samples_of_lines
 from unrolled.data.labelled.frames import csv_table, parquet_frame, table_of_frame
 from unrolled.data.labelled.lines import records_of_lines, samples_of_records
+from unrolled.data.labelled.npz import npy_header as npy_header  # for other rooms; not public
 from unrolled.data.labelled.npz import samples_of_npz
 from unrolled.data.labelled.source import Asked, Found, bytes_of, check_regular, digest, named
 from unrolled.data.labelled.tagged import read_sentences

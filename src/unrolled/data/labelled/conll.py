@@ -112,7 +112,8 @@ def _layout(text: str, asked: Asked) -> Layout:
         inputs = list(range(min(words, tags) + 1, max(words, tags)))
     if tags in inputs:
         raise refusal(DataError, "columns", "other columns than that of the tags", quoted(str(tags)))
-    return Layout(width, tabs, words, tags, tuple(inputs), tuple(fields) if header else ())
+    read = tags if asked.read_tags else None
+    return Layout(width, tabs, words, read, tuple(inputs), tuple(fields) if header else ())
 
 
 def _first_row(text: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -24,32 +24,48 @@ from unrolled.data.labelled.source import (
     named,
 )
 from unrolled.data.samples import Samples, several_of
-from unrolled.errors import DataError
+from unrolled.errors import DataError, UnrolledError
 from unrolled.files import quoted, refusal
 
-__all__ = ["array_of_npy", "npy_file", "samples_of_npz"]
+__all__ = ["array_of_npy", "npy_file", "npy_header", "samples_of_npz"]
 
 INPUTS = ("x", "x_train", "data", "inputs")
 LABELS = ("y", "y_train", "labels", "label", "target")
 MOST_ENTRIES = 1000
 
 
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array as numpy saves it: its shape, whether columns come first, its dtype.
+
+    Raises ValueError: it is none, in one line. A hostile one reaches literal_eval, tokenize and numpy's
+    dtypes, which raise whatever they like, and warn.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    except Exception as error:
+        raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from None
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"a shape {list(shape)}")
+    return shape, fortran, dtype
+
+
 def array_of_npy(data: bytes, where: str) -> Array:
     """Return the array of a .npy file's bytes. Raises DataError: they are none, or hold objects."""
     file = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except Exception as error:  # a hostile header reaches literal_eval, tokenize and numpy's dtypes
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise refusal(DataError, where, "an array as numpy saves it", reason) from None
+        shape, fortran, dtype = npy_header(file)
+    except ValueError as error:
+        raise refusal(DataError, where, "an array as numpy saves it", error) from None
     if dtype.hasobject or dtype.kind not in "biufUS" or dtype.itemsize == 0:
         raise refusal(DataError, where, "numbers or texts, no objects", dtype)
     size = math.prod(shape) * dtype.itemsize
-    if any(n < 0 for n in shape) or size != len(data) - file.tell():
+    if size != len(data) - file.tell():
         got = f"{len(data) - file.tell()} bytes for {list(shape)}"
         raise refusal(DataError, where, f"{size} bytes of values", got)
     if not size:
@@ -95,17 +111,9 @@ def _arrays(path: Path) -> Mapping[str, Array]:
                     data, f"source {quoted(entry.filename)}"
                 )
             return found
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        if isinstance(error, DataError):
-            raise
+    except UnrolledError:
+        raise
+    except Exception as error:  # of zipfile, of struct, and of each of the decompressors
         raise refusal(DataError, "source", "an .npz file", f"{error} in {path}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def read_sentences(
     columns: Sequence[str | int] | None = None,
     id: str | None = None,
     labelled: bool = True,
+    read_tags: bool = True,
 ) -> Sentences:
     """Read sentences of tagged words, whole, into memory.
 
@@ -56,6 +58,8 @@ def read_sentences(
             Default the columns between words and tags; in JSON lines those with usual names such as "pos".
         id: the column that says which sentence a row is of; in JSON lines, what names the sentence.
         labelled: False takes a source without tags too.
+        read_tags: False passes over the column that `tags` names, which may be empty or hold anything;
+            `labelled` is False then too.
     Returns:
         The sentences. Tags that break their scheme are counted in the notes, with the line of the first, and
         kept: see `schemes`.
@@ -64,7 +68,7 @@ def read_sentences(
             of columns or without a word or tag, tags beside those of a scheme that no scheme has; the line is
             named. ConfigError: arguments of the wrong kind.
     """
-    asked = _asked(tags, words, columns, id, labelled)
+    asked = replace(_asked(tags, words, columns, id, labelled and read_tags), read_tags=read_tags)
     path = Path(source)
     if path.is_dir():
         raise refusal(DataError, "source", "a file of tagged words", f"a folder: {quoted(str(path))}")

@@ -102,7 +102,7 @@ class _Keys:
         else:
             length = len(record[words])
             inputs = [name for name in free if name.lower() in FEATURES and len(record[name]) == length]
-        keys = cls(words, tags, tuple(inputs), asked.id)
+        keys = cls(words, tags if asked.read_tags else None, tuple(inputs), asked.id)
         keys.other = [name for name in free if name not in inputs]
         return keys
 

@@ -64,6 +64,7 @@ def tokens_of_table(text: str, asked: Asked) -> Tokens:
         raise refusal(DataError, "source", "a table with rows", "a header alone")
     found.finish()
     left = [name for index, name in enumerate(header) if index not in _used(roles) and name]
+    left = [name for name in left if asked.read_tags or name != asked.tags]
     if left:
         found.notes.append(f"left out: {named(left)}; to use them, name the columns")
     tags = asked.tags if roles.tags is None else header[roles.tags]
@@ -116,7 +117,7 @@ def _roles(header: Sequence[str], asked: Asked) -> _Roles:
         last = len(header) if tags is None else tags
         inputs = [index for index in range(min(words, last) + 1, max(words, last)) if index != sentence]
         inputs = [index for index in inputs if header[index]]
-    return _Roles(sentence, words, tags, tuple(inputs))
+    return _Roles(sentence, words, tags if asked.read_tags else None, tuple(inputs))
 
 
 def _found(

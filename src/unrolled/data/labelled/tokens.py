@@ -30,6 +30,7 @@ class Asked:
     columns: tuple[str, ...] | None = None
     id: str | None = None
     labelled: bool = True
+    read_tags: bool = True  # False: whatever the column of tags holds is passed over
 
 
 @dataclass

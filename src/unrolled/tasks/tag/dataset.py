@@ -114,16 +114,17 @@ def reopen(data: TagData, directory: Path) -> TaggedSentences:
     return TaggedSentences(storing.read(directory), data)
 
 
-def read_like(source: str, read_as: Any, *, argument: str = "source", labelled: bool = True) -> Sentences:
+def read_like(source: str, read_as: Any, *, argument: str = "source", read_tags: bool = True) -> Sentences:
     """Read sentences as others were read: a test file, or a file to be tagged.
 
     Args:
-        read_as: `Sentences.read_as` of those. labelled: whether it must have tags.
+        read_as: `Sentences.read_as` of those. read_tags: whether it must have tags; otherwise whatever its
+            column of tags holds is passed over.
     """
     if (Path(source) / ARRAYS).is_file():
         return storing.read(Path(source)).sentences
     try:
-        return read_sentences(source, **read_as, labelled=labelled)
+        return read_sentences(source, **read_as, read_tags=read_tags)
     except DataError as error:
         text = str(error)
         if argument == "source":

@@ -143,15 +143,15 @@ class TagTask(Task):
 
     def predict(self, loaded: Any, source: str) -> Predictions:
         """Return a row for each word: sentence, position, word, tag, and how probable that tag is."""
-        sentences = self._read(loaded, source, labelled=False)
+        sentences = self._read(loaded, source, read_tags=False)
         found = tagged(loaded.model, sentences)
         return Predictions(prediction_columns(sentences, found.tags, found.confidence), sentences.notes)
 
     def evaluate_source(self, loaded: Any, source: str) -> Evaluation:
-        return evaluate_sentences(loaded.model, self._read(loaded, source, labelled=True))
+        return evaluate_sentences(loaded.model, self._read(loaded, source))
 
-    def _read(self, loaded: Any, source: str, *, labelled: bool) -> Sentences:
-        return read_like(source, loaded.model.schema.read_as, labelled=labelled)
+    def _read(self, loaded: Any, source: str, *, read_tags: bool = True) -> Sentences:
+        return read_like(source, loaded.model.schema.read_as, read_tags=read_tags)
 
     def examined(
         self, loaded: Any, source: str | None, directory: Path | None, *, lags: int, largest: int
@@ -159,7 +159,7 @@ class TagTask(Task):
         """Return validation sentences, or those of a source, as the numbers that the stack reads."""
         network: TagNetwork = loaded.model
         if source is not None:
-            name, encoded = source, network.schema.encode(self._read(loaded, source, labelled=True))  # type: ignore[union-attr]
+            name, encoded = source, network.schema.encode(self._read(loaded, source))  # type: ignore[union-attr]
         elif directory is not None:
             data: Any = from_json(TagData, loaded.config.get("data"), where="config.json data")
             dataset = reopen(data, directory)
