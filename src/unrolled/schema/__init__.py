@@ -10,6 +10,7 @@ from unrolled.schema.distributions import LEAST as LEAST
 from unrolled.schema.distributions import log_gamma as log_gamma
 from unrolled.schema.distributions import rising as rising
 from unrolled.schema.forecasts import ForecastSchema as ForecastSchema
+from unrolled.schema.names import names_of as names_of
 from unrolled.schema.reading import Forecast as Forecast
 from unrolled.schema.reading import Reading as Reading
 from unrolled.schema.reading import SequenceReading as SequenceReading
@@ -24,5 +25,6 @@ from unrolled.schema.sequences import CLIP as CLIP
 from unrolled.schema.sequences import SequenceSchema as SequenceSchema
 from unrolled.schema.sequences import sigmoid as sigmoid
 from unrolled.schema.sequences import softmax as softmax
+from unrolled.schema.sequences import temperature_of as temperature_of
 
 __all__: list[str] = []

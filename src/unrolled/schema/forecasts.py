@@ -15,6 +15,7 @@ import numpy.typing as npt
 from unrolled.errors import CheckpointError, UnrolledError
 from unrolled.files import parsed_bytes, refusal
 from unrolled.schema.distributions import quantiles
+from unrolled.schema.names import names_of
 from unrolled.schema.scaling import Scaler
 from unrolled.spec import DISTRIBUTIONS
 
@@ -22,7 +23,7 @@ __all__ = ["ForecastSchema"]
 
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled forecast schema", 1
-MOST_SERIES, LONGEST_NAME, MOST_LEVELS, LONGEST_HORIZON = 1_000_000, 10_000, 20, 100_000
+MOST_SERIES, MOST_LEVELS, LONGEST_HORIZON = 1_000_000, 20, 100_000
 MOST_KEPT = 12_000  # series whose names and scales are stored; no more can fit
 ROOM, ROOM_PARSED = 15 * 2**16, 63 * 2**16  # bytes of config.json that a schema may take, and once parsed
 WIDEST = -1 / 7e-100  # a number of as many digits as a correction may have
@@ -187,9 +188,7 @@ def _check(stored: Mapping[str, Any], where: str) -> None:
         name in READ_AS and _is_setting(value) for name, value in read_as.items()
     )
     need("read_as", keywords, "keywords of `data.read_series`")
-    ids = stored["ids"]
-    named = isinstance(ids, list) and all(isinstance(n, str) and len(n) <= LONGEST_NAME for n in ids)
-    need("ids", named and len(set(ids)) == len(ids) <= MOST_SERIES, "a list of different names")
+    ids = names_of(stored["ids"], f"{where}.ids", CheckpointError, most=MOST_SERIES)
     for name in ("mean", "scale"):
         need(name, _are_numbers(stored[name], len(ids)), f"{len(ids)} finite numbers")
     need("scale", min(stored["scale"], default=1) > 0, "numbers above 0")

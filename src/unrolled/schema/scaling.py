@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, DataError, ShapeError, counted, expected
 from unrolled.files import quoted, refusal
+from unrolled.schema.names import names_of
 
 __all__ = ["Scaler"]
 
@@ -22,7 +23,6 @@ BOUND = 1e6  # standard deviations: beyond it a value counts as that far
 BLOCK = 2**20  # values that are measured at once
 EVEN = 1e-3  # relative: steps that differ by less are of one length
 MOST_CHANNELS = 100_000
-LONGEST_NAME = 1000
 FORMAT, VERSION = "unrolled scaler", 1
 
 
@@ -311,14 +311,13 @@ def _since(has: npt.NDArray[np.bool_], passed: npt.NDArray[np.float64]) -> npt.N
 
 def _names(value: object, where: str, among: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return a list of different names; `among`: those that there may be."""
-    if not isinstance(value, list) or not all(isinstance(n, str) and len(n) <= LONGEST_NAME for n in value):
-        raise refusal(DataError, where, "a list of names", repr(value))
-    if len(set(value)) < len(value) or len(value) > MOST_CHANNELS or (among is None and not value):
-        raise refusal(DataError, where, f"1 to {MOST_CHANNELS} different names", len(value))
-    unknown = sorted(set(value) - set(among)) if among is not None else []
+    names = names_of(value, where, DataError, most=MOST_CHANNELS)
+    if among is None and not names:
+        raise refusal(DataError, where, "at least 1 name", "none")
+    unknown = sorted(set(names) - set(among)) if among is not None else []
     if unknown:
         raise refusal(DataError, where, "names of channels", unknown[0])
-    return tuple(value)
+    return names
 
 
 def _floats(value: object, where: str, number: int) -> tuple[float, ...]:

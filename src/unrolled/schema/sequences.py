@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import CheckpointError, DataError
 from unrolled.files import refusal
+from unrolled.schema.names import names_of
 from unrolled.schema.scaling import Scaler
 
-__all__ = ["CLIP", "SequenceSchema", "sigmoid", "softmax"]
+__all__ = ["CLIP", "SequenceSchema", "sigmoid", "softmax", "temperature_of"]
 
 Array: TypeAlias = npt.NDArray[Any]
 FORMAT, VERSION = "unrolled schema", 2  # version 1 knew one label or one number for a sample
-MOST_CLASSES, LONGEST_NAME = 10_000, 10_000
+MOST_CLASSES = 10_000
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
 KINDS = ("str", "int", "float", "bool")
 READING = ("label", "target", "group", "id", "time", "columns", "static")  # what `read_as` may say
 CLIP = 20.0  # standard deviations: a larger value counts as that far
@@ -104,13 +106,15 @@ class SequenceSchema:
             raise refusal(CheckpointError, where, "the keys " + ", ".join(keys), "others")
         if (stored["format"], stored["version"]) != (FORMAT, VERSION):
             raise refusal(CheckpointError, where, f"{FORMAT}, version {VERSION}", "another")
-        classes, targets = (_names(stored[name], f"{where}.{name}") for name in ("classes", "numbers"))
+        classes, targets = (
+            names_of(stored[name], f"{where}.{name}", CheckpointError, most=MOST_CLASSES)
+            for name in ("classes", "numbers")
+        )
         mean, scale = (_numbers(stored[name], f"{where}.{name}") for name in ("mean", "scale"))
         if len(mean) != len(scale) or min(scale) <= 0 or len(mean) != (len(targets) or 1):
             want = "numbers above 0, as many as means and targets"
             raise refusal(CheckpointError, f"{where}.scale", want, "others")
-        if not _is_number(stored["temperature"]) or stored["temperature"] <= 0:
-            raise refusal(CheckpointError, f"{where}.temperature", "a number above 0", stored["temperature"])
+        temperature = temperature_of(stored["temperature"], f"{where}.temperature")
         for name in ("several", "per_step"):
             if not isinstance(stored[name], bool):
                 raise refusal(CheckpointError, f"{where}.{name}", "true or false", stored[name])
@@ -132,7 +136,7 @@ class SequenceSchema:
             mean,
             scale,
             scaler,
-            float(stored["temperature"]),
+            temperature,
             dict(stored["read_as"]),
             stored["labels"],
             stored["several"],
@@ -173,13 +177,15 @@ def _is_reading(value: object) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-def _names(value: object, where: str) -> tuple[str, ...]:
-    """Return a list of different names, at most `MOST_CLASSES`."""
-    names = value if isinstance(value, list) and len(value) <= MOST_CLASSES else [None]
-    right = all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names)
-    if not right or len(set(names)) < len(names):
-        raise refusal(CheckpointError, where, "a list of different names", "something else")
-    return tuple(names)
+def temperature_of(value: object, where: str) -> float:
+    """Return the temperature that a stranger's file has for logits. Raises CheckpointError: none, or absurd.
+
+    What training fits lies well within: see `tasks.calibration`.
+    """
+    if not (_is_number(value) and LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE):
+        want = f"a number from {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}"
+        raise refusal(CheckpointError, where, want, value)
+    return float(value)
 
 
 def _numbers(value: object, where: str) -> tuple[float, ...]:
@@ -188,5 +194,5 @@ def _numbers(value: object, where: str) -> tuple[float, ...]:
     return tuple(map(float, value))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

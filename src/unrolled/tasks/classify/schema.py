@@ -10,14 +10,23 @@ import numpy.typing as npt
 
 from unrolled.data import IGNORED, Samples, Scaler
 from unrolled.errors import DataError, counted, expected
-from unrolled.files import quoted
+from unrolled.files import quoted, refusal, shortened
 from unrolled.schema import CLIP, SequenceSchema
+from unrolled.tasks.storable import check_storable
 from unrolled.tokens import Tokens
 
 __all__ = ["Schema"]
 
 Array: TypeAlias = npt.NDArray[Any]
 MOST_CLASSES = 10_000
+# Field of the schema → what people call it.
+ARGUMENTS = {
+    "classes": "label",
+    "numbers": "target",
+    "mean": "target",
+    "scale": "target",
+    "scaler": "columns",
+}
 UNSEEN = -1  # the number of a class that never occurs in training
 
 
@@ -30,7 +39,8 @@ class Schema(SequenceSchema):
         """Measure the training samples; those of no other part may be among them.
 
         Raises:
-            DataError: no labels, one class alone, or too many.
+            DataError: no labels, one class alone, or too many; or what a checkpoint could not hold, such as a
+                name that is too long.
         """
         if train.labels is None and train.step_labels is None:
             raise DataError(expected("label", "a label for each sample", "none"))
@@ -42,12 +52,17 @@ class Schema(SequenceSchema):
             raise DataError(expected("missing", "mask or refuse, with a label of every step", "drop"))
         found = cls((), scaler=scaler, read_as=dict(train.read_as), per_step=train.per_step)
         if train.of_numbers:
-            return found._standardised(train)
+            return found._standardised(train)._storable()
         several, classes = train.labels is not None and train.labels.ndim == 2, train.classes
         if not (1 if several else 2) <= len(classes) <= MOST_CLASSES:
             want = f"2 to {MOST_CLASSES:,} classes to train on"
             raise DataError(expected("label", want, len(classes)))
-        return replace(found, classes=classes, several=several)
+        return replace(found, classes=classes, several=several)._storable()
+
+    def _storable(self) -> Schema:
+        """Return the schema. Raises DataError: no checkpoint could hold it."""
+        check_storable(self, Schema.from_json, ARGUMENTS)
+        return self
 
     def _standardised(self, train: Samples) -> Schema:
         """Return the schema with mean and deviation of the training targets."""
@@ -56,10 +71,14 @@ class Schema(SequenceSchema):
             values = np.concatenate(train.step_labels)
             values = values[~np.isnan(values)]
         columns = values[:, None] if values.ndim == 1 else values
-        mean, scale = columns.mean(0), columns.std(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = columns.mean(0), columns.std(0)
         for name, value, spread in zip(train.label_names or ("target",), mean, scale, strict=True):
+            if not np.isfinite(spread):  # nor is the mean then
+                want = "numbers whose squares have a sum within the range of a double"
+                raise refusal(DataError, shortened(name), want, "larger ones")
             if not spread > 0:
-                raise DataError(expected(name, "numbers that differ", f"{value:g} throughout"))
+                raise refusal(DataError, shortened(name), "numbers that differ", f"{value:g} throughout")
         return replace(
             self, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()), numbers=train.label_names
         )

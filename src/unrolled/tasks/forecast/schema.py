@@ -15,10 +15,14 @@ from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
 from unrolled.schema import ForecastSchema
 from unrolled.spec import ForecastData
+from unrolled.tasks.storable import check_storable
 
 __all__ = ["Schema", "measured"]
 
 Array: TypeAlias = npt.NDArray[Any]
+# Field of the schema → what people call it.
+ARGUMENTS = {"ids": "id", "mean": "target", "scale": "target", "past": "columns"}
+LARGEST = 1e150  # of a value: its square is within the range of a double
 LEAST = 1e-8  # standard deviation, relative to the mean: a series that varies less counts as constant
 
 
@@ -33,7 +37,8 @@ class Schema(ForecastSchema):
         Args:
             rows: [N] the training rows of each series, from its first on.
         Raises:
-            DataError: nothing to measure, a missing value that is refused, negative or broken counts.
+            DataError: nothing to measure, a missing value that is refused, negative or broken counts; or what
+                a checkpoint could not hold, such as a name that is too long.
         """
         parts = [values[:count] for values, count in zip(series.values, rows, strict=True)]
         absent = [int(np.isnan(each).sum()) for each in parts]
@@ -42,12 +47,13 @@ class Schema(ForecastSchema):
             got = counted(absent[first], "missing value")
             raise refusal(DataError, f"series {quoted(series.ids[first])}", "no missing value", got)
         counts = data.outputs == "negative-binomial"
+        _check_sizes(series.ids, parts)
         measured_rows = [measured(each, counts=counts) for each in parts]
         if counts:
             _check_counts(series.ids, parts)
         kept = "refuse" if data.missing == "refuse" else "mask"
         used = [n for n, count in enumerate(rows) if count]
-        return cls(
+        schema = cls(
             horizon=data.horizon,
             freq=series.freq,
             season=series.season,
@@ -69,6 +75,8 @@ class Schema(ForecastSchema):
             else _scaler([series.static[used]], series.static_names, "refuse"),
             read_as=dict(series.read_as),
         )
+        check_storable(schema, cls.from_json, ARGUMENTS)
+        return schema
 
 
 def _scaler(rows: list[Array], names: Sequence[str], missing: str) -> Scaler | None:
@@ -85,6 +93,14 @@ def measured(values: Array, *, counts: bool) -> tuple[float, float]:
         return 0.0, 1.0 + abs(mean)
     scale = float(known.std())
     return mean, scale if scale > LEAST * max(abs(mean), 1e-300) and math.isfinite(scale) else 1.0
+
+
+def _check_sizes(ids: Sequence[str], parts: Sequence[Array]) -> None:
+    for name, values in zip(ids, parts, strict=True):
+        largest = np.nanmax(np.abs(values), initial=0.0)
+        if largest > LARGEST:
+            want = f"values of at most {LARGEST:g}"
+            raise refusal(DataError, f"series {quoted(name)}", want, f"{largest:g}")
 
 
 def _check_counts(ids: Sequence[str], parts: Sequence[Array]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from unrolled.data import IGNORED, Sentences, find_scheme, from_bioes, legal, to_bioes
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.files import quoted, refusal
+from unrolled.schema import names_of, temperature_of
+from unrolled.tasks.storable import check_storable
 from unrolled.tasks.tag.batches import Encoded
 from unrolled.tasks.tag.forms import folded, forms_of
 
@@ -27,13 +28,15 @@ FORMAT, VERSION = "unrolled tag schema", 1
 MOST_WORDS = 50_000  # that have a number of their own; config.json holds them
 MOST_CHARACTERS = 5_000
 MOST_VALUES = 5_000  # of one further column
-MOST_TAGS, LONGEST_NAME = 10_000, 10_000
+MOST_TAGS = 10_000
 MOST_COLUMNS = 1000
 WORD_BYTES, VALUE_BYTES = 2**19, 2**17  # of config.json, which holds them
+LONGEST_VALUE = 10_000  # characters: a longer one of a column is not known
 LONGEST_WORD = 100  # characters: a longer one is read by its characters alone
 SEEN = 2  # times that training must have a word, or a value of a column
 READING = ("tags", "words", "columns", "id")  # what `Sentences.read_as` may say
 SCHEMES = (None, "IOB1", "IOB2", "BIOES")
+ARGUMENTS = {"tags": "tags", "features": "columns", "values": "columns"}  # field → what people call it
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Schema:
         """Take it from the training sentences; those of no other part may be among them.
 
         Raises:
-            DataError: no tags, one tag alone, or too many.
+            DataError: no tags, one tag alone, or too many; or what a checkpoint could not hold, such as a
+                name that is too long.
         """
         if train.tags is None:
             raise DataError(expected("tags", "a tag for each word", "none"))
@@ -72,12 +76,16 @@ class Schema:
         kept = [word for word, count in _ranked(words) if count >= SEEN and _can_be_listed(word)]
         values = tuple(
             _within(
-                [v for v, n in _ranked(Counter(chain.from_iterable(column))) if n >= SEEN][:MOST_VALUES],
+                [
+                    value
+                    for value, count in _ranked(Counter(chain.from_iterable(column)))
+                    if count >= SEEN and len(value) <= LONGEST_VALUE
+                ][:MOST_VALUES],
                 VALUE_BYTES // len(train.columns),
             )
             for column in train.columns
         )
-        return cls(
+        schema = cls(
             tags=tags,
             scheme=found.scheme,
             spelling=found.spelling,
@@ -87,6 +95,8 @@ class Schema:
             values=values,
             read_as=dict(train.read_as),
         )
+        check_storable(schema, cls.from_json, ARGUMENTS)
+        return schema
 
     def calibrated(self, temperature: float) -> Schema:
         """Return the schema with a temperature."""
@@ -207,9 +217,7 @@ class Schema:
         values = stored["values"]
         if not isinstance(values, list) or len(values) != len(features):
             raise refusal(CheckpointError, f"{where}.values", "a list for each column", "something else")
-        warmth = stored["temperature"]
-        if isinstance(warmth, bool) or not isinstance(warmth, float) or not 0 < warmth < math.inf:
-            raise refusal(CheckpointError, f"{where}.temperature", "a number above 0", "something else")
+        temperature = temperature_of(stored["temperature"], f"{where}.temperature")
         if not is_reading(stored["read_as"]):
             want = "how another file is read: " + ", ".join(READING)
             raise refusal(CheckpointError, f"{where}.read_as", want, "something else")
@@ -222,7 +230,7 @@ class Schema:
             characters=_names(list(stored["characters"]), MOST_CHARACTERS, f"{where}.characters"),
             features=features,
             values=tuple(_names(each, MOST_VALUES, f"{where}.values") for each in values),
-            temperature=warmth,
+            temperature=temperature,
             read_as=dict(stored["read_as"]),
         )
 
@@ -252,10 +260,7 @@ def _can_be_listed(word: str) -> bool:
 
 
 def _names(stored: object, most: int, where: str) -> tuple[str, ...]:
-    names = isinstance(stored, list) and all(isinstance(n, str) and len(n) <= LONGEST_NAME for n in stored)
-    if not isinstance(stored, list) or not names or len(set(stored)) < len(stored) or len(stored) > most:
-        raise refusal(CheckpointError, where, f"at most {most:,} different names", "something else")
-    return tuple(stored)
+    return names_of(stored, where, CheckpointError, most=most)
 
 
 def _other_columns(want: tuple[str, ...], got: tuple[str, ...]) -> str:
