@@ -257,7 +257,11 @@ def test_what_was_found_reads_another_file_alike(table):
         ("id,ds,p,q\na,2024-01-01,1,2\na,2024-01-02,1,2\n", {}, "target: expected the name of a column, got none, with 2 candidates: 'p', 'q'"),
         ("u,w,y\n2024-01-01,2024-01-01,1\n2024-01-02,2024-01-02,1\n", {}, "time: expected the name of a column, got none, with 2 candidates: 'u', 'w'"),
         ("ds,y\n2024-01-01,1\n2024-01-02,x\n2024-01-03,3\n", {}, "column 'y': expected numbers, got 'x' in row 3"),
-        ("ds,y\n2024-01-01,1\n2024-01-02,inf\n", {}, "column 'y': expected finite numbers, got inf in row 3"),
+        ("ds,y\n2024-01-01,1\n2024-01-02,inf\n", {}, "column 'y': expected a finite number, got inf in row 3"),
+        ("ds,y\n1,1\n2,-1e150\n", {}, "column 'y': expected a number within ±1e+100, got -1e+150 in row 3"),
+        ("ds,y\n1,1\n1e300,2\n", {}, "column 'ds': expected numbers within ±4.6e+18, got '1e300' in row 3"),
+        ("ds,y\n1,1\n99999999999999999999,2\n", {}, "column 'ds': expected numbers within ±4.6e+18, got '99999999999999999999' in row 3"),
+        ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"freq": "9999YS"}, "freq: expected a step of at most 3,000 years, got '9999YS'"),
         ("ds,y,k\n2024-01-01,1,1\n2024-01-02,2,-inf\n", {"known": ["k"]}, "column 'k': expected finite float32 numbers, got -inf in row 3"),
         ("ds,y,k\n2024-01-01,1,1\n2024-01-02,2,q\n2024-01-03,2,1\n", {"columns": ["k"]}, "column 'k': expected numbers, got 'q' in row 3"),
         ("ds,y\n2024-01-01,1\n2024-01-01,2\n", {}, "column 'ds': expected each time once in a series, got 2024-01-01 a second time in 'ds', row 3"),
@@ -364,3 +368,23 @@ def test_etth1_is_seven_hourly_series():
     series = read_series(path)
     assert (series.ids[-1], series.freq, series.season, series.missing) == ("OT", "h", 24, 0)
     assert series.steps.tolist() == [17420] * 7
+
+
+@pytest.mark.parametrize(
+    ("times", "freq", "message"),
+    [
+        ([0, 1, 1e300], None, r"times[0]: expected numbers within ±4.6e+18, got 1e+300 at step 2"),
+        ([0, 3600, 1e300], "h", r"times[0]: expected seconds within ±4e+12 of 1970, got 1e+300 at step 2"),
+        (np.datetime64(2**60, "D") + np.arange(3), None, "times[0]: expected years within ±1.2e+05 of 1970, got "),
+        (np.array(["NaT"] * 3, "M8[s]"), None, "times[0]: expected years within ±1.2e+05 of 1970, got NaT at step 0"),
+    ],
+)  # fmt: skip
+def test_times_that_no_calendar_has_are_refused(times, freq, message):
+    with pytest.raises(DataError) as caught:
+        Series.from_arrays([[1.0, 2, 3]], times=np.array(times), freq=freq)
+    assert str(caught.value).startswith(message)
+
+
+def test_steps_shorter_than_a_millionth_are_steps():
+    found = Series.from_arrays([[1.0, 2, 3]], times=np.array([0, 1e-9, 2e-9]))
+    np.testing.assert_allclose(found.future_times(2)[0], [3e-9, 4e-9])

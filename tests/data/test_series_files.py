@@ -140,7 +140,7 @@ def test_parquet_with_a_type_for_times(tmp_path):
         ("x.tsf", "@attribute a list\n@data\n1\n", {}, "source line 1: expected @attribute, a name, and one of string, numeric, date, got '@attribute a list'"),
         ("x.tsf", "@attribute a string\n@data\n1\n", {}, "source line 3: expected 1 attribute and values, separated by colons, got '1'"),
         ("x.tsf", "@data\n1,x\n", {}, "source line 2: expected numbers, or ? for a missing one, got 'x'"),
-        ("x.tsf", "@data\n1,inf\n", {}, "source line 2: expected finite numbers, or ? for a missing one, got 'infinity'"),
+        ("x.tsf", "@data\n1,inf\n", {}, "source line 2: expected a finite number, or ? for a missing one, got 'inf'"),
         ("x.tsf", "@data\n1\n", {"static": ["a"]}, "static: expected an attribute of the file: none, got 'a'"),
         ("x.dat", "1\n", {}, "source: expected a file .csv, .tsv, .txt, .parquet, .pq, .jsonl, .ndjson, .json, .tsf, got 'x.dat'"),
         ("absent/x.csv", None, {}, "source: expected a file or a folder, got no such path: "),

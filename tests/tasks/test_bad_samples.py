@@ -25,6 +25,9 @@ STEPS = [each / 2 for each in X]
     [
         (SequenceRegressor, X, [np.nan, *range(11)], "labels[0]: expected a finite number, got nan"),
         (SequenceRegressor, X, [*range(11), np.inf], "labels[11]: expected a finite number, got inf"),
+        (SequenceRegressor, X, [*range(11), 1e150], "labels[11]: expected a number within ±1e+100, got 1e+150"),
+        (SequenceRegressor, X, [*range(11), 10**400], "labels: expected numbers that float64 holds, got a larger int"),
+        (SequenceRegressor, X, np.full((12, 2), -1e150), "labels[0, 0]: expected a number within ±1e+100, got -1e+150"),
         (SequenceRegressor, X, [3.0] * 12, "target: expected numbers that differ, got 3 throughout"),
         (SequenceRegressor, X, np.full((12, 2), np.nan), "labels[0, 0]: expected a finite number, got nan"),
         (SequenceRegressor, X, [np.full(4, np.nan)] * 12, "step_labels: expected a label of at least 1 step, got none"),

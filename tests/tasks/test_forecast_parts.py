@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unrolled.data import Series
 from unrolled.errors import CheckpointError, DataError
 from unrolled.schema.distributions import FREEDOM, LEAST, quantiles
 from unrolled.tasks.forecast import Schema
+from unrolled.tasks.forecast.answers import Table
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, prepare
 from unrolled.tasks.forecast.distributions import loss
@@ -108,8 +110,17 @@ def test_windows_with_missing_inputs_are_left_out_where_asked(tmp_path: Path):
 def test_infinite_values_are_refused(tmp_path: Path):
     series = ragged()
     series.values[0][7] = np.inf
-    with pytest.raises(DataError, match=r"^series '0': expected finite values, got inf at its step 8"):
+    with pytest.raises(DataError, match=r"^series '0': expected a finite number, got inf at its step 8"):
         dataset(tmp_path, series)
+
+
+@pytest.mark.parametrize(("freq", "last"), [("YS", 9e12), (None, 1e19)])
+def test_forecasts_behind_the_end_of_the_calendar_are_refused(freq: str | None, last: float):
+    series = Series.from_arrays([np.arange(4.0)])
+    far = replace(series, times=[np.linspace(0, last, 4)], freq=freq and "1000YS")
+    schema = Schema.fit(far, [4], spec.ForecastData("x.csv", horizon=1000))
+    with pytest.raises(DataError, match=r"^horizon: expected times within .*, got one that ends at "):
+        Table.of(far, Windows(np.zeros(1, np.int64), np.full(1, 4)), schema)
 
 
 def test_the_window_follows_season_horizon_and_length():

@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, expected
 
-__all__ = ["DAY", "Frequency", "infer", "parse"]
+__all__ = ["DAY", "LATEST", "Frequency", "infer", "parse"]
 
 Times: TypeAlias = npt.NDArray[np.float64]
 Whole: TypeAlias = npt.NDArray[np.int64]
 
 DAY = 86400.0
+LATEST = 4e12  # seconds since 1970 of a time with a clock: microseconds fit into 64 bits
+LONGEST = 1e11  # seconds of a step: 3,000 years
 STEP = "step"  # the unit of times without a clock
 UNITS = {"W": 7 * DAY, "D": DAY, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 MONTHS = {"MS": 1, "ME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
@@ -29,6 +31,7 @@ OTHER_NAMES = {
 SEASONS = {"h": DAY, "min": DAY, "D": 7 * DAY, "W": 52 * 7 * DAY}  # what repeats, in seconds
 FORM = re.compile(r"(\d{0,9})([A-Za-z]+)(?:-[A-Z]{3})?")
 MONTH = 30.4375 * DAY
+MOST = 2.0**53  # steps that are told apart
 NEAR = 1e-3  # of a step: a time that is not further from the grid lies on it
 WANTED = "such as 'h', '15min', 'D', 'B', 'W', 'MS', 'QS' or 'YS'"
 BUSINESS_ROWS = 10  # from where days without a weekend are business days
@@ -79,8 +82,9 @@ class Frequency:
             clock = times - days * DAY
             steps = np.busday_count(dates[0], dates).astype(np.int64)
             return steps, np.is_busday(dates) & (np.abs(clock - clock[0]) < NEAR * DAY)
-        exact = (times - times[0]) / self.seconds
-        steps = np.round(exact).astype(np.int64)
+        with np.errstate(over="ignore"):
+            exact = (times - times[0]) / self.seconds
+        steps = np.round(np.clip(exact, -MOST, MOST)).astype(np.int64)
         return steps, np.abs(exact - steps) <= NEAR
 
     def _months(self, times: Times) -> tuple[Whole, npt.NDArray[np.bool_]]:
@@ -154,7 +158,10 @@ def parse(text: str) -> Frequency:
         raise ConfigError(expected("freq", f"a frequency {WANTED}", repr(text)[:80]))
     if count < 1 or (unit == BUSINESS and count > 1):
         raise ConfigError(expected("freq", "at least 1 step, and 1 of a unit B", repr(text)[:80]))
-    return Frequency(unit, count)
+    found = Frequency(unit, count)
+    if found.seconds > LONGEST:
+        raise ConfigError(expected("freq", "a step of at most 3,000 years", repr(text)[:80]))
+    return found
 
 
 def infer(series: Sequence[Times], *, clock: bool) -> Frequency | None:
@@ -168,10 +175,11 @@ def infer(series: Sequence[Times], *, clock: bool) -> Frequency | None:
     steps = [np.diff(times) for times in series if len(times) > 1]
     if not steps:
         return None
-    values, counts = np.unique(np.concatenate(steps).round(6), return_counts=True)
+    every = np.concatenate(steps)
+    values, counts = np.unique(every.round(6), return_counts=True)
     step = float(values[int(np.argmax(counts))])
     if not clock:
-        return Frequency(STEP, step)
+        return Frequency(STEP, step or float(np.median(every)))
     months = round(step / MONTH)
     if months and step >= 28 * DAY and step % DAY == 0:
         by_month = Frequency("MS", months)

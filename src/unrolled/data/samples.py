@@ -13,6 +13,7 @@ import numpy.typing as npt
 from unrolled.data.columns import Column, examples_of, of_channels
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, shortened
+from unrolled.schema import MOST_TIME, a_number, float32_numbers, within
 
 __all__ = ["Numbers", "Samples", "infinite_at", "labels_of", "several_of", "sha256_of", "steps_of"]
 
@@ -226,8 +227,9 @@ def _array(each: Any, where: str) -> Numbers:
     found = infinite_at(array)
     if found is not None:
         step, channel = found
-        got = f"{given.reshape(len(given), -1)[step, channel]} at step {step}, channel {channel}"
-        raise DataError(expected(where, "finite float32 numbers, or NaN for a missing one", got))
+        value = given.reshape(len(given), -1)[step, channel]
+        got = f"{value} at step {step}, channel {channel}"
+        raise DataError(expected(where, f"{float32_numbers(value)}, or NaN for a missing one", got))
     return array
 
 
@@ -289,12 +291,20 @@ def labels_of(values: Sequence[Any], where: str) -> Array:
         raise DataError(expected(f"{where}[{bad}]", "a text, as other labels are", repr(values[bad])))
     if "number" not in kinds:
         return np.array([str(value) for value in values])
-    numbers = np.array([float(value) for value in values])
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        raise DataError(expected(f"{where}[{bad}]", "a finite number", numbers[bad]))
+    numbers = np.array([_number(value) for value in values])
+    right = within(numbers)
+    if not right.all():
+        bad = int(np.argmin(right))
+        raise DataError(expected(f"{where}[{bad}]", a_number(numbers[bad]), numbers[bad]))
     return numbers
+
+
+def _number(value: Any) -> float:
+    """Return a number in float64; infinity where it is too large an int."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def _labels(labels: Any, names: Sequence[str] | None, number: int) -> tuple[Array | None, tuple[str, ...]]:
@@ -324,9 +334,10 @@ def several_of(given: Array, where: str) -> Array:
         return given.astype(bool)
     if given.dtype.kind != "f":
         raise DataError(expected(where, "numbers, or 0 and 1, in several columns", given.dtype))
-    if not np.isfinite(given).all():
-        row, column = np.argwhere(~np.isfinite(given))[0]
-        raise DataError(expected(f"{where}[{row}, {column}]", "a finite number", given[row, column]))
+    if not within(given).all():
+        row, column = np.argwhere(~within(given))[0]
+        want = a_number(given[row, column])
+        raise DataError(expected(f"{where}[{row}, {column}]", want, given[row, column]))
     return given.astype(np.float64)
 
 
@@ -383,8 +394,13 @@ def _times(times: Sequence[Any], inputs: Any) -> list[npt.NDArray[np.float64]]:
     for index, (each, sequence) in enumerate(zip(clock, inputs, strict=True)):
         if each.shape != (len(sequence),):
             raise ShapeError(expected(f"times[{index}]", [len(sequence)], list(each.shape)))
-        if not np.isfinite(each).all():
-            raise DataError(expected(f"times[{index}]", "finite numbers", "NaN or infinity"))
+        far = ~(np.abs(each) < MOST_TIME)
+        if far.any():
+            step = int(np.argmax(far))
+            if not np.isfinite(each[step]):
+                raise DataError(expected(f"times[{index}]", "finite numbers", "NaN or infinity"))
+            got = f"{each[step]:g} at step {step}"
+            raise DataError(expected(f"times[{index}]", f"numbers within ±{MOST_TIME:.2g}", got))
         if not (np.diff(each) > 0).all():
             step = int(np.argmin(np.diff(each) > 0)) + 1
             got = f"{each[step]:g} after {each[step - 1]:g} at step {step}"

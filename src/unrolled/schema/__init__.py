@@ -20,7 +20,12 @@ from unrolled.schema.reading import merged as merged
 from unrolled.schema.reading import rows_of as rows_of
 from unrolled.schema.running import RunningScaler as RunningScaler
 from unrolled.schema.running import ScalerState as ScalerState
+from unrolled.schema.scaling import MOST_NUMBER as MOST_NUMBER
+from unrolled.schema.scaling import MOST_TIME as MOST_TIME
 from unrolled.schema.scaling import Scaler as Scaler
+from unrolled.schema.scaling import a_number as a_number
+from unrolled.schema.scaling import float32_numbers as float32_numbers
+from unrolled.schema.scaling import within as within
 from unrolled.schema.sequences import CLIP as CLIP
 from unrolled.schema.sequences import SequenceSchema as SequenceSchema
 from unrolled.schema.sequences import sigmoid as sigmoid

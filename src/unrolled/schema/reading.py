@@ -12,6 +12,7 @@ from unrolled.files import quoted
 from unrolled.schema.distributions import rising
 from unrolled.schema.forecasts import ForecastSchema
 from unrolled.schema.running import RunningScaler, ScalerState
+from unrolled.schema.scaling import a_number, within
 from unrolled.schema.sequences import CLIP, SequenceSchema
 
 __all__ = ["Forecast", "Reading", "SequenceReading", "SeriesReading", "forecasts_of", "merged", "rows_of"]
@@ -204,10 +205,10 @@ class SeriesReading:
         series, steps, last, since = state[:4]
         if (series < 0).any():
             raise DataError(expected("series", "the name of one of training's", "none"))
-        if np.isinf(x[:, 0]).any():
-            raise DataError(
-                expected(self.channels[0], "finite numbers, NaN where missing", "an infinite one")
-            )
+        far = ~(np.isnan(x[:, 0]) | within(x[:, 0]))
+        if far.any():
+            got = x[int(np.argmax(far)), 0]
+            raise DataError(expected(self.channels[0], f"{a_number(got)}, NaN where missing", f"{got:g}"))
         value = (x[:, 0].astype(np.float64) - self._mean[series]) / self._scale[series]
         value = np.clip(value, -FARTHEST, FARTHEST)
         has = ~np.isnan(value)

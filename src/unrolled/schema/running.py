@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from unrolled.errors import DataError, StateError, expected
 from unrolled.files import quoted
-from unrolled.schema.scaling import BOUND, Scaler
+from unrolled.schema.scaling import BOUND, MOST_TIME, Scaler
 
 __all__ = ["RunningScaler", "ScalerState"]
 
 Array: TypeAlias = npt.NDArray[Any]
-MOST_TIME = 1e300
 
 
 class ScalerState(NamedTuple):
@@ -104,8 +103,11 @@ class RunningScaler:
             if self.scaler.gaps or (begun & (state.timed == 1)).any():
                 raise DataError(expected("time", "a time, as for the steps before", "none"))
             return begun.astype(np.float64)
-        if not (np.abs(times) < MOST_TIME).all():
-            raise DataError(expected("time", "a finite number", "NaN or infinity"))
+        far = ~(np.abs(times) < MOST_TIME)
+        if far.any():
+            at = int(np.argmax(far))
+            want = f"a number within ±{MOST_TIME:.2g}" if np.isfinite(times[at]) else "a finite number"
+            raise DataError(expected("time", want, f"{times[at]:g}"))
         if (begun & (state.timed == 0)).any():
             raise DataError(expected("time", "none, as the steps before had none", f"{times[0]:.12g}"))
         late = begun & ~(times > state.time)

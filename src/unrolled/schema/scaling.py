@@ -13,7 +13,7 @@ from unrolled.errors import ConfigError, DataError, ShapeError, counted, expecte
 from unrolled.files import quoted, refusal
 from unrolled.schema.names import names_of
 
-__all__ = ["Scaler"]
+__all__ = ["MOST_NUMBER", "MOST_TIME", "Scaler", "a_number", "float32_numbers", "within"]
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
 Times: TypeAlias = npt.NDArray[np.float64]
@@ -23,6 +23,9 @@ BOUND = 1e6  # standard deviations: beyond it a value counts as that far
 BLOCK = 2**20  # values that are measured at once
 EVEN = 1e-3  # relative: steps that differ by less are of one length
 MOST_CHANNELS = 100_000
+MOST_NUMBER = 1e100  # of a target: its square, and sums of them, stay within float64
+MOST_TIME = 2.0**62  # of a time, as a number: nanoseconds since 1970 fit
+LEAST_STEP = 1e-100  # from time to time, typically
 FORMAT, VERSION = "unrolled scaler", 1
 
 
@@ -192,8 +195,8 @@ class Scaler:
         if not isinstance(obj["gaps"], bool):
             raise refusal(DataError, f"{where}.gaps", "true or false", repr(obj["gaps"]))
         step = obj["step"]
-        if not (_is_positive(step) or (step is None and not obj["gaps"])):
-            raise refusal(DataError, f"{where}.step", "a number above 0", repr(step))
+        if not ((_is_positive(step) and step >= LEAST_STEP) or (step is None and not obj["gaps"])):
+            raise refusal(DataError, f"{where}.step", f"a number of at least {LEAST_STEP:g}", repr(step))
         chosen = {key: _names(obj[key], f"{where}.{key}", names) for key in ("constant", "masked")}
         if chosen["masked"] and obj["missing"] != "mask":
             raise refusal(
@@ -214,6 +217,23 @@ class Scaler:
         )
 
 
+def within(numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which numbers a target may be: finite ones whose squares are finite too."""
+    right: npt.NDArray[np.bool_] = np.abs(np.asarray(numbers, np.float64)) < MOST_NUMBER
+    return right
+
+
+def a_number(value: float) -> str:
+    """Return what a message wants in the place of a number that is not `within`."""
+    return f"a number within ±{MOST_NUMBER:g}" if np.isfinite(value) else "a finite number"
+
+
+def float32_numbers(value: float) -> str:
+    """Return what a message wants in the place of a number that float32 does not hold."""
+    finite = "finite float32 numbers"
+    return f"{finite}, within ±{np.finfo(np.float32).max:.2g}" if np.isfinite(value) else finite
+
+
 def _check_width(sequence: Numbers, names: Sequence[str], where: str) -> None:
     if sequence.ndim != 2 or sequence.shape[1] != len(names):
         raise ShapeError(expected(where, f"[T, {len(names)}]", list(sequence.shape)))
@@ -222,8 +242,8 @@ def _check_width(sequence: Numbers, names: Sequence[str], where: str) -> None:
 def _check_times(times: Times | None, steps: int) -> None:
     if times is not None and times.shape != (steps,):
         raise ShapeError(expected("times", [steps], list(times.shape)))
-    if times is not None and not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
-        raise DataError(expected("times", "rising numbers", "others"))
+    if times is not None and not ((np.abs(times) < MOST_TIME).all() and (np.diff(times) > 0).all()):
+        raise DataError(expected("times", f"rising numbers within ±{MOST_TIME:.2g}", "others"))
 
 
 def _refuse(names: Sequence[str], absent: npt.NDArray[Any], where: str) -> None:
@@ -285,8 +305,9 @@ def _step_of(times: Sequence[Times] | None) -> tuple[float | None, bool]:
     if not len(steps):
         return None, False
     typical = float(np.median(steps))
-    if not (np.isfinite(typical) and typical > 0):
-        raise DataError(expected("times", "rising numbers", f"steps of {typical:g}"))
+    if not LEAST_STEP <= typical < 2 * MOST_TIME:
+        want = f"rising numbers within ±{MOST_TIME:.2g}, mostly at least {LEAST_STEP:g} apart"
+        raise DataError(expected("times", want, f"steps of {typical:g}"))
     return typical, bool((np.abs(steps - typical) > EVEN * typical).any())
 
 

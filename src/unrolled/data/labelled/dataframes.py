@@ -82,9 +82,17 @@ def _set_objects(table: Table, name: str, column: Any) -> None:
     if 2 * sum(numeric) <= there:
         table.set(name, None, texts)
         return
-    numbers = [float(v) if n else np.nan for v, n in zip(values, numeric, strict=True)]
+    numbers = [_number(v) if n else np.nan for v, n in zip(values, numeric, strict=True)]
     wrong = next((i for i, number in enumerate(numeric) if not number and values[i] is not None), None)
     table.set(name, np.array(numbers), texts, None if wrong is None else (wrong, str(values[wrong])))
+
+
+def _number(value: Any) -> float:
+    """Return a number in float64; infinity where it is too large an int."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def _seconds(moment: date) -> float:

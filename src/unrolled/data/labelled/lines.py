@@ -26,6 +26,7 @@ from unrolled.data.labelled.table import table_of_records
 from unrolled.data.samples import Numbers, infinite_at, steps_of
 from unrolled.errors import DataError, ShapeError, counted
 from unrolled.files import parse_json, parsed_bytes, quoted, refusal
+from unrolled.schema import MOST_NUMBER
 
 __all__ = ["records_of_lines", "samples_of_records"]
 
@@ -213,9 +214,12 @@ def _several(records: Sequence[tuple[int, Mapping[str, Any]]], names: Sequence[s
     for name in names:
         for line, record in records:
             value = record.get(name)
-            wrong = isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)
+            wrong = (
+                isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST_NUMBER
+            )
             if wrong if as_numbers else value not in (0, 1):
-                want = "a finite number" if as_numbers else "0 or 1, as there are several labels,"
+                want = f"a number within ±{MOST_NUMBER:g}"
+                want = want if as_numbers else "0 or 1, as there are several labels,"
                 raise refusal(DataError, f"source line {line}", f"{want} in {quoted(name)}", repr(value))
         columns.append([record[name] for _, record in records])
     return np.array(columns, np.float64 if as_numbers else bool).T

@@ -18,6 +18,7 @@ from unrolled.data.sources import FileOrigin
 from unrolled.data.text import NotText, TextDecoder
 from unrolled.errors import DataError, counted
 from unrolled.files import memory_limit, printable, quoted, refusal
+from unrolled.schema import a_number, within
 
 __all__ = [
     "EXPANSION",
@@ -163,11 +164,11 @@ def label_values(
     Raises:
         DataError: one is missing or infinite, or it is not clear what they are.
     """
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        got = "none" if np.isnan(numbers[bad]) else f"{numbers[bad]:g}"
-        raise refusal(DataError, f"column {quoted(column)}", "a finite number", f"{got} in row {rows[bad]}")
+    right = within(numbers)
+    if not right.all():
+        bad = int(np.argmin(right))
+        got = f"{'none' if np.isnan(numbers[bad]) else format(numbers[bad], 'g')} in row {rows[bad]}"
+        raise refusal(DataError, f"column {quoted(column)}", a_number(numbers[bad]), got)
     if as_numbers or not (numbers == np.round(numbers)).all() or np.abs(numbers).max(initial=0) > 2**53:
         return numbers.astype(np.float64)
     different = len(np.unique(numbers))

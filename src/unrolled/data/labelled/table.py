@@ -13,6 +13,7 @@ import numpy.typing as npt
 from unrolled.data.labelled.source import most_bytes, named
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
+from unrolled.schema import MOST_TIME, float32_numbers
 
 __all__ = ["NAMELESS", "ONE_HOT", "Table", "as_seconds", "table_of_records"]
 
@@ -112,8 +113,9 @@ class Table:
         infinite = np.isinf(matrix)
         if infinite.any():
             row, index = np.argwhere(infinite)[0]
-            got = f"{self.numbers(names[index])[row]:g} in row {self.row(int(row))}"
-            raise refusal(DataError, f"column {quoted(names[index])}", "finite float32 numbers", got)
+            value = self.numbers(names[index])[row]
+            got = f"{value:g} in row {self.row(int(row))}"
+            raise refusal(DataError, f"column {quoted(names[index])}", float32_numbers(value), got)
         return matrix
 
 
@@ -149,11 +151,14 @@ def as_seconds(table: Table, name: str) -> Numbers:
         times = table.numbers(name)
     else:
         times = np.array([_seconds(text) for text in table.texts(name)])
-    wrong = ~np.isfinite(times)
+    wrong = ~(np.abs(times) < MOST_TIME)
     if wrong.any():
         row = int(np.argmax(wrong))
         got = f"{quoted(str(table.texts(name)[row] or ''))} in row {table.row(row)}"
-        raise refusal(DataError, f"column {quoted(name)}", "numbers or times such as 2024-05-01 12:00", got)
+        want = "numbers or times such as 2024-05-01 12:00"
+        if np.isfinite(times[row]):
+            want = f"numbers within ±{MOST_TIME:.2g}"
+        raise refusal(DataError, f"column {quoted(name)}", want, got)
     return times
 
 

@@ -8,15 +8,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from unrolled.data.frequency import Frequency, infer
+from unrolled.data.frequency import LATEST, Frequency, infer
 from unrolled.data.frequency import parse as parse_frequency
 from unrolled.data.timeseries.wanted import Observed, Wanted
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
+from unrolled.schema import MOST_NUMBER, MOST_TIME, a_number
 
 __all__ = ["FromArrays"]
 
 Values: TypeAlias = npt.NDArray[np.float64]
 Columns: TypeAlias = npt.NDArray[np.float32]
+
+FARTHEST_YEAR = 1.2e5  # from 1970 on: a time in microseconds fits into 64 bits
 
 
 class FromArrays:
@@ -52,11 +55,19 @@ class FromArrays:
             got = [len(each) for each in given][:8]
             raise ShapeError(expected("times", f"one for each step, {lengths[:8]}", got))
         moments = all(each.dtype.kind == "M" for each in given)
-        clock = [
-            each.astype("datetime64[us]").astype(np.int64) / 1e6 if moments else each.astype(np.float64)
-            for each in given
-        ]
-        return clock, moments or self.freq is not None
+        is_clock = moments or self.freq is not None
+        found = []
+        for index, each in enumerate(given):
+            numbers = each.astype("datetime64[Y]" if moments else np.float64).astype(np.float64)
+            most = FARTHEST_YEAR if moments else LATEST if is_clock else MOST_TIME
+            far = ~(np.abs(numbers) < most)
+            if far.any():
+                at = int(np.argmax(far))
+                unit = "years" if moments else "seconds" if is_clock else "numbers"
+                want = f"{unit} within ±{most:.2g}" + " of 1970" * is_clock
+                raise DataError(expected(f"times[{index}]", want, f"{each[at]} at step {at}"))
+            found.append(each.astype("datetime64[us]").astype(np.int64) / 1e6 if moments else numbers)
+        return found, is_clock
 
     def observed(
         self, past: Sequence[str], known: Sequence[str], static: Sequence[str], season: int | None
@@ -107,11 +118,11 @@ def _column(each: Any, where: str) -> Values:
     if array.ndim != 1 or not len(array):
         raise ShapeError(expected(where, "[T], at least 1 step", list(array.shape)))
     found: Values = array.astype(np.float64)
-    if np.isinf(found).any():
-        at = int(np.argmax(np.isinf(found)))
-        raise DataError(
-            expected(where, "finite numbers, or NaN for a missing one", f"{found[at]} at step {at}")
-        )
+    far = np.abs(found) >= MOST_NUMBER
+    if far.any():
+        at = int(np.argmax(far))
+        want = f"{a_number(found[at])}, or NaN for a missing one"
+        raise DataError(expected(where, want, f"{found[at]} at step {at}"))
     return found
 
 

@@ -15,6 +15,7 @@ from unrolled.data.frequency import DAY, Frequency
 from unrolled.data.labelled.table import Table
 from unrolled.errors import DataError
 from unrolled.files import quoted, refusal
+from unrolled.schema import MOST_TIME
 
 __all__ = ["Clock", "clock_of", "is_time", "seconds", "shown"]
 
@@ -79,12 +80,14 @@ def _yearly(name: str, freq: Frequency | None) -> bool:
 
 
 def _check_all(table: Table, name: str, times: Times) -> None:
-    wrong = ~np.isfinite(times)
+    wrong = ~(np.abs(times) < MOST_TIME)
     if wrong.any():
         row = int(np.argmax(wrong))
         text = table.texts(name)[row]
         got = "none" if text is None else quoted(text)
         want = "a time such as 2024-05-01 12:00, 2024-05 or 2024Q2, the year first, or a number"
+        if text is not None and np.isfinite(times[row]):
+            want = f"numbers within ±{MOST_TIME:.2g}"
         raise refusal(DataError, f"column {quoted(name)}", want, f"{got} in row {table.row(row)}")
 
 

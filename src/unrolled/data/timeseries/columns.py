@@ -18,6 +18,7 @@ from unrolled.data.timeseries.roles import Roles, roles_of
 from unrolled.data.timeseries.wanted import Observed, Wanted
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
+from unrolled.schema import MOST_NUMBER, a_number
 
 __all__ = ["series_of_table"]
 
@@ -136,13 +137,13 @@ def _with_hint(table: Table, roles: Roles, want: Wanted, error: DataError) -> Da
 
 
 def _numbers(table: Table, names: Sequence[str]) -> Array:
-    """Return columns [rows, names] in float64. Raises DataError: a text, or infinity, in a row."""
+    """Return columns [rows, names] in float64. Raises DataError: a text, or too large a number, in a row."""
     values = np.stack([table.numbers(name) for name in names], axis=1)
-    infinite = np.isinf(values)
-    if infinite.any():
-        row, index = np.argwhere(infinite)[0]
+    far = np.abs(values) >= MOST_NUMBER
+    if far.any():
+        row, index = np.argwhere(far)[0]
         got = f"{values[row, index]:g} in row {table.row(int(row))}"
-        raise refusal(DataError, f"column {quoted(names[index])}", "finite numbers", got)
+        raise refusal(DataError, f"column {quoted(names[index])}", a_number(values[row, index]), got)
     return values
 
 

@@ -14,6 +14,7 @@ from unrolled.data.timeseries.starts import Starts
 from unrolled.data.timeseries.wanted import Observed, Wanted
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal, shortened
+from unrolled.schema import a_number, within
 
 __all__ = ["holds_lists", "series_of_records"]
 
@@ -170,8 +171,11 @@ def _matrix(values: Any, key: str, where: str, dtype: Any) -> Array:
             DataError, where, f"lists of equal length in {quoted(key)}", [len(r) for r in found][:8]
         )
     matrix = np.stack(found)
-    if np.isinf(matrix).any():
-        raise refusal(DataError, where, f"finite numbers in {quoted(key)}", "infinity")
+    far = ~np.isnan(matrix) & ~within(matrix)
+    if far.any():
+        got = matrix[far][0]
+        want = "a finite float32 number" if matrix.dtype == np.float32 else a_number(got)
+        raise refusal(DataError, where, f"{want} in {quoted(key)}", f"{got:g}")
     return matrix
 
 

@@ -16,6 +16,7 @@ from unrolled.data.timeseries.starts import Starts
 from unrolled.data.timeseries.wanted import Observed, Wanted
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
+from unrolled.schema import MOST_NUMBER, a_number
 
 __all__ = ["series_of_tsf"]
 
@@ -100,8 +101,10 @@ def _observed(header: _Header, rows: Sequence[tuple[int, str]], want: Wanted) ->
     for line, text in rows:
         attributes = _attributes(text, names, line)
         values = numbers_of(text.rpartition(":")[2], line)
-        if np.isinf(values).any():
-            wrong_line(line, "finite numbers, or ? for a missing one", "infinity")
+        far = np.abs(values) >= MOST_NUMBER
+        if far.any():
+            wrong = values[int(np.argmax(far))]
+            wrong_line(line, f"{a_number(wrong)}, or ? for a missing one", f"{wrong:g}")
         times = starts.times(None if start is None else attributes[start], len(values), f"source line {line}")
         static = np.array([_static(attributes[name], name, line) for name in want.static], np.float32)
         empty = np.zeros((len(values), 0), np.float32)

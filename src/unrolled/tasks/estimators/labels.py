@@ -65,14 +65,23 @@ def with_labels(sequences: Any, labels: Any, groups: Any, *, classes: bool) -> S
         )
     given = np.asarray(labels)
     if given.ndim == 2 and given.shape[1] > 1:
-        coded: Any = _zeros_and_ones(given) if classes else given.astype(np.float64)
+        coded: Any = _zeros_and_ones(given) if classes else _as_numbers(given)
     elif classes:
         if given.dtype.kind == "f" and not np.isfinite(given).all():
             raise DataError(expected("labels", "finite numbers or texts", given[~np.isfinite(given)][0]))
         coded = [str(value) for value in _one_column(given).tolist()]
     else:
-        coded = _one_column(given).astype(np.float64)
+        coded = _as_numbers(_one_column(given))
     return Samples.from_arrays(sequences, coded, groups, **known)
+
+
+def _as_numbers(given: Array) -> Array:
+    """Return numbers in float64. Raises DataError: an int that is too large."""
+    try:
+        found: Array = given.astype(np.float64)
+    except OverflowError:
+        raise DataError(expected("labels", "numbers that float64 holds", "a larger int")) from None
+    return found
 
 
 def _one_column(given: Array) -> Array:
@@ -93,7 +102,7 @@ def _checked(samples: Samples, classes: bool) -> Samples:
 
 def _coded_steps(labels: Any, classes: bool) -> list[Any]:
     if not classes:
-        return [np.asarray(each, np.float64) for each in labels]
+        return [_as_numbers(np.asarray(each)) for each in labels]
     return [
         [None if value is None or value != value else str(value) for value in np.asarray(each).tolist()]
         for each in labels

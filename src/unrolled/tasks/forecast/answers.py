@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import Series
+from unrolled.errors import DataError, expected
+from unrolled.schema import MOST_TIME
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
@@ -121,7 +123,14 @@ def listed(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _moments(seconds: Array, freq: str | None) -> Array:
-    """Return times as datetime64; numbers where they are steps, whole ones where all are."""
+    """Return times as datetime64; numbers where they are steps, whole ones where all are.
+
+    Raises DataError: a horizon that ends later than microseconds of 64 bits tell.
+    """
+    latest = float(np.abs(seconds).max(initial=0))
+    if latest >= (MOST_TIME if freq is None else MOST_TIME / 1e6):
+        want = "times within 146,000 years of 1970" if freq is not None else f"times within ±{MOST_TIME:.2g}"
+        raise DataError(expected("horizon", want, f"one that ends at {latest:g}"))
     if freq is not None:
         return np.round(seconds * 1e6).astype("datetime64[us]")
     whole = seconds.astype(np.int64)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from unrolled.data import Column, Series, examples_of, read_series
 from unrolled.errors import DataError, counted, expected
 from unrolled.files import quoted, refusal
+from unrolled.schema import MOST_NUMBER, a_number
 from unrolled.spec import ForecastData, names_in
 from unrolled.tasks.forecast import storing
 from unrolled.tasks.forecast.channels import Channels
@@ -228,12 +229,12 @@ def described(series: Series) -> tuple[Column, ...]:
 
 
 def check_values(series: Series) -> None:
-    """Raise DataError for an infinite value, or a series in which none is known."""
+    """Raise DataError for a value that is infinite or too large, or a series in which none is known."""
     for name, values in zip(series.ids, series.values, strict=True):
-        place = np.flatnonzero(np.isinf(values))
+        place = np.flatnonzero(np.abs(values) >= MOST_NUMBER)
         if len(place):
             got = f"{values[place[0]]:g} at its step {int(place[0]) + 1}"
-            raise refusal(DataError, f"series {quoted(name)}", "finite values", got)
+            raise refusal(DataError, f"series {quoted(name)}", a_number(values[place[0]]), got)
         if len(values) and np.isnan(values).all():
             raise refusal(DataError, f"series {quoted(name)}", "a known value", f"{len(values)} missing ones")
 

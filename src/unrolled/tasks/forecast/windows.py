@@ -18,6 +18,7 @@ from unrolled.tasks.forecast.channels import Channels
 __all__ = ["ForecastBatch", "WindowBatches", "Windows", "find_windows", "spread"]
 
 Array: TypeAlias = npt.NDArray[Any]
+LARGEST = float(np.finfo(np.float32).max)
 Indices: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -165,5 +166,5 @@ class WindowBatches:
             future=future,
             static=None if channels.static is None else torch.from_numpy(channels.static[series]),
             series=torch.from_numpy(channels.ids[series]),
-            scale=torch.from_numpy(channels.scale[series].astype(np.float32)),
+            scale=torch.from_numpy(np.minimum(channels.scale[series], LARGEST).astype(np.float32)),
         )
