@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `unrolled`; default those of this process.
     """
     _open_closed_streams()
-    _print_whatever_comes()
+    _take_whatever_comes()
     try:
         return _flushed(_run(argv))
     except BrokenPipeError:
@@ -93,8 +93,13 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _print_whatever_comes() -> None:
-    """Let text that the terminal's encoding lacks come out escaped instead of failing half-way."""
+def _take_whatever_comes() -> None:
+    """Let text that the terminal's encoding lacks come out escaped instead of failing half-way.
+
+    And bytes that are not in the encoding come in as lone surrogates: a line of them is one wrong line.
+    """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -24,6 +24,7 @@ __all__ = ["AnswerNetwork", "PoolingState", "Running"]
 POOLINGS = (None, "mean+max")
 HELD = 2**20  # products of the read-out that are held at once
 MOST_STEPS = 2**53
+MOST_POOLED = 1e30  # of a sum or a maximum of h: far from what float32 cannot add to
 
 Array = npt.NDArray[Any]
 
@@ -131,8 +132,9 @@ class AnswerNetwork(Packed):
 
     def check(self, state: PoolingState) -> None:
         """Raise StateError where a state that came as bytes is none that steps give."""
-        finite = all(np.isfinite(part).all() for part in state[:3])
-        if not finite or ((state.steps < 0) | (state.steps >= MOST_STEPS)).any():
+        finite = np.isfinite(state.before).all()
+        pooled = all((np.abs(part) <= MOST_POOLED).all() for part in (state.total, state.most))
+        if not (finite and pooled) or ((state.steps < 0) | (state.steps >= MOST_STEPS)).any():
             raise StateError(expected("state", "what steps leave", "other numbers"))
 
 

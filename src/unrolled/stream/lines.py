@@ -19,7 +19,7 @@ from unrolled.stream.session import Session
 from unrolled.stream.weights import Floats
 from unrolled.tokens import Tokens, normalised
 
-__all__ = ["LONGEST", "PARSED", "LineReader", "Reader", "answer_lines", "switch", "whole_line"]
+__all__ = ["LONGEST", "LineReader", "Reader", "answer_lines", "json_line", "switch", "whole_line"]
 
 PIECE = 2**16  # characters of a line that are read at once
 LONGEST = 2**24  # characters of a line of JSON
@@ -207,8 +207,7 @@ def _uncut(tokens: Tokens, line: Iterator[str]) -> Iterator[str]:
 
 
 def _object(reader: LineReader, line: Iterator[str], save: Callable[[], object] | None) -> Read:
-    whole = whole_line(line).encode("utf-8", "replace")
-    given = parse_json(whole, "line", DataError, most=PARSED, ascii_only=False)
+    given = json_line(whole_line(line))
     unknown = [key for key in given if key not in KEYS]
     if unknown or ("text" in given and "ids" in given):
         got = quoted(unknown[0]) if unknown else "both"
@@ -232,6 +231,18 @@ def whole_line(line: Iterator[str]) -> str:
     if not whole.endswith("\n") and next(line, None) is not None:
         raise DataError(expected("line", f"at most {LONGEST:,} characters of JSON", "a longer one"))
     return whole
+
+
+def json_line(text: str) -> dict[str, Any]:
+    """Return the object of a line. Raises DataError: it is none, or holds bytes that are not UTF-8.
+
+    Such bytes are read as lone surrogates, as Python does with file names, and become themselves again here.
+    """
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that was no byte
+        raw = text.encode("utf-8", "surrogatepass")
+    return parse_json(raw, "line", DataError, most=PARSED, ascii_only=False)
 
 
 def switch(given: dict[str, Any], name: str) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.errors import DataError, expected
-from unrolled.files import parse_json, quoted
+from unrolled.errors import DataError, counted, expected
+from unrolled.files import quoted
 from unrolled.schema import Forecast, SeriesReading
-from unrolled.stream.lines import PARSED, switch, whole_line
+from unrolled.stream.lines import json_line, switch, whole_line
 from unrolled.stream.tasks import TaskModel, TaskSession
 
 __all__ = ["StepReader"]
@@ -62,6 +62,7 @@ class StepReader:
     def answer(self, number: int, line: Iterator[str], *, as_json: bool, top: int, save: Save) -> str | None:
         """Read a line and return its answer; None after a header. Raises UnrolledError: it is not fit."""
         text = whole_line(line).rstrip("\r\n")
+        text = text.removeprefix("\ufeff") if number == 1 else text  # of a file that says it is in UTF-8
         if text.lstrip().startswith("{"):
             answer = self._object(text, save)
         elif self.model.tokens is not None:
@@ -76,7 +77,7 @@ class StepReader:
         return self._told(number, answer, as_json=as_json, top=top)
 
     def _object(self, text: str, save: Save) -> Any:
-        given = parse_json(text.encode("utf-8", "replace"), "line", DataError, most=PARSED, ascii_only=False)
+        given = json_line(text)
         reset, saves, end = (switch(given, name) for name in ("reset", "save", "end"))
         if saves and save is None:
             raise DataError(expected('"save"', "a file for the state, by --state FILE", "none"))
@@ -112,7 +113,7 @@ class StepReader:
         if isinstance(given.get("x"), list):
             row = given.pop("x")
             if len(row) != len(channels):
-                raise DataError(expected('"x"', f"{len(channels)} values", len(row)))
+                raise DataError(expected('"x"', counted(len(channels), "value"), len(row)))
             given |= dict(zip(channels, row, strict=True))
         self._check_names(given)
         if self._id is not None and self._id in given:
@@ -132,7 +133,9 @@ class StepReader:
             raise DataError(expected("line", "columns of the training data", quoted(unknown[0])))
 
     def _begin(self, identifier: object) -> None:
-        """Start anew where the id is another one than that of the line before."""
+        """Start anew where the id is another than that of the line before. Raises DataError: it is none."""
+        if isinstance(identifier, bool) or not isinstance(identifier, (str, int, float)):
+            raise DataError(expected(quoted(str(self._id)), "a text or a number", quoted(str(identifier))))
         last, self._last = self._last, str(identifier)
         if isinstance(self.model.reading, SeriesReading):
             if last != self._last:

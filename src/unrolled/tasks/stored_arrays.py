@@ -26,6 +26,7 @@ __all__ = [
     "MOST_NOTES",
     "PARTS",
     "Form",
+    "check_finite",
     "cut",
     "fits",
     "of_texts",
@@ -191,6 +192,16 @@ def cut(flat: Array, lengths: Array) -> list[Array]:
     if not fits(lengths, len(flat)):
         raise ValueError("lengths of other values")
     return np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
+
+
+def check_finite(arrays: Arrays, *names: str) -> None:
+    """Raise ValueError where one of these arrays, if it is there, has an infinite number."""
+    for name in names:
+        if name in arrays:
+            flat = arrays[name].reshape(-1)
+            ends = (np.fmin.reduce(flat, initial=0), np.fmax.reduce(flat, initial=0))
+            if not np.isfinite(ends).all():
+                raise ValueError(f"{name} with an infinite number")
 
 
 def fits(lengths: Array, total: int) -> bool:

@@ -41,6 +41,8 @@ class Sequences:
         self._parts: dict[str, Samples] = {}
         self._inputs: dict[str, list[Array]] = {}
         train = self.part("train")
+        if not len(self.part("validation")):
+            raise DataError(expected("validation", "at least 1 sample", "none"))
         self.schema = Schema.fit(train, missing=data.missing)
         self.tokens: Tokens | None = None
         if train.is_text:

@@ -18,6 +18,7 @@ from unrolled.tasks.stored_arrays import (
     LENGTHS,
     MOST_NOTES,
     Form,
+    check_finite,
     cut,
     of_texts,
     packed_texts,
@@ -136,6 +137,7 @@ def _list(value: object) -> list[Any]:
 
 def _samples(arrays: Arrays, index: Mapping[str, Any]) -> Samples:
     """Return the samples of the arrays. Raises KeyError, ValueError: they are none."""
+    check_finite(arrays, "values", "times")
     ids = split_texts(arrays, "ids")
     lengths = None if "inputs_bytes" in arrays else arrays["lengths"]
     inputs: Any = split_texts(arrays, "inputs") if lengths is None else cut(arrays["values"], lengths)

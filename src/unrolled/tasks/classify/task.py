@@ -115,6 +115,9 @@ class SequenceTask(Task):
     def network(
         self, model: Any, *, seed: int | None, backend: str, dataset: Sequences | None = None
     ) -> SequenceNetwork:
+        if dataset is not None:
+            _check_schema(dataset.schema, model, SAMPLES)
+            _check_tokens(dataset.tokens, model, SAMPLES)
         weights = None if dataset is None else dataset.class_weights
         network = SequenceNetwork(model, seed=seed, backend=backend, class_weights=weights)
         if dataset is not None:
@@ -126,13 +129,11 @@ class SequenceTask(Task):
     ) -> tuple[SequenceNetwork, vocabularies.Tokens | None]:
         config: Any = from_json(self.kind.model, contents.config["model"], where="config.json model")
         schema = Schema.from_json(contents.config.get("schema"))
-        _check_schema(schema, config)
+        _check_schema(schema, config, "config.json schema")
         vocabulary = None
         if contents.tokens is not None:
             vocabulary = vocabularies.from_json(contents.tokens, where="tokens.json")
-            if vocabulary.size != config.vocab_size:
-                want = f"{config.vocab_size} symbols"
-                raise CheckpointError(expected("tokens.json", want, vocabulary.size))
+        _check_tokens(vocabulary, config, "tokens.json")
         network = self.network(config, seed=None, backend=backend)
         network.load_state_dict(weights)
         network.schema, network.tokens = schema, vocabulary
@@ -201,17 +202,24 @@ class RegressTask(SequenceTask):
     kind = REGRESS
 
 
+SAMPLES = "the run's samples"  # what messages call them
 _PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 
-def _check_schema(schema: Schema, config: Any) -> None:
-    """Refuse a schema that does not fit the network."""
+def _check_schema(schema: Schema, config: Any, where: str) -> None:
+    """Refuse a schema, of a file or of a run's samples, that does not fit the network."""
     want = (config.outputs, config.input_size, config.pooling == STEP)
     got = (schema.outputs, 0 if schema.scaler is None else len(schema.scaler.outputs), schema.per_step)
     if want != got:
         sizes = f"{config.outputs} outputs and {config.input_size} channels, pooling {config.pooling}"
         given = f"{got[0]} and {got[1]}{', an answer at each step' if schema.per_step else ''}"
-        raise CheckpointError(expected("config.json schema", sizes, given))
+        raise CheckpointError(expected(where, sizes, given))
+
+
+def _check_tokens(tokens: vocabularies.Tokens | None, config: Any, where: str) -> None:
+    size = 0 if tokens is None else tokens.size
+    if size != config.vocab_size:
+        raise CheckpointError(expected(where, counted(config.vocab_size, "symbol"), size))
 
 
 def _answer(schema: Schema) -> str:

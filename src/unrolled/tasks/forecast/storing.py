@@ -18,6 +18,7 @@ from unrolled.tasks.stored_arrays import (
     LENGTHS,
     MOST_NOTES,
     Form,
+    check_finite,
     cut,
     read_arrays,
     read_index,
@@ -162,6 +163,7 @@ def _arrays(series: Series) -> Arrays:
 
 def _series(arrays: Arrays, described: Mapping[str, Any], index: Mapping[str, Any]) -> Series:
     """Return the series of the arrays. Raises KeyError, ValueError, TypeError: they are none."""
+    check_finite(arrays, "values", "times", "past", "known", "static")
     names = cut(arrays["ids"], arrays["id_lengths"])
     lengths, every = arrays["lengths"], arrays["all_lengths"]
     if len(lengths) != len(names) or len(every) != len(names) or (every < lengths).any():

@@ -134,6 +134,8 @@ class ForecastTask(Task):
         backend: str,
         dataset: Forecasts | None = None,
     ) -> ForecastNetwork:
+        if dataset is not None:
+            _check_schema(dataset.schema, model, "the run's series")
         quantiles = (0.5,) if dataset is None else dataset.schema.quantiles
         network = build(model, seed=seed, backend=backend, quantiles=quantiles)
         if dataset is not None:
@@ -145,7 +147,7 @@ class ForecastTask(Task):
     ) -> tuple[ForecastNetwork, None]:
         config: Any = from_json(self.kind.model, contents.config["model"], where="config.json model")
         schema = Schema.from_json(contents.config.get("schema"))
-        _check_schema(schema, config)
+        _check_schema(schema, config, "config.json schema")
         network = build(config, seed=None, backend=backend, quantiles=schema.quantiles)
         network.load_state_dict(weights)
         network.schema = schema
@@ -228,8 +230,8 @@ def _read_alike(loaded: Any, source: str) -> Series:
     return read_series(source, **dict(schema.read_as or {}))
 
 
-def _check_schema(schema: Schema, config: ForecastModel) -> None:
-    """Refuse a schema that does not fit the network."""
+def _check_schema(schema: Schema, config: ForecastModel, where: str) -> None:
+    """Refuse a schema, of a file or of a run's series, that does not fit the network."""
     pairs = {
         "horizon": (config.horizon, schema.horizon),
         "channels": (config.input_size, len(schema.channels)),
@@ -242,7 +244,7 @@ def _check_schema(schema: Schema, config: ForecastModel) -> None:
         pairs["series"] = (config.series, len(schema.ids))
     for name, (want, got) in pairs.items():
         if want != got:
-            raise CheckpointError(expected("config.json schema", f"{want} {name}", got))
+            raise CheckpointError(expected(where, f"{want} {name}", got))
 
 
 register(ForecastTask())

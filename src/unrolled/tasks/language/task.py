@@ -144,6 +144,9 @@ class LanguageTask(Task):
         self, model: ModelConfig, *, seed: int | None, backend: str, dataset: Corpus | None = None
     ) -> LanguageModel:
         vocabulary = None if dataset is None else dataset.tokens
+        if vocabulary is not None and vocabulary.size != model.vocab_size:
+            got = counted(model.vocab_size, "symbol")
+            raise CheckpointError(expected("model", f"{vocabulary.size}, as the run's vocabulary has", got))
         return LanguageModel(model, seed=seed, backend=backend, tokens=vocabulary)
 
     def around(

@@ -103,6 +103,8 @@ class TagTask(Task):
         self, model: TagModel, *, seed: int | None, backend: str, dataset: TaggedSentences | None = None
     ) -> TagNetwork:
         schema = None if dataset is None else dataset.schema
+        if schema is not None:
+            _check_schema(schema, model, "the run's sentences")
         return TagNetwork(model, seed=seed, backend=backend, schema=schema)
 
     def around(
@@ -110,7 +112,7 @@ class TagTask(Task):
     ) -> tuple[TagNetwork, None]:
         config: Any = from_json(TagModel, contents.config["model"], where="config.json model")
         schema = Schema.from_json(contents.config.get("schema"))
-        _check_schema(schema, config)
+        _check_schema(schema, config, "config.json schema")
         network = self.network(config, seed=None, backend=backend)
         network.load_state_dict(weights)
         network.take(schema)
@@ -172,14 +174,14 @@ class TagTask(Task):
 _PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 
-def _check_schema(schema: Schema, config: TagModel) -> None:
-    """Refuse a schema that does not fit the network."""
+def _check_schema(schema: Schema, config: TagModel, where: str) -> None:
+    """Refuse a schema, of a file or of a run's sentences, that does not fit the network."""
     want = (config.words, config.characters, config.columns, config.column_values, config.tags)
     columns = len(schema.features)
     values = schema.column_values if columns else 0
     got = (len(schema.words) + 1, len(schema.characters) + 2, columns, values, len(schema.inside))
     if want != got:
-        raise CheckpointError(expected("config.json schema", f"sizes {want}, as in model", got))
+        raise CheckpointError(expected(where, f"sizes {want}, as in model", got))
 
 
 register(TagTask())
