@@ -19,6 +19,7 @@ from unrolled.tasks import write_series
 from unrolled.tasks.forecast import storing
 from unrolled.tasks.forecast.dataset import reopen
 from unrolled.tasks.forecast.predicting import backtested
+from unrolled.tasks.run_report import comparison_lines
 
 HOUR = np.timedelta64(1, "h")
 
@@ -238,6 +239,29 @@ def test_the_scale_of_a_series_that_training_had_not_is_of_what_comes_before_its
     later = replace(new, values=[np.where(np.arange(300) < 276, new.values[0], 1e6)])
     first, second = (backtested(network, each, 2, 12)["Unrolled"] for each in (new, later))
     np.testing.assert_array_equal(first[:12], second[:12])
+
+
+@pytest.mark.parametrize("repeating", [3, 2])
+def test_series_that_repeat_themselves_are_left_out_of_scaled_errors_and_counted(
+    tmp_path: Path, repeating: int
+):
+    t = np.arange(300)
+    periodic = [np.sin(2 * np.pi * t / 12), np.full(300, 0.1), np.cos(2 * np.pi * t / 12)]
+    series = replace(waves(), values=[*periodic[:repeating], *waves().values[repeating:]])
+    result = run(tmp_path, series, steps=2, controls=True)
+    found, first = result.evaluation, "MASE is not defined: in every series before the forecasts"
+    if repeating < 3:
+        first = "MASE leaves out 2 of 3 series: before the forecasts"
+    again = tasks.named("forecast").evaluate_source(load(result.run), str(tmp_path / "source"))
+    for each in (found, again):
+        assert any(
+            note.startswith(f"{first} each value equals the one 12 steps earlier") for note in each.notes
+        )
+        assert np.isnan(each.judged.values["mase"]) == (repeating == 3)
+        assert "nan" not in str(each)
+    lines = comparison_lines(found, str)
+    assert not any("nan" in line for line in lines)
+    assert (" – " in lines[2].split("mse")[-1].rsplit("|", 3)[0]) == (repeating == 3)
 
 
 def test_what_a_checkpoint_cannot_hold_is_refused_before_training(tmp_path: Path):

@@ -76,6 +76,11 @@ def test_windows_without_a_scale_are_left_out_and_a_forecast_that_is_no_number_i
     y, f = np.ones((2, 2)), np.zeros((2, 2))
     assert metrics.mase(y, f, np.array([0.5, np.nan])) == metrics.mase(y, f, np.array([0.5, 0.0])) == 2
     assert np.isnan(metrics.mase(y, f, np.zeros(2)))
+    waves = 1e9 + np.sin(2 * np.pi * np.arange(48) / 12)
+    scales = np.array([metrics.naive_scale(each, 12) for each in (waves, np.full(48, 0.1), np.arange(3.0))])
+    assert scales.tolist()[:2] == [0, 0]  # but for rounding
+    assert metrics.usable(scales).tolist() == [False] * 3
+    assert metrics.naive_scale(1e9 + np.arange(48.0)) == 1
     assert np.isnan(metrics.mse(np.full((1, 2), np.nan), np.zeros((1, 2))))
     f[0, 1] = np.nan
     assert np.isnan(metrics.mse(y, f))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -83,7 +84,8 @@ def comparison_lines(found: Evaluated, label: Callable[[str], str], digits: str 
     names = list(found.judged.values)
 
     def row(name: str, values: Mapping[str, float], size: str = "–", seconds: str = "–") -> str:
-        shown = [format(values[n], digits) if values.get(n) is not None else "–" for n in names]
+        figures = [values.get(n) for n in names]
+        shown = ["–" if each is None or math.isnan(each) else format(each, digits) for each in figures]
         return f"| {name} | " + " | ".join([*shown, size, seconds]) + " |"
 
     lines = [

@@ -22,7 +22,7 @@ from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats
 
-__all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score"]
+__all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score", "without_scale"]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -134,7 +134,8 @@ def evaluate(network: ForecastNetwork, dataset: Forecasts) -> Evaluation:
         by_horizon=by_horizon(part, given, dataset.schema),
         backtest=_backtest(part, given, dataset.schema) if dataset.data.backtest else (),
     )
-    return replace(found, notes=tuple(_verdict(found, dataset)))
+    notes = (*_verdict(found, dataset), *without_scale(part, dataset.schema))
+    return replace(found, notes=notes)
 
 
 def forecasts_of(network: ForecastNetwork, dataset: Forecasts, name: str) -> Answers:
@@ -187,6 +188,24 @@ def naive_scales(part: Part, schema: Schema) -> Array:
         before = part.series.values[number][: first[number]]
         found[number] = metrics.naive_scale(before, schema.season)
     return found
+
+
+def without_scale(part: Part, schema: Schema) -> list[str]:
+    """Say which series have no error to scale by, and are left out of scaled figures."""
+    used = np.unique(part.windows.series)
+    absent = int((~metrics.usable(naive_scales(part, schema)[used])).sum())
+    if not absent:
+        return []
+    figures = "MASE and MSIS" if schema.levels else "MASE"
+    reason = (
+        f"before the forecasts each value equals the one {counted(schema.season, 'step')} earlier, or there "
+        "are too few, so there is no error to scale by"
+    )
+    if absent == len(used):
+        verb = "are" if schema.levels else "is"
+        return [f"{figures} {verb} not defined: in every series {reason}."]
+    verb = "leave" if schema.levels else "leaves"
+    return [f"{figures} {verb} out {absent:,} of {counted(len(used), 'series', 'series')}: {reason}."]
 
 
 def by_horizon(part: Part, given: Answers, schema: Schema) -> dict[str, tuple[float | None, ...]]:

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = ["by_horizon", "coverage", "mae", "mase", "mse", "msis", "naive_scale", "pinball", "rmse", "smape",
-           "width"]  # fmt: skip
+           "usable", "width"]  # fmt: skip
 
 Array: TypeAlias = npt.NDArray[Any]
+ROUNDING = 1e-12  # of the largest value: smaller moves are those of numbers of 64 bits
+TINY = 1e-200
 
 
 def mse(truth: Array, point: Array) -> float:
@@ -45,12 +47,22 @@ def smape(truth: Array, point: Array) -> float:
 def naive_scale(values: Array, season: int = 1) -> float:
     """Return the mean of |y_t − y_(t−m)| over the training values [T] of one series, m steps a season.
 
-    NaN where no two values are a season apart. Source: Hyndman & Koehler 2006.
+    NaN where no two values are a season apart; 0 of values that repeat but for rounding. Source: Hyndman &
+    Koehler 2006.
     """
     values = np.asarray(values, np.float64)
     moves = np.abs(values[season:] - values[:-season])
     moves = moves[~np.isnan(moves)]
-    return float(moves.mean()) if len(moves) else float("nan")
+    if not len(moves):
+        return float("nan")
+    found = float(moves.mean())
+    return found if found > max(ROUNDING * float(np.nanmax(np.abs(values))), TINY) else 0.0
+
+
+def usable(scale: Array) -> npt.NDArray[np.bool_]:
+    """Return which scales by `naive_scale` an error can be divided by: not 0, and not unknown."""
+    found: npt.NDArray[np.bool_] = np.isfinite(scale) & (scale > 0)
+    return found
 
 
 def mase(truth: Array, point: Array, scale: Array) -> float:
@@ -128,5 +140,5 @@ def _by_step(truth: Array, terms: Array) -> Array:
 def _scaled(truth: Array, terms: Array, scale: Array) -> float:
     """Return the mean of terms over their window's scale."""
     scale = np.asarray(scale, np.float64)
-    usable = np.isfinite(scale) & (scale > 0)
-    return _mean(truth[usable], terms[usable] / scale[usable, None])
+    right = usable(scale)
+    return _mean(truth[right], terms[right] / scale[right, None])

@@ -13,7 +13,7 @@ from unrolled.files import quoted, refusal
 from unrolled.tasks.forecast.answers import Table, answered, listed, truth
 from unrolled.tasks.forecast.channels import Channels, check_missing
 from unrolled.tasks.forecast.dataset import MOST_VALUES, Part
-from unrolled.tasks.forecast.evaluation import Evaluation, by_horizon, score
+from unrolled.tasks.forecast.evaluation import Evaluation, by_horizon, score, without_scale
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows, find_windows, spread
@@ -109,7 +109,12 @@ def evaluate_series(network: ForecastNetwork, series: Series) -> Evaluation:
         horizon=config.horizon,
         window=config.window,
         levels=schema.levels,
-        notes=(*series.notes, *notes, *_unseen(channels, series, schema)),
+        notes=(
+            *series.notes,
+            *notes,
+            *_unseen(channels, series, schema),
+            *without_scale(part, schema),
+        ),
         by_horizon=by_horizon(part, given, schema),
     )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unrolled.data import Scaler, Series
 from unrolled.errors import DataError, counted
 from unrolled.files import quoted, refusal
-from unrolled.schema import ForecastSchema
+from unrolled.schema import MOST_NUMBER, ForecastSchema, a_number
 from unrolled.spec import ForecastData
 from unrolled.tasks.storable import check_storable
 
@@ -22,7 +22,6 @@ __all__ = ["Schema", "measured"]
 Array: TypeAlias = npt.NDArray[Any]
 # Field of the schema → what people call it.
 ARGUMENTS = {"ids": "id", "mean": "target", "scale": "target", "past": "columns"}
-LARGEST = 1e150  # of a value: its square is within the range of a double
 LEAST = 1e-8  # standard deviation, relative to the mean: a series that varies less counts as constant
 
 
@@ -98,9 +97,8 @@ def measured(values: Array, *, counts: bool) -> tuple[float, float]:
 def _check_sizes(ids: Sequence[str], parts: Sequence[Array]) -> None:
     for name, values in zip(ids, parts, strict=True):
         largest = np.nanmax(np.abs(values), initial=0.0)
-        if largest > LARGEST:
-            want = f"values of at most {LARGEST:g}"
-            raise refusal(DataError, f"series {quoted(name)}", want, f"{largest:g}")
+        if not largest < MOST_NUMBER:
+            raise refusal(DataError, f"series {quoted(name)}", a_number(largest), f"{largest:g}")
 
 
 def _check_counts(ids: Sequence[str], parts: Sequence[Array]) -> None:
