@@ -56,6 +56,8 @@ BLUE, GREEN, RED = "#0072B2", "#009E73", "#D55E00"
 COLOURS = (
     BLUE, GREEN, RED, "#CC79A7", "#888888", "#B8860B", "#8A6FC8", "#CC3311", "#3F8FD2", "#228833",
 )  # fmt: skip
+# of a legend that curves may run through: they are dimmed behind its words
+OVER_CURVES: Any = {"frameon": True, "framealpha": 0.85, "edgecolor": "none", "borderpad": 0.2}
 LINES, MARKS = ("-", "--", "-.", ":"), ("o", "^", "s", "D", "v", "P", "X")
 
 
@@ -139,6 +141,7 @@ def _settings(colours: Theme) -> Any:
         "axes.linewidth": 0.6,
         "axes.titlesize": SIZE,
         "grid.color": colours.grid,
+        "legend.facecolor": colours.ground,
         "legend.fontsize": SIZE,
         "xtick.color": colours.muted,
         "ytick.color": colours.muted,
@@ -173,7 +176,8 @@ def wrapped(text: str, width: float) -> str:
 
 
 SIGNS = {"\n": "⏎", " ": "␣", "\t": "⇥", "\r": "↵", "": "∅"}
-LONGEST = 12  # signs of a label
+LONGEST = 12  # signs of a token's label
+LONGEST_NAME = 28  # signs of the name of a class or a column, beside the sign for what is left out
 
 
 def visible(token: str) -> str:
@@ -191,6 +195,21 @@ def signs(token: str) -> str:
         return SIGNS[token]
     label = "".join(SIGNS.get(sign, sign) for sign in token)
     return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+
+
+def named(name: str) -> str:
+    """Return the name of a class or a column: its spaces as they are, the middle of a long one left out.
+
+    >>> [named(name) for name in ("walking upstairs", " ", "a\\nb")]
+    ['walking upstairs', '␣', 'a⏎b']
+    """
+    if not name.strip(" "):
+        return signs(name)
+    label = "".join(sign if sign == " " else SIGNS.get(sign, sign) for sign in name)
+    if len(label) > LONGEST_NAME + 1:
+        half = LONGEST_NAME // 2
+        label = f"{label[:half]}…{label[-half:]}"
+    return plain(label)
 
 
 def plain(text: str) -> str:

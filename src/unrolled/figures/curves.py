@@ -11,7 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected, older_arguments
-from unrolled.figures.canvas import BLUE, LINES, RED, Look, drawing, frame, logarithmic, looks, plain, theme
+from unrolled.figures.canvas import (
+    BLUE,
+    LINES,
+    OVER_CURVES,
+    RED,
+    Look,
+    drawing,
+    frame,
+    logarithmic,
+    looks,
+    plain,
+    theme,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +34,7 @@ SMOOTHED = 40  # windows a curve
 
 FEW = 30  # points, below which each is marked
 PANEL = 2.0  # inches
+LAGS, MARGIN = 5.8, 0.9  # inches: the width of curves over lags, and what of it lies beside a panel
 STEPS = "{x:,.0f}"
 
 Array = npt.NDArray[np.float64]
@@ -83,7 +97,7 @@ def _frame(axes: Axes, title: str, units: Sequence[tuple[str, float]]) -> None:
 
     axes.set_title(plain(title), loc="left")
     if axes.has_data():
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="upper right", **OVER_CURVES)
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter(STEPS)
@@ -240,12 +254,13 @@ def lags(
     panels = {name: _alike(f"curves {name!r}", curve) for name, curve in curves.items()}
     if not panels:
         raise ShapeError(expected("curves", "at least one", "none"))
-    with drawing(path, 5.8, PANEL * len(panels) + 1.2, title) as figure:
+    with drawing(path, LAGS, PANEL * len(panels) + 1.2, title) as figure:
         rows = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
         for axes, (name, curve) in zip(rows, panels.items(), strict=True):
             _over_lags(axes, curve, first, log)
             words = (captions or {}).get(name)
-            axes.set_title(plain(f"{name}: {words}" if words else name), loc="left", pad=3)
+            caption = plain(f"{name}: {words}" if words else name)
+            axes.set_title(wrapped(caption, LAGS - MARGIN), loc="left", pad=3)
             _lines(axes, marks or {}, level)
         figure.supylabel(ylabel, fontsize="medium")
         rows[-1].set_xlabel(xlabel)
@@ -282,7 +297,7 @@ def _lines(axes: Axes, marks: Mapping[str, float], level: tuple[str, float] | No
     if level is not None:
         axes.axhline(level[1], color=theme().ink, linewidth=0.8, linestyle=":", label=plain(level[0]))
     if marks or level is not None:
-        axes.legend(loc="best", frameon=False)
+        axes.legend(loc="best", **OVER_CURVES)
 
 
 def series(

@@ -1,4 +1,4 @@
-"""Forecasts: bands around them on held-out windows; errors, coverage and width by how far ahead they are."""
+"""Forecasts with their intervals on held-out windows; errors, coverage and width by steps ahead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPAQUE = 0.5  # of all bands together, where they lie on one another
 
 
 class ForecastWindow(NamedTuple):
-    """One window: what was seen, what came, and what was forecast."""
+    """One window: its history, the actual values after it, and their forecast."""
 
     history: npt.ArrayLike  # [W], NaN where missing
     truth: npt.ArrayLike  # [H], NaN where missing
@@ -41,7 +41,7 @@ class ForecastWindow(NamedTuple):
 
 
 def forecasts(path: str | Path, *, windows: Sequence[ForecastWindow], ylabel: str, title: str = "") -> None:
-    """Draw forecasts with their bands over what came, a panel for each of up to six windows.
+    """Draw forecasts with their intervals over the actual values, a panel for each of up to six windows.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -117,7 +117,7 @@ def _window(axes: Axes, window: _Checked) -> None:
     for low, high in window.bands.values():
         axes.fill_between(ahead, low, high, color=BLUE, alpha=OPAQUE / len(window.bands), linewidth=0)
     whole = np.concatenate([window.history, window.truth])
-    axes.plot(x, whole, color=theme().ink, linewidth=1.0, label="what came", **few)
+    axes.plot(x, whole, color=theme().ink, linewidth=1.0, label="actual", **few)
     axes.plot(ahead, window.point, color=RED, linewidth=1.8, linestyle="--", label="forecast", **few)
     axes.axvline(x[seen - 1], color=theme().muted, linewidth=0.8, linestyle=":")
     axes.set_xlim(x[0], x[-1])
@@ -133,7 +133,7 @@ def _legend(figure: Figure, axes: Axes, levels: Sequence[float]) -> None:
     for below, level in enumerate(levels, 1):
         shade = 1 - (1 - OPAQUE / len(levels)) ** below
         handles.append(Patch(color=BLUE, alpha=shade, linewidth=0))
-        labels.append(f"{level:g} % band")
+        labels.append(f"{level:g} % interval")
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
 
 
@@ -178,7 +178,7 @@ def coverage_by_horizon(
     xlabel: str = "steps ahead",
     title: str = "",
 ) -> None:
-    """Draw the share of truths that lie within each band, beside the share that should, and the bands' width.
+    """Draw the coverage of each interval beside its level, and its width, by how far ahead a forecast is.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -202,9 +202,9 @@ def coverage_by_horizon(
             _curve(lower, name, widths[name], colour, line, mark)
         lowest = min(levels[0], *(100 * float(np.nanmin([1.0, *share])) for share in shares.values()))
         upper.set_ylim(max(0.0, lowest - 8), 101.5)
-        upper.set_ylabel("truths within, %")
+        upper.set_ylabel("coverage, %")
         upper.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title="band\n(dots: wanted)",
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title="interval\n(dotted: nominal)",
             title_fontsize="medium", alignment="left",
         )  # fmt: skip
         frame(upper)

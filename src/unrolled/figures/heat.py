@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected
-from unrolled.figures.canvas import RED, drawing, frame, plain, theme, visible, wrapped
+from unrolled.figures.canvas import RED, drawing, frame, named, plain, theme, visible, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -305,7 +305,7 @@ def by_lag(
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or len(array) != len(rows) or not array.size:
         raise ShapeError(expected("values", f"[{len(rows)}, K], K above 0", list(array.shape)))
-    names = [visible(name) for name in rows]
+    names = [named(name) for name in rows]
     margin = min(0.085 * max(map(len, names)), 4.0)
     high = float(array.max())
     with drawing(path, MAP + margin, LANE * len(rows) + 1.4, title) as figure:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected
-from unrolled.figures.canvas import BLUE, RED, drawing, frame, plain, theme, visible
+from unrolled.figures.canvas import BLUE, OVER_CURVES, RED, drawing, frame, named, plain, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +25,20 @@ SMALL = 9.0  # points
 HALF = 0.5  # of a row, from where a cell is so bright that dark ink is read on it
 
 
-def confusion(path: str | Path, *, counts: npt.ArrayLike, classes: Sequence[str], title: str = "") -> None:
+def confusion(
+    path: str | Path,
+    *,
+    counts: npt.ArrayLike,
+    classes: Sequence[str],
+    noun: str = "class",
+    title: str = "",
+) -> None:
     """Draw which class is taken for which: colours are shares of a row, numbers are samples.
 
     Args:
         path: the PNG file; replaced atomically.
-        counts: [K, K] whole numbers: row the right class, column the answer.
-        classes: [K] names. title: above the picture.
+        counts: [K, K] whole numbers: row the true class, column the predicted one.
+        classes: [K] names. noun: what they are, such as "tag". title: above the picture.
     Raises:
         ShapeError: counts are not [K, K]. MissingExtraError: matplotlib is not installed.
         RunError: the file cannot be written.
@@ -41,7 +48,7 @@ def confusion(path: str | Path, *, counts: npt.ArrayLike, classes: Sequence[str]
         raise ShapeError(expected("counts", f"[{len(classes)}, {len(classes)}]", list(array.shape)))
     share = array / np.maximum(array.sum(1, keepdims=True), 1)
     side = float(np.clip(CELL * len(classes), LEAST, MOST))
-    names = [visible(name) for name in classes]
+    names = [named(name) for name in classes]
     margin = 0.085 * max(map(len, names)) + 0.6
     with drawing(path, side + margin + 0.9, side + margin + 0.3, title) as figure:
         axes = figure.add_subplot()
@@ -51,13 +58,13 @@ def confusion(path: str | Path, *, counts: npt.ArrayLike, classes: Sequence[str]
         axes.set_xticks(range(len(names)), labels=names, fontsize=size, rotation=upright)
         axes.set_yticks(range(len(names)), labels=names, fontsize=size)
         axes.tick_params(length=0, pad=2)
-        axes.set_xlabel("answer")
-        axes.set_ylabel("right class")
+        axes.set_xlabel(f"predicted {noun}")
+        axes.set_ylabel(f"true {noun}")
         frame(axes, grid=False)
         if len(classes) <= NUMBERED:
             _number(axes, array, share, size)
         bar = figure.colorbar(picture, ax=axes, pad=0.02, fraction=0.04, shrink=0.7, aspect=25)
-        bar.set_label("share of the right class", fontsize=SMALL)
+        bar.set_label(f"share of the true {noun}", fontsize=SMALL)
         bar.ax.tick_params(labelsize=SMALL)
         bar.outline.set_visible(False)
 
@@ -93,7 +100,7 @@ def ranking(
     x, left, right = _alike(values=values, low=low, high=high)
     if len(names) != len(x) or not len(x):
         raise ShapeError(expected("names", f"[{len(x)}], at least 1", len(names)))
-    shown = [visible(name) for name in names]
+    shown = [named(name) for name in names]
     width = 5.0 + min(0.085 * max(map(len, shown)), 4.0)
     with drawing(path, width, 0.3 * len(x) + 1.2, title) as figure:
         axes = figure.add_subplot()
@@ -134,16 +141,16 @@ def reliability(
         spread = np.sqrt(np.maximum(y * (1 - y), 0.25 / np.maximum(count, 1)) / np.maximum(count, 1))
         upper.errorbar(
             x[held], y[held], yerr=spread[held], color=BLUE, marker="o", markersize=5, linewidth=1.6,
-            capsize=2, label="answers, with standard error",
+            capsize=2, label="network, with standard error",
         )  # fmt: skip
         upper.set_ylim(0, 1.02)
         upper.set_xlim(0, 1.02)
-        upper.set_ylabel("share that is right")
+        upper.set_ylabel("accuracy")
         upper.text(0.98, 0.04, f"calibration error {error:.3f}", ha="right", transform=upper.transAxes)
-        upper.legend(loc="upper left", frameon=False)
+        upper.legend(loc="upper left", **OVER_CURVES)
         lower.bar(np.arange(len(count)) / len(count) + 0.5 / len(count), count, 0.92 / len(count), color=BLUE)
         lower.set_ylabel("samples")
-        lower.set_xlabel("probability of the answer")
+        lower.set_xlabel("predicted probability")
         for axes in (upper, lower):
             frame(axes)
 

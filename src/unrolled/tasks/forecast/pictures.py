@@ -36,7 +36,7 @@ def draw(
     yield place.picture("forecasts.png")
     if found.horizon == 1:
         return
-    unit = "steps ahead" if schema.freq is None else f"steps ahead, each {schema.freq}"
+    unit = "steps ahead" if schema.freq is None else f"steps ahead (frequency: {schema.freq})"
     errors = {"network": _numbers(found.by_horizon["mae"]), **dataset.scored.get("control curves", {})}
     words = {"xlabel": unit, "title": where}
     path = place.picture("error_by_horizon.png")

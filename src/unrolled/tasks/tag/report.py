@@ -73,7 +73,7 @@ def _draw(place: RunDirectory, sentences: Sentences, given: Tagged, where: str) 
     right, answered = _flat(sentences.tags), _flat(given.tags)
     names, counts = _confusion(right, answered)
     path = place.picture("confusion.png")
-    figures.confusion(path, counts=counts, classes=names, title=where)
+    figures.confusion(path, counts=counts, classes=names, noun="tag", title=where)
     yield path
     wrong = right != answered
     confidence = np.concatenate(given.confidence)[:, None]
