@@ -117,6 +117,12 @@ def test_a_closed_standard_input_is_an_empty_text(tmp_path: Path):
     assert done.stderr == "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
 
 
+def test_a_program_may_have_read_of_standard_input_before_it_calls_main():
+    code = "import sys; sys.stdin.readline(); from unrolled.cli import main; sys.exit(main(['--version']))"
+    done = subprocess.run([sys.executable, "-c", code], input=b"a\nb\n", capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no terminals of this kind")
 def test_a_terminal_without_unicode_sees_every_help_and_the_progress_bar(tmp_path: Path):
     import pty

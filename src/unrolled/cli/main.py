@@ -99,7 +99,8 @@ def _take_whatever_comes() -> None:
     And bytes that are not in the encoding come in as lone surrogates: a line of them is one wrong line.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")
+        with contextlib.suppress(io.UnsupportedOperation):  # a program has read of it before it called `main`
+            sys.stdin.reconfigure(errors="surrogateescape")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
