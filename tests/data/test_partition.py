@@ -124,7 +124,7 @@ def test_classes_that_only_held_out_groups_have_are_noted():
     samples = samples_of(6, list("aaabbc"), groups=list("111223"))
     notes = [partition(samples, validation=0.2, seed=seed).notes for seed in range(3)]
     assert all("1 class never occurs in the training part: 'c'" in each for each in notes)
-    assert all("groups: 2 train, 1 validate" in each for each in notes)
+    assert all("groups: 2 training, 1 validation" in each for each in notes)
 
 
 def test_equal_inputs_on_both_sides_are_counted():

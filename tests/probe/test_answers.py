@@ -79,6 +79,8 @@ def test_an_answer_that_hangs_on_one_column_twelve_steps_back_is_seen_to():
     assert found.text(end.most) == "13 h"
     lags = probe.lag_map(exchange)
     assert [(lags.columns[c], lags.lag(k)) for c, k in lags.top] == [("a", "12")]
+    wide = dataclasses.replace(lags, width=2, step=1.0, unit="h")
+    assert wide.span(int(lags.top[0][1])) == "12 h to 13 h"
     assert lags.share.sum() == pytest.approx(1)
 
 
@@ -166,6 +168,16 @@ def test_a_season_beyond_the_reach_is_found():
 def running(columns: Mapping[str, Tensor]) -> Tensor:
     """The answer after each step: the sum of "a" so far, up to ten steps."""
     return columns["a"][:10, :, 0].sum(0)
+
+
+def test_the_key_numbers_of_a_printed_report_line_up():
+    rows = [
+        row
+        for row in str(probe.Report(**vars(measured(known(back("a", 25), names="a"))))).splitlines()
+        if "half of it" in row
+    ]
+    assert len(rows) == 2
+    assert len({row.index("half of it") for row in rows}) == 1
 
 
 def test_a_score_stands_from_the_step_on_that_tells():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unrolled.tasks.run_report import parts_line
 from unrolled.tasks.scores import Control, Scores, scores_table
 
 
@@ -36,3 +37,10 @@ def test_columns_that_have_no_room_follow_below_with_the_names_again():
     assert table.count("network, test") > 1
     figures = [cell for line in table.splitlines() if "network" in line for cell in line.split()[2:]]
     assert figures == [f"{value:.4g}" for value in values.values()] + ["7", "–"]
+
+
+def test_parts_are_named_as_training_validation_and_test_samples_and_no_empty_one_is():
+    assert (
+        parts_line({"train": 1200, "validation": 1, "test": 0}, "sample")
+        == "1,200 training samples, 1 validation sample"
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from unrolled.tasks.classify import evaluation as classify
 from unrolled.tasks.forecast import evaluation as forecast
-from unrolled.tasks.standing import beats, standing
+from unrolled.tasks.standing import beats, control_wins, standing
 from unrolled.tasks.tag import evaluation as tag
 
 CASES: list[tuple[Any, str, dict[str, Any], int]] = [
@@ -47,6 +47,10 @@ def test_a_control_wins_ties_or_is_beaten_by_the_figures_that_are_shown(room, fi
     assert stands(better, 0.9) is None
     assert [c.name for c in evaluation(room, figure, more, 0.9, [better, 0.9, worse]).better] == ["a"]
     assert standing(evaluation(room, figure, more, 0.9, [])) is None
+    assert control_wins(evaluation(room, figure, more, 0.9, [worse, 0.9]), "score", sign=sign) is None
+    said = control_wins(evaluation(room, figure, more, 0.9, [worse, better]), "score", sign=sign)
+    assert said is not None
+    assert said.startswith(f'A control wins: the score of "b" is {better:.4g}, that of the network 0.9.')
 
 
 def test_what_is_not_known_beats_nothing():

@@ -192,7 +192,7 @@ def _by_group(
 
 
 def _in(part: str) -> str:
-    return {"train": "train", "validation": "validate", "test": "test"}[part]
+    return {"train": "training", "validation": "validation", "test": "test"}[part]
 
 
 def _in_time(samples: Samples, shares: Mapping[str, float]) -> tuple[dict[str, list[int]], list[str]]:
@@ -216,7 +216,7 @@ def _in_time(samples: Samples, shares: Mapping[str, float]) -> tuple[dict[str, l
         left_out += len(parts[name]) - len(kept)
         if not kept and parts[name]:
             want = f"samples that end before the next part starts, at {later:g}"
-            raise DataError(expected("time", want, f"none to {_in(name)}"))
+            raise DataError(expected("time", want, f"none for {_in(name)}"))
         parts[name] = kept
         later = min(later, *(begins[index] for index in kept)) if kept else later
     last = f"{counted(left_out, 'sample')} left out, as they last into the time of the next part"

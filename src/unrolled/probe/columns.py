@@ -223,6 +223,11 @@ class LagMap(Result):
             return f"{-begin} ahead" + (f" to {abs(end)}{' ahead' * (end < 0)}" if end > begin else "")
         return str(begin) if begin == end else f"{begin} to {end}"
 
+    def span(self, k: int) -> str:
+        """Return a range of lags in the data's unit: "10 h to 11 h"."""
+        begin, end = int(self.first[k]), int(self.first[k]) + self.width - 1
+        return self.text(begin) if begin == end else f"{self.text(begin)} to {self.text(end)}"
+
     @property
     def top(self) -> list[tuple[int, int]]:
         """(number of a column, number of a range of lags) of those that matter most, the first twelve."""

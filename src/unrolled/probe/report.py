@@ -64,7 +64,9 @@ class Report(Measurements):
     def __str__(self) -> str:
         lines = [self.title] if self.title else []
         lines += [f"  {name}: {text}" for name, text in self.facts.items()]
-        lines += [f"  {quantity:<36} {value:<24} {words}" for quantity, value, _, words in key_rows(self)]
+        rows = [(quantity, value, words) for quantity, value, _, words in key_rows(self)]
+        first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+        lines += [f"  {quantity:<{first}}  {value:<{second}}  {words}" for quantity, value, words in rows]
         lines += [f"findings: {len(self.findings) or 'none'}"]
         lines += [f"  {finding.text(flags=self.by_flags)}" for finding in self.findings]
         reasons: dict[str, list[str]] = {}

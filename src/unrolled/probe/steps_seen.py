@@ -1,5 +1,4 @@
-"""Steps seen: the score of the answers that are given after some of the steps, and from when on they "
-"stand."""
+"""Steps seen: the score of the answers after some of the steps, and from when on it has settled."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from unrolled.probe.result import Floats, Interval, Result
 from unrolled.tasks import Step
 
 POINTS, AFTER = 20, 64  # numbers of steps, at which a network is asked that is not one way; and that is
-LEFT = 0.05  # of the way from no inputs to all of them, that may be missing where a score stands
+LEFT = 0.05  # of the way from no inputs to all of them, that may be missing where a score has settled
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class StepsSeen(Result):
         score: [K]. low, high: [K] its 95 % interval over samples.
         same: [K] the share of samples whose class is already that of the whole sample; None of numbers.
         nothing: the score where all inputs are another sample's.
-        stands: the steps from which on the score has 95 % of the way from `nothing` to that of whole samples.
+        stands: the steps after which the score has come 95 % of the way from `nothing` to the score of
+            whole samples.
         stands_interval: its 95 % interval over samples.
         peak: the steps with the best score. lost: how much better than the last one it is; 0 or more.
         lost_interval: its 95 % interval over samples.
@@ -81,12 +81,12 @@ class StepsSeen(Result):
         figures.lags(
             path,
             curves={name: {key: np.interp(at, self.steps, curve) for key, curve in curves.items()}},
-            captions={name: f"stands from {self.text(self.stands)} on"},
+            captions={name: f"settles after {self.text(self.stands)}"},
             xlabel="steps seen, from the first one on",
             ylabel=name,
             title="the score of the answers so far",
             first=int(self.steps[0]),
-            marks={f"stands: {self.stands}": float(self.stands)},
+            marks={f"settles: {self.stands}": float(self.stands)},
             level=None if best is None else (f"{best[0]}, {self.controls_of}: {best[1]:.3g}", best[1]),
         )
 

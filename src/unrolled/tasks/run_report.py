@@ -71,8 +71,13 @@ def write_predictions(place: RunDirectory, columns: Mapping[str, Sequence[Any]])
 
 
 def parts_line(sizes: Mapping[str, int], unit: str) -> str:
-    """Return how many of a unit each part has: "80 training samples, 10 validation samples"."""
-    return ", ".join(counted(sizes[name], f"{kind} {unit}") for name, kind in KINDS.items() if name in sizes)
+    """Return how many of a unit each part has: "80 training samples, 10 validation samples".
+
+    A part that is empty is not among them.
+    """
+    return ", ".join(
+        counted(sizes[name], f"{kind} {unit}") for name, kind in KINDS.items() if sizes.get(name)
+    )
 
 
 def comparison_lines(found: Evaluated, label: Callable[[str], str], digits: str = ".4g") -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["beats", "standing"]
+__all__ = ["beats", "control_wins", "standing"]
 
 DIGITS = 4  # in which figures are shown; two that look alike are a tie
 
@@ -44,6 +44,22 @@ def beats(figure: float | None, other: float, *, sign: int = 1) -> bool:
     if figure is None or math.isnan(figure):
         return False
     return sign * figure > sign * other and not _alike(figure, other)
+
+
+def control_wins(found: Compared, label: str, *, sign: int = 1) -> str | None:
+    """Return a sentence on the best control where one beats the network; None: none does.
+
+    Args:
+        label: what people call the main figure. sign: 1 where more of it is better, −1 of an error.
+    """
+    if not found.better:
+        return None
+    best = max(found.better, key=lambda each: sign * each.values[found.main])
+    own, other = found.judged.values[found.main], best.values[found.main]
+    return (
+        f'A control wins: the {label} of "{best.name}" is {other:.{DIGITS}g}, that of the network '
+        f"{own:.{DIGITS}g}. Use the control unless you need something that only the network offers."
+    )
 
 
 def standing(found: Compared) -> str | None:

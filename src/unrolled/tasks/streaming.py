@@ -12,7 +12,7 @@ def streaming_lines(model: stream.TaskModel | None, run: str) -> list[str]:
     """Return lines for report.md; none where the network does not stream.
 
     Args:
-        run: the name of its directory.
+        run: the path of its directory.
     """
     if model is None:
         return []

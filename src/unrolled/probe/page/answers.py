@@ -1,5 +1,4 @@
-"""What the page says of a task's answers: how far back they reach, by which column, from when on they "
-"stand."""
+"""What the page says of a task's answers: how far back they look, which column matters, when they settle."""
 
 from __future__ import annotations
 
@@ -18,16 +17,16 @@ from unrolled.probe.words import between, listed, named, number, numbers, percen
 
 Row = tuple[str, str, str, str]  # quantity, value, interval, words
 WHERE = {
-    "end": "of the last step",
-    "start": "of the first step",
+    "end": "from the last step",
+    "start": "from the first step",
     "before": "before the answer's own step",
     "after": "after the answer's own step",
 }
 SUMS = {
     "end": "95 % of the dependence, from the end",
     "start": "95 % of the dependence, from the start",
-    "before": "95 % of the dependence, back",
-    "after": "95 % of the dependence, ahead",
+    "before": "95 % of the dependence, backwards",
+    "after": "95 % of the dependence, forwards",
 }
 NAMED = 3  # columns that a sentence names
 UNIT = 3  # letters of a unit's sign at most: a longer one is the name of a step, such as "character"
@@ -35,7 +34,7 @@ SINGLE = 0.01  # of the dependence: below, no single lag of a column is named
 
 
 def answer_rows(reach: Reach | None, columns: Columns | None, seen: StepsSeen | None) -> Iterator[Row]:
-    """Yield the numbers that sum the answers up."""
+    """Yield the key numbers of the answers."""
     for side in reach.sides if reach else ():
         assert reach is not None
         words = f"half of it within {reach.text(side.half)}"
@@ -45,15 +44,15 @@ def answer_rows(reach: Reach | None, columns: Columns | None, seen: StepsSeen | 
     if seen is not None:
         words = f"of {seen.text(seen.longest)}: {seen.figure} {_value(seen.score[-1], seen.unit)}"
         yield (
-            "The score stands",
-            f"from {seen.text(seen.stands)} on",
+            "Steps until the score settles",
+            seen.text(seen.stands),
             _span(seen, seen.stands_interval),
             words,
         )
     if columns is not None:
         best = columns.columns[0]
-        words = f"of what all {len(columns.columns)} columns save"
-        yield f"Most important, {named(best.name)}", percent(best.worth), (
+        words = f"of what {counted(len(columns.columns), 'column')} save together"
+        yield f"Most important column, {named(best.name)}", percent(best.worth), (
             f"{percent(best.worth_interval.low)} to {percent(best.worth_interval.high)}"), words  # fmt: skip
 
 
@@ -67,23 +66,22 @@ def _value(value: float, unit: str) -> str:
 
 def looks_back(result: Reach) -> Section:
     """Return the section on how far back answers depend on inputs."""
-    score = f"{result.figure} {_value(result.score, result.unit_of_figure)}"
     tables = [_distances(result, side) for side in result.sides]
     reading = (
-        "the curve is the part of the answers' dependence on their inputs that lies further away than so "
-        "many "
-        "steps. Everything further away is replaced by the same part of another sample, and the mean squared "
-        "change of the answer is divided by that where all inputs are another sample's; so what neighbouring "
-        "steps say alike is not missed, and what inputs do together counts. The band is the 95 % interval "
+        "the curve is the share of the answers' dependence on their inputs that lies beyond a distance. All "
+        "inputs beyond it are replaced by those of another sample, and the mean squared change of the answer "
+        "is divided by that where all inputs are replaced. So neighbouring steps that carry the same "
+        "information are not missed, and interactions between inputs count. The band is the 95 % interval "
         f"over samples. {_meaning(result)}"
     )
     if result.moved == 0:
         shows = "the answers are the same whatever the inputs are."
     else:
         shows = (
-            f"{_back(result)}; over {counted(result.rows, 'sample')} of up to "
-            f"{result.text(result.longest)}, with "
-            f"{score} ({number(result.nothing)} where all inputs are another sample's)."
+            f"{_back(result)}. Measured on {counted(result.rows, 'sample')} of up to "
+            f"{result.text(result.longest)}; the {result.figure} is "
+            f"{_value(result.score, result.unit_of_figure)}, and {number(result.nothing)} where all inputs "
+            "are another sample's."
         )
     return Section("reach", "Curves over a distance, with a band.", reading, shows, tables,
                    result.plot if result.longest > 1 and result.moved > 0 else None)  # fmt: skip
@@ -93,13 +91,12 @@ def _meaning(result: Reach) -> str:
     """Say what a distance means for this network."""
     words = f"The network {result.kind}. " if result.kind else ""
     if result.sides[0].name == "before":
-        return words + "Distances are from the step that an answer is of, which is the first that is kept."
+        return words + "Distance 1 is the answer's own step."
     if result.one_way:
-        return words + "So a distance back from the end is how long ago a step was when the answer was given."
+        return words + "So a distance from the end is how long ago a step was when the answer was given."
     return words + (
-        "So a distance is a place in the sample, counted from its end or from its beginning, and does not "
-        "say "
-        "how long the state keeps anything."
+        "So a distance is a position in the sample, counted from its end or from its beginning; it does not "
+        "say how long the state keeps anything."
     )
 
 
@@ -116,8 +113,8 @@ def _back(result: Reach) -> str:
             )
         else:
             parts.append(
-                f"{WHERE[side.name][3:] if side.name == 'after' else 'from the first step on'}, 95 % within "
-                f"{result.text(side.most)} and half within {result.text(side.half)}"
+                f"{WHERE[side.name]}, 95 % lies within {result.text(side.most)} and half within "
+                f"{result.text(side.half)}"
             )
     if result.season is not None:
         parts.append(f"the season is {result.text(result.season)}")
@@ -134,7 +131,7 @@ def _distances(result: Reach, side: Side) -> Markup:
         )
         for n in thinned(side.share)
     )
-    return table(f"Dependence that lies further away, {WHERE[side.name]}", head, rows)
+    return table(f"Share of the dependence beyond a distance {WHERE[side.name]}", head, rows)
 
 
 def by_lag(result: LagMap) -> Section:
@@ -144,33 +141,30 @@ def by_lag(result: LagMap) -> Section:
     strongest = float(result.share.max(initial=0.0))
     if strongest < SINGLE:
         shows = (
-            f"no single lag of a column carries much by itself (at most {percent(strongest)} of the "
-            "dependence): "
-            "the answers gather it from many steps."
+            f"no single lag of a column carries much of the dependence (at most {percent(strongest)}): the "
+            "answers combine many steps."
         )
     else:
         most = [
-            f"{'' if one else named(result.columns[c]) + ' '}at lag {result.lag(k)}{_in_unit(result, k)}, "
-            f"{percent(result.share[c, k])}"
+            f"{'' if one else named(result.columns[c]) + ' at '}lag {result.lag(k)} "
+            f"({_in_unit(result, k)}{percent(result.share[c, k])})"
             for c, k in top[:NAMED]
         ]
-        shows = f"most depends on {listed(most)} of the dependence."
+        shows = f"the answers depend most on {listed(most)}; the percentages are shares of the dependence."
     if result.left_out:
         shows += f" {counted(result.left_out, 'less important column')} are not shown."
     return Section(
         name="lag_map",
         kind="A curve over lags." if one else "A map: a row for each column, a column for each lag.",
         reading=(
-            ("each point" if one else "each cell, brighter for more,") + " is the part of "
-            "the dependence in which an input of this "
-            + ("lag" if one else "column at this lag")
-            + " takes part: the mean squared change of the answer where it alone is another sample's, over "
-            "that "
-            "where all inputs are. Lag 0 is the "
-            f"{'step itself' if 'own' in result.origin else 'last step'}. A "
-            "column's mask and the time since its last value are exchanged with it. What neighbouring "
-            "steps say "
-            "alike makes each of them matter less."
+            ("each point" if one else "each cell (brighter means more)")
+            + " is the share of the dependence that involves the input at this lag"
+            + ("" if one else " of this column")
+            + ": the mean squared change of the answer where this input alone is replaced by another "
+            "sample's, divided by that where all inputs are replaced. Lag 0 is the "
+            f"{'step itself' if 'own' in result.origin else 'last step'}. A column's mask and the time since "
+            "its last value are replaced with it. Where neighbouring steps carry the same information, each "
+            "of them looks less important."
         ),
         shows=shows,
         tables=[_cells(result), *([] if one else [_by_column(result)])],
@@ -181,7 +175,7 @@ def by_lag(result: LagMap) -> Section:
 def _in_unit(result: LagMap, k: int) -> str:
     if (result.step == 1 and len(result.unit) > UNIT) or result.first[k] < 0:
         return ""
-    return f" ({result.text(int(result.first[k]))})"
+    return f"{result.span(k)}, "
 
 
 def _cells(result: LagMap) -> Markup:
@@ -197,7 +191,7 @@ def _cells(result: LagMap) -> Markup:
         (
             result.columns[c],
             result.lag(k),
-            result.text(int(result.first[k])),
+            result.span(k),
             *map(percent, (result.share[c, k], result.low[c, k], result.high[c, k])),
         )
         for c, k in result.top
@@ -220,20 +214,21 @@ def without(result: Columns) -> Section:
     most = listed(f"{named(each.name)} ({percent(each.worth)})" for each in first)
     used = [each for each in result.columns if result.helps(each)]
     shows = (
-        f"with all columns the {result.figure} is {_value(result.score, result.unit)}, with none "
-        f"{_value(result.nothing, result.unit)}; most of what they save together is due to {most}. Without "
-        f"{len(used)} of {counted(len(result.columns), 'column')} the {result.figure} is worse beyond chance."
+        f"the {result.figure} is {_value(result.score, result.unit)} with all columns and "
+        f"{_value(result.nothing, result.unit)} with none. Of what all columns save, {most} "
+        f"{'is' if len(first) == 1 else 'are'} the largest share{'' if len(first) == 1 else 's'}. "
+        f"{len(used)} of {counted(len(result.columns), 'column')} make the {result.figure} worse beyond "
+        "chance when they are left out one at a time."
     )
     if result.unused:
-        shows += f" All at once, {listed(map(named, result.unused))} could be left out."
+        shows += f" Together, {listed(map(named, result.unused))} could be left out."
     return Section(
         name="columns",
         kind="A point with an interval for each column.",
-        reading="a column is exchanged between samples, whole, with its mask, and the network is asked "
-        "again: "
-        "the loss that this costs, in parts of what it costs to exchange all columns. The interval is 95 % "
-        "over "
-        "samples. Columns that say the same each look less important than they are together.",
+        reading="the values of a column are exchanged between samples, with the column's mask, and the "
+        "network answers again; the loss that this costs is divided by the loss that exchanging all columns "
+        "costs. The interval is the 95 % interval over samples. Columns that carry the same information each "
+        "look less important than they are together.",
         shows=shows,
         tables=[_table(result)],
         draw=result.plot,
@@ -243,7 +238,7 @@ def without(result: Columns) -> Section:
 def _table(result: Columns) -> Markup:
     name = result.figure
     head = ("Column", f"{name} without it", "Change", "95 % interval of the change", "Spread of draws",
-            "Share of what all save", "Part of the dependence", f"{name} with it alone",
+            "Share of what all save", "Share of the dependence", f"{name} with it alone",
             "In words")  # fmt: skip
     rows = (
         (
@@ -260,7 +255,8 @@ def _table(result: Columns) -> Markup:
         for each in result.columns
     )
     caption = (
-        f"Score without each column, the most important first; with all {_value(result.score, result.unit)}"
+        "Score without each column, the most important first; with all columns "
+        f"{_value(result.score, result.unit)}"
     )
     return table(caption, head, rows)
 
@@ -268,24 +264,23 @@ def _table(result: Columns) -> Markup:
 def _verdict(result: Columns, column: Column) -> str:
     if column.name in result.unused:
         return f"could be dropped: saves less than {percent(CARRIES)}"
-    return "of use" if result.helps(column) else "no change beyond the spread"
+    return "useful" if result.helps(column) else "no change beyond the spread"
 
 
 def over_steps(result: StepsSeen) -> Section:
     """Return the section on the score by the steps that were seen."""
     asked = (
-        "the network reads one way, so that it was asked after each step"
+        "the network reads one way, so it answers after each step"
         if result.one_way
-        else "samples were cut after so many steps and the network asked again, which reads them in one "
-        "piece "
-        "and has not been trained on beginnings"
+        else "samples were cut after that many steps, and the network answered again; it reads a sample in "
+        "one piece and was not trained on the beginnings of samples"
     )
     low, high = (round(end) for end in result.stands_interval)
     shows = (
-        f"the {result.figure} stands from {result.text(result.stands)} on ({result.text(low)} to "
-        f"{result.text(high)}) of up to {result.text(result.longest)}: from there on at least 95 % of the "
-        "way from "
-        f"{_value(result.nothing, result.unit)}, with no inputs, to {_value(result.score[-1], result.unit)}"
+        f"the {result.figure} settles after {result.text(result.stands)} ({result.text(low)} to "
+        f"{result.text(high)}) of up to {result.text(result.longest)}: from there on it has come at least "
+        f"95 % of the way from {_value(result.nothing, result.unit)}, without inputs, to "
+        f"{_value(result.score[-1], result.unit)}"
     )
     if result.same is not None:
         settled = np.flatnonzero(result.same < 0.95)
@@ -294,7 +289,7 @@ def over_steps(result: StepsSeen) -> Section:
             if len(settled)
             else result.steps[0]
         )
-        shows += f"; 95 % of the samples have their last class from {result.text(at)} on"
+        shows += f"; after {result.text(at)}, 95 % of the samples have their final class"
     best = result.control
     if best is not None:
         shows += (
@@ -303,11 +298,9 @@ def over_steps(result: StepsSeen) -> Section:
     return Section(
         name="steps_seen",
         kind="A curve over the steps seen, with a band.",
-        reading=f"each point is the score of the answers after so many steps of each sample; {asked}. "
-        "Shorter "
-        "samples count whole. The band is the 95 % interval over samples; a level line is the best simple "
-        "model, "
-        "which saw whole samples of another part.",
+        reading=f"each point is the score of the answers after that many steps of each sample; {asked}. "
+        "Shorter samples count in full. The band is the 95 % interval over samples; a horizontal line is the "
+        "best control, which saw whole samples of another part.",
         shows=shows + ".",
         tables=[_seen(result), *([_controls(result)] if result.controls else [])],
         draw=result.plot if len(result.steps) > 1 else None,
@@ -317,7 +310,7 @@ def over_steps(result: StepsSeen) -> Section:
 def _seen(result: StepsSeen) -> Markup:
     head = ["Steps seen", "In the data's unit", result.figure, "Low end of 95 %", "High end of 95 %"]
     if result.same is not None:
-        head.append("Samples with their last class")
+        head.append("Samples with their final class")
     rows = []
     for n in thinned(result.score):
         row = [int(result.steps[n]), result.text(int(result.steps[n])),

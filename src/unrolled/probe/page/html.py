@@ -85,7 +85,8 @@ def table(caption: str, head: Sequence[object], rows: Iterable[Sequence[object]]
         ),
         LINE,
     )
-    whole = tag("table", tag("caption", caption), LINE, tag("thead", top), LINE, tag("tbody", body))
+    named = tag("caption", tag("span", caption))
+    whole = tag("table", named, LINE, tag("thead", top), LINE, tag("tbody", body))
     return region(caption, whole)
 
 

@@ -19,7 +19,7 @@ from unrolled.tasks.classify.metrics import classification, regression, several_
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats
+from unrolled.tasks.standing import beats, control_wins
 
 __all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
 
@@ -190,16 +190,11 @@ def _controls(dataset: Sequences) -> tuple[Control, ...]:
 
 def _verdict(found: Evaluation, dataset: Sequences) -> list[str]:
     """Say plainly where a control wins, and why that may be."""
-    if not found.better:
+    wins = control_wins(found, LABELS[found.main], sign=found.sign)
+    if wins is None:
         return []
     number, sizes = len(dataset.part("train")), dataset.part("train").steps
-    best = max(found.better, key=lambda each: found.sign * each.values[found.main])
-    figure = LABELS[found.main]
-    own, other = found.judged.values[found.main], best.values[found.main]
-    notes = [
-        f"A control wins: {best.name} reaches {figure} {other:.4g}, the network {own:.4g}. "
-        "Use the control unless you need something that only the network offers."
-    ]
+    notes = [wins]
     why = []
     if number < 500:
         why.append(f"{number} training samples are too few for a recurrent network to learn features from")

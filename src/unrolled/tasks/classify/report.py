@@ -43,7 +43,7 @@ def write_report(network: SequenceNetwork, dataset: Sequences, directory: Path) 
     yield write_predictions(place, answer_columns(dataset.schema, dataset.part(part), given))
     drawn = list(draw(place, network, dataset, part, given))
     yield from drawn
-    page = _page(network, dataset, found, given, drawn, directory.name)
+    page = _page(network, dataset, found, given, drawn, str(directory))
     files.replace(place.report, page)
     yield place.report
 

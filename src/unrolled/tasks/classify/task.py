@@ -26,6 +26,8 @@ from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
+from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stored_arrays import PARTS
 
 __all__ = ["ClassifyTask", "RegressTask"]
 
@@ -85,14 +87,14 @@ class SequenceTask(Task):
 
     def notes(self, config: TrainConfig, dataset: Sequences, network: Any) -> list[str]:
         parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
-        sizes = [f"{len(dataset.part(name)):,} {verb}" for name, verb in _PARTS.items()]
+        parts = parts_line({name: len(dataset.part(name)) for name in PARTS}, "sample")
         if dataset.tokens is not None:
             read = f"{dataset.tokens.kind} symbols, {dataset.tokens.size} kinds"
         else:
             read = counted(len(dataset.channels), "channel")
         answer = _answer(dataset.schema)
         lines = [
-            f"data      {dataset.name}: {', '.join(sizes)}; {read}; {answer}",
+            f"data      {dataset.name}: {parts}; {read}; {answer}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
         ]
         scaler = dataset.schema.scaler
@@ -108,7 +110,7 @@ class SequenceTask(Task):
             suited = controls.suited_steps(classes, causal=dataset.data.causal)
         else:
             suited = controls.suited(dataset.part("train"), classes)
-        sizes = {name: len(dataset.part(name)) for name in _PARTS}
+        sizes = {name: len(dataset.part(name)) for name in PARTS}
         names = tuple(suited) if dataset.data.controls else ()
         return Overview(dataset.samples.described(), sizes, controls=names)
 
@@ -203,7 +205,6 @@ class RegressTask(SequenceTask):
 
 
 SAMPLES = "the run's samples"  # what messages call them
-_PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 
 def _check_schema(schema: Schema, config: Any, where: str) -> None:

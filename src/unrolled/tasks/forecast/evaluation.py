@@ -20,7 +20,7 @@ from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats
+from unrolled.tasks.standing import beats, control_wins
 
 __all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score", "without_scale"]
 
@@ -282,14 +282,9 @@ def _units(part: Part, wanted: Array) -> Array:
 
 def _verdict(found: Evaluation, dataset: Forecasts) -> list[str]:
     """Say plainly where a control wins."""
-    notes = []
+    wins = control_wins(found, LABELS.get(found.main, found.main), sign=-1)
+    notes = [] if wins is None else [wins]
     if found.better:
-        best = min(found.better, key=lambda each: each.values[found.main])
-        own, other = found.judged.values[found.main], best.values[found.main]
-        notes.append(
-            f"A control wins: {best.name} reaches MSE {other:.4g}, the network {own:.4g}. "
-            "Use the control unless you need something that only the network offers."
-        )
         number = len(dataset.part("train").windows.series)
         if number < 1000:
             notes.append(f"This is to be expected: there are only {counted(number, 'window')} to train on.")

@@ -43,7 +43,7 @@ def write_report(network: ForecastNetwork, dataset: Forecasts, directory: Path) 
     drawn = list(draw(place, network, dataset, found))
     yield from drawn
     page = _page(dataset, found, drawn)
-    page += "".join(f"{line}\n" for line in streaming_lines(network.streamed(), directory.name))
+    page += "".join(f"{line}\n" for line in streaming_lines(network.streamed(), str(directory)))
     files.replace(place.report, page)
     yield place.report
 
@@ -65,12 +65,13 @@ def _page(dataset: Forecasts, found: Evaluation, pictures: Sequence[Path]) -> st
     schema = dataset.schema
     parts = PARTS if dataset.has_test else PARTS[:-1]
     sizes = {name: len(dataset.part(name).windows.series) for name in parts}
-    every = "" if schema.freq is None else f" of {schema.freq}"
+    every = "" if schema.freq is None else f", frequency {schema.freq}"
     lines = [
         f"# {files.printable(dataset.name)}",
         "",
-        f"{counted(len(schema.ids), 'series', 'series')}{every}, season {schema.season}; "
-        f"{found.window} steps forecast {found.horizon}. {parts_line(sizes, 'window')}.",
+        f"{counted(len(schema.ids), 'series', 'series')}{every}, season of "
+        f"{counted(schema.season, 'step')}. A forecast of {counted(found.horizon, 'step')} is made from the "
+        f"last {counted(found.window, 'step')}. {parts_line(sizes, 'window')}.",
         "",
     ]
     lines += [f"- {note}" for note in dataset.notes] + [""] * bool(dataset.notes)

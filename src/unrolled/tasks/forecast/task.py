@@ -28,7 +28,8 @@ from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.steps import step_inputs
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
-from unrolled.tasks.stored_arrays import ARRAYS
+from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stored_arrays import ARRAYS, PARTS
 
 __all__ = ["ForecastTask"]
 
@@ -92,32 +93,29 @@ class ForecastTask(Task):
         return sizing.bytes_needed(model, rows=rows, bptt_steps=steps, stored=stored)
 
     def describe(self, model: ForecastModel) -> str:
-        read = "step by step" if model.causal else f"in segments of {model.segment}"
+        read = "step by step" if model.causal else f"in segments of {counted(model.segment, 'step')}"
         size = f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}"
-        return f"{size}, {model.window} steps {read} to {model.horizon}"
+        return f"{size}, forecasts {counted(model.horizon, 'step')} from {model.window:,}, read {read}"
 
     def notes(self, config: TrainConfig, dataset: Forecasts, network: Any) -> list[str]:
         schema = dataset.schema
         parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
-        parts = [
-            f"{len(dataset.part(name).windows.series):,} {verb}"
-            for name, verb in _PARTS.items()
-            if name != "test" or dataset.has_test
-        ]
+        names = [name for name in PARTS if name != "test" or dataset.has_test]
+        parts = parts_line({name: len(dataset.part(name).windows.series) for name in names}, "window")
         rows = f"{int(dataset.channels.lengths.sum()):,} rows"
-        every = "" if schema.freq is None else f" of {schema.freq}"
+        every = "" if schema.freq is None else f", frequency {schema.freq}"
         kind = schema.distribution
         if schema.levels:
             kind += f", intervals of {', '.join(f'{level:g}' for level in schema.levels)} %"
         lines = [
             f"data      {dataset.name}: {counted(len(schema.ids), 'series', 'series')}, {rows}{every}, "
-            f"season {schema.season}; windows: {', '.join(parts)}",
+            f"season of {counted(schema.season, 'step')}; {parts}",
             f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}; {kind}",
         ]
         return lines + [f"note      {note}" for note in dataset.notes]
 
     def overview(self, dataset: Forecasts) -> Overview:
-        sizes = {name: len(dataset.part(name).windows.series) for name in _PARTS if name != "test"}
+        sizes = {name: len(dataset.part(name).windows.series) for name in PARTS if name != "test"}
         if dataset.has_test:
             sizes["test"] = len(dataset.part("test").windows.series)
         names: tuple[str, ...] = ()
@@ -217,9 +215,6 @@ class ForecastTask(Task):
             data: Any = from_json(ForecastData, loaded.config.get("data"), where="config.json data")
             dataset = reopen(data, directory)
         return examined(loaded.model, dataset, series, source or "", directory, largest)
-
-
-_PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 
 def _read_alike(loaded: Any, source: str) -> Series:

@@ -14,7 +14,7 @@ from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats
+from unrolled.tasks.standing import beats, control_wins
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
 from unrolled.tasks.tag.network import TagNetwork
@@ -202,14 +202,10 @@ def _controls(dataset: TaggedSentences) -> tuple[Control, ...]:
 def _verdict(found: Evaluation, dataset: TaggedSentences) -> list[str]:
     """Say plainly where a control wins, and why that may be."""
     on_controls: list[str] = dataset.scored.get("notes on controls", [])
-    if not found.better:
+    wins = control_wins(found, LABELS[found.main])
+    if wins is None:
         return on_controls
-    best = max(found.better, key=lambda each: each.values[found.main])
-    figure, own = LABELS[found.main], found.judged.values[found.main]
-    notes = [
-        f"A control wins: {best.name} reaches {figure} {best.values[found.main]:.4g}, the network {own:.4g}. "
-        "Use the control unless you need something that only the network offers."
-    ]
+    notes = [wins]
     words = dataset.part("train").tokens
     if words < FEW_WORDS:
         notes.append(f"This is to be expected: {words:,} training words are few for a recurrent network.")

@@ -14,6 +14,8 @@ from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
 from unrolled.tasks import controls
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
+from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.tag import sizing
 from unrolled.tasks.tag.dataset import TaggedSentences, described, prepare, read_like, reopen
 from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tagged
@@ -83,19 +85,18 @@ class TagTask(Task):
     def notes(self, config: TrainConfig, dataset: TaggedSentences, network: Any) -> list[str]:
         parameters = counted(sum(p.numel() for p in network.parameters()), "parameter")
         schema = dataset.schema
-        sizes = [f"{len(dataset.part(name)):,} {verb}" for name, verb in _PARTS.items()]
-        scheme = "plain" if schema.scheme is None else schema.scheme
-        columns = f"; further columns {', '.join(schema.features)}" if schema.features else ""
+        parts = parts_line({name: len(dataset.part(name)) for name in PARTS}, "sentence")
+        scheme = "no chunks" if schema.scheme is None else f"chunks in {schema.scheme}"
+        columns = f"; further inputs: column {', '.join(schema.features)}" if schema.features else ""
         lines = [
-            f"data      {dataset.name}: sentences, {', '.join(sizes)}; "
-            f"{counted(len(schema.tags), 'tag')}, {scheme}{columns}",
-            f"model     {self.describe(network.config)}, {counted(len(schema.words), 'word')} known, "
+            f"data      {dataset.name}: {parts}; {counted(len(schema.tags), 'tag')}, {scheme}{columns}",
+            f"model     {self.describe(network.config)}, vocabulary of {counted(len(schema.words), 'word')}, "
             f"{parameters}, dropout {config.dropout}",
         ]
         return lines + [f"note      {note}" for note in dataset.stored.notes]
 
     def overview(self, dataset: TaggedSentences) -> Overview:
-        sizes = {name: len(dataset.part(name)) for name in _PARTS}
+        sizes = {name: len(dataset.part(name)) for name in PARTS}
         names = tuple(controls.suited_tags(dataset.part("train"))) if dataset.data.controls else ()
         return Overview(described(dataset.sentences), sizes, unit="sentence", controls=names)
 
@@ -169,9 +170,6 @@ class TagTask(Task):
         else:
             raise DataError(expected("RUN", "a run with its sentences, RUN/data", "a model alone"))
         return examined(network, encoded, name, directory)
-
-
-_PARTS = {"train": "train", "validation": "validate", "test": "test"}
 
 
 def _check_schema(schema: Schema, config: TagModel, where: str) -> None:
