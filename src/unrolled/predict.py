@@ -12,6 +12,7 @@ from typing import Any
 
 from unrolled import files
 from unrolled.errors import ConfigError, MissingExtraError, RunError, expected
+from unrolled.files import quoted
 from unrolled.spec import LANGUAGE, RunDirectory, kind_of_stored
 from unrolled.tasks import Loaded, Predictions, Task, evaluate_text, load, named
 
@@ -85,17 +86,18 @@ def write(found: Predictions, out: str | Path) -> Path:
     """Write answers, a row each, in one step: a reader sees the old file or the new one.
 
     Args:
-        out: .csv, .jsonl (an object a line) or .parquet, which needs the extra `tables`.
+        out: .csv, .jsonl (an object a line) or .parquet, which needs the extra `tables`. Of a link, the file
+            that it leads to is written.
     Raises:
         ConfigError: another ending, or no place for a file. RunError: it cannot be written.
     """
     path = Path(out)
-    _check_out(path)
+    real = _check_out(path)
     if path.suffix.lower() == ".parquet":
-        files.replace(path, _parquet(found))
+        files.replace(real, _parquet(found))
     else:
         lines = as_csv(found) if path.suffix.lower() == ".csv" else as_json_lines(found)
-        files.replace(path, "".join(lines))
+        files.replace(real, "".join(lines))
     return path
 
 
@@ -145,18 +147,38 @@ def _polars() -> Any:
     return polars
 
 
-def _check_out(path: Path, source: str | None = None) -> None:
-    """Raise before anything is read: another ending, no place for it, or the source itself."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(expected("out", f"a file {', '.join(SUFFIXES)}", repr(str(path))))
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(expected("out", "a file in a directory that exists", repr(str(path))))
-    if source is not None and path.exists() and os.path.exists(source) and os.path.samefile(path, source):
-        raise ConfigError(expected("out", "another file than the source", repr(str(path))))
-    if any(
-        path.resolve() == each.resolve() for each in RunDirectory(path.parent).files if each.exists()
-    ) and (RunDirectory(path.parent).config.exists()):
-        raise ConfigError(expected("out", "a file that is none of a run's own", repr(str(path))))
+def _check_out(path: Path, source: str | None = None) -> Path:
+    """Return what is to be written, at the end of all links.
+
+    Raises ConfigError, before anything is read: another ending, no place for it, or the source itself.
+    """
+    suffix, got = path.suffix.lower(), quoted(str(path))
+    if suffix not in SUFFIXES or "\0" in str(path):
+        raise ConfigError(expected("out", f"a file {', '.join(SUFFIXES)}", got))
+    try:
+        real = Path(os.path.realpath(path, strict=False))
+        if real.is_dir() or not real.parent.is_dir():
+            raise ConfigError(expected("out", "a file in a directory that exists", got))
+        if os.path.lexists(real) and not real.is_file():
+            raise ConfigError(expected("out", "a regular file, or none yet", got))
+        if source is not None and os.path.exists(source):
+            if real.exists() and os.path.samefile(real, source):
+                raise ConfigError(expected("out", "another file than the source", got))
+            if real.is_relative_to(os.path.realpath(source)):  # it would be read as a sample next time
+                raise ConfigError(expected("out", "a place outside of the folder that is the source", got))
+        if _is_a_runs(real):
+            raise ConfigError(expected("out", "a file that is none of a run's own", got))
+    except OSError as error:  # a name that is too long, no permission
+        raise ConfigError(expected("out", "a file that can be written", f"{got}: {error.strerror}")) from None
     if suffix == ".parquet":
         _polars()
+    return real
+
+
+def _is_a_runs(real: Path) -> bool:
+    """Whether a path is one that a run writes, or is within a directory that a run writes."""
+    own = RunDirectory(real.parent)
+    if real in own.files and own.config.exists():
+        return True
+    around = [RunDirectory(each.parent) for each in real.parents if each.name in RunDirectory.DIRECTORIES]
+    return any(run.config.exists() and run.checkpoints.is_dir() for run in around)
