@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from task_cases import contents, samples, schema_of, text_schema
 
-from unrolled import kernels, stream
+from unrolled import cli, kernels, stream
 from unrolled.checkpoint import write_into
 from unrolled.errors import NonFiniteError, StateError
 from unrolled.stream import StepReader, TaskModel, answer_lines
@@ -109,3 +109,31 @@ def test_a_signed_state_with_extreme_numbers_is_refused_or_answers_are_finite():
             except (StateError, NonFiniteError):
                 continue
     assert taken > 10
+
+
+def test_a_file_that_is_no_state_of_the_model_ends_the_command_in_one_line_and_stays(
+    tmp_path, capsys, monkeypatch
+):
+    write_into(tmp_path / "model", contents(schema_of(samples([5, 6], 2))))
+    session, state = stream.load(tmp_path / "model").open(), tmp_path / "state"
+    session.step([1, 2])
+    blob, other = session.save(), model_of_series().open().save()
+    huge = blob[:48] + (2**63).to_bytes(8, "little") + blob[56:-16]
+    for wrong in (
+        b"",
+        blob[:-1],
+        blob[:40],
+        blob * 2,
+        other,
+        huge + hashlib.sha256(huge).digest()[:16],
+        None,
+    ):
+        state.write_bytes(wrong or b"")
+        if wrong is None:
+            with state.open("wb") as file:
+                file.truncate(2**33)  # a hole
+        size = state.stat().st_size
+        monkeypatch.setattr("sys.stdin", io.StringIO('{"x": [1, 2]}\n'))
+        assert cli.main(["stream", str(tmp_path / "model"), "--state", str(state)]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), state.stat().st_size) == ("", 1, size)

@@ -21,6 +21,7 @@ from unrolled.tasks.classify.schema import Schema as SequenceSchema
 from unrolled.tasks.forecast.schema import Schema as ForecastSchema
 from unrolled.tasks.tag import write_sentences
 from unrolled.tasks.tag.schema import Schema as TagSchema
+from unrolled.train.saving import check_stored
 
 LAW = settings(deadline=None, max_examples=40)
 odd = st.one_of(
@@ -124,6 +125,14 @@ def test_a_name_that_no_checkpoint_can_hold_is_refused_before_anything_is_traine
     with pytest.raises(DataError, match=f"^{argument}: expected names of at most 10,000 characters, got '?x"):
         train.run(config, observers=[], pictures=False)
     assert not run.exists()
+
+
+def test_what_leaves_no_room_for_the_states_and_the_calibration_of_the_best_network_is_refused():
+    stored = {"task": "classify", "model": {}, "schema": {"classes": "x" * (2**20 - 20_000)}}
+    check_stored(stored)
+    stored["schema"] = {"classes": "x" * (2**20 - 10_000)}
+    with pytest.raises(DataError, match="too many or too long to be stored"):
+        check_stored(stored)
 
 
 @pytest.mark.parametrize("value", [0, 1e-300, 0.0099, 101, 1e300, math.inf, math.nan, -1, True, "1", None])

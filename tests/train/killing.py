@@ -21,6 +21,7 @@ __all__ = ["EVERY", "STEPS", "Answer", "Torture", "Zygote"]
 
 TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 40
 STEPS, EVERY = 40, 4
+WRITTEN = ("samples.txt", "predictions.parquet", "schema.json", "report.md")  # by one task or another
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,25 @@ class Torture:
     """One small run, known from end to end, against which every killed and resumed one is held."""
 
     def __init__(
-        self, folder: Path, backend: str, *, before: Sequence[str] = (), extra: Sequence[str] = ()
+        self,
+        folder: Path,
+        backend: str,
+        *,
+        before: Sequence[str] = (),
+        extra: Sequence[str] = (),
+        source: Sequence[str] | None = None,
     ) -> None:
+        """Train the run from end to end.
+
+        Args:
+            before: see `Zygote`. extra: more flags. source: words that name it and its task; default a text.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.text = folder, folder / "text.txt"
         self.text.write_text(TEXT)
+        self.source = [str(self.text), "--as", "stream", "--bptt", "16"] if source is None else list(source)
         self.run_path = folder / "run"
-        sizes = ["--as", "stream", "--hidden", "12", "--layers", "2", "--batch", "4", "--bptt", "16"]
+        sizes = ["--hidden", "12", "--layers", "2", "--batch", "4"]
         sizes += ["--dropout", "0.2", "--dtype", "float32"]
         budget = ["--steps", str(STEPS), "--save-every", str(EVERY)]
         self.words = [*sizes, *budget, "--backend", backend, *extra]
@@ -89,7 +102,7 @@ class Torture:
     def train(self, *, run: Path | None = None, resume: bool = False, **command: Any) -> Answer:
         """Run the command, from scratch or to resume."""
         path = self.run_path if run is None else run
-        words = ["train", str(self.text), "--run", str(path), *self.words]
+        words = ["train", *self.source, "--run", str(path), *self.words]
         return self.zygote(*words, *(["--resume"] if resume else []), **command)
 
     def fresh(self) -> None:
@@ -146,13 +159,13 @@ class Torture:
         assert not [name for name in left if name.startswith(".")], left
 
     def outcome(self, run: Path) -> dict[str, Any]:
-        """Return what must be equal: weights, losses, the report."""
+        """Return what must be equal: weights, losses, what the task writes."""
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return {
             "weights": (run / "model" / "model.safetensors").read_bytes(),
             "last": checkpoint.read(checkpoint.locate(run, prefer=("LATEST",))).model,
             "losses": [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in rows],
             "evaluation": (run / "evaluation.json").read_text(),
-            "samples": (run / "samples.txt").read_text(),
+            "written": [p.read_bytes() for name in WRITTEN if (p := run / name).exists()],
             "best": (run / "BEST").read_text(),
         }

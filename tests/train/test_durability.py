@@ -38,6 +38,27 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(torture: Torture):
         kills += torture.killed_at(random)
 
 
+def task_source(task: str, folder: Path) -> list[str]:
+    """Write a source of a task, and return the words of the command that name it."""
+    random, path = Random(0), folder / f"{task}.csv"
+    if task == "tag":
+        rows = [f"{n // 5},{random.choice('abcd')},{random.choice(['O', 'B-X'])}" for n in range(200)]
+        path.write_text("id,word,tag\n" + "\n".join(rows))
+        return [str(path), "--tags", "tag", "--no-controls"]
+    rows = [f"{n // 5},{random.random():.3f},{'ab'[n // 5 % 2]}" for n in range(200)]
+    path.write_text("id,x,kind\n" + "\n".join(rows))
+    return [str(path), "--label", "kind", "--id", "id", "--no-controls"]
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_a_kill_of_a_task_s_run_costs_nothing_but_time(tmp_path: Path, task: str):
+    torture = Torture(tmp_path, "auto", source=task_source(task, tmp_path))
+    random, kills = Random(task), 0
+    while kills < 3:
+        kills += torture.killed_at(random)
+    torture.zygote.close()
+
+
 # The points are those of checkpoint/, whatever the backend; bench/torture.py runs them on both.
 @pytest.mark.parametrize("torture", BACKENDS[-1:], indirect=True)
 def test_a_kill_at_each_point_of_saving_and_pruning_costs_nothing_but_time(torture: Torture):

@@ -38,7 +38,7 @@ __all__ = [
     "version",
 ]
 
-LARGEST_STATE = 2**30  # bytes of a file
+FOREIGN_STATE = 2**24  # bytes of a larger model's state that are read, to say that it is another's
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # C0 and C1, but for tabs and line ends
 
 
@@ -163,7 +163,10 @@ def stream(args: argparse.Namespace) -> int:
     if kept is not None and not kept.parent.is_dir():
         raise ConfigError(expected("state", "a file in a directory that exists", repr(config.state)))
     fresh = kept is None or not kept.exists()
-    blob = None if kept is None or fresh else files.read_regular(kept, LARGEST_STATE, StateError)
+    blob = None
+    if kept is not None and not fresh:
+        own = len(model.open().save())
+        blob = files.read_regular(kept, max(own, FOREIGN_STATE), StateError)
     reader: LineReader | StepReader
     if isinstance(model, TaskModel):
         reader = StepReader(model, model.open(blob))

@@ -32,6 +32,8 @@ __all__ = [
     "stored_config",
 ]
 
+FOUND_AT_THE_END = 2**14  # bytes of config.json
+
 
 @dataclass
 class Since:
@@ -217,9 +219,12 @@ def stored_config(task: Task, config: TrainConfig, model: Any, dataset: Dataset)
 
 
 def check_stored(config: Mapping[str, object]) -> None:
-    """Raise DataError where what has to be known of the data does not fit into a checkpoint."""
+    """Raise DataError where what has to be known of the data does not fit into a checkpoint.
+
+    There must be room, too, for what only the trained network says: its states and a calibration.
+    """
     try:
-        checkpoint.check_config(config)
+        checkpoint.check_config({**config, "states": {"": "x" * FOUND_AT_THE_END}})
     except CheckpointError as error:
         reason = "the names of columns, classes or series are too many or too long to be stored"
         raise DataError(f"{error}; {reason}") from None
