@@ -13,6 +13,7 @@ import torch
 
 from unrolled import load, spec, tasks, train
 from unrolled.data import Samples
+from unrolled.errors import ConfigError
 from unrolled.tasks import SequenceNetwork
 from unrolled.tasks.classify import predicted, storing
 
@@ -79,15 +80,65 @@ def test_a_series_of_unequal_length_is_learnt_and_stands_beside_controls(tmp_pat
     assert written["test"]["samples"] == 15
 
 
-def test_few_series_train_a_number_of_passes_and_texts_a_minute_unless_a_budget_is_given(tmp_path: Path):
-    budgets = []
-    for name, samples, given in (("a", series(), {}), ("b", texts(), {}), ("c", series(), {"minutes": 2.0})):
-        open_config = config(tmp_path / name, samples, steps=None, **given)
-        task = tasks.of(open_config.data)
-        dataset = task.prepare(open_config.data, tmp_path / name / "data", seed=0)
-        found = train.resolve(open_config, dataset)
-        budgets.append((found.epochs, found.minutes))
-    assert budgets == [(100, None), (None, 1.0), (None, 2.0)]
+def budget(path: Path, samples: Samples, **given: Any) -> tuple[int | None, float | None]:
+    open_config = config(path, samples, steps=None, **given)
+    dataset = tasks.of(open_config.data).prepare(open_config.data, path / "data", seed=0)
+    found = train.resolve(open_config, dataset)
+    return found.epochs, found.minutes
+
+
+def test_few_series_and_texts_train_a_number_of_passes_unless_a_budget_is_given(tmp_path: Path):
+    long = Samples.from_arrays(["ab" * 1500, "ba" * 1500] * 100, ["a", "b"] * 100)
+    cases: dict[str, tuple[Samples, dict[str, Any]]] = {
+        "series": (series(), {}),
+        "series, minutes": (series(), {"minutes": 2.0}),
+        "texts": (texts(), {}),
+        "more texts": (texts(3000), {}),
+        "large batches": (texts(3000), {"batch_size": 256}),
+        "texts, minutes": (texts(), {"minutes": 2.0}),
+        "long texts": (long, {}),
+    }
+    found = {name: budget(tmp_path / name, samples, **given) for name, (samples, given) in cases.items()}
+    assert found == {
+        "series": (100, None),
+        "series, minutes": (None, 2.0),
+        "texts": (100, None),
+        "more texts": (20, None),
+        "large batches": (60, None),
+        "texts, minutes": (None, 2.0),
+        "long texts": (None, 1.0),
+    }
+
+
+def test_symbols_are_dropped_whole_in_training_alone():
+    sizes: dict[str, Any] = {"input_size": 0, "vocab_size": 9, "embedding_size": 4, "outputs": 3}
+    network = SequenceNetwork(spec.ClassifyModel(**sizes, hidden_size=5, symbol_dropout=0.25), seed=0)
+    plain = SequenceNetwork(spec.ClassifyModel(**sizes, hidden_size=5), seed=0)
+    ids = torch.randint(9, (40, 50), generator=torch.Generator().manual_seed(0))
+    seen: list[torch.Tensor] = []
+    network.recurrent.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    torch.manual_seed(0)
+    network.train()(ids)
+    dropped = (seen[0] == 0).all(-1)
+    assert 0.2 < float(dropped.float().mean()) < 0.3
+    torch.testing.assert_close(seen[0][~dropped], network.embedding(ids)[~dropped], rtol=0, atol=0)
+    torch.testing.assert_close(network.eval()(ids), plain.eval()(ids), rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=r"symbol_dropout: expected 0 for channels of numbers, got 0\.25"):
+        spec.ClassifyModel(input_size=2, vocab_size=0, embedding_size=0, outputs=3, hidden_size=5,
+                           symbol_dropout=0.25)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("samples", "dropout", "share"), [(texts(), None, 0.1), (texts(), 0.0, 0.0), (series(), None, 0.0)]
+)
+def test_texts_lose_symbols_unless_dropout_is_turned_off(
+    tmp_path: Path, samples: Samples, dropout: float | None, share: float
+):
+    run = train.run(config(tmp_path, samples, steps=2, dropout=dropout), observers=[], pictures=False).run
+    stored_model = json.loads((run / "model" / "config.json").read_text())["model"]
+    assert stored_model.pop("symbol_dropout") == share
+    older = spec.from_json(spec.ClassifyModel, stored_model, where="config.json model")
+    assert older == replace(load(run).model.config, symbol_dropout=0.0)
 
 
 def test_texts_are_learnt_by_their_characters(tmp_path: Path):

@@ -204,6 +204,9 @@ class _SequenceModel:
     chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
     init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
     forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+    symbol_dropout: float = setting(
+        0.0, "share of symbols whose whole embedding is dropped during training", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -211,6 +214,8 @@ class _SequenceModel:
         if symbols == (self.input_size > 0) or symbols != (self.embedding_size > 0):
             got = f"{self.input_size} channels, {self.vocab_size} symbols embedded in {self.embedding_size}"
             raise ConfigError(expected("input_size", "channels, or symbols with an embedding", got))
+        if self.symbol_dropout and not symbols:
+            raise ConfigError(expected("symbol_dropout", "0 for channels of numbers", self.symbol_dropout))
 
     @property
     def directions(self) -> int:

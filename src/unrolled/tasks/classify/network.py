@@ -93,11 +93,22 @@ class SequenceNetwork(nn.Module):
         if inputs.dim() != (2 if self.embedding is not None else 3):
             want = "[T, B] of ids" if self.embedding is not None else "[T, B, C] of numbers"
             raise ShapeError(expected("inputs", want, list(inputs.shape)))
-        x = inputs if self.embedding is None else self.dropout(self.embedding(inputs))
+        x = inputs if self.embedding is None else self._embedded(inputs)
         if self.config.neighbours:
             x = _with_neighbours(x, lengths, self.config.neighbours, causal=self.config.causal)
         y, after = self.recurrent(x, state, lengths=lengths)
         return y, after
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """Return the embeddings [T, B, E] of ids [T, B]; in training some symbols are dropped, zeros instead.
+
+        Source: Iyyer et al. 2015 (word dropout).
+        """
+        assert self.embedding is not None
+        x: Tensor = self.dropout(self.embedding(ids))
+        if self.training and self.config.symbol_dropout:
+            x = x * (torch.rand(ids.shape, device=ids.device) >= self.config.symbol_dropout).unsqueeze(-1)
+        return x
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, state: State | None = None) -> Tensor:
         """Return an answer for each row, or of a network with pooling "step" at each step.

@@ -10,14 +10,17 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec import POOLINGS, TrainConfig, tensors
 from unrolled.tasks.classify.dataset import Sequences
 
-__all__ = ["SIZES", "bytes_needed", "neighbours", "resolve"]
+__all__ = ["SIZES", "bytes_needed", "neighbours", "resolve", "symbol_dropout"]
 
 DEFAULT_MINUTES = 1.0
 FEW, DEFAULT_EPOCHS = 1000, 100  # series, below which so many passes are enough, and better than a minute
+TEXT_EPOCHS, TEXT_STEPS = 20, 600  # passes over texts, and the steps that even a few of them are given
+FEW_SYMBOLS = 250_000  # of the texts of training, up to which these passes take about a minute
 FLOATS_PER_UNIT = 24  # that a step of a unit keeps for the backward pass
 COPIES = 5  # of the weights: themselves, gradients, two moments, the best
 NARROW = 8  # channels, up to which each step is shown its neighbours
 REACH = 2
+SYMBOL_DROPOUT = 0.1  # a text with one symbol in ten missing is mostly still of its class
 
 
 class Sizes(NamedTuple):
@@ -36,6 +39,8 @@ SIZES = tuple(Sizes._fields)
 def sizes(dataset: Sequences) -> Sizes:
     """Return sizes by rule; measured on the sets of bench/RESULTS.md.
 
+    Of texts every tenth symbol is dropped beside it; see `symbol_dropout`.
+
     | inputs | training samples | hidden x layers | dropout | batch | lr |
     | --- | --- | --- | --- | --- | --- |
     | texts | any | 128 x 1 | 0.3 | 32 | 3e-3 |
@@ -51,6 +56,11 @@ def sizes(dataset: Sequences) -> Sizes:
     if number < 20_000:
         return Sizes(64, 2, 0.2, 64, 4e-3)
     return Sizes(128, 1, 0.1, 64, 3e-3)
+
+
+def symbol_dropout(config: TrainConfig, dataset: Sequences) -> float:
+    """Return the share of symbols that training leaves out; none where the user turned dropout off."""
+    return SYMBOL_DROPOUT if dataset.tokens is not None and config.dropout else 0.0
 
 
 def neighbours(dataset: Sequences) -> int:
@@ -75,11 +85,31 @@ def resolve(config: TrainConfig, dataset: Sequences) -> TrainConfig:
     chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
-        few = dataset.tokens is None and len(dataset.part("train")) < FEW
-        missing |= {"epochs": DEFAULT_EPOCHS} if few else {"minutes": DEFAULT_MINUTES}
+        missing |= _default_budget(dataset, rows=config.batch_size or chosen["batch_size"])
     if dataset.tokens is not None and config.embedding_size is None:
         missing["embedding_size"] = min(64, max(8, 2 * math.ceil(math.sqrt(dataset.tokens.size)) * 2))
     return replace(config, **missing)
+
+
+def _default_budget(dataset: Sequences, *, rows: int) -> dict[str, Any]:
+    """Return how long is trained where nobody says.
+
+    The validation loss of few texts rises again after some ten passes at a high learning rate, so it has to
+    fall to zero early: docs/decisions/0024.
+
+    | inputs | training samples | budget |
+    | --- | --- | --- |
+    | texts | up to 250,000 symbols | 20 passes; of few samples more, up to 100, for 600 steps |
+    | series | under 1,000 | 100 passes |
+    | both | more | 1 minute |
+    """
+    number = len(dataset.part("train"))
+    if dataset.tokens is None:
+        return {"epochs": DEFAULT_EPOCHS} if number < FEW else {"minutes": DEFAULT_MINUTES}
+    if sum(map(len, dataset.inputs("train"))) > FEW_SYMBOLS:
+        return {"minutes": DEFAULT_MINUTES}
+    steps_a_pass = -(-number // rows)
+    return {"epochs": min(DEFAULT_EPOCHS, max(TEXT_EPOCHS, -(-TEXT_STEPS // steps_a_pass)))}
 
 
 def bytes_needed(model: Any, *, rows: int, steps: int, stored: int) -> int:

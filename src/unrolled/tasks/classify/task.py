@@ -73,6 +73,7 @@ class SequenceTask(Task):
             chrono_steps=config.chrono_steps,
             init=config.init,
             forget_bias=config.forget_bias,
+            symbol_dropout=sizing.symbol_dropout(config, dataset),
             **known,
         )
 
@@ -95,7 +96,7 @@ class SequenceTask(Task):
         answer = _answer(dataset.schema)
         lines = [
             f"data      {dataset.name}: {parts}; {read}; {answer}",
-            f"model     {self.describe(network.config)}, {parameters}, dropout {config.dropout}",
+            f"model     {self.describe(network.config)}, {parameters}, {_dropout(network.config)}",
         ]
         scaler = dataset.schema.scaler
         constant = () if scaler is None else scaler.constant
@@ -221,6 +222,12 @@ def _check_tokens(tokens: vocabularies.Tokens | None, config: Any, where: str) -
     size = 0 if tokens is None else tokens.size
     if size != config.vocab_size:
         raise CheckpointError(expected(where, counted(config.vocab_size, "symbol"), size))
+
+
+def _dropout(model: Any) -> str:
+    """Return in words what is dropped in training."""
+    whole = f", and of symbols {model.symbol_dropout}" if model.symbol_dropout else ""
+    return f"dropout {model.dropout}{whole}"
 
 
 def _answer(schema: Schema) -> str:
