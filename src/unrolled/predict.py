@@ -19,7 +19,7 @@ from unrolled.tasks import Loaded, Predictions, Task, evaluate_text, load, named
 __all__ = ["as_csv", "as_json_lines", "evaluate", "predict", "write"]
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
-LARGEST = 2**16  # bytes of an evaluation.json
+LARGEST = 2**23  # bytes of an evaluation.json
 
 
 def predict(loaded: Loaded | str | Path, source: str, *, out: str | Path | None = None) -> Predictions:
@@ -79,7 +79,7 @@ def _stored(path: Path) -> dict[str, Any]:
     place = RunDirectory.around(path).evaluation
     if not place.is_file():
         raise ConfigError(expected("source", "a file to score, as there is no evaluation.json", "none"))
-    return files.parse_json(files.read_regular(place, LARGEST, RunError), place, RunError, most=16 * LARGEST)
+    return files.parse_json(files.read_regular(place, LARGEST, RunError), place, RunError, most=8 * LARGEST)
 
 
 def write(found: Predictions, out: str | Path) -> Path:
@@ -93,6 +93,7 @@ def write(found: Predictions, out: str | Path) -> Path:
     """
     path = Path(out)
     real = _check_out(path)
+    real = real if path.is_symlink() else path  # as the user names it
     if path.suffix.lower() == ".parquet":
         files.replace(real, _parquet(found))
     else:

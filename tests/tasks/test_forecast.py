@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled import load, spec, stream, tasks, train
+from unrolled import load, predict, spec, stream, tasks, train
 from unrolled.data import Series
 from unrolled.errors import ConfigError, DataError
 from unrolled.schema import forecasts
@@ -262,6 +262,25 @@ def test_series_that_repeat_themselves_are_left_out_of_scaled_errors_and_counted
     lines = comparison_lines(found, str)
     assert not any("nan" in line for line in lines)
     assert (" – " in lines[2].split("mse")[-1].rsplit("|", 3)[0]) == (repeating == 3)
+
+
+def test_an_evaluation_of_a_long_horizon_is_read_again(tmp_path: Path):
+    result = run(tmp_path, waves(1, 60), horizon=2, steps=1)
+    steps = tuple(np.random.default_rng(0).normal(0, 1, 30_000).tolist())
+    names = ("mse", "mae", "coverage_80", "width_80")
+    long = replace(result.evaluation, by_horizon=dict.fromkeys(names, steps))
+    path = result.run / "evaluation.json"
+    train.report.write_evaluation(long, path, validation_is_train=False)
+    assert train.report.read_evaluation(path)["by_horizon"]["mae"] == list(steps)
+    assert predict.evaluate(result.run).by_horizon["width_80"] == steps
+
+
+def test_names_that_could_not_be_read_again_are_refused_before_training(tmp_path: Path):
+    series = Series.from_arrays([np.arange(40.0)] * 2, past=[np.ones((40, 1))] * 2, past_names=["x" * 2**22])
+    with pytest.raises(
+        DataError, match=r"^source: expected names of columns that fit into 4 MiB of corpus.json"
+    ):
+        write_series(tmp_path, series)
 
 
 def test_what_a_checkpoint_cannot_hold_is_refused_before_training(tmp_path: Path):

@@ -68,15 +68,19 @@ def of_texts(*names: str) -> dict[str, Form]:
 def write_arrays(directory: Path, arrays: Arrays, index: Mapping[str, Any]) -> str:
     """Write arrays and their index into a directory, and return their digest, the index's "identity".
 
-    Raises RunError where it cannot be written.
+    Raises RunError where it cannot be written. DataError: the index could not be read again.
     """
     identity = _identity(arrays)
+    described = json.dumps({**index, "identity": identity}, indent=2) + "\n"
+    if len(described) > LARGEST_INDEX:
+        want = f"names of columns that fit into {LARGEST_INDEX // 2**20} MiB of {INDEX}"
+        raise files.refusal(DataError, "source", want, f"{len(described) / 2**20:.1f} MiB")
     directory.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     ordered: dict[str, Any] = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     np.savez(packed, **ordered)
     files.replace(directory / ARRAYS, packed.getvalue())
-    files.replace(directory / INDEX, json.dumps({**index, "identity": identity}, indent=2) + "\n")
+    files.replace(directory / INDEX, described)
     return identity
 
 

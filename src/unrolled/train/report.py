@@ -21,7 +21,7 @@ from unrolled.train.plan import ResumePoint
 
 __all__ = ["draw_loss", "draw_telemetry", "notes", "read_evaluation", "write_evaluation"]
 
-LARGEST = 2**16  # bytes of an evaluation
+LARGEST = 2**23  # bytes of an evaluation: figures of 100,000 steps ahead, and of intervals, fit
 
 
 def notes(config: TrainConfig, schedule: Schedule, point: ResumePoint | None = None) -> list[str]:
@@ -61,7 +61,7 @@ def write_evaluation(found: Any, path: Path, *, validation_is_train: bool) -> No
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read what `write_evaluation` wrote. Raises RunError: it is something else."""
-    return files.parse_json(files.read_regular(path, LARGEST, RunError), path, RunError, most=16 * LARGEST)
+    return files.parse_json(files.read_regular(path, LARGEST, RunError), path, RunError, most=8 * LARGEST)
 
 
 def draw_loss(rows: Sequence[Row], path: Path, *, kind: TaskKind, best_step: int, title: str) -> None:
