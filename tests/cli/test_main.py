@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from cli_cases import SMALL, TEXT
 
 from unrolled import kernels
 from unrolled.cli import main
-from unrolled.cli.parser import build
+from unrolled.cli.parser import EXAMPLES, build, commands_of
 
 
 def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]:
@@ -416,3 +417,19 @@ def test_an_older_flag_works_and_says_what_it_is_called_now(
     with pytest.raises(SystemExit):
         build().parse_args(["train", "--help"])
     assert "--start" not in capsys.readouterr().out
+
+
+def test_the_help_of_train_states_the_default_of_each_task_where_they_differ():
+    words = " ".join(commands_of(build())["train"].format_help().split())
+    about = words[words.index("--validation X share") : words.index("--id COLUMN")]
+    assert about.count("default: 0.1") == 3  # a text, --label, --tags
+    assert about.count("default: 0.2") == 1  # --horizon
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "eval", "stream", "probe"])
+def test_the_help_of_a_command_ends_with_examples_that_the_parser_takes(command: str):
+    assert commands_of(build())[command].format_help().endswith(EXAMPLES[command])
+    lines = [line.strip() for line in EXAMPLES[command].splitlines() if line.startswith("  unrolled")]
+    for line in lines:
+        words = re.split(r" {2,}| <", line)[0].split()[1:]
+        assert build().parse_args(words).command == command

@@ -158,7 +158,7 @@ def test_training_says_which_commands_come_next(place: Path, tmp_path: Path, cap
         (["train", "gestures.csv", "--label", "activity", "--target", "ax"],
          "--label: expected no --target beside it, as each names another task, got both"),
         (["train", "gestures.csv", "--label", "activity", "--as", "lines"],
-         "--as: expected no --label beside it, as it is a setting of a text, got both"),
+         "--as: expected no --label beside it, as it is a setting for a text, got both"),
         (["train", "book.txt", "--balance"], "--balance: expected --label beside it, got none"),
         (["train", "book.txt", "--group", "a"], "--group: expected --label or --target"),
         (["train", "gestures.csv", "--label"], "--label: expected the name of a column, got none"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 
 from unrolled import spec
 from unrolled.errors import ConfigError, expected
@@ -66,11 +66,18 @@ def _place(flag: DataFlag) -> int:
 def _merged(known: DataFlag, other: spec.Setting, kind: spec.TaskKind) -> spec.Setting:
     """Return one setting for both: its help says what each task makes of it, where that differs."""
     first = known.setting
-    told = first.help
+    differ = first.default != other.default
+    told = _told(first) if differ else first.help
     if other.help not in told:
-        told += f"; {_with([kind])}: {other.help}"
+        told += f"; {_with([kind])}: {_told(other) if differ else other.help}"
     choices = tuple(dict.fromkeys((*first.choices, *other.choices)))
     return replace(first, help=told, choices=choices, default=_common(first.default, other.default))
+
+
+def _told(setting: spec.Setting) -> str:
+    """Return a setting's help with its default, for one of several tasks that have different ones."""
+    unsaid = setting.default in (None, False, "", MISSING) or "default:" in setting.help
+    return setting.help if unsaid else f"{setting.help}; default: {setting.default}"
 
 
 def _common(first: object, second: object) -> object:
@@ -87,9 +94,9 @@ def title_of(flag: DataFlag) -> str:
 
 
 def _with(kinds: Collection[spec.TaskKind]) -> str:
-    """Return which flags name some tasks: "of a text", "with --label or --target"."""
+    """Return which flags name some tasks: "for a text", "with --label or --target"."""
     flags = [_flag(kind) for kind in kinds if kind.asked_by is not None]
-    words = [f"of {TEXT}"] if len(flags) < len(kinds) else []
+    words = [f"for {TEXT}"] if len(flags) < len(kinds) else []
     if flags:
         words.append("with " + ", ".join(flags[:-1]) + " or " * (len(flags) > 1) + flags[-1])
     return ", or ".join(words)

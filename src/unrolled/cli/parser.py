@@ -20,24 +20,51 @@ __all__ = ["Parser", "build", "flags_of"]
 EPILOG = """examples:
   unrolled train sentences                 train on ten built-in sentences, in seconds
   unrolled train book.txt --minutes 3      train on your own text
-  unrolled train gestures.csv --label activity --group subject    tell sequences apart
+  unrolled train gestures.csv --label activity --group subject    a class for each sequence
   unrolled train names/ --label folder --dry-run   what would be done, and how long it takes
   unrolled train pump.csv --target rul --id unit   a number for each sequence
   unrolled train train.conll --tags 2              a tag for each word
-  unrolled train load.csv --horizon 48 --intervals 80,95    what comes next, with its uncertainty
+  unrolled train load.csv --horizon 48 --intervals 80,95    a forecast, with intervals
   unrolled predict runs/gestures new.csv --out p.csv
   unrolled sample runs/book --prompt "KING" --length 400 --temperature 0.8 --seed 1
   unrolled eval runs/book other.txt --json
   unrolled stream runs/book < lines.txt    an answer to every line, as it comes
   unrolled quantize runs/book --weights int8   a quarter of the size, and what it costs
-  unrolled probe runs/book --html probe.html   what it remembers, how its gradient fares, what is wrong
+  unrolled probe runs/book --html probe.html   what it remembers, how its gradients flow, what is wrong
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
 """
+EXAMPLES = {
+    "train": """examples:
+  unrolled train book.txt --minutes 3
+  unrolled train gestures.csv --label activity --group subject --dry-run
+  unrolled train pump.csv --target rul --id unit --causal
+  unrolled train train.conll --tags 2 --test test.conll
+  unrolled train load.csv --horizon 24 --known temperature --intervals 80,95
+""",
+    "predict": """examples:
+  unrolled predict runs/gestures new.csv                       print predictions as CSV
+  unrolled predict runs/gestures new.csv --out answers.parquet
+""",
+    "eval": """examples:
+  unrolled eval runs/gestures                 print the scores that the run wrote
+  unrolled eval runs/gestures test.csv --json
+  unrolled eval runs/book other.txt
+""",
+    "stream": """examples:
+  unrolled stream runs/book < lines.txt       the likeliest next symbols after each line
+  unrolled stream runs/pump < steps.jsonl     a prediction after each step, such as {"x": [0.5, 1.2]}
+""",
+    "probe": """examples:
+  unrolled probe runs/gestures                print findings and key numbers
+  unrolled probe runs/gestures new.csv --html probe.html
+""",
+}
 JSON_LINES = (
     'lines and answers are JSON objects: {"text": "…"} or {"ids": […]}, with {"reset": true} to start '
-    'from zero before it, {"save": true} to write --state after it; of a classifier or a regressor lines are '
-    'steps, JSON objects {"x": […]} or {"column": value, …}, null for a missing one, or CSV with a header'
+    'from zero before it, {"save": true} to write --state after it; for other models than those of text each '
+    'line is a step: JSON objects {"x": […]} or {"column": value, …}, null for a missing one, or CSV after a '
+    "header"
 )
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NUMBERS = {int: "a whole number", float: "a number"}
@@ -88,14 +115,14 @@ def build() -> Parser:
     add = partial(_command, subs)
     _train_command(subs)
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
-    add("predict", "answer new samples with a trained model", commands.predict, spec.PredictConfig,
+    add("predict", "predict classes, numbers, tags or forecasts", commands.predict, spec.PredictConfig,
         json="print JSON lines; with --out: how many answers there are")  # fmt: skip
     add("eval", "score a file with a trained model", commands.evaluate, spec.EvalConfig, json="print JSON")
     add("stream", "answer lines of standard input, one by one, with a trained model", commands.stream,
         spec.StreamConfig, json=JSON_LINES)  # fmt: skip
     add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
         spec.QuantizeConfig, json="print JSON")  # fmt: skip
-    add("probe", "measure what a network remembers, and how its gradient fares", commands.probe,
+    add("probe", "measure what a network remembers and depends on, and how gradients flow", commands.probe,
         spec.ProbeConfig, json="print everything but the trajectories as JSON")  # fmt: skip
     add("lab", "check a lecture's claims on recurrent networks by measurement", commands.lab, spec.LabConfig)
     what = "report versions, instruction sets, threads and backends"
@@ -116,9 +143,7 @@ def flags_of(configs: Sequence[type]) -> dict[str, str]:
 def _command(
     subs: Any, name: str, help: str, action: Callable[..., int], *configs: type, json: str = ""
 ) -> None:
-    parser: argparse.ArgumentParser = subs.add_parser(
-        name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False
-    )
+    parser = _subparser(subs, name, help)
     parser.set_defaults(action=action, configs=configs)
     for cls in configs:
         for s in spec.settings(cls):
@@ -128,12 +153,23 @@ def _command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _subparser(subs: Any, name: str, help: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, with its description and examples."""
+    parser: argparse.ArgumentParser = subs.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=EXAMPLES.get(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
 def _train_command(subs: Any) -> None:
     """Add `train`, whose flags are those of every task's data, grouped by task."""
     what = "train a network on a text, or on sequences of your own"
-    parser: argparse.ArgumentParser = subs.add_parser(
-        "train", help=what, description=what[0].upper() + what[1:] + ".", allow_abbrev=False
-    )
+    parser = _subparser(subs, "train", what)
     data = data_flags()
     naming = [f"{each.setting.flag} {each.setting.metavar}" for each in data if each.names_task]
     parser.usage = f"%(prog)s SOURCE\n       [{' | '.join(naming)}]\n       [more flags]"

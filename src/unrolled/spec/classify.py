@@ -29,97 +29,102 @@ MOST_CLASSES = 10_000
 
 @dataclass(frozen=True)
 class _SequenceData:
-    """What both tasks say of their data."""
+    """The settings of the data that both tasks have."""
 
     source: str = setting(
         MISSING,
-        "a table (.csv, .tsv, .parquet), .jsonl, .ts, .arff or .npz, or a folder of classes",
+        "a table (.csv, .tsv, .parquet), .jsonl, .ts, .arff or .npz, or a folder with a file or a folder "
+        "per class",
         flag="SOURCE",
     )
     group: str | None = setting(
         None,
-        "column whose values must not be on both sides of a split, such as a person",
+        "column of groups, such as persons: no group is in two parts",
         flag="--group",
         metavar="COLUMN",
     )
     id: str | None = setting(
         None,
-        "column that says which sample a row is of; default: by the usual names",
+        "column that identifies the sample of each row; default: found by its name",
         flag="--id",
         metavar="COLUMN",
     )
     time: str | None = setting(
         None,
-        "column of times of the steps; default: by the usual names",
+        "column with the time of each step; default: found by its name",
         flag="--time",
         metavar="COLUMN",
     )
     columns: str | None = setting(
         None,
-        "the input columns, with commas between them; default: every column of numbers without another use",
+        "input columns, separated by commas; default: every numeric column without another role",
         flag="--columns",
         metavar="A,B",
     )
     static: str | None = setting(
         None,
-        "columns with one value for each sample, with commas between them",
+        "columns with one value for each sample, separated by commas",
         flag="--static",
         metavar="A,B",
     )
     split: str = setting(
         "auto",
-        "how samples are held out; group: whole groups; time: the latest; random: by chance, class by class; "
-        "auto: by group where there are groups, else random",
+        "how samples are held out; group: whole groups; time: the latest samples; random: at random, "
+        "stratified by class; auto: group with --group, else random",
         flag="--split",
         choices=("auto", "group", "time", "random"),
     )
     validation_share: float = setting(
         0.1,
-        "share of the samples that chooses the best network and its calibration",
+        "share of the samples that is held out to choose the best network and to calibrate it",
         flag="--validation",
         above=0,
         below=1,
     )
     test: str | None = setting(
         None,
-        "a file of samples that are scored once, at the end; default: X_TEST beside a source X_TRAIN",
+        "file of test samples, which are scored once, at the end; default: X_TEST beside a source X_TRAIN",
         flag="--test",
         metavar="FILE",
     )
     test_share: float | None = setting(
         None,
-        "share of the samples that is scored once, at the end; default: 0.1, or 0 where there is a test file "
-        "or a test part, or fewer than 100 samples",
+        "share of the samples in the test part, which is scored once, at the end; default: 0.1, or 0 "
+        "where the "
+        "source has a test part or a test file, or fewer than 100 samples",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     missing: str = setting(
         "mask",
-        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
-        "such steps are left out; refuse: none may be missing",
+        "how missing values are treated; mask: the network is given which values are missing, and the time "
+        "since the last one; drop: such steps are left out; refuse: a missing value is an error",
         flag="--missing",
         choices=("mask", "drop", "refuse"),
     )
     tokens: str = setting(
         "auto",
-        "what a symbol of a text is; auto: a character, or a byte where there are more than 512 kinds",
+        "what a symbol of a text is; auto: a character, or a byte where there are more than 512 "
+        "different ones",
         flag="--tokens",
         choices=("auto", "char", "byte", "word", "bpe:N"),
     )
     causal: bool = setting(
         False,
-        "read one way only, so that an answer at a step depends on what came before it alone",
+        "read in one direction, so that an answer depends on no later step and the model can be streamed",
         flag="--causal",
     )
     pooling: str = setting(
         "mean+max",
-        "what of the steps' outputs the answer is read from; mean+max and attention: of all steps",
+        "how the outputs of the steps become one answer; mean+max and attention pool those of all steps, "
+        "last "
+        "takes that of the last one",
         flag="--pooling",
         choices=POOLINGS,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
+        True, "also fit simple models on the same split, for comparison", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:
@@ -149,13 +154,15 @@ class ClassifyData(_SequenceData):
 
     label: str | None = setting(
         None,
-        "column of the classes to tell apart; folder: the names of files or folders; A,B: columns of 0 and 1 "
-        "of which any number may hold; without a value: the one that is called so, or that alone can be it",
+        "column of the classes to predict; folder: the names of files or folders; A,B: several labels, each "
+        "a column of 0 and 1, any number of which may apply; without a value: the column that is called "
+        "label "
+        "or class, or the only candidate",
         flag="--label",
         metavar="COLUMN",
     )
     balance: bool = setting(
-        False, "let every class weigh the same in training, however rare it is", flag="--balance"
+        False, "give every class the same weight in training, however rare it is", flag="--balance"
     )
 
 
@@ -165,8 +172,9 @@ class RegressData(_SequenceData):
 
     target: str | None = setting(
         None,
-        "column of the numbers to predict, one for each sequence, or at each step where it varies within; "
-        "A,B: several; without a value: as --label",
+        "column of the numbers to predict: one for each sequence, or one for each step where it varies "
+        "within a "
+        "sequence; A,B: several; without a value: the only candidate",
         flag="--target",
         metavar="COLUMN",
     )

@@ -1,4 +1,4 @@
-"""Series in time, of which the next values are forecast: the data (`ForecastData`) and the network."""
+"""Time series to forecast: the data (`ForecastData`) and the network (`ForecastModel`)."""
 
 from __future__ import annotations
 
@@ -33,51 +33,59 @@ class ForecastData:
         flag="SOURCE",
     )
     horizon: int = setting(
-        MISSING, "steps to forecast", flag="--horizon", minimum=1, maximum=LONGEST_HORIZON, metavar="STEPS"
+        MISSING,
+        "number of steps to forecast",
+        flag="--horizon",
+        minimum=1,
+        maximum=LONGEST_HORIZON,
+        metavar="STEPS",
     )
     target: str | None = setting(
         None,
-        "the columns to forecast, with commas between them; default: by the usual names, or every column of "
-        "numbers without another use",
+        "columns to forecast, separated by commas; default: found by their names, or every numeric column "
+        "without another role",
         flag="--target",
     )
     id: str | None = setting(
-        None, "column that says which series a row is of; default: by the usual names", flag="--id"
+        None, "column that identifies the series of each row; default: found by its name", flag="--id"
     )
     time: str | None = setting(
-        None, "column of times of the steps; default: by the usual names", flag="--time"
+        None, "column with the time of each step; default: found by its name", flag="--time"
     )
     freq: str | None = setting(
-        None, "time from row to row, such as h, 15min, D, W or MS; default: by the times", flag="--freq"
+        None,
+        "time between two steps, such as h, 15min, D, W or MS; default: inferred from the times",
+        flag="--freq",
     )
     season: int | None = setting(
         None,
-        "steps of the main season; default: by the frequency, such as 24 of hours",
+        "number of steps in the main season; default: by the frequency, such as 24 for hourly data",
         flag="--season",
         minimum=1,
         maximum=1_000_000,
     )
     known: str | None = setting(
         None,
-        "columns that are known ahead, with commas between them, such as a calendar",
+        "columns whose future values are known, separated by commas, such as those of a calendar",
         flag="--known",
         metavar="A,B",
     )
     static: str | None = setting(
         None,
-        "columns with one value for each series, with commas between them",
+        "columns with one value for each series, separated by commas",
         flag="--static",
         metavar="A,B",
     )
     columns: str | None = setting(
         None,
-        "further input columns that are known up to the present, with commas between them",
+        "further input columns, whose values are known up to the present, separated by commas",
         flag="--columns",
         metavar="A,B",
     )
     window: int | None = setting(
         None,
-        "steps that a forecast is made from; default: by season, horizon and the lengths of the series",
+        "number of past steps that a forecast is made from; default: by season, horizon and length of "
+        "the series",
         flag="--window",
         minimum=1,
         maximum=1_000_000,
@@ -85,40 +93,42 @@ class ForecastData:
     )
     intervals: str | None = setting(
         None,
-        "levels of intervals in percent, with commas between them, such as 80,95",
+        "levels of prediction intervals in percent, separated by commas, such as 80,95; default: no "
+        "intervals",
         flag="--intervals",
         metavar="80,95",
     )
     distribution: str = setting(
         "auto",
-        "what the network gives for a value; auto: quantiles where there are intervals, else a point, the "
-        "median; negative-binomial is of counts",
+        "form of the forecast of a value; auto: quantiles with --intervals, else a point, the median; "
+        "negative-binomial is for counts",
         flag="--distribution",
         choices=("auto", *DISTRIBUTIONS),
     )
     normalise: str = setting(
         "last",
-        "what is taken off a window before the network sees it; last: its last value; instance: its mean, "
-        "and it is divided by its deviation (Kim et al. 2022); none: nothing",
+        "how a window is normalised; last: its last value is subtracted; instance: its mean is "
+        "subtracted, and "
+        "it is divided by its standard deviation (Kim et al. 2022); none: not at all",
         flag="--normalise",
         choices=("last", "instance", "none"),
     )
     missing: str = setting(
         "mask",
-        "what is done about missing values; mask: the network sees where they are and for how long; drop: "
-        "windows with such steps are left out; refuse: none may be missing",
+        "how missing values are treated; mask: the network is given which values are missing, and the time "
+        "since the last one; drop: windows with such steps are left out; refuse: a missing value is an error",
         flag="--missing",
         choices=("mask", "drop", "refuse"),
     )
     causal: bool = setting(
         False,
-        "read step by step with one state that is carried through a whole series, so that it streams",
+        "read step by step, with one state that is carried through the series, so that the model can be "
+        "streamed",
         flag="--causal",
     )
     backtest: int = setting(
         0,
-        "score that many forecasts in a row at the end of each series as the test part, each a horizon after "
-        "the one before it",
+        "make the test part of the last N forecasts of each series, one horizon apart; 0: no backtest",
         flag="--backtest",
         minimum=0,
         maximum=1000,
@@ -126,24 +136,30 @@ class ForecastData:
     )
     validation_share: float = setting(
         0.2,
-        "share of each series, before the test part, that chooses the best network and its calibration",
+        "share of each series, before the test part, that is held out to choose the best network and to "
+        "correct "
+        "its intervals",
         flag="--validation",
         above=0,
         below=1,
     )
     test: str | None = setting(
-        None, "a file of later or other series that is scored once, at the end", flag="--test", metavar="FILE"
+        None,
+        "file of later values or of other series, which is scored once, at the end",
+        flag="--test",
+        metavar="FILE",
     )
     test_share: float | None = setting(
         None,
-        "share of each series, its end, that is scored once; default: 0.2, or 0 where there is a test file "
-        "or a backtest",
+        "share at the end of each series that is the test part, which is scored once; default: 0.2, or 0 "
+        "with a "
+        "test file or a backtest",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
+        True, "also fit simple models on the same split, for comparison", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:

@@ -29,51 +29,56 @@ class TagData:
 
     source: str = setting(
         MISSING,
-        "a file of columns as in the CoNLL tasks, .jsonl with tokens and tags, or a long table",
+        "a file in the column format of CoNLL, .jsonl with tokens and tags, or a table with a row per word",
         flag="SOURCE",
     )
     tags: str | None = setting(
         None,
-        "column of the tags: its number, from 0 or from the end as -1, or its name; default: the last",
+        "column of the tags: its number, counted from 0, or from the end as -1, or its name; default: "
+        "the last",
         flag="--tags",
         metavar="COLUMN",
     )
     words: str | None = setting(
-        None, "column of the words; default: the first, or by the usual names", flag="--words",
+        None, "column of the words; default: the first, or found by its name", flag="--words",
         metavar="COLUMN",
     )  # fmt: skip
     columns: str | None = setting(
         None,
-        "the input columns, with commas between them; default: every column between words and tags",
+        "input columns beside the words, separated by commas; default: every column between words and tags",
         flag="--columns",
         metavar="A,B",
     )
     id: str | None = setting(
-        None, "column that says which sentence a row is of; default: by the usual names", flag="--id"
+        None, "column that identifies the sentence of each row; default: found by its name", flag="--id"
     )
     split: str = setting(
         "auto",
-        "how sentences are held out; group: whole documents; time: the last ones; random: by chance; "
-        "auto: by document where there are several, else random",
+        "how sentences are held out; group: whole documents; time: the last sentences; random: at random; "
+        "auto: group where there are several documents, else random",
         flag="--split",
         choices=("auto", "group", "time", "random"),
     )
     validation_share: float = setting(
-        0.1, "share of the sentences that chooses the best network", flag="--validation", above=0, below=1
+        0.1,
+        "share of the sentences that is held out to choose the best network",
+        flag="--validation",
+        above=0,
+        below=1,
     )
     test: str | None = setting(
-        None, "a file of sentences that are scored once, at the end", flag="--test", metavar="FILE"
+        None, "file of test sentences, which are scored once, at the end", flag="--test", metavar="FILE"
     )
     test_share: float | None = setting(
         None,
-        "share of the sentences that is scored once, at the end; default: 0.1, or 0 where there is a test "
-        "file, or fewer than 100 sentences",
+        "share of the sentences in the test part, which is scored once, at the end; default: 0.1, or 0 where "
+        "there is a test file, or fewer than 100 sentences",
         flag="--test-share",
         minimum=0,
         below=1,
     )
     controls: bool = setting(
-        True, "fit simple models on the same split, to compare with", flag="--controls", negative=True
+        True, "also fit simple models on the same split, for comparison", flag="--controls", negative=True
     )
 
     def __post_init__(self) -> None:

@@ -50,14 +50,15 @@ class EvalConfig:
     run: str = setting(MISSING, RUN, flag="RUN")
     source: str | None = setting(
         None,
-        "what to score: a text, or a file with labels, like that of training; default: print what the run "
-        "wrote at its end",
+        "what to score: a text, or a file with labels in the format of the training data; default: print the "
+        "scores that the run wrote at its end",
         flag="SOURCE",
     )
     cold_steps: int | None = setting(
         None,
-        "also score windows of N tokens of a text, each from the zero state; default: 256. A model of lines "
-        "has none",
+        "also score a text in windows of N tokens, each from the zero state; default: 256; not for a "
+        "model of "
+        "lines",
         flag="--cold",
         minimum=1,
     )
@@ -71,10 +72,12 @@ class PredictConfig:
     """What `unrolled predict` does; `predict.predict(run, source, out=…)` in Python."""
 
     run: str = setting(MISSING, RUN, flag="RUN")
-    source: str = setting(MISSING, "samples like those of training; they need no label", flag="SOURCE")
+    source: str = setting(
+        MISSING, "new samples in the format of the training data, without labels or with them", flag="SOURCE"
+    )
     out: str | None = setting(
         None,
-        "file for the answers: .csv, .jsonl or .parquet; default: standard output, as CSV",
+        "file for the predictions: .csv, .jsonl or .parquet; default: standard output, as CSV",
         flag="--out",
         metavar="FILE",
     )
@@ -95,7 +98,7 @@ class ProbeConfig:
         flag="SOURCE",
     )
     lags: int | None = setting(
-        None, "how many steps to look back; default: 64, or fewer where the rows are short", flag="--lags",
+        None, "number of steps to look back; default: 64, or fewer where samples are short", flag="--lags",
         minimum=1,
     )  # fmt: skip
     known_lag: int | None = setting(

@@ -35,31 +35,34 @@ NAMES = ("known", "static", "columns")
 
 
 class Forecaster(Estimator):
-    """Forecasts series: `Forecaster(h=96, freq="h", level=[80, 95]).fit(df).predict()`.
+    """Forecasts time series: `Forecaster(h=96, freq="h", level=[80, 95]).fit(df).predict()`.
 
-    A data frame (of pandas, polars, pyarrow, …) has a row for each step of each series: unique_id, ds and y,
-    or other names that `id`, `time` and `target` say. The end of each series is held out to choose the best
-    network and to correct intervals. Parameters that are None are chosen by the series.
+    A data frame (of pandas, polars, pyarrow, …) has a row for each step of each series, with the columns
+    unique_id, ds and y, or those that `id`, `time` and `target` name. The end of each series is held out to
+    choose the best network and to correct intervals. Parameters that are None are chosen by the series.
 
     Args:
-        h: steps to forecast. freq: from row to row, such as "h", "15min", "D", "W" or "MS"; default by the
-            times. level: of intervals, in percent. season: steps of the main season; default by `freq`.
-        id, time, target: names of columns; default by the usual names.
-        known: columns that are known ahead. static: columns with one value for each series. columns: further
-            inputs that are known up to the present.
-        window: steps that a forecast is made from.
+        h: number of steps to forecast. freq: time between two steps, such as "h", "15min", "D", "W" or "MS";
+            default: inferred from the times. level: levels of prediction intervals, in percent.
+            season: number of steps in the main season; default: by `freq`.
+        id, time, target: names of columns; default: found by their names.
+        known: columns whose future values are known. static: columns with one value for each series.
+            columns: further inputs, whose values are known up to the present.
+        window: number of past steps that a forecast is made from.
         distribution: "auto" (quantiles where there are levels, else a point), "point", "quantiles",
             "gaussian", "student-t" or "negative-binomial".
         normalise: "last", "instance" or "none". missing: "mask", "drop" or "refuse".
-        causal: read step by step, the state carried on, so that it streams.
-        validation_share: of each series, its end. controls: fit simple models too, for `evaluation_`.
+        causal: read step by step, with one state that is carried through the series, so that the fitted model
+            can be streamed.
+        validation_share: share at the end of each series that is held out.
+        controls: also fit simple models, for `evaluation_`.
         cell, minutes, epochs, steps, hidden_size, num_layers, dropout, batch_size, learning_rate, bptt_steps,
-            weight_decay, threads: as in `spec.TrainConfig`; default by the number of windows.
+            weight_decay, threads: as in `spec.TrainConfig`; default: by the number of windows.
         run: a directory to keep the run in, with its report and pictures. random_state: a seed, or numpy's
             RandomState or Generator; None: 0.
     Attributes:
         network_: the trained `ForecastNetwork`. evaluation_: its scores on what was held out, a
-            `ForecastEvaluation`. n_iter_: optimizer steps.
+            `ForecastEvaluation`. n_iter_: optimizer steps of the network that was kept.
     """
 
     kind = FORECAST
@@ -118,23 +121,23 @@ class Forecaster(Estimator):
             setattr(self, name, given[name])
 
     def fit(self, df: Any) -> Self:
-        """Train.
+        """Train, and return the estimator.
 
         Args:
             df: a data frame, or a `data.Series`.
         Raises:
-            ConfigError, DataError, DtypeError: a parameter or the data are not right.
+            ConfigError, DataError, DtypeError: a parameter or the data are invalid.
         """
         self._fit(self._series_of(df))
         self._frame = None if isinstance(df, Series) else df[:0]  # for the library that answers are frames of
         return self
 
     def predict(self, df: Any = None, X_df: Any = None) -> Any:  # noqa: N803 (Nixtla's name)
-        """Forecast the h steps behind the last value of each series.
+        """Forecast the h steps after the last value of each series.
 
         Args:
-            df: what came before; default the series that `fit` was given.
-            X_df: rows of the columns that are known ahead, where `df` has none behind the last value.
+            df: the series to forecast, up to their last values; default: those that `fit` was given.
+            X_df: rows with future values of the `known` columns, where `df` has none after the last value.
         Returns:
             a frame of the library that `df` is of, a row for each step: unique_id, ds, Unrolled, and
             Unrolled-lo-80, Unrolled-hi-80, … of each level. Of a `Series`, a dictionary of arrays.
@@ -152,12 +155,13 @@ class Forecaster(Estimator):
         return self._framed(Upcoming(network, series).forecast(), self._frame if df is None else df)
 
     def cross_validation(self, df: Any, n_windows: int = 1, step_size: int | None = None) -> Any:
-        """Train on what comes before the last windows of each series, and forecast each of them.
+        """Train on each series without its last windows, and forecast each of them.
 
         The network is trained once, up to the first cutoff, and stays fitted to that.
 
         Args:
-            df: as of `fit`. n_windows: forecasts of each series. step_size: from one to the next; default h.
+            df: as of `fit`. n_windows: forecasts of each series. step_size: steps between
+                them; default: h.
         Returns:
             a frame as of `predict`, with the columns cutoff (the last time that a forecast knew of) and y.
         Raises:

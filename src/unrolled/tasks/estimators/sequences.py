@@ -24,7 +24,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class _SequenceEstimator(Estimator):
-    """What both have in common: fitting, and answers for new sequences."""
+    """What both estimators share: fitting, and answers for new sequences."""
 
     network_: SequenceNetwork
 
@@ -129,7 +129,8 @@ class SequenceClassifier(_SequenceEstimator):
         random_state: a seed, or numpy's RandomState or Generator; None: 0.
     Attributes:
         classes_: [K] the labels, sorted. network_: the trained `SequenceNetwork`. evaluation_: its scores on
-            the held-out part, a `SequenceEvaluation`. n_features_in_: channels. n_iter_: optimizer steps.
+            the held-out part, a `SequenceEvaluation`. n_features_in_: channels.
+            n_iter_: optimizer steps of the network that was kept.
     """
 
     kind = CLASSIFY
@@ -167,16 +168,16 @@ class SequenceClassifier(_SequenceEstimator):
             setattr(self, name, given[name])
 
     def fit(self, sequences: Any, labels: Any = None, groups: Any = None) -> Self:
-        """Train.
+        """Train, and return the estimator.
 
         Args:
             sequences: N of them; or `data.Samples`, with their own labels where none are given here.
-            labels: [N] texts, whole numbers, truth values or other numbers, each value a class; [N, K] of 0
+            labels: [N] texts, whole numbers, booleans or other numbers, each value a class; [N, K] of 0
                 and 1, which of K labels a sample has; or a list of [T_i], a class of every step, None where
                 it is not known.
-            groups: [N], such as the person that a sample is of; none is on both sides.
+            groups: [N], such as the person that a sample is of; none is in both parts.
         Raises:
-            ConfigError, DataError, ShapeError: a parameter or the data are not right.
+            ConfigError, DataError, ShapeError: a parameter or the data are invalid.
         """
         samples = with_labels(sequences, labels, groups, classes=True)
         kind = "str" if labels is None else kind_of_labels(labels, samples.per_step)
@@ -206,18 +207,19 @@ class SequenceClassifier(_SequenceEstimator):
             raise CheckpointError(expected("schema classes", schema.labels, repr(error))) from None
 
     def predict_proba(self, sequences: Any) -> Any:
-        """Return calibrated probabilities [N, K] in the order of `classes_`; at each step a list of [T_i, K].
+        """Return calibrated probabilities [N, K] in the order of `classes_`.
 
-        Of several labels each column is the probability of its label.
+        With labels of steps it is a list of [T_i, K]. With several labels for a sample, each column is the
+        probability of its label.
         """
         answers, steps = self._answers(sequences)
         found: Array = answers[:, self._columns]
         return split_steps(found, steps) if self._schema.per_step else found
 
     def predict(self, sequences: Any) -> Any:
-        """Return the most probable label [N] of each sequence; at each step a list of [T_i].
+        """Return the most probable label [N] of each sequence; with labels of steps a list of [T_i].
 
-        Of several labels 0 and 1, [N, K].
+        With several labels for a sample, 0 and 1, [N, K].
         """
         found = self.predict_proba(sequences)
         if self._schema.several:
@@ -227,7 +229,10 @@ class SequenceClassifier(_SequenceEstimator):
         return self.classes_[found.argmax(-1)]
 
     def score(self, sequences: Any, labels: Any = None) -> float:
-        """Return the share of right answers, of steps that have a label; of several labels, all of them."""
+        """Return the accuracy: the share of correct labels, of the steps that have one.
+
+        With several labels for a sample, all of them must be correct.
+        """
         given, truth = self._scores(sequences, labels)
         if self._schema.several:
             return float(((given >= 0.5) == truth).all(1).mean())
@@ -241,7 +246,8 @@ class SequenceRegressor(_SequenceEstimator):
 
     Attributes:
         network_: the trained `SequenceNetwork`. evaluation_: its scores on the held-out part, in the unit of
-            the numbers. n_features_in_: channels. n_iter_: optimizer steps.
+            the numbers. n_features_in_: channels.
+            n_iter_: optimizer steps of the network that was kept.
     """
 
     kind = REGRESS
@@ -277,14 +283,14 @@ class SequenceRegressor(_SequenceEstimator):
             setattr(self, name, given[name])
 
     def fit(self, sequences: Any, numbers: Any = None, groups: Any = None) -> Self:
-        """Train.
+        """Train, and return the estimator.
 
         Args:
             sequences: N of them; or `data.Samples`, with their own numbers where none are given here.
             numbers: [N]; [N, K] of several; or a list of [T_i], one of every step, NaN where there is none.
-            groups: [N], none of which is on both sides of the split.
+            groups: [N], none of which is in both parts.
         Raises:
-            ConfigError, DataError, ShapeError: a parameter or the data are not right.
+            ConfigError, DataError, ShapeError: a parameter or the data are invalid.
         """
         self._fit(with_labels(sequences, numbers, groups, classes=False))
         return self
@@ -295,14 +301,14 @@ class SequenceRegressor(_SequenceEstimator):
             self.n_features_in_ = len(schema.scaler.channels)
 
     def predict(self, sequences: Any) -> Any:
-        """Return a number [N] for each sequence, or [N, K], or a list of [T_i]; in the unit of training."""
+        """Return a number [N] for each sequence, or [N, K], or a list of [T_i], in the unit of training."""
         answers, steps = self._answers(sequences)
         return split_steps(answers, steps) if self._schema.per_step else answers
 
     def score(self, sequences: Any, numbers: Any = None) -> float:
-        """Return R², the share of the variance that is explained; NaN where all numbers are alike.
+        """Return R², the share of the variance that is explained; NaN where all numbers are equal.
 
-        Of several numbers it is the mean of each one's.
+        With several numbers it is their mean R².
         """
         given, truth = self._scores(sequences, numbers)
         columns = zip(given.T, truth.T, strict=True) if truth.ndim == 2 else [(given, truth)]

@@ -36,7 +36,7 @@ class SequenceTagger(Estimator):
         hidden_size, num_layers, dropout, batch_size, learning_rate, embedding_size, weight_decay: as in
             `spec.TrainConfig`; embedding_size is a word's.
         validation_share, split: of what is held out, to choose the best network; see `spec.TagData`.
-        controls: fit simple models on the same split, for `evaluation_`.
+        controls: also fit simple models on the same split, for `evaluation_`.
         threads: of the processor. run: a directory to keep the run in, with its report and pictures.
         random_state: a seed, or numpy's RandomState or Generator; None: 0.
     Attributes:
@@ -88,14 +88,14 @@ class SequenceTagger(Estimator):
         *,
         columns: Mapping[str, Words] | None = None,
     ) -> Self:
-        """Train.
+        """Train, and return the estimator.
 
         Args:
             words: N lists of words. tags: as many tags for each. groups: [N], such as the document that a
-                sentence is of; none is on both sides of the split.
+                sentence is of; none is in both parts.
             columns: further inputs by name, such as parts of speech, a text for each word.
         Raises:
-            ConfigError, DataError, DtypeError, ShapeError: a parameter or the data are not right.
+            ConfigError, DataError, DtypeError, ShapeError: a parameter or the data are invalid.
         """
         sentences = Sentences.from_lists(words, tags, columns, groups=groups)
         params = self.get_params()
@@ -130,7 +130,7 @@ class SequenceTagger(Estimator):
     def predict_marginals(
         self, words: Words, *, columns: Mapping[str, Words] | None = None
     ) -> list[dict[str, Array]]:
-        """Return for each sentence how probable each tag is at each word: tag → [T], which sum to 1.
+        """Return the probability of each tag at each word, for each sentence: tag → [T], which sum to 1.
 
         Tags of IOB1 are told apart as in IOB2, where B begins every chunk.
         """
@@ -142,7 +142,8 @@ class SequenceTagger(Estimator):
         return [{tag: each[:, chosen].sum(1) for tag, chosen in numbers.items()} for each in chances]
 
     def score(self, words: Words, tags: Words, *, columns: Mapping[str, Words] | None = None) -> float:
-        """Return the F1 of chunks by conlleval's rules; of plain tags the share of words that are right."""
+        """Return the F1 of chunks by conlleval's rules; of other tags the share of words with the "
+        "correct tag."""
         given = self.predict(words, columns=columns)
         if [len(each) for each in given] != [len(each) for each in tags]:
             raise DataError(expected("tags", "as many for each sentence as words", "others"))
