@@ -82,7 +82,7 @@ def test_known_observed_and_static_columns(table):
     )
     assert [len(each) for each in series.times] == [3, 2]
     assert [each.tolist() for each in series.future_known(1)] == [[[1]], [[1]]]
-    with pytest.raises(DataError, match="known holiday: expected 2 rows behind the last value of 'a', got 1"):
+    with pytest.raises(DataError, match="known holiday: expected 2 rows after the last value of 'a', got 1"):
         series.future_known(2)
     ahead = read_series(
         table("id,ds,holiday\na,2024-01-04,1\n", "f.csv"),
@@ -108,7 +108,7 @@ def test_rows_to_come_are_put_behind_the_last_values(table):
     assert [len(each) for each in joined.times] == [4, 3]
     for rows, message in [
         ("a,2024-01-03,1\n", "rows of 'b', got none"),
-        ("a,2024-01-04,5\nb,2024-01-04,7\n", "one step behind its last value"),
+        ("a,2024-01-04,5\nb,2024-01-04,7\n", "one step after its last value"),
     ]:
         with pytest.raises(DataError, match=message):
             series.with_future(read_series(table("id,ds,k\n" + rows, "g.csv"), **want))
@@ -277,8 +277,8 @@ def test_what_was_found_reads_another_file_alike(table):
         ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"season": 0}, "season: expected a whole number of steps, at least 1, got 0"),
         ("ds,y\n2024-01-01,1\n2024-01-02,2\n", {"target": "y", "known": ["y"]}, "target and known: expected different columns, got 'y' twice"),
         ("ds,y,k\n2024-01-01,1,1\n2024-01-02,2,2\n", {"known": ["k"]}, "known: expected columns that differ from the target 'y', got 'k', equal to it in every row"),
-        ("ds,y,k\n2024-01-01,1,0\n2024-01-02,2,0\n2024-01-03,,\n", {"known": ["k"]}, "column 'k': expected a value in each row behind the last one of the target, got none at 2024-01-03 in 'y', row 4"),
-        ("ds,y,k\n2024-01-01,1,0\n2024-01-02,2,0\n2024-01-03,2,0\n2024-01-05,,1\n", {"known": ["k"]}, "column 'k': expected a value in each row behind the last one of the target, got none at 2024-01-04 in 'y', which has no row"),
+        ("ds,y,k\n2024-01-01,1,0\n2024-01-02,2,0\n2024-01-03,,\n", {"known": ["k"]}, "column 'k': expected a value in each row after the last one of the target, got none at 2024-01-03 in 'y', row 4"),
+        ("ds,y,k\n2024-01-01,1,0\n2024-01-02,2,0\n2024-01-03,2,0\n2024-01-05,,1\n", {"known": ["k"]}, "column 'k': expected a value in each row after the last one of the target, got none at 2024-01-04 in 'y', which has no row"),
         ("ds,y\n2024-01-01,\n2024-01-02,\n", {"target": "y"}, "source: expected at least 1 series with a value, got none in 1 series"),
         ("ds,y\n2024-01-01,1\n", {}, "freq: expected the frequency, which a single time in each series does not show, got none"),
         ("id,ds,y,s\na,2024-01-01,1,1\na,2024-01-02,1,2\n", {"static": ["s"]}, "static: expected one value of 's' in each series, got '1' and '2' in 'a', row 3"),

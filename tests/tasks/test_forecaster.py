@@ -51,7 +51,7 @@ def test_what_comes_next_is_a_frame_of_the_same_library(tmp_path: Path):
     again = Forecaster.load(made.save(tmp_path / "model"))
     assert (again.h, again.level, tuple(again.known)) == (7, [80.0], ("push",))
     assert again.predict(df, X_df=ahead).equals(answers)
-    with pytest.raises(DataError, match=r"^known push: expected 7 rows behind the last value of 's0', got 0"):
+    with pytest.raises(DataError, match=r"^known push: expected 7 rows after the last value of 's0', got 0"):
         fitted.predict()
     with pytest.raises(DataError, match=r"^df: expected what came before the forecast"):
         again.predict()

@@ -29,7 +29,7 @@ NEAR = 1e-6  # of a time: as good as equal
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """N series of one frequency. Series i has T_i steps with values, and F_i ≥ 0 behind the last one."""
+    """N series of one frequency. Series i has T_i steps with values, and F_i ≥ 0 after the last one."""
 
     ids: tuple[str, ...]  # one each, no two alike
     values: list[Values]  # [T_i] of the target, NaN where missing; the last one is there
@@ -76,7 +76,7 @@ class Series:
         )
 
     def future_times(self, h: int) -> list[Values]:
-        """Return the times [h] of the steps behind the last value of each series, by the calendar."""
+        """Return the times [h] of the steps after the last value of each series, by the calendar."""
         return [self._times(index, int(steps), h) for index, steps in enumerate(self.steps)]
 
     def _times(self, index: int, begin: int, h: int) -> Values:
@@ -91,7 +91,7 @@ class Series:
         return found
 
     def future_known(self, h: int) -> list[Columns]:
-        """Return the rows [h, K] of columns known ahead behind the last value of each series.
+        """Return the rows [h, K] of columns known ahead after the last value of each series.
 
         Raises:
             DataError: a series has fewer such rows.
@@ -100,7 +100,7 @@ class Series:
         for id, steps, known in zip(self.ids, self.steps, self.known, strict=True):
             rows = known[steps : steps + h]
             if len(rows) < h and self.known_names:
-                want = f"{counted(h, 'row')} behind the last value of {quoted(id)}"
+                want = f"{counted(h, 'row')} after the last value of {quoted(id)}"
                 raise refusal(DataError, f"known {', '.join(self.known_names)}", want, len(rows))
             found.append(rows if self.known_names else np.zeros((h, 0), np.float32))
         return found
@@ -112,7 +112,7 @@ class Series:
             future: of the same ids, or of more, with known columns of the same names; rows that are no later
                 than a last value are passed over. As `read_series(…, needs_values=False)` gives it.
         Raises:
-            DataError: an id is not there, other columns, or a first row that is not one step behind the last
+            DataError: an id is not there, other columns, or a first row that is not one step after the last
                 value.
         """
         if future.known_names != self.known_names:
@@ -128,7 +128,7 @@ class Series:
             clock = future.times[place[id]]
             later = np.flatnonzero(clock > ahead[0] - NEAR)
             if not len(later) or clock[later[0]] > ahead[0] + NEAR:
-                want = f"a row of {quoted(id)} at {ahead[0]:g}, one step behind its last value"
+                want = f"a row of {quoted(id)} at {ahead[0]:g}, one step after its last value"
                 raise refusal(DataError, "future", want, f"{clock[later[0]]:g}" if len(later) else "none")
             known.append(np.concatenate([self.known[index][:steps], future.known[place[id]][later]]))
             times.append(np.concatenate([self.times[index][:steps], clock[later]]))

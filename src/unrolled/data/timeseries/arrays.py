@@ -143,7 +143,7 @@ def _tables(arrays: Any, where: str, values: Sequence[Values], *, more: bool = F
         with np.errstate(over="ignore"):
             table = array.astype(np.float32)
         if np.isinf(table).any() or (more and np.isnan(table[len(column) :]).any()):
-            want = "finite float32 numbers, none missing behind the last value"
+            want = "finite float32 numbers, none missing after the last value"
             raise DataError(expected(f"{where}[{index}]", want, "others"))
         found.append(table)
     if len({each.shape[1] for each in found}) > 1:

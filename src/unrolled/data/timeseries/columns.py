@@ -46,7 +46,7 @@ def _across(table: Table, roles: Roles, want: Wanted) -> Observed:
         steps = np.arange(len(row), dtype=np.float64)
         empty = np.zeros((len(row), 0), np.float32)
         found.add(str(id).strip(), row, empty, empty, steps, NONE, needs_values=want.needs_values)
-    for index, times in enumerate(found.times):  # steps behind the last value are none to be forecast
+    for index, times in enumerate(found.times):  # steps after the last value are none to be forecast
         found.times[index] = times[: len(found.values[index])]
         found.known[index] = found.known[index][: len(found.values[index])]
     return found
@@ -180,7 +180,7 @@ def _check_copies(table: Table, targets: Sequence[str], want: Wanted, found: Obs
 def _check_future(
     table: Table, want: Wanted, id: str, grid: Grid, column: Array, known: Array, clock: Clock | None
 ) -> None:
-    """Raise DataError where a column known ahead has no value behind the last one of the target."""
+    """Raise DataError where a column known ahead has no value after the last one of the target."""
     there = np.flatnonzero(~np.isnan(column))
     begin = int(there[-1]) + 1 if len(there) else 0
     lacking = np.argwhere(np.isnan(known[begin:]))
@@ -190,6 +190,6 @@ def _check_future(
     row = np.flatnonzero(grid.places == step)
     when = shown(float(grid.times[step]), clock is not None and clock.is_clock)
     place = f"row {table.row(int(grid.index[row[0]]))}" if len(row) else "which has no row"
-    behind = "a value in each row behind the last one of the target"
+    behind = "a value in each row after the last one of the target"
     got = f"none at {when} in {quoted(id)}, {place}"
     raise refusal(DataError, f"column {quoted(want.known[index])}", behind, got)

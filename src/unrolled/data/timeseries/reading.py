@@ -57,7 +57,7 @@ def read_series(
             numbers of steps. Both are found by their usual names.
         freq: the step, as "h", "15min", "D", "W", "MS"; default that of most neighbouring times.
         season: steps of the main season; default that of the frequency (24 of "h", 12 of "MS").
-        known: columns whose values are known ahead, as holidays; rows behind the last value of the target
+        known: columns whose values are known ahead, as holidays; rows after the last value of the target
             hold those to come. static: columns of numbers with one value for each series.
         columns: further columns, observed as the target is.
         needs_values: False takes rows without a target, as those to come.

@@ -269,7 +269,7 @@ def _key_numbers(report: Measurements) -> Markup:
     rows = key_rows(report)
     if not rows:
         return paragraph("Nothing was measured that one number sums up.")
-    return table("What sums the network up", ("Quantity", "Value", "95 % interval", "In words"), rows)
+    return table("Summary of the network", ("Quantity", "Value", "95 % interval", "In words"), rows)
 
 
 Row = tuple[str, str, str, str]  # quantity, value, interval, words

@@ -41,7 +41,7 @@ class Channels:
         self.starts = np.cumsum(self.lengths) - self.lengths
         known_lengths = np.array([len(each) for each in series.known], np.int64)
         self.known_starts = np.cumsum(known_lengths) - known_lengths
-        self.ahead = known_lengths - self.lengths  # rows behind the last value, [N]
+        self.ahead = known_lengths - self.lengths  # rows after the last value, [N]
         standardised = [
             np.clip((values - mean) / scale, -CLIP, CLIP)
             for values, mean, scale in zip(series.values, self.mean, self.scale, strict=True)

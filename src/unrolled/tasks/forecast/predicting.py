@@ -26,10 +26,10 @@ NAMED = 3
 
 
 class Upcoming:
-    """What is to be forecast: the steps behind the last value of each series. Reading is done once.
+    """What is to be forecast: the steps after the last value of each series. Reading is done once.
 
     Args:
-        series: with the columns of training; rows behind the last value where columns are known ahead.
+        series: with the columns of training; rows after the last value where columns are known ahead.
     Raises:
         DataError: other columns, rows that are missing, or series that are too short.
     """
@@ -54,7 +54,7 @@ class Upcoming:
 
 
 def predict_series(network: ForecastNetwork, series: Series) -> Predictions:
-    """Forecast the steps behind the last value of each series; see `Upcoming`."""
+    """Forecast the steps after the last value of each series; see `Upcoming`."""
     upcoming = Upcoming(network, series)
     return Predictions(listed(upcoming.forecast()), upcoming.notes)
 

@@ -24,7 +24,7 @@ def step_inputs(channels: Channels, series: Array, steps: Array, horizon: int) -
     Args:
         series, steps: of one shape […].
     Returns:
-        float32 […, C + horizon · K + S]; what is known ahead is zero behind the last row that a series has.
+        float32 […, C + horizon · K + S]; what is known ahead is zero after the last row that a series has.
     """
     found = [channels.inputs[channels.starts[series] + steps]]
     if channels.known is not None:
