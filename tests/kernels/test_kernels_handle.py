@@ -55,7 +55,7 @@ def test_the_environment_chooses_a_handles_instruction_set_when_it_is_made(monke
     monkeypatch.setenv("UNROLLED_ISA", kernels.isas()[-1])
     assert kernels.ISAS[handle.isa] == "baseline"
     call.run(handle)
-    assert kernels.kept_isa(call.address("kept"), "float32") == "baseline"
+    assert kernels.kept_format(call.address("kept"), "float32") == ("baseline", "float32")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,12 @@ def test_the_environment_chooses_a_handles_instruction_set_when_it_is_made(monke
     [
         ({"cell": "lru"}, ConfigError, "cell: expected one of rnn_tanh, rnn_relu, gru, lstm, got 'lru'"),
         ({"storage": "int8"}, DtypeError, "storage: expected float32 or float64, got int8"),
-        ({"operand": "bfloat16"}, DtypeError, "operand: expected float32, got bfloat16"),
+        ({"operand": "float64"}, DtypeError, "operand: expected float32 or bfloat16, got float64"),
+        (
+            {"storage": "float64", "operand": "bfloat16"},
+            DtypeError,
+            "operand: expected float64, got bfloat16",
+        ),
         ({"accumulator": "float64"}, DtypeError, "accumulator: expected float32, got float64"),
     ],
 )

@@ -26,8 +26,8 @@ REFUSED_WEIGHTS = [
     ({"cell": 4}, "cell: expected 0 to 3, got 4"),
     ({"cell": -1}, "cell: expected 0 to 3, got -1"),
     ({"storage": 2}, "storage: expected 0 to 1, got 2"),
-    ({"operand": 1}, "operand, accumulator: expected the type of storage, 0, got 1 and 0"),
-    ({"accumulator": 1}, "operand, accumulator: expected the type of storage, 0, got 0 and 1"),
+    ({"operand": 1}, "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 1 and 0"),
+    ({"accumulator": 1}, "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 0 and 1"),
     ({"isa": 4}, "isa: expected 0 to 3, got 4"),
     ({"I": 0}, "I: expected 1 to 18014398509481984, got 0"),
     ({"H": 0}, "H: expected 1 to 2251799813685248, got 0"),
@@ -121,12 +121,15 @@ def test_backward_refuses_a_handle_that_has_packed_its_weights():
 def test_backward_refuses_what_another_instruction_set_kept():
     call = Call()
     call.run(isa=1)
-    assert kernels.kept_isa(call.address("kept"), "float32") == kernels.ISAS[1]
+    assert kernels.kept_format(call.address("kept"), "float32") == (kernels.ISAS[1], "float32")
     wanted = "kept: expected what a forward pass of the handle's format wrote, instruction set"
-    refuse_backward(call, f"{wanted} 0, got 1")
+    refuse_backward(call, f"{wanted} 0 and operands 0, got 1 and 0")
+    call.run(operand=kernels.OPERANDS["bfloat16"])
+    assert kernels.kept_format(call.address("kept"), "float32") == ("baseline", "bfloat16")
+    refuse_backward(call, f"{wanted} 0 and operands 0, got 0 and 2")
     call.buffers["kept"][:] = 0
-    assert kernels.kept_isa(call.address("kept"), "float32") is None
-    refuse_backward(call, f"{wanted} 0, got -1")
+    assert kernels.kept_format(call.address("kept"), "float32") is None
+    refuse_backward(call, f"{wanted} 0 and operands 0, got -1 and -1")
 
 
 @pytest.mark.parametrize("lengths", [(T + 1, 0), (0, -1), (2**62, 1)])

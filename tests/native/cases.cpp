@@ -1,6 +1,7 @@
 #include "cases.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <sstream>
 
@@ -32,7 +33,7 @@ const char* name(Isa isa) {
 
 std::string Case::line() const {
     std::ostringstream out;
-    out << "--cases 1 --seed " << seed << ": " << name(cell) << ' ' << name(dtype) << " T=" << T << " B=" << B
+    out << "--cases 1 --seed " << seed << ": " << name(cell) << ' ' << (bf16 ? "bf16" : name(dtype)) << " T=" << T << " B=" << B
         << " I=" << I << " H=" << H;
     if (reverse) out << " reverse";
     if (ragged) out << " ragged";
@@ -88,6 +89,7 @@ Case draw(uint64_t seed) {
     one.dc_n = random.chance(0.7);
     one.spiky = random.chance(0.1);
     one.constant = random.chance(0.07);
+    one.bf16 = one.dtype == Type::f32 && random.chance(0.4);
     return one;
 }
 
@@ -98,6 +100,18 @@ std::vector<S> bells(int64_t n, Random& random) {
     std::vector<S> out(static_cast<size_t>(n));
     for (S& value : out) value = static_cast<S>(random.bell());
     return out;
+}
+
+template <class S>
+void round_to_bf16(std::vector<S>& values) {
+    for (S& value : values) {
+        float number = static_cast<float>(value);
+        uint32_t bits;
+        std::memcpy(&bits, &number, sizeof bits);
+        bits = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+        std::memcpy(&number, &bits, sizeof bits);
+        value = static_cast<S>(number);
+    }
 }
 
 // torch's starting values: uniform in ±1/√H.
@@ -164,6 +178,8 @@ Problem<S> make(const Case& one) {
     if (lstm) in.c_0 = bells<S>(BH, random);
     in.weight_ih = weights<S>(GH * one.I, one.H, random);
     in.weight_hh = weights<S>(GH * one.H, one.H, random);
+    for (auto* values : {&in.x, &in.weight_ih, &in.weight_hh})
+        if (one.bf16) round_to_bf16(*values);
     if (one.bias_ih) in.bias_ih = weights<S>(GH, one.H, random);
     if (one.bias_hh) in.bias_hh = weights<S>(GH, one.H, random);
     if (one.dy) made.adjoint.dy = bells<S>(one.T * BH, random);

@@ -15,6 +15,7 @@ struct Case {
     uint64_t seed = 0;
     Cell cell = Cell::lstm;
     Type dtype = Type::f32;
+    bool bf16 = false;  // float32 multiplied as bfloat16; x and weights need no rounding then
     int64_t T = 0, B = 0, I = 0, H = 0;
     bool reverse = false, ragged = false;
     double reset_density = -1;  // below 0: null

@@ -15,27 +15,31 @@ namespace {
 //     a random walk and are carried through T steps by a map that contracts.
 //   gradients of inputs and initial states: the same, twice as long, and without a bound on their size.
 //   gradients of weights: a further sum over every valid step, whose error grows with its root.
+// With bfloat16 operands h and the gradients of pre-activations are rounded once where they are multiplied (x
+// and weights come rounded): one rounding for each number of a sum, so that few units are enough.
 struct Row {
     Kind kind;
     const char* name;
-    double f32_units, f64_units;
+    double units[3];  // by Type
 };
 constexpr Row kTolerances[] = {
-    {Kind::state, "states", 64, 128},
-    {Kind::input_gradient, "gradients of inputs", 128, 256},
-    {Kind::weight_gradient, "gradients of weights", 256, 512},
+    {Kind::state, "states", {64, 128, 4}},
+    {Kind::input_gradient, "gradients of inputs", {128, 256, 8}},
+    {Kind::weight_gradient, "gradients of weights", {256, 512, 8}},
 };
+constexpr double kRounding[] = {0x1p-24, 0x1p-53, 0x1p-9};
+constexpr const char* kNames[] = {"f32", "f64", "bf16"};
 
-double used[3][2] = {};
+double used[3][3] = {};
 
 }  // namespace
 
 template <class S>
 void near(const char* name, const std::vector<S>& got, const std::vector<double>& want, Kind kind,
-          double scale) {
-    constexpr bool single = sizeof(S) == sizeof(float);
+          Type operand, double scale) {
+    const int type = static_cast<int>(operand);
     const Row& row = kTolerances[static_cast<int>(kind)];
-    const double limit = (single ? row.f32_units * 0x1p-24 : row.f64_units * 0x1p-53) * scale;
+    const double limit = row.units[type] * kRounding[type] * scale;
     check(got.size() == want.size(), std::string(name) + ": sizes disagree");
     double largest = 0;
     for (size_t n = 0; n < got.size(); ++n) {
@@ -49,21 +53,20 @@ void near(const char* name, const std::vector<S>& got, const std::vector<double>
         }
         largest = std::max(largest, error);
     }
-    double& so_far = used[static_cast<int>(kind)][single ? 0 : 1];
+    double& so_far = used[static_cast<int>(kind)][type];
     so_far = std::max(so_far, largest / limit);
 }
 
-template void near(const char*, const std::vector<float>&, const std::vector<double>&, Kind, double);
-template void near(const char*, const std::vector<double>&, const std::vector<double>&, Kind, double);
+template void near(const char*, const std::vector<float>&, const std::vector<double>&, Kind, Type, double);
+template void near(const char*, const std::vector<double>&, const std::vector<double>&, Kind, Type, double);
 
 std::string margins() {
     std::ostringstream out;
     out.precision(2);
     for (const Row& row : kTolerances)
-        for (int d = 0; d < 2; ++d)
-            out << "  " << row.name << (d == 0 ? ", f32" : ", f64") << ": at most "
-                << used[static_cast<int>(row.kind)][d] << " of the tolerance ("
-                << (d == 0 ? row.f32_units : row.f64_units) << " roundings)\n";
+        for (int d = 0; d < 3; ++d)
+            out << "  " << row.name << ", " << kNames[d] << ": at most " << used[static_cast<int>(row.kind)][d]
+                << " of the tolerance (" << row.units[d] << " roundings)\n";
     return out.str();
 }
 

@@ -37,7 +37,7 @@ struct Placed {
         if (!in.bias_ih.empty()) bias_ih = Tensor<S>::dense_input(in.bias_ih, 1, 1, GH, random);
         if (!in.bias_hh.empty()) bias_hh = Tensor<S>::dense_input(in.bias_hh, 1, 1, GH, random);
         weights = {in.cell, in.I, in.H, weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data()};
-        format = {setting.isa, type_of<S>, type_of<S>, type_of<S>};
+        format = {setting.isa, type_of<S>, setting.bf16 ? Type::bf16 : type_of<S>, type_of<S>};
         sequences = {setting.threads, in.reverse, in.T, in.B, lengths.data(), strided<const uint8_t>(resets),
                      strided<const void>(x), h_0.data(), c_0.data()};
     }

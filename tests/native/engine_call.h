@@ -8,6 +8,7 @@ namespace driver {
 
 struct Setting {
     Isa isa = Isa::baseline;
+    bool bf16 = false;  // multiply float32 as bfloat16
     int threads = 1;
     bool keep = true;     // ask for what backward needs
     bool traces = false;  // ask for the trajectory

@@ -268,6 +268,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         now_testing(one.line() + ", isa=" + name(isa) + ", bits");
         Setting setting;
         setting.isa = isa;
+        setting.bf16 = one.bf16;
         setting.threads = random.pick({1, 2, 3});
         setting.layout = random.next();
         const auto forwarded = forward(problem, setting);

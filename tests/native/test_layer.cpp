@@ -34,12 +34,12 @@ void past_lengths_is_zero(const char* name, const std::vector<S>& got, const nai
 }
 
 template <class S>
-void compare_outputs(const Problem<S>& problem, const naive::Output<S>& got,
+void compare_outputs(const Problem<S>& problem, Type operand, const naive::Output<S>& got,
                      const naive::Output<double>& want) {
     static const char* const traces[] = {"traces[0]", "traces[1]", "traces[2]", "traces[3]", "traces[4]"};
     const double factor = amplitude(problem);
     const auto compare = [&](const char* name, const std::vector<S>& a, const std::vector<double>& b) {
-        near(name, a, b, Kind::state, factor * std::max(1.0, largest(b)));
+        near(name, a, b, Kind::state, operand, factor * std::max(1.0, largest(b)));
     };
     compare("y", got.y, want.y);
     compare("h_n", got.h_n, want.h_n);
@@ -53,15 +53,15 @@ void compare_outputs(const Problem<S>& problem, const naive::Output<S>& got,
 }
 
 template <class S>
-void compare_gradients(const Problem<S>& problem, const naive::Gradients<S>& got,
+void compare_gradients(const Problem<S>& problem, Type operand, const naive::Gradients<S>& got,
                        const naive::Gradients<double>& want) {
     const double factor = amplitude(problem);
     const double root = std::sqrt(1.0 + static_cast<double>(valid_steps(problem.in)));
     const auto input = [&](const char* name, const std::vector<S>& a, const std::vector<double>& b) {
-        if (!a.empty()) near(name, a, b, Kind::input_gradient, factor * std::max(1.0, largest(b)));
+        if (!a.empty()) near(name, a, b, Kind::input_gradient, operand, factor * std::max(1.0, largest(b)));
     };
     const auto weight = [&](const char* name, const std::vector<S>& a, const std::vector<double>& b) {
-        if (!a.empty()) near(name, a, b, Kind::weight_gradient, factor * (root + largest(b)));
+        if (!a.empty()) near(name, a, b, Kind::weight_gradient, operand, factor * (root + largest(b)));
     };
     input("dx", got.dx, want.dx);
     input("dh_0", got.dh_0, want.dh_0);
@@ -85,12 +85,14 @@ void test(const Case& one, const std::vector<Isa>& isas) {
     const auto problem = make<S>(one);
     auto exact = convert<double>(problem);
     const auto want = naive::forward(exact.in);
+    const Type operand = one.bf16 ? Type::bf16 : one.dtype;
     const bool relu = one.cell == Cell::rnn_relu;
     auto want_back = relu ? naive::Gradients<double>{} : naive::backward(exact.in, exact.adjoint);
     Random random(one.seed + 77);
     for (Isa isa : isas) {
         Setting setting;
         setting.isa = isa;
+        setting.bf16 = one.bf16;
         setting.threads = random.pick({1, 2, 3});
         setting.traces = random.chance(0.5);
         setting.packed = random.chance(0.3);
@@ -98,7 +100,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         now_testing(one.line() + ", isa=" + name(isa) + " threads=" + std::to_string(setting.threads) +
                     (setting.traces ? " traces" : "") + (setting.packed ? " packed" : ""));
         const auto forwarded = forward(problem, setting);
-        compare_outputs(problem, forwarded.out, want);
+        compare_outputs(problem, operand, forwarded.out, want);
         if (relu) {
             exact.adjoint.open = above_zero(forwarded.out.y);
             want_back = naive::backward(exact.in, exact.adjoint);
@@ -108,7 +110,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         const unsigned wanted = random.chance(0.6) ? want_all : any;
         now_testing(std::string(under_test()) + ", backward threads=" + std::to_string(setting.threads) +
                     " wanted=" + std::to_string(wanted));
-        compare_gradients(problem, backward(problem, forwarded, setting, wanted), want_back);
+        compare_gradients(problem, operand, backward(problem, forwarded, setting, wanted), want_back);
     }
 }
 

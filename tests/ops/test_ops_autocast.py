@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ops_cases import TOLERANCES, VARIANTS, call, make, ragged
+from ops_cases import PAIRS, TOLERANCES, VARIANTS, call, make, ragged
 
 from unrolled.errors import DtypeError
 
 
 @pytest.mark.parametrize("with_rows", ["full", "ragged"])
-@pytest.mark.parametrize("backend", ["reference", "torch"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "backend"), PAIRS)
 def test_autocast_computes_in_bfloat16_and_gives_gradients_in_float32(variant, backend, with_rows):
     case = make(variant, T=5, B=3, H=6, dtype=torch.float32)
     options = ragged(5, 3) if with_rows == "ragged" else {}

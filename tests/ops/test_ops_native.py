@@ -49,6 +49,44 @@ def test_every_instruction_set_equals_the_reference_and_leaves_no_poison(variant
         assert_equal(got, evaluate(variant, case, backend="reference", reverse=reverse, **options))
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("with_rows", ["full", "ragged"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bfloat16_is_near_the_reference_in_float64(variant, with_rows, reverse):
+    """Against float64 on the same, already rounded numbers: what is left is the rounding of h and of gradients."""
+    for T, B, H in ((63, 7, 19), (5, 17, 67), (1, 1, 1)):
+        case = make(variant, T=T, B=B, H=H, I=5, dtype=torch.bfloat16)
+        options = {"reverse": reverse} | (ragged(T, B) if with_rows == "ragged" else {})
+        exact = {name: leaf.detach().double().requires_grad_() for name, leaf in case.items()}
+        want = evaluate(variant, exact, backend="reference", **options)
+        if variant == "rnn_relu":  # whose slope jumps where rounding decides
+            got = dict(zip(("y", "h_n"), call(variant, case, backend="native", **options), strict=True))
+            want = {name: want[name] for name in got}
+        else:
+            got = evaluate(variant, case, backend="native", **options)
+        for name, value in want.items():
+            assert got[name].dtype == torch.bfloat16
+            assert largest(got[name].double() - value) <= 2**-6 * (1 + largest(value)), name
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(variant):
+    """Of one step from zero: float32's result on rounded inputs and weights, with biases that are not rounded."""
+    case = {name: leaf.detach() for name, leaf in make(variant, T=1, B=5, H=37, I=21, dtype=torch.float32).items()}
+    case |= {name: torch.zeros_like(case[name]) for name in ("h_0", "c_0") if name in case}
+    rounded = {name: case[name].bfloat16().float() for name in ("x", "weight_ih", "weight_hh")}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, *states = call(variant, case, backend="native")
+    _, *want = call(variant, case | rounded, backend="native")
+    _, *unrounded = call(variant, case, backend="native")
+    for state, expected, other in zip(states, want, unrounded, strict=True):
+        assert state.dtype == torch.float32
+        torch.testing.assert_close(state, expected, rtol=1e-5, atol=1e-6)
+        assert largest(state - other) > 1e-4
+
+
 def spread(draw, tensor):
     """The same values with drawn strides over T and B, and sometimes over the last axis, at an odd offset."""
     times, rows = draw(st.sampled_from([(1, 1), (2, 1), (1, 3)]))

@@ -17,19 +17,27 @@ SIZES = [(24, 40, 67, 33), (40, 3, 200, 48), (31, 1, 130, 7), (9, 7, 17, 3)]
 pytestmark = [
     needs_kernels,
     pytest.mark.parametrize("isa", kernels.isas()),
-    pytest.mark.parametrize("dtype", [torch.float32, torch.float64]),
+    pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16]),
     pytest.mark.parametrize("variant", VARIANTS),
     pytest.mark.parametrize(("T", "B", "H", "I"), SIZES),
 ]
 
 
 @pytest.fixture(autouse=True)
-def of_the_isa(isa, monkeypatch):
+def of_the_isa(isa, dtype, monkeypatch):
+    """Run on the instruction set; bfloat16 under autocast, where states stay float32: bfloat16 tensors round."""
     monkeypatch.setenv("UNROLLED_ISA", isa)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        yield
+
+
+def made(variant, T, B, H, I, dtype):  # noqa: E741
+    given = torch.float32 if dtype == torch.bfloat16 else dtype
+    return make(variant, T=T, B=B, H=H, I=I, dtype=given)
 
 
 def case_of(variant, T, B, H, I, dtype):  # noqa: E741
-    case = make(variant, T=T, B=B, H=H, I=I, dtype=dtype)
+    case = made(variant, T, B, H, I, dtype)
     return {name: leaf.detach() for name, leaf in case.items()}, ragged(T, B)
 
 
@@ -94,7 +102,7 @@ def test_a_run_cut_in_time_has_the_bits_of_the_whole(variant, T, B, H, I, dtype)
 
 
 def test_gradients_repeat_bit_for_bit_on_any_number_of_threads(variant, T, B, H, I, dtype):  # noqa: E741
-    case, rows = make(variant, T=T, B=B, H=H, I=I, dtype=dtype), ragged(T, B)
+    case, rows = made(variant, T, B, H, I, dtype), ragged(T, B)
     want = evaluate(variant, case, backend="native", **rows)
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

@@ -5,7 +5,7 @@ is described in `csrc/engine.h`. `pack_network` makes a whole network of layers 
 step, see `csrc/network.h`. Where this install was built without a C++ compiler everything here still
 imports, and `why_not()` says what is missing.
 
-Internal, for `ops`: `borrow_team`, `kept_size`, `kept_isa`.
+Internal, for `ops`: `borrow_team`, `kept_size`, `kept_format`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "CELLS",
     "DTYPES",
     "ISAS",
+    "OPERANDS",
     "STORAGES",
     "Handle",
     "LayerWeights",
@@ -42,6 +43,7 @@ __all__ = [
 ISAS = ("baseline", "avx2", "avx512", "avx512_bf16")
 CELLS = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 DTYPES = {"float32": 0, "float64": 1}
+OPERANDS = DTYPES | {"bfloat16": 2}  # in which a layer multiplies: as it stores, or bfloat16 of float32
 STORAGES = {"float32": 0, "bfloat16": 1, "int8": 2}  # of the weights of a network that runs step by step
 
 _engine: ModuleType | None = None
@@ -86,10 +88,14 @@ def kept_size(cell: str, steps: int, rows: int, hidden: int) -> int:
     return 16 + steps * rows * _padded(hidden) * {"lstm": 5, "gru": 4}.get(cell, 0)
 
 
-def kept_isa(kept: int, dtype: str) -> str | None:
-    """Return the instruction set in which a forward pass wrote `kept`, [kept_size] at an address."""
-    number = _need_engine().kept_isa(kept, DTYPES[dtype])
-    return None if number < 0 else ISAS[number]
+def kept_format(kept: int, dtype: str) -> tuple[str, str] | None:
+    """Return how a forward pass wrote `kept`, [kept_size] of `dtype` at an address; None where none did.
+
+    Returns:
+        (the instruction set, one of ISAS; the type of the operands, one of OPERANDS).
+    """
+    isa, operand = _need_engine().kept_format(kept, DTYPES[dtype])
+    return None if isa < 0 else (ISAS[isa], list(OPERANDS)[operand])
 
 
 def pack(
@@ -112,8 +118,10 @@ def pack(
             be 0 for none.
         input_size, hidden_size: I and H.
         storage: type of the weights, one of DTYPES.
-        operand, accumulator: types in which numbers are multiplied and added up; default `storage`, and
-            today nothing else.
+        operand: type in which numbers are multiplied: `storage`, the default, or "bfloat16" for float32. Then
+            weights, x, h and the gradients of pre-activations are rounded where they are multiplied; sums,
+            states and what is computed of each number by itself stay float32.
+        accumulator: type in which products are added up; `storage`, and today nothing else.
         isa: instruction set; default `isa()`.
         copy: pack the weights now, once: they may change or go afterwards, and the handle serves `forward`
             alone. False: the handle refers to them, they must outlive it, and every call packs them for
@@ -126,16 +134,20 @@ def pack(
         cannot be. MemoryError.
     """
     operand, accumulator = operand or storage, accumulator or storage
-    for name, dtype in (("storage", storage), ("operand", operand), ("accumulator", accumulator)):
-        if dtype not in DTYPES or dtype != storage:
-            want = storage if name != "storage" else " or ".join(DTYPES)
-            raise DtypeError(expected(name, want, dtype))
+    operands = [storage, "bfloat16"] if storage == "float32" else [storage]
+    for name, dtype, known in (
+        ("storage", storage, list(DTYPES)),
+        ("operand", operand, operands),
+        ("accumulator", accumulator, [storage]),
+    ):
+        if dtype not in known:
+            raise DtypeError(expected(name, " or ".join(known), dtype))
     if cell not in CELLS:
         raise ConfigError(expected("cell", f"one of {', '.join(CELLS)}", repr(cell)))
     number = DTYPES[storage]
     place = ISAS.index(_that_runs("isa", isa) if isa else _default_isa())
     made: Handle = _need_engine().pack(
-        CELLS[cell], place, number, number, number, input_size, hidden_size, *weights, copy
+        CELLS[cell], place, number, OPERANDS[operand], number, input_size, hidden_size, *weights, copy
     )
     return made
 

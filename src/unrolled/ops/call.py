@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 States = tuple[Tensor, ...]  # h and, for the LSTM, c
@@ -26,6 +27,12 @@ class Call(NamedTuple):
     reverse: bool = False
     trajectories: bool = False
     nonlinearity: str = ""  # of a cell that has a choice: "tanh" or "relu"
+    within: torch.dtype | None = None  # autocast's, where it is on and the tensors have not been cast yet
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which products are computed, and y is."""
+        return self.within or self.x.dtype
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield the floating point tensors: those that a gradient can flow to."""

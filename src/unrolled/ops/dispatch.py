@@ -15,7 +15,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.ops.call import Call, Output, States
 from unrolled.ops.choice import Explanation, choose, explanation
 from unrolled.ops.registry import OPS, op_of
-from unrolled.ops.validate import autocast_call, autocast_is_on, validate
+from unrolled.ops.validate import autocast_call, autocast_is_on, dtype_within, validate
 
 
 def run(
@@ -61,28 +61,32 @@ def run(
 def execute(call: Call, backend: str = "auto") -> Output:
     """Run a call whose arguments are known to agree on the backend that the written rule gives.
 
-    Under autocast every tensor is cast first and autocast is off inside: every backend sees one dtype. The
-    states go back in the dtype that they came in, so that what one call returns the next one takes, within
-    autocast or after it.
+    Under autocast every tensor is cast first and autocast is off inside, so that a backend sees one dtype;
+    the native one takes the tensors as they are and rounds where it multiplies. The states go back in the
+    dtype that they came in, so that what one call returns the next one takes, within autocast or after it.
     """
     given = call.states
     device = call.x.device.type
     autocasting = autocast_is_on(device)
     if autocasting:
-        call = autocast_call(call)
+        call = call._replace(within=dtype_within(call.x))
     name, _ = choose(call, backend)
+    if autocasting and name != "native":
+        call = autocast_call(call)
     op = OPS[call.op]
     function: Any = getattr(op, name)
     with torch.autocast(device, enabled=False) if autocasting else nullcontext():
         y, states, traces = function(call)
-    if any(state.dtype != y.dtype for state in given):
+    if any(state.dtype != came.dtype for state, came in zip(states, given, strict=True)):
         states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
     return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]
 
 
 def explain_call(call: Call, backend: str = "auto") -> Explanation:
     """Say which backend `execute(call, backend)` takes and why."""
-    return explanation(autocast_call(call) if autocast_is_on(call.x.device.type) else call, backend)
+    if autocast_is_on(call.x.device.type):
+        call = call._replace(within=dtype_within(call.x))
+    return explanation(call, backend)
 
 
 def explain(op: str | Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:

@@ -190,7 +190,7 @@ def check_alike(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     """Raise where value's dtype or device is not like's; dtypes that autocast unifies may differ."""
     if value.device != like.device:
         raise DeviceError(expected(name, f"device {like.device}, as {like_name}", str(value.device)))
-    if value.dtype != like.dtype and _dtype_within(value) != _dtype_within(like):
+    if value.dtype != like.dtype and dtype_within(value) != dtype_within(like):
         raise DtypeError(expected(name, f"{_word(like.dtype)}, as {like_name}", _word(value.dtype)))
 
 
@@ -228,7 +228,7 @@ def check_resets(resets: Tensor | None, want: Sequence[int], like: Tensor, like_
 
 def autocast(value: Tensor) -> Tensor:
     """Cast to autocast's dtype where autocast is on for the tensor's device, else return it as it is."""
-    return value.to(_dtype_within(value))
+    return value.to(dtype_within(value))
 
 
 def autocast_is_on(device_type: str) -> bool:
@@ -236,7 +236,7 @@ def autocast_is_on(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
-def _dtype_within(value: Tensor) -> torch.dtype:
+def dtype_within(value: Tensor) -> torch.dtype:
     """The dtype that the op computes this tensor in. As everywhere in torch, float64 is left alone."""
     device = value.device.type
     eligible = value.is_floating_point() and value.dtype != torch.float64

@@ -135,7 +135,7 @@ def _seconds(network: Any, batches: Any, config: TrainConfig) -> float:
         Feed(batches),
         lambda _: rate,
         clip_norm=config.clip_norm,
-        dtype=choose_dtype(config.dtype, config.backend),
+        dtype=choose_dtype(config.dtype),
     )
     if config.threads is None:
         torch.set_num_threads(threads_by_rule(stepper))

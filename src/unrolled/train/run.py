@@ -128,7 +128,7 @@ def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
         dataset: as the task of `config.data` prepares it: a `unrolled.data.Corpus` of a `DataConfig`.
     """
     config = tasks.of(config.data).resolve(config, dataset)
-    return replace(config, dtype=choose_dtype(config.dtype, config.backend))
+    return replace(config, dtype=choose_dtype(config.dtype))
 
 
 def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper, begin: float) -> _Run:
@@ -401,8 +401,6 @@ def _check_install(config: TrainConfig) -> None:
         require_tensorboard()
     if config.backend != "native":
         return
-    if config.dtype == "bfloat16":
-        raise ConfigError(expected("dtype", "float32 with the native backend", "bfloat16"))
     if not kernels.available():
         got = f"native: {kernels.why_not()}"
         raise BackendError(expected("backend", "one that this install has (auto, reference, torch)", got))

@@ -13,8 +13,9 @@ namespace unrolled {
 namespace UNROLLED_ISA {
 
 // One row at one step. `d` is the gradient of the loss.
-template <class S>
+template <class V, class O>
 struct BackwardRow {
+    using S = typename V::Scalar;
     const S* g;         // gates, as forward kept them
     const S* c;         // [P]
     const S* c_before;  // [P]
@@ -24,67 +25,71 @@ struct BackwardRow {
     const S* dh;        // [P] from the step after
     const S* carried;   // [P] dc, or the part of dh that passes a GRU by
     S* carry;           // [P] the same for the step before; may be `carried`
-    S* d;               // gradients of the pre-activations
+    typename O::Word* d;  // gradients of the pre-activations, as operands
 };
 
-template <class V>
-inline V sum_dh(const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left) {
+template <class V, class O>
+inline V sum_dh(const BackwardRow<V, O>& row, int64_t unit, int64_t left) {
     const V dh = V::load(row.dh + unit);
     return row.dy == nullptr ? dh : dh + load_some<V>(row.dy + unit, left);
 }
 
-template <class V>
-inline void differentiate(LstmShape, const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+template <class V, class O>
+inline void differentiate(LstmShape, const BackwardRow<V, O>& row, int64_t unit, int64_t left,
                           int64_t) {
     constexpr int L = V::lanes;
     const V one = V::all(1);
     const typename V::Scalar* at = row.g + 4 * unit;
     const V i = V::load(at), f = V::load(at + L), g = V::load(at + 2 * L), o = V::load(at + 3 * L);
     const V squashed = tanh(V::load(row.c + unit));
-    const V dh = sum_dh<V>(row, unit, left);
+    const V dh = sum_dh(row, unit, left);
     const V dc = fma(dh * o, nfma(squashed, squashed, one), V::load(row.carried + unit));
-    typename V::Scalar* to = row.d + 4 * unit;
-    (dc * g * i * (one - i)).store(to);
-    (dc * V::load(row.c_before + unit) * f * (one - f)).store(to + L);
-    (dc * i * nfma(g, g, one)).store(to + 2 * L);
-    (dh * squashed * o * (one - o)).store(to + 3 * L);
+    const int64_t to = 4 * unit;
+    O::store(row.d, to, dc * g * i * (one - i));
+    O::store(row.d, to + L, dc * V::load(row.c_before + unit) * f * (one - f));
+    O::store(row.d, to + 2 * L, dc * i * nfma(g, g, one));
+    O::store(row.d, to + 3 * L, dh * squashed * o * (one - o));
     (dc * f).store(row.carry + unit);
 }
 
 // Two sets of three: for h·W_hh (r z n), and `x_part` further on for x·W_ih.
-template <class V>
-inline void differentiate(GruShape, const BackwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+template <class V, class O>
+inline void differentiate(GruShape, const BackwardRow<V, O>& row, int64_t unit, int64_t left,
                           int64_t x_part) {
     constexpr int L = V::lanes;
     const V one = V::all(1);
     const typename V::Scalar* at = row.g + 4 * unit;
     const V n = V::load(at), r = V::load(at + L), z = V::load(at + 2 * L), of_h = V::load(at + 3 * L);
-    const V dh = sum_dh<V>(row, unit, left) + V::load(row.carried + unit);
+    const V dh = sum_dh(row, unit, left) + V::load(row.carried + unit);
     const V dn = dh * (one - z) * nfma(n, n, one);
     const V dz = dh * (load_some<V>(row.h_before + unit, left) - n) * z * (one - z);
     const V dr = dn * of_h * r * (one - r);
-    typename V::Scalar* to = row.d + 3 * unit;
-    dr.store(to);
-    dz.store(to + L);
-    (dn * r).store(to + 2 * L);
-    dr.store(to + x_part);
-    dz.store(to + x_part + L);
-    dn.store(to + x_part + 2 * L);
+    const int64_t to = 3 * unit;
+    O::store(row.d, to, dr);
+    O::store(row.d, to + L, dz);
+    O::store(row.d, to + 2 * L, dn * r);
+    O::store(row.d, to + x_part, dr);
+    O::store(row.d, to + x_part + L, dz);
+    O::store(row.d, to + x_part + 2 * L, dn);
     (dh * z).store(row.carry + unit);
 }
 
-template <class V, bool relu>
-inline void differentiate(RnnShape<relu>, const BackwardRow<typename V::Scalar>& row, int64_t unit,
+template <class V, class O, bool relu>
+inline void differentiate(RnnShape<relu>, const BackwardRow<V, O>& row, int64_t unit,
                           int64_t left, int64_t) {
-    const V y = load_some<V>(row.y + unit, left), dh = sum_dh<V>(row, unit, left);
-    (relu ? where_positive(y, dh) : dh * nfma(y, y, V::all(1))).store(row.d + unit);
+    const V y = load_some<V>(row.y + unit, left), dh = sum_dh(row, unit, left);
+    O::store(row.d, unit, relu ? where_positive(y, dh) : dh * nfma(y, y, V::all(1)));
 }
 
-template <class V, class C>
+// `O` is the type of the operands: of the weights, of x and h, and of the gradients of the pre-activations. Sums
+// and what is carried from step to step are numbers of `V`.
+template <class V, class C, class O>
 class Backward : Pass<V, C> {
     using Base = Pass<V, C>;
     friend Base;
     using S = typename V::Scalar;
+    using Word = typename O::Word;
+    using Row = BackwardRow<V, O>;
     using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
         Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at;
     static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
@@ -97,13 +102,13 @@ class Backward : Pass<V, C> {
         : Base(handle, sequences), in(given), o(out) {
         part = C::gates * nb * L;
         x_part = C::cell == Cell::gru ? part : 0;
-        stride = part + x_part + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
+        stride = O::words(part + x_part) + kCacheLine / static_cast<int64_t>(sizeof(S));  // no two rows on one set
         const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
         block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
         const int split = width_by_units(q.threads);
-        const Shape shape{part,      ceil_div(nb, 4), 4,
+        const Shape shape{O::words(part), ceil_div(nb, 4), 4,
                           ceil_div(nb, split), split, L,
-                          sizeof(S), tile_rows<V>(4), (2 * w.I + w.H) * C::gates * nb};
+                          sizeof(S), tile_rows<V>(4), O::words(2 * w.I + w.H) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
     }
 
@@ -113,19 +118,20 @@ class Backward : Pass<V, C> {
     Scratch& memory = Base::scratch;
     const BackwardIn& in;
     const BackwardOut& o;
-    int64_t part, x_part, stride, block_rows;
+    int64_t part, x_part, stride, block_rows;  // of a row of gradients: numbers, numbers, words
     int wide = 4;  // vectors in a panel of dh·W_hh
-    S *w_hh, *w_ih, *d[2];
+    Word *w_hh, *w_ih, *d[2];
     S *dh_n, *dc_n, *c_0;  // [B, P] by rank, padded
     struct Buffers {
-        const S** d_after;
+        const Word** d_after;
         S** dh_now;
-        BackwardRow<S>* rows;
+        Row* rows;
         S *dh, *carry;  // [rows, P]
         const S **x, **h;
-        const S** d_now;
+        const Word** d_now;
         S** dx;
-        S* chunk;  // [kChunk, 4 · lanes]
+        Word* chunk;  // [words of kChunk, 4 · lanes]
+        Word* pairs;  // [words of kChunk, part] where a word holds numbers of more than one row
     };
     Buffers* buffers;
 
@@ -154,12 +160,12 @@ class Backward : Pass<V, C> {
     void take_memory() {
         const int64_t B = q.B;
         wide = way == Way::by_units ? width_by_units(threads) : 4;
-        w_hh = memory.take<S>(dh_panels() * part * wide * L);
-        w_ih = memory.take<S>(o.dx.data != nullptr ? dx_panels() * part * 4 * L : 0);
+        w_hh = memory.take<Word>(dh_panels() * O::words(part) * wide * L);
+        w_ih = memory.take<Word>(o.dx.data != nullptr ? dx_panels() * O::words(part) * 4 * L : 0);
         const int64_t most_at_once = B > block_rows ? B : block_rows;
         const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
-        d[0] = memory.take<S>(block * stride);
-        d[1] = memory.take<S>(block * stride);
+        d[0] = memory.take<Word>(block * stride);
+        d[1] = memory.take<Word>(block * stride);
         dh_n = memory.take<S>(in.dh_n != nullptr ? B * P : 0);
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
@@ -167,25 +173,29 @@ class Backward : Pass<V, C> {
         buffers = memory.take<Buffers>(threads);
         for (int t = 0; t < threads; ++t) buffers[t] = {};
         const int64_t n = threads;
-        const S** d_after = memory.take<const S*>(n * most);
+        const Word** d_after = memory.take<const Word*>(n * most);
         S** dh_now = memory.take<S*>(n * most);
-        BackwardRow<S>* rows = memory.take<BackwardRow<S>>(n * most);
+        Row* rows = memory.take<Row>(n * most);
         S* dh = memory.take<S>(n * most * P);
         S* carry = memory.take<S>(n * most * P);
-        const S** pointers = memory.take<const S*>(n * block * 3);
+        const S** pointers = memory.take<const S*>(n * block * 2);
+        const Word** d_now = memory.take<const Word*>(n * block);
         S** dx = memory.take<S*>(n * block);
-        S* chunk = memory.take<S>(n * kChunk * 4 * L);
+        const int64_t chunk_size = O::words(kChunk) * 4 * L, pairs_size = O::per > 1 ? O::words(kChunk) * part : 0;
+        Word* chunk = memory.take<Word>(n * chunk_size);
+        Word* pairs = memory.take<Word>(n * pairs_size);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {d_after + t * most,
                         dh_now + t * most,
                         rows + t * most,
                         dh + t * most * P,
                         carry + t * most * P,
-                        pointers + t * block * 3,
-                        pointers + t * block * 3 + block,
-                        pointers + t * block * 3 + 2 * block,
+                        pointers + t * block * 2,
+                        pointers + t * block * 2 + block,
+                        d_now + t * block,
                         dx + t * block,
-                        chunk + t * kChunk * 4 * L};
+                        chunk + t * chunk_size,
+                        pairs + t * pairs_size};
         }
     }
 
@@ -196,12 +206,12 @@ class Backward : Pass<V, C> {
     void prepare(int thread) {
         const Range hh = share(dh_panels(), thread, threads);
         for (int64_t p = hh.begin; p < hh.end; ++p)
-            pack_backward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, p * wide * L, dh_vectors(p) * L,
-                                w_hh + p * part * wide * L);
+            pack_backward<V, C, O>(static_cast<const S*>(w.weight_hh), w.H, w.H, p * wide * L,
+                                   dh_vectors(p) * L, w_hh + p * O::words(part) * wide * L);
         const Range ih = o.dx.data != nullptr ? share(dx_panels(), thread, threads) : Range{0, 0};
         for (int64_t p = ih.begin; p < ih.end; ++p)
-            pack_backward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.H, p * 4 * L, dx_vectors(p) * L,
-                                w_ih + p * part * 4 * L);
+            pack_backward<V, C, O>(static_cast<const S*>(w.weight_ih), w.I, w.H, p * 4 * L, dx_vectors(p) * L,
+                                   w_ih + p * O::words(part) * 4 * L);
         Base::pad(dh_n, in.dh_n, thread);
         Base::pad(dc_n, in.dc_n, thread);
         if (C::cell == Cell::lstm) Base::pad(c_0, q.c_0, thread);
@@ -229,7 +239,7 @@ class Backward : Pass<V, C> {
         for (int block = 0; end > 0; block ^= 1) {
             const int64_t begin = block_begin(end);
             for (int64_t s = end - 1; s >= begin; --s) {
-                const S* after = s == end - 1 ? d[block ^ 1] : d[block] + in_block(s + 1, begin) * stride;
+                const Word* after = s == end - 1 ? d[block ^ 1] : d[block] + in_block(s + 1, begin) * stride;
                 n_after = step(thread, mine, s, n_after, after, d[block] + in_block(s, begin) * stride);
                 if (way == Way::by_units) team->barrier();
             }
@@ -245,12 +255,12 @@ class Backward : Pass<V, C> {
 
     // One step of the time loop: the rows that come from the step after by dh·W_hh, then those whose
     // last step this is. Returns how many rows there are now.
-    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const S* after, S* now) {
+    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const Word* after, Word* now) {
         const Buffers& buf = buffers[thread];
         const int64_t n = running(mine, s, n_after);
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
-            BackwardRow<S>& row = buf.rows[j];
+            Row& row = buf.rows[j];
             const bool last = s == plan.length[rank] - 1;
             const bool fresh = !last && cut(rank, time(rank, s + 1));
             row.d = now + rank * stride;
@@ -283,12 +293,12 @@ class Backward : Pass<V, C> {
     void pointwise(const Buffers& buf, int64_t begin, int64_t end, int64_t first, int64_t past) const {
         for (int64_t j = begin; j < end; ++j)
             for (int64_t b = first; b < past; ++b)
-                differentiate<V>(C{}, buf.rows[j], b * L, w.H - b * L, x_part);
+                differentiate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, x_part);
     }
 
     // dh of rows 0 .. n from the gradients of the step after; then(rows, unit blocks) follows each tile.
     template <class Then>
-    void products(int thread, const Share& mine, int64_t n, const S* after, Then then) {
+    void products(int thread, const Share& mine, int64_t n, const Word* after, Then then) {
         const Buffers& buf = buffers[thread];
         for (int64_t j = 0; j < n; ++j) {
             buf.d_after[j] = after + mine.rank[j] * stride;
@@ -296,9 +306,9 @@ class Backward : Pass<V, C> {
         }
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
-            const Panel<S> panel{w_hh + p * part * wide * L, part, dh_vectors(p)};
+            const Panel<Word> panel{w_hh + p * O::words(part) * wide * L, O::words(part), dh_vectors(p)};
             const int64_t first = p * wide;
-            through_rows<V>(panel, buf.d_after, n, Start::zero, nullptr, buf.dh_now, first * L,
+            through_rows<V, O>(panel, buf.d_after, n, Start::zero, nullptr, buf.dh_now, first * L,
                             panel.vectors * L, [&](int64_t begin, int64_t end) {
                                 then(begin, end, first, first + panel.vectors);
                             });
@@ -306,7 +316,7 @@ class Backward : Pass<V, C> {
     }
 
     // dW, db and dx of one block of steps.
-    void consume(int thread, int64_t s, int64_t end, const S* grads) {
+    void consume(int thread, int64_t s, int64_t end, const Word* grads) {
         const Buffers& buf = buffers[thread];
         const int64_t rows = plan.offset[end] - plan.offset[s];
         int64_t m = 0;
@@ -315,23 +325,23 @@ class Backward : Pass<V, C> {
                 const int64_t t = time(rank, s);
                 buf.x[m] = at(q.x, rank, t);
                 buf.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
-                buf.d_now[m] = grads + m * stride + x_part;
+                buf.d_now[m] = grads + m * stride + O::words(x_part);
                 buf.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
             }
         }
         const Part mine = my_part(thread);
-        weights(buf.chunk, buf.x, w.I, mine.x, rows, grads + x_part, mine.gates,
-                static_cast<S*>(o.dweight_ih));
-        weights(buf.chunk, buf.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
-        biases(thread, rows, grads + x_part, static_cast<S*>(o.dbias_ih));
+        const Word* const of_x = grads + O::words(x_part);
+        weights(buf, buf.x, w.I, mine.x, rows, of_x, mine.gates, static_cast<S*>(o.dweight_ih));
+        weights(buf, buf.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
+        biases(thread, rows, of_x, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
         if (o.dx.data == nullptr) return;
         const Range my_rows = share(rows, thread, threads);
         for (int64_t p = 0; p < dx_panels(); ++p) {
-            const Panel<S> panel{w_ih + p * part * 4 * L, part, dx_vectors(p)};
+            const Panel<Word> panel{w_ih + p * O::words(part) * 4 * L, O::words(part), dx_vectors(p)};
             const int64_t column = p * 4 * L, left = w.I - column;
             const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
-            through_rows<V>(panel, buf.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
+            through_rows<V, O>(panel, buf.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
                             nullptr, buf.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
         }
     }
@@ -353,27 +363,54 @@ class Backward : Pass<V, C> {
     }
 
     // to [gates · H, K] += Σ over rows of grads ⊗ from, for some vectors of its rows and of its columns.
-    void weights(S* chunk, const S* const* from, int64_t K, Range columns, int64_t rows, const S* grads,
-                 Range gates, S* to) {
+    void weights(const Buffers& buf, const S* const* from, int64_t K, Range columns, int64_t rows,
+                 const Word* grads, Range gates, S* to) {
         if (to == nullptr || columns.begin == columns.end) return;
         const int64_t past = columns.end * L < K ? columns.end * L : K;
         for (int64_t m = 0; m < rows; m += kChunk) {
             const int64_t M = rows - m < kChunk ? rows - m : kChunk;
+            const Columns d = columns_of(grads + m * stride, M, gates, buf.pairs);
             for (int64_t k = columns.begin * L; k < past; k += 4 * L) {
                 const int64_t cols = past - k < 4 * L ? past - k : 4 * L;
                 const int vectors = static_cast<int>(ceil_div(cols, L));
-                for (int64_t i = 0; i < M; ++i)
-                    for (int v = 0; v < vectors; ++v)
-                        load_some<V>(from[m + i] + k + v * L, cols - v * L)
-                            .store(chunk + (i * vectors + v) * L);
+                for (int v = 0; v < vectors; ++v)
+                    fill_chunk(from + m, M, k + v * L, cols - v * L, buf.chunk + v * L, vectors * L);
                 for (int64_t g = gates.begin; g < gates.end; ++g)
-                    weights_of_vector(grads + m * stride, g, M, chunk, vectors, to, K, k,
-                                      static_cast<int>(cols));
+                    weights_of_vector(d, g, O::words(M), buf.chunk, vectors, to, K, k, static_cast<int>(cols));
             }
         }
     }
 
-    void weights_of_vector(const S* grads, int64_t g, int64_t M, const S* chunk, int vectors, S* to,
+    // Gradients of some rows, their words along the rows: number r of word m lies at d[m · stride + r].
+    struct Columns {
+        const Word* d;
+        int64_t stride;
+    };
+
+    Columns columns_of(const Word* grads, int64_t M, Range gates, Word* pairs) const {
+        if constexpr (O::per == 1) {
+            return {grads, stride};
+        } else {
+            for (int64_t m = 0; m < M; m += 2) {
+                const Word* const low = grads + m * stride;
+                const Word* const high = m + 1 < M ? low + stride : nullptr;
+                for (int64_t g = gates.begin; g < gates.end; ++g)
+                    O::pair(low, high, g * L).store(pairs + m / 2 * part + g * L);
+            }
+            return {pairs, part};
+        }
+    }
+
+    // Up to a vector of x or h of some rows, their words along the rows.
+    static void fill_chunk(const S* const* from, int64_t M, int64_t k, int64_t left, Word* to, int64_t step) {
+        for (int64_t m = 0; m < M; m += O::per, to += step) {
+            const V low = load_some<V>(from[m] + k, left);
+            if constexpr (O::per == 1) low.store(to);
+            else O::pair(low, m + 1 < M ? load_some<V>(from[m + 1] + k, left) : V::zero()).store(to);
+        }
+    }
+
+    void weights_of_vector(Columns d, int64_t g, int64_t depth, const Word* chunk, int vectors, S* to,
                            int64_t K, int64_t k, int cols) {
         const int64_t unit = g / C::gates * L, gate = g % C::gates;
         const int units = static_cast<int>(w.H - unit < L ? w.H - unit : L);
@@ -382,25 +419,25 @@ class Backward : Pass<V, C> {
             const int begin = units * i / tiles, end = units * (i + 1) / tiles;
             S* rows[8];
             for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * w.H + unit + r) * K;
-            with_size<V, Outer>(end - begin, vectors, grads + g * L + begin, stride, M, chunk,
+            with_size<V, O, Outer>(end - begin, vectors, d.d + g * L + begin, d.stride, depth, chunk,
                                 static_cast<S* const*>(rows), k, cols);
         }
     }
 
-    void biases(int thread, int64_t rows, const S* grads, S* to) {
+    void biases(int thread, int64_t rows, const Word* grads, S* to) {
         if (to == nullptr) return;
         const Range mine = share(nb * C::gates, thread, threads);
         for (int64_t g = mine.begin; g < mine.end; ++g) {
             const int64_t unit = g / C::gates * L;
             V sum = V::zero();
-            for (int64_t m = 0; m < rows; ++m) sum = sum + V::load(grads + m * stride + g * L);
+            for (int64_t m = 0; m < rows; ++m) sum = sum + O::row(grads + m * stride, g * L);
             S* at = to + (g % C::gates) * w.H + unit;
             store_some(sum + load_some<V>(at, w.H - unit), at, w.H - unit);
         }
     }
 
     // The gradients of the initial states, and zeros for x past a row's length.
-    void finish(int thread, const Share& mine, int64_t n, const S* first) {
+    void finish(int thread, const Share& mine, int64_t n, const Word* first) {
         const Buffers& buf = buffers[thread];
         if (o.dh_0 != nullptr && n > 0) products(thread, mine, n, first, [](int64_t, int64_t, int64_t, int64_t) {});
         const Range panels = my_panels(thread);

@@ -23,10 +23,12 @@ Need wanted(bool yes) { return yes ? Need::required : Need::optional; }
 void validate_format(Validation& v, const Format& f) {
     v.within("isa", static_cast<int>(f.isa), 0, 3);
     v.within("storage", static_cast<int>(f.storage), 0, 1);
-    v.within("operand", static_cast<int>(f.operand), 0, 1);
+    v.within("operand", static_cast<int>(f.operand), 0, 2);
     v.within("accumulator", static_cast<int>(f.accumulator), 0, 1);
-    if (f.operand != f.storage || f.accumulator != f.storage)
-        v.refuse("operand, accumulator: expected the type of storage, %d, got %d and %d",
+    const bool narrow = f.storage == Type::f32 && f.operand == Type::bf16;
+    if ((f.operand != f.storage && !narrow) || f.accumulator != f.storage)
+        v.refuse("operand, accumulator: expected the type of storage, %d, or bfloat16 operands of float32, got %d "
+                 "and %d",
                  static_cast<int>(f.storage), static_cast<int>(f.operand), static_cast<int>(f.accumulator));
     if (!v.complaint && !runs(f.isa))
         v.refuse("isa: expected an instruction set that this build holds and this machine runs, got %d",
@@ -135,9 +137,13 @@ void validate(Validation& v, const Handle& handle, const Sequences& q, const Bac
     v.strides("y", in.y, w.H);
     if (in.dy.data) v.strides("dy", in.dy, w.H);
     if (out.dx.data) v.output_strides("dx", out.dx, w.I);
-    if (!v.complaint && !was_kept_in(handle.format, in.kept))
-        v.refuse("kept: expected what a forward pass of the handle's format wrote, instruction set %d, got %d",
-                 static_cast<int>(handle.format.isa), kept_isa(in.kept, handle.format.storage));
+    if (v.complaint || was_kept_in(handle.format, in.kept)) return;
+    Format wrote;
+    const bool known = kept_format(in.kept, handle.format.storage, wrote);
+    v.refuse("kept: expected what a forward pass of the handle's format wrote, instruction set %d and operands %d, "
+             "got %d and %d",
+             static_cast<int>(handle.format.isa), static_cast<int>(handle.format.operand),
+             known ? static_cast<int>(wrote.isa) : -1, known ? static_cast<int>(wrote.operand) : -1);
 }
 
 Validation for_call(const Handle& handle, const Sequences& q) {
@@ -164,10 +170,13 @@ const char* run(Validation& v, const Weights& w, const Sequences& asked, Run&& k
 
 void Handle::Free::operator()(void* memory) const { std::free(memory); }
 
-int kept_isa(const void* kept, Type type) {
+bool kept_format(const void* kept, Type storage, Format& format) {
     for (Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512, Isa::avx512_bf16})
-        if (was_kept_in({isa, type, type, type}, kept)) return static_cast<int>(isa);
-    return -1;
+        for (Type operand : {storage, Type::bf16}) {
+            format = {isa, storage, operand, storage};
+            if (was_kept_in(format, kept)) return true;
+        }
+    return false;
 }
 
 const char* pack(const Weights& weights, const Format& format, bool copy, Handle& handle) {
@@ -178,13 +187,13 @@ const char* pack(const Weights& weights, const Format& format, bool copy, Handle
     Handle made{weights, format, nullptr};
     if (copy) {
         const Kernels& kernels = *kernels_of(format.isa);
-        made.packed.reset(std::aligned_alloc(64, kernels.packed_bytes(weights, format.storage)));
+        made.packed.reset(std::aligned_alloc(64, kernels.packed_bytes(weights, format)));
         if (!made.packed) {
             v.refuse("memory: expected room for the packed weights, got none for I %lld, H %lld",
                      (long long)weights.I, (long long)weights.H);
             return v.complaint;
         }
-        kernels.pack(weights, format.storage, made.packed.get());
+        kernels.pack(weights, format, made.packed.get());
         made.weights = {weights.cell, weights.I, weights.H};
     }
     handle = std::move(made);

@@ -18,15 +18,16 @@
 namespace unrolled {
 
 enum class Cell : int { rnn_tanh = 0, rnn_relu = 1, gru = 2, lstm = 3 };
-enum class Type : int { f32 = 0, f64 = 1 };
+enum class Type : int { f32 = 0, f64 = 1, bf16 = 2 };  // bf16 for operands alone
 enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
 
-// How a layer computes. Today the three types are one, and every buffer is of that type.
+// How a layer computes. Every buffer is of the type `storage`. With float32 the operands may be bfloat16:
+// weights, x, h and the gradients of pre-activations are rounded to it where they are multiplied, and only there.
 struct Format {
     Isa isa = Isa::baseline;
-    Type storage = Type::f32;      // in which a handle holds the weights
-    Type operand = Type::f32;      // in which numbers are multiplied
-    Type accumulator = Type::f32;  // in which products are added up, and states carried on
+    Type storage = Type::f32;      // of every buffer, the weights' too: f32 or f64
+    Type operand = Type::f32;      // in which numbers are multiplied: as `storage`, or bf16
+    Type accumulator = Type::f32;  // in which products are added up, and states carried on: as `storage`
 };
 
 struct Weights {
@@ -122,8 +123,8 @@ constexpr int64_t kept_size(Cell cell, int64_t T, int64_t B, int64_t hidden) {
     return format_width + T * B * kept_width(cell, hidden);
 }
 
-// The number of the instruction set in which a forward pass of this type wrote `kept`; -1: none did.
-int kept_isa(const void* kept, Type type);
+// The format in which a forward pass wrote `kept`, in numbers of type `storage`: false where none did.
+bool kept_format(const void* kept, Type storage, Format& format);
 
 // Whether this build holds the instruction set and this processor and system run it.
 bool runs(Isa isa);

@@ -14,14 +14,21 @@ namespace unrolled {
 namespace UNROLLED_ISA {
 
 // One row at one step.
-template <class S>
+template <class V, class O>
 struct ForwardRow {
+    using S = typename V::Scalar;
     const S* h;         // [H] hidden state before the step: h_0, y of the step before, or zeros
     S* g;               // [slots of all units] pre-activations, which become gates
     const S* c_before;  // [P] cell state before the step
     S* c;               // [P] cell state after it; may be c_before
     S* y;               // [H]
+    typename O::Word* h_words;  // [words of P] for the state after the step, where operands are of another type
     int64_t at;         // of this row and step in a trajectory
+
+    void put_hidden(V h, int64_t unit, int64_t left) const {
+        store_some(h, y + unit, left);
+        if constexpr (O::per > 1) O::store(h_words, unit, left >= V::lanes ? h : load_some<V>(y + unit, left));
+    }
 };
 
 template <class V>
@@ -32,8 +39,8 @@ struct Traces {
     }
 };
 
-template <class V>
-inline void activate(LstmShape, const ForwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+template <class V, class O>
+inline void activate(LstmShape, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
                      const Traces<V>& traces) {
     constexpr int L = V::lanes;
     typename V::Scalar* at = row.g + 4 * unit;
@@ -45,7 +52,7 @@ inline void activate(LstmShape, const ForwardRow<typename V::Scalar>& row, int64
     gates.g.store(at + 2 * L);
     gates.o.store(at + 3 * L);
     c.store(row.c + unit);
-    store_some(gates.hidden(c), row.y + unit, left);
+    row.put_hidden(gates.hidden(c), unit, left);
     if (traces.of[0] == nullptr) return;
     const int64_t to = row.at + unit;
     traces.put(0, gates.i, to, left);
@@ -55,8 +62,8 @@ inline void activate(LstmShape, const ForwardRow<typename V::Scalar>& row, int64
     traces.put(4, c, to, left);
 }
 
-template <class V>
-inline void activate(GruShape, const ForwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+template <class V, class O>
+inline void activate(GruShape, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
                      const Traces<V>& traces) {
     constexpr int L = V::lanes;
     typename V::Scalar* at = row.g + 4 * unit;
@@ -65,7 +72,7 @@ inline void activate(GruShape, const ForwardRow<typename V::Scalar>& row, int64_
     gates.n.store(at);
     gates.r.store(at + L);
     gates.z.store(at + 2 * L);
-    store_some(gates.hidden(load_some<V>(row.h + unit, left)), row.y + unit, left);
+    row.put_hidden(gates.hidden(load_some<V>(row.h + unit, left)), unit, left);
     if (traces.of[0] == nullptr) return;
     const int64_t to = row.at + unit;
     traces.put(0, gates.r, to, left);
@@ -73,19 +80,23 @@ inline void activate(GruShape, const ForwardRow<typename V::Scalar>& row, int64_
     traces.put(2, gates.n, to, left);
 }
 
-template <class V, bool relu>
-inline void activate(RnnShape<relu>, const ForwardRow<typename V::Scalar>& row, int64_t unit, int64_t left,
+template <class V, class O, bool relu>
+inline void activate(RnnShape<relu>, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
                      const Traces<V>& traces) {
     const V a = V::load(row.g + unit);
     traces.put(0, a, row.at + unit, left);
-    store_some(relu ? max(V::zero(), a) : tanh(a), row.y + unit, left);
+    row.put_hidden(relu ? max(V::zero(), a) : tanh(a), unit, left);
 }
 
-template <class V, class C>
+// `O` is the type of the operands. Where it is not the vector's own, x and h are brought into its words: x for
+// a block of steps, h as it is computed. States, sums and activations stay numbers of `V`.
+template <class V, class C, class O>
 class Forward : Pass<V, C> {
     using Base = Pass<V, C>;
     friend Base;
     using S = typename V::Scalar;
+    using Word = typename O::Word;
+    using Row = ForwardRow<V, O>;
     using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
         Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at;
 
@@ -93,16 +104,16 @@ class Forward : Pass<V, C> {
     Forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out)
         : Base(handle, sequences), o(out), width(C::slots * nb * L), panel_count(Weight::panels(w)) {
         const int vectors = C::blocks * C::gates;
-        const Shape shape{w.H, panel_count, vectors,   panel_count,           vectors,
-                          L,   sizeof(S),   tile_rows<V>(vectors), w.I * C::gates * nb};
+        const Shape shape{O::words(w.H), panel_count, vectors,   panel_count,           vectors,
+                          L,   sizeof(S),   tile_rows<V>(vectors), O::words(w.I) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
-        in_pieces = Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
+        in_pieces = O::per == 1 && Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
     }
 
     void run() { Base::run(this); }
 
   private:
-    using Weight = Packed<V, C>;
+    using Weight = Packed<V, C, O>;
 
     Scratch& memory = Base::scratch;
     const ForwardOut& o;
@@ -113,14 +124,16 @@ class Forward : Pass<V, C> {
     static constexpr int64_t kPiece = 64;  // columns
     Weight packed{w, nullptr};
     S* state;  // [B, P] c_0 by rank; where no cell states are kept, the running ones
+    Word* h_words = nullptr;  // [2][B, words of P] by rank: h before and after a step, in turn
     int64_t block_rows, block_steps;
     struct Buffers {  // what one thread works on
-        const S** x;
+        const Word** x;
         S** g;  // of a block of steps
-        const S** h;
+        const Word** h;
         S** g_now;
-        ForwardRow<S>* rows;  // of a step
-        S* gates;             // [block_rows, width] where nobody keeps them
+        Row* rows;      // of a step
+        S* gates;       // [block_rows, width] where nobody keeps them
+        Word* x_words;  // [block_rows, words of I] where operands are of another type
         S* piece;             // in pieces: two of [kPiece][vectors · lanes], then the biases of a panel
     };
     Buffers* buffers;
@@ -141,6 +154,7 @@ class Forward : Pass<V, C> {
         void* const once = Base::handle.packed.get();
         packed = Weight(w, once != nullptr ? once : memory.take<S>(in_pieces ? 0 : Weight::size(w)));
         state = memory.take<S>(C::cell == Cell::lstm ? q.B * P : 0);
+        h_words = memory.take<Word>(O::per > 1 ? 2 * q.B * O::words(P) : 0);
         Base::share_all_rows();
         // A block's gates fill a quarter of the second cache; few rows take more steps.
         const int64_t fit = (256 << 10) / (width * static_cast<int64_t>(sizeof(S)));
@@ -151,17 +165,19 @@ class Forward : Pass<V, C> {
         buffers = memory.take<Buffers>(threads);
         const bool keeps = gates_width(C::cell, w.H) > 0 && o.kept != nullptr;
         const int64_t n = threads;
-        const S** xs = memory.take<const S*>(n * block_rows);
+        const Word** xs = memory.take<const Word*>(n * block_rows);
         S** gs = memory.take<S*>(n * block_rows);
-        const S** hs = memory.take<const S*>(n * most);
+        const Word** hs = memory.take<const Word*>(n * most);
         S** nows = memory.take<S*>(n * most);
-        ForwardRow<S>* rows_of = memory.take<ForwardRow<S>>(n * most);
+        Row* rows_of = memory.take<Row>(n * most);
         S* gates = memory.take<S>(keeps ? 0 : n * block_rows * width);
+        Word* x_words = memory.take<Word>(O::per > 1 ? n * block_rows * O::words(w.I) : 0);
         const int64_t piece = Weight::panel_size(2 * kPiece + 2);
         S* pieces = memory.take<S>(in_pieces ? n * piece : 0);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
                         rows_of + t * most,  keeps ? nullptr : gates + t * block_rows * width,
+                        x_words + (O::per > 1 ? t * block_rows * O::words(w.I) : 0),
                         in_pieces ? pieces + t * piece : nullptr};
         }
     }
@@ -169,6 +185,18 @@ class Forward : Pass<V, C> {
     void prepare(int thread) {
         if (Base::handle.packed == nullptr && !in_pieces) packed.fill(w, share(panel_count, thread, threads));
         if (C::cell == Cell::lstm) Base::pad(state, q.c_0, thread);
+        if constexpr (O::per > 1) {
+            const Range mine = share(q.B, thread, threads);
+            for (int64_t rank = mine.begin; rank < mine.end; ++rank)
+                for (int64_t u = 0; u < P; u += L)
+                    O::store(h_words_at(rank, -1), u,
+                             u < w.H ? load_some<V>(Base::h_0(rank) + u, w.H - u) : V::zero());
+        }
+    }
+
+    // The state after step s, as operands.
+    Word* h_words_at(int64_t rank, int64_t s) const {
+        return h_words + ((s & 1) * q.B + rank) * O::words(P);
     }
 
     // Where the gates of a row are: with those who keep them, or in the thread's own block.
@@ -187,10 +215,12 @@ class Forward : Pass<V, C> {
         const Share& mine = shares[thread];
         const Buffers& buf = buffers[thread];
         int64_t n = mine.count;
-        if (in_pieces) {
-            one_step(thread, mine, buf, running(mine, 0, n));
-            if (way == Way::by_units) team->barrier();
-            return finish(thread, mine);
+        if constexpr (O::per == 1) {
+            if (in_pieces) {
+                one_step(thread, mine, buf, running(mine, 0, n));
+                if (way == Way::by_units) team->barrier();
+                return finish(thread, mine);
+            }
         }
         for (int64_t s = 0; s < plan.steps; s += block_steps) {
             const int64_t end = s + block_steps < plan.steps ? s + block_steps : plan.steps;
@@ -214,7 +244,8 @@ class Forward : Pass<V, C> {
             n = running(mine, s, n);
             for (int64_t j = 0; j < n; ++j, ++rows) {
                 const int64_t rank = mine.rank[j];
-                buf.x[rows] = at(q.x, rank, time(rank, s));
+                Word* const words = buf.x_words + (O::per > 1 ? rows * O::words(w.I) : 0);
+                buf.x[rows] = static_cast<const Word*>(O::put(at(q.x, rank, time(rank, s)), w.I, words, nullptr));
                 buf.g[rows] = gates_at(buf, rank, s, rows);
             }
         }
@@ -225,10 +256,11 @@ class Forward : Pass<V, C> {
         const int64_t rows = point_inputs(mine, buf, s, end, n);
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
-            const Panel<S> panel{packed.w_ih + p * Weight::panel_size(w.I), w.I, Weight::vectors(w, p)};
+            const Panel<Word> panel{packed.w_ih + p * Weight::panel_size(O::words(w.I)), O::words(w.I),
+                                    Weight::vectors(w, p)};
             const int64_t column = p * C::blocks * C::slots * L;
             const S* bias = packed.bias + p * Weight::panel_size(1);
-            through_rows<V>(panel, buf.x, rows, Start::bias, bias, buf.g, column, panel.vectors * L,
+            through_rows<V, O>(panel, buf.x, rows, Start::bias, bias, buf.g, column, panel.vectors * L,
                             [&](int64_t begin, int64_t stop) {
                                 if (C::cell != Cell::gru) return;
                                 const V second = V::load(packed.bias_n + p * L);
@@ -242,7 +274,7 @@ class Forward : Pass<V, C> {
         for (int64_t j = 0; j < n; ++j) {
             const int64_t rank = mine.rank[j], t = time(rank, s);
             const bool fresh = cut(rank, t);
-            ForwardRow<S>& row = buf.rows[j];
+            Row& row = buf.rows[j];
             row.g = gates_at(buf, rank, s, in_block + j);
             row.y = at(o.y, rank, t);
             row.h = fresh    ? zeros
@@ -253,7 +285,12 @@ class Forward : Pass<V, C> {
                 row.c = cells_at(rank, s);
                 row.c_before = fresh ? zeros : s == 0 ? state + rank * P : cells_at(rank, s - 1);
             }
-            buf.h[j] = row.h;
+            if constexpr (O::per == 1) {
+                buf.h[j] = row.h;
+            } else {
+                buf.h[j] = fresh ? reinterpret_cast<const Word*>(zeros) : h_words_at(rank, s - 1);
+                row.h_words = h_words_at(rank, s);
+            }
             buf.g_now[j] = row.g;
         }
     }
@@ -269,14 +306,15 @@ class Forward : Pass<V, C> {
         const Traces<V> traces = all_traces();
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
-            const Panel<S> panel{packed.w_hh + p * Weight::panel_size(w.H), w.H, Weight::vectors(w, p)};
+            const Panel<Word> panel{packed.w_hh + p * Weight::panel_size(O::words(w.H)), O::words(w.H),
+                                    Weight::vectors(w, p)};
             const int64_t first = p * C::blocks;
-            through_rows<V>(panel, buf.h, n, Start::stored, nullptr, buf.g_now,
+            through_rows<V, O>(panel, buf.h, n, Start::stored, nullptr, buf.g_now,
                             (first * C::slots + C::first_h) * L, panel.vectors * L,
                             [&](int64_t begin, int64_t end) {
                                 for (int64_t j = begin; j < end; ++j)
                                     for (int64_t b = first; b < first + panel.vectors / C::gates; ++b)
-                                        activate<V>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
+                                        activate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
                             });
         }
     }
@@ -300,7 +338,7 @@ class Forward : Pass<V, C> {
                            column + C::first_h * L);
             for (int64_t j = 0; j < n; ++j)
                 for (int64_t b = first; b < first + Weight::vectors(w, p) / C::gates; ++b)
-                    activate<V>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
+                    activate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
         }
     }
 
@@ -318,10 +356,10 @@ class Forward : Pass<V, C> {
         }
         for (; from < K; from += kPiece, start = Start::stored) {
             const int64_t depth = K - from < kPiece ? K - from : kPiece;
-            pack_forward<V, C>(static_cast<const S*>(weight) + from, K, depth, w.H, p, order, buf.piece);
+            pack_forward<V, C, O>(static_cast<const S*>(weight) + from, K, depth, w.H, p, order, buf.piece);
             for (int64_t i = 0; i < tiles; ++i) {
                 const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
-                with_size<V, Tile>(static_cast<int>(end - begin), vectors, a + begin, from, depth,
+                with_size<V, O, Tile>(static_cast<int>(end - begin), vectors, a + begin, from, depth,
                                    static_cast<const S*>(buf.piece), static_cast<const S*>(buf.piece), start, bias,
                                    buf.g_now + begin, column, vectors * L);
             }
@@ -348,7 +386,7 @@ class Forward : Pass<V, C> {
                 if (i == 0) continue;
                 const int64_t begin = kPiece * part / (N * parts), end = kPiece * (part + 1) / (N * parts);
                 const S* const columns = other + begin * N * L;
-                chains<V, 1, N>(acc, &a, (i - 1) * kPiece + begin, end - begin, columns, columns);
+                chains<V, O, 1, N>(acc, &a, (i - 1) * kPiece + begin, end - begin, columns, columns);
             }
             std::swap(piece, other);
         }

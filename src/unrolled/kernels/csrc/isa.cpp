@@ -24,38 +24,43 @@ void with_cell(Cell cell, Run run) {
     }
 }
 
+// run(V, C, O): with the type of the operands too.
 template <class Run>
-void with_types(Cell cell, Type type, Run run) {
-    if (type == Type::f32) with_cell<Float>(cell, run);
-    else with_cell<Double>(cell, run);
+void with_format(Cell cell, const Format& format, Run run) {
+    if (format.storage == Type::f64)
+        with_cell<Double>(cell, [&](auto v, auto c) { run(v, c, OperandOf<Double>{}); });
+    else if (format.operand == Type::bf16)
+        with_cell<Float>(cell, [&](auto v, auto c) { run(v, c, OperandBf16{}); });
+    else
+        with_cell<Float>(cell, [&](auto v, auto c) { run(v, c, OperandF32{}); });
 }
 
-size_t packed_bytes(const Weights& w, Type storage) {
+size_t packed_bytes(const Weights& w, const Format& format) {
     size_t bytes = 0;
-    with_types(w.cell, storage, [&](auto v, auto c) {
-        using V = decltype(v);
-        bytes = static_cast<size_t>(Packed<V, decltype(c)>::size(w)) * sizeof(typename V::Scalar);
+    with_format(w.cell, format, [&](auto v, auto c, auto o) {
+        using P = Packed<decltype(v), decltype(c), decltype(o)>;
+        bytes = static_cast<size_t>(P::size(w)) * sizeof(typename P::S);
     });
     return bytes;
 }
 
-void pack(const Weights& w, Type storage, void* to) {
-    with_types(w.cell, storage, [&](auto v, auto c) {
-        using P = Packed<decltype(v), decltype(c)>;
+void pack(const Weights& w, const Format& format, void* to) {
+    with_format(w.cell, format, [&](auto v, auto c, auto o) {
+        using P = Packed<decltype(v), decltype(c), decltype(o)>;
         P(w, to).fill(w, {0, P::panels(w)});
     });
 }
 
 void forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out) {
-    with_types(handle.weights.cell, handle.format.storage, [&](auto v, auto c) {
-        Forward<decltype(v), decltype(c)>(handle, sequences, out).run();
+    with_format(handle.weights.cell, handle.format, [&](auto v, auto c, auto o) {
+        Forward<decltype(v), decltype(c), decltype(o)>(handle, sequences, out).run();
     });
 }
 
 void backward(const Handle& handle, const Sequences& sequences, const BackwardIn& in,
               const BackwardOut& out) {
-    with_types(handle.weights.cell, handle.format.storage, [&](auto v, auto c) {
-        Backward<decltype(v), decltype(c)>(handle, sequences, in, out).run();
+    with_format(handle.weights.cell, handle.format, [&](auto v, auto c, auto o) {
+        Backward<decltype(v), decltype(c), decltype(o)>(handle, sequences, in, out).run();
     });
 }
 

@@ -8,8 +8,8 @@ namespace unrolled {
 // Arguments have been validated (engine.cpp). May throw std::bad_alloc before any output is written, and
 // nothing else.
 struct Kernels {
-    size_t (*packed_bytes)(const Weights&, Type storage);  // a multiple of 64
-    void (*pack)(const Weights&, Type storage, void* to);
+    size_t (*packed_bytes)(const Weights&, const Format&);  // a multiple of 64
+    void (*pack)(const Weights&, const Format&, void* to);
     void (*forward)(const Handle&, const Sequences&, const ForwardOut&);
     void (*backward)(const Handle&, const Sequences&, const BackwardIn&, const BackwardOut&);
     // What a network and a thread's memory for its steps take, in bytes; with null for `memory` they count only.

@@ -143,8 +143,14 @@ NB_MODULE(_engine, m) {
         },
         "cell"_a, "T"_a, "B"_a, "hidden"_a);
     m.def(
-        "kept_isa", [](Address kept, int type) { return kept_isa(at(kept), static_cast<Type>(type)); },
-        "kept"_a, "type"_a);
+        "kept_format",
+        [](Address kept, int storage) {
+            Format format;
+            const bool known = kept_format(at(kept), static_cast<Type>(storage), format);
+            return known ? std::make_tuple(static_cast<int>(format.isa), static_cast<int>(format.operand))
+                         : std::make_tuple(-1, -1);
+        },
+        "kept"_a, "storage"_a);
     m.def("activate", &activate, nb::kw_only(), "type"_a, "isa"_a, "which"_a, "x"_a, "y"_a, "n"_a,
           "Test hook: y[i] = f(x[i]); which: 0 exp(-|x|), 1 sigmoid, 2 tanh.");
     bind_streams(m);

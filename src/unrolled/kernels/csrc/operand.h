@@ -1,5 +1,5 @@
-// How the numbers of a step are multiplied: 32-bit words, each of one float, two bfloat16 or four int8, and
-// vectors of such words. `dot` adds the products of a word's numbers to one accumulator per lane.
+// How numbers are multiplied: words, each of one float or double, two bfloat16 or four int8, and vectors of such
+// words. `dot` adds the products of a word's numbers to one accumulator per lane.
 #pragma once
 
 #include <cmath>
@@ -17,6 +17,13 @@
 namespace unrolled {
 namespace UNROLLED_ISA {
 
+inline uint32_t bf16_of(float value) {  // to the nearest, ties to even; a NaN stays one
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (bits >> 16) | 0x40u;
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+
 // A vector of 32-bit words, as many as Float has lanes.
 #if defined(__AVX512F__)
 struct Words {  // of 32-bit lanes: as __m512i, of 64-bit ones, each sum would be copied twice per product
@@ -24,11 +31,26 @@ struct Words {  // of 32-bit lanes: as __m512i, of 64-bit ones, each sum would b
     Raw v;
     static Words all(uint32_t word) { return {Raw{} + static_cast<int32_t>(word)}; }
     static Words load(const void* p) { return {reinterpret_cast<Raw>(_mm512_loadu_si512(p))}; }
+    void store(void* p) const { _mm512_storeu_si512(p, bits()); }
     __m512i bits() const { return reinterpret_cast<__m512i>(v); }
 };
 using Float = VecF;
+inline Words words_of(__m512i bits) { return {reinterpret_cast<Words::Raw>(bits)}; }
+// As many 16-bit numbers as there are words, each in the lower half of a word of its own.
+inline Words load_halves(const void* p) {
+    return words_of(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))));
+}
+inline Words upper(Words a) { return words_of(_mm512_slli_epi32(a.bits(), 16)); }
+inline Words both(Words a, Words b) { return words_of(_mm512_or_si512(a.bits(), b.bits())); }
+inline Float as_float(Words a) { return {_mm512_castsi512_ps(a.bits())}; }
 inline Float to_float(Words a) { return {_mm512_cvtepi32_ps(a.bits())}; }
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+inline void store_bf16(Float v, void* p) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v.v)));
+}
+inline Words round_bf16(Float v) {
+    return words_of(_mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v.v))));
+}
 inline Float dot_bf16(Words a, Words b, Float sum) {
     return {_mm512_dpbf16_ps(sum.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
 }
@@ -37,6 +59,18 @@ inline Words dot_int8(Words a, Words b, Words sum) {
     return {reinterpret_cast<Words::Raw>(_mm512_dpbusd_epi32(sum.bits(), a.bits(), b.bits()))};
 }
 #else
+// To the nearest, ties to even; a NaN stays one. In the lower half of each word.
+inline Words round_bf16(Float v) {
+    const __m512i bits = _mm512_castps_si512(v.v), one = _mm512_set1_epi32(1);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
+    const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 none = _mm512_cmp_ps_mask(v.v, v.v, _CMP_UNORD_Q);
+    return words_of(_mm512_srli_epi32(
+        _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x400000)), 16));
+}
+inline void store_bf16(Float v, void* p) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(round_bf16(v).bits()));
+}
 inline Float low_half(Words a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.bits(), 16))}; }
 inline Float high_half(Words a) {
     return {_mm512_castsi512_ps(_mm512_and_si512(a.bits(), _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
@@ -54,8 +88,30 @@ struct Words {
     __m256i v;
     static Words all(uint32_t word) { return {_mm256_set1_epi32(static_cast<int>(word))}; }
     static Words load(const void* p) { return {_mm256_loadu_si256(static_cast<const __m256i*>(p))}; }
+    void store(void* p) const { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 };
 using Float = VecF;
+// As many 16-bit numbers as there are words, each in the lower half of a word of its own.
+inline Words load_halves(const void* p) {
+    return {_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+inline Words upper(Words a) { return {_mm256_slli_epi32(a.v, 16)}; }
+inline Words both(Words a, Words b) { return {_mm256_or_si256(a.v, b.v)}; }
+inline Float as_float(Words a) { return {_mm256_castsi256_ps(a.v)}; }
+// To the nearest, ties to even; a NaN stays one. In the lower half of each word.
+inline Words round_bf16(Float v) {
+    const __m256i bits = _mm256_castps_si256(v.v), one = _mm256_set1_epi32(1);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), one);
+    const __m256i near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i none = _mm256_castps_si256(_mm256_cmp_ps(v.v, v.v, _CMP_UNORD_Q));
+    return {_mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, none), 16)};
+}
+inline void store_bf16(Float v, void* p) {
+    const __m256i halves = round_bf16(v).v;
+    const __m128i low = _mm256_castsi256_si128(halves), high = _mm256_extracti128_si256(halves, 1);
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packus_epi32(low, high));
+}
 inline Float to_float(Words a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline Float low_half(Words a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(a.v, 16))}; }
 inline Float high_half(Words a) {
@@ -79,15 +135,37 @@ struct Words {
         std::memcpy(&a.v, p, sizeof a.v);
         return a;
     }
+    void store(void* p) const { std::memcpy(p, &v, sizeof v); }
 };
 inline Float to_float(Words a) { return {__builtin_convertvector(a.v, Float::Raw)}; }
-inline Float as_float(Words::Raw v) {
+inline Float as_float(Words a) {
     Float f;
-    std::memcpy(&f.v, &v, sizeof f.v);
+    std::memcpy(&f.v, &a.v, sizeof f.v);
     return f;
 }
-inline Float low_half(Words a) { return as_float(a.v << 16); }
-inline Float high_half(Words a) { return as_float(a.v & static_cast<int32_t>(0xffff0000u)); }
+// As many 16-bit numbers as there are words, each in the lower half of a word of its own.
+inline Words load_halves(const void* p) {
+    uint16_t from[Float::lanes];
+    std::memcpy(from, p, sizeof from);
+    Words a{};
+    for (int i = 0; i < Float::lanes; ++i) a.v[i] = from[i];
+    return a;
+}
+inline Words upper(Words a) { return {a.v << 16}; }
+inline Words both(Words a, Words b) { return {a.v | b.v}; }
+// To the nearest, ties to even; a NaN stays one. In the lower half of each word.
+inline Words round_bf16(Float v) {
+    Words a{};
+    for (int i = 0; i < Float::lanes; ++i) a.v[i] = static_cast<int32_t>(bf16_of(v.v[i]));
+    return a;
+}
+inline void store_bf16(Float v, void* p) {
+    uint16_t to[Float::lanes];
+    for (int i = 0; i < Float::lanes; ++i) to[i] = static_cast<uint16_t>(bf16_of(v.v[i]));
+    std::memcpy(p, to, sizeof to);
+}
+inline Float low_half(Words a) { return as_float(upper(a)); }
+inline Float high_half(Words a) { return as_float(Words{a.v & static_cast<int32_t>(0xffff0000u)}); }
 constexpr bool kUnsigned = false;
 inline Words dot_int8(Words a, Words b, Words sum) {
     for (int shift = 24; shift >= 0; shift -= 8) sum.v += ((a.v << shift) >> 24) * ((b.v << shift) >> 24);
@@ -122,25 +200,24 @@ inline bool all_finite(const float* p, int64_t n) {
     return finite;
 }
 
-// Each operand type: `per` numbers per word; `put` brings K floats into words and returns their scale.
-struct OperandF32 {
-    using Word = float;
-    using Vector = Float;
-    using Sum = Float;
+// Each operand type: `per` numbers per word; `put` brings K numbers into words and returns their scale.
+// Of those that sequences take, `row` and `store` read and write a vector of numbers of a row of words.
+template <class V>
+struct OperandOf {  // the vector's own numbers, as they are
+    using Word = typename V::Scalar;
+    using Vector = V;
+    using Sum = V;
     static constexpr int per = 1;
     static constexpr bool exact = false;  // whether sums are whole numbers that a scale turns into floats
-    static Vector all(Word a) { return Float::all(a); }
-    static Vector load(const Word* p) { return Float::load(p); }
+    static int64_t words(int64_t K) { return K; }
+    static Vector all(Word a) { return V::all(a); }
+    static Vector load(const Word* p) { return V::load(p); }
     static Sum dot(Vector a, Vector b, Sum sum) { return fma(a, b, sum); }
-    static const void* put(const float* from, int64_t, void*, float*) { return from; }
+    static const void* put(const Word* from, int64_t, void*, float*) { return from; }
+    static V row(const Word* words, int64_t at) { return V::load(words + at); }
+    static void store(Word* words, int64_t at, V v) { v.store(words + at); }
 };
-
-inline uint32_t bf16_of(float value) {  // to the nearest, ties to even; a NaN stays one
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (bits >> 16) | 0x40u;
-    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-}
+using OperandF32 = OperandOf<Float>;
 
 struct OperandBf16 {
     using Word = uint32_t;
@@ -148,20 +225,28 @@ struct OperandBf16 {
     using Sum = Float;
     static constexpr int per = 2;
     static constexpr bool exact = false;
+    static int64_t words(int64_t K) { return (K + 1) / 2; }
     static Vector all(Word a) { return Words::all(a); }
     static Vector load(const Word* p) { return Words::load(p); }
     static Sum dot(Vector a, Vector b, Sum sum) { return dot_bf16(a, b, sum); }
     static const void* put(const float* from, int64_t K, void* memory, float*) {
         uint16_t* to = static_cast<uint16_t*>(memory);
         int64_t k = 0;
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-        for (; k + 16 <= K; k += 16)
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + k),
-                                reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_loadu_ps(from + k))));
-#endif
+        for (; k + Float::lanes <= K; k += Float::lanes) store_bf16(Float::load(from + k), to + k);
         for (; k < K; ++k) to[k] = static_cast<uint16_t>(bf16_of(from[k]));
         if (K % 2 != 0) to[K] = 0;
         return memory;
+    }
+    static const void* half(const Word* words, int64_t at) { return reinterpret_cast<const uint16_t*>(words) + at; }
+    static Float row(const Word* words, int64_t at) { return as_float(upper(load_halves(half(words, at)))); }
+    static void store(Word* words, int64_t at, Float v) {
+        store_bf16(v, const_cast<void*>(half(words, at)));
+    }
+    // Words whose two numbers come from two rows.
+    static Words pair(Float low, Float high) { return both(round_bf16(low), upper(round_bf16(high))); }
+    static Words pair(const Word* low, const Word* high, int64_t at) {
+        const Words second = high == nullptr ? Words::all(0) : upper(load_halves(half(high, at)));
+        return both(load_halves(half(low, at)), second);
     }
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine.h"
+#include "operand.h"
 #include "plan.h"
 
 namespace unrolled {
@@ -35,22 +36,48 @@ struct RnnShape {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Row `from` of a weight's `valid` rows becomes lane 0 of a vector, and so on: to[k · step + lane].
+// Up to a vector of n values at p, in full where n allows.
 template <class V>
-void pack_vector(const typename V::Scalar* from, int64_t ld, int64_t K, int valid, typename V::Scalar* to,
+inline V load_some(const typename V::Scalar* p, int64_t n) {
+    return n >= V::lanes ? V::load(p) : V::load(p, static_cast<int>(n));
+}
+template <class V>
+inline void store_some(V v, typename V::Scalar* p, int64_t n) {
+    if (n >= V::lanes) v.store(p);
+    else v.store(p, static_cast<int>(n));
+}
+
+// Row `from` of a weight's `valid` rows becomes lane 0 of a vector, and so on: to[k · step + lane], k in words.
+template <class V, class O>
+void pack_vector(const typename V::Scalar* from, int64_t ld, int64_t K, int valid, typename O::Word* to,
                  int64_t step) {
     constexpr int L = V::lanes;
     int64_t k = 0;
-    if (valid == L)
-        for (; k + L <= K; k += L) V::transpose(from + k, ld, to + k * step, step);
-    for (; k < K; ++k)
-        for (int lane = 0; lane < L; ++lane) to[k * step + lane] = lane < valid ? from[lane * ld + k] : 0;
+    if constexpr (O::per == 1) {
+        if (valid == L)
+            for (; k + L <= K; k += L) V::transpose(from + k, ld, to + k * step, step);
+        for (; k < K; ++k)
+            for (int lane = 0; lane < L; ++lane) to[k * step + lane] = lane < valid ? from[lane * ld + k] : 0;
+    } else {
+        alignas(64) typename O::Word rows[L][L] = {};
+        for (; k < K; k += O::per * L) {
+            const int64_t left = K - k, words = O::words(left) < L ? O::words(left) : L;
+            for (int lane = 0; lane < valid; ++lane) O::put(from + lane * ld + k, left < O::per * L ? left : O::per * L, rows[lane], nullptr);
+            if (words == L) {
+                V::transpose(reinterpret_cast<const float*>(rows), L, reinterpret_cast<float*>(to), step);
+            } else {
+                for (int64_t i = 0; i < words; ++i)
+                    for (int lane = 0; lane < L; ++lane) to[i * step + lane] = rows[lane][i];
+            }
+            to += words * step;
+        }
+    }
 }
 
-// Panel p of K columns of weight [gates · H, ld] for the forward product: to [K][vectors · lanes].
-template <class V, class C>
+// Panel p of K columns of weight [gates · H, ld] for the forward product: to [words of K][vectors · lanes].
+template <class V, class C, class O>
 void pack_forward(const typename V::Scalar* weight, int64_t ld, int64_t K, int64_t H, int64_t p, const int* order,
-                  typename V::Scalar* to) {
+                  typename O::Word* to) {
     constexpr int L = V::lanes;
     const int64_t nb = ceil_div(H, L);
     const int blocks = static_cast<int>(nb - p * C::blocks < C::blocks ? nb - p * C::blocks : C::blocks);
@@ -59,25 +86,35 @@ void pack_forward(const typename V::Scalar* weight, int64_t ld, int64_t K, int64
         const int64_t unit = (p * C::blocks + n / C::gates) * L;
         const int valid = static_cast<int>(H - unit < L ? H - unit : L);
         const int64_t row = order[n % C::gates] * H + unit;
-        pack_vector<V>(weight + row * ld, ld, K, valid, to + n * L, vectors * L);
+        pack_vector<V, O>(weight + row * ld, ld, K, valid, to + n * L, vectors * L);
     }
 }
 
 // Columns [first, first + width) of weight [gates · H, K], its rows in the order in which gradients of
-// pre-activations lie ([unit block][gate][lane]): to [nb · gates · lanes][width], zero outside.
-template <class V, class C>
+// pre-activations lie ([unit block][gate][lane]): to [words of nb · gates · lanes][width], zero outside.
+template <class V, class C, class O>
 void pack_backward(const typename V::Scalar* weight, int64_t K, int64_t H, int64_t first, int64_t width,
-                   typename V::Scalar* to) {
+                   typename O::Word* to) {
     using S = typename V::Scalar;
     constexpr int L = V::lanes;
     const int64_t nb = ceil_div(H, L);
     const int64_t valid = K - first < width ? K - first : width;
     for (int64_t block = 0; block < nb; ++block)
         for (int gate = 0; gate < C::gates; ++gate)
-            for (int64_t unit = block * L; unit < (block + 1) * L; ++unit, to += width) {
-                const int64_t n = unit < H ? valid : 0;
-                if (n > 0) std::memcpy(to, weight + (gate * H + unit) * K + first, n * sizeof(S));
-                if (n < width) std::memset(to + n, 0, (width - n) * sizeof(S));
+            for (int64_t unit = block * L; unit < (block + 1) * L; unit += O::per, to += width) {
+                const S* const from = weight + (gate * H + unit) * K + first;
+                if constexpr (O::per == 1) {
+                    const int64_t n = unit < H ? valid : 0;
+                    if (n > 0) std::memcpy(to, from, n * sizeof(S));
+                    if (n < width) std::memset(to + n, 0, (width - n) * sizeof(S));
+                } else {
+                    for (int64_t k = 0; k < width; k += L) {
+                        const int64_t left = valid - k;
+                        const V low = unit < H && left > 0 ? load_some<V>(from + k, left) : V::zero();
+                        const V high = unit + 1 < H && left > 0 ? load_some<V>(from + K + k, left) : V::zero();
+                        O::pair(low, high).store(to + k);
+                    }
+                }
             }
 }
 
@@ -89,18 +126,22 @@ inline V load_bias(const typename V::Scalar* bias, int64_t H, int gate, int64_t 
                                : V::load(bias + gate * H + unit);
 }
 
-// A layer's weights and summed biases, panel after panel, for the forward pass.
-template <class V, class C>
+// A layer's weights and summed biases, panel after panel, for the forward pass. A word is as large as a number
+// of the sums.
+template <class V, class C, class O>
 struct Packed {
     using S = typename V::Scalar;
+    using Word = typename O::Word;
+    static_assert(sizeof(Word) == sizeof(S), "one buffer holds both");
     static constexpr int L = V::lanes;
     static constexpr int torch_order[4] = {0, 1, 2, 3};
 
-    S *w_ih, *w_hh, *bias, *bias_n;  // bias_n [nb · lanes] starts the GRU's second chain
+    Word *w_ih, *w_hh;
+    S *bias, *bias_n;  // bias_n [nb · lanes] starts the GRU's second chain
 
     static int64_t blocks(const Weights& w) { return ceil_div(w.H, L); }
     static int64_t panels(const Weights& w) { return ceil_div(blocks(w), C::blocks); }
-    static int64_t panel_size(int64_t K) { return K * C::blocks * C::gates * L; }
+    static int64_t panel_size(int64_t words) { return words * C::blocks * C::gates * L; }
     static int vectors(const Weights& w, int64_t p) {
         const int64_t left = blocks(w) - p * C::blocks;
         return static_cast<int>(left < C::blocks ? left : C::blocks) * C::gates;
@@ -108,21 +149,21 @@ struct Packed {
 
     // Elements in all; each part begins on a cache line.
     static int64_t size(const Weights& w) {
-        return part(w, w.I) + part(w, w.H) + part(w, 1) + whole_lines(blocks(w) * L);
+        return part(w, O::words(w.I)) + part(w, O::words(w.H)) + part(w, 1) + whole_lines(blocks(w) * L);
     }
 
     Packed(const Weights& w, void* memory)
-        : w_ih(static_cast<S*>(memory)),
-          w_hh(w_ih + part(w, w.I)),
-          bias(w_hh + part(w, w.H)),
+        : w_ih(static_cast<Word*>(memory)),
+          w_hh(w_ih + part(w, O::words(w.I))),
+          bias(reinterpret_cast<S*>(w_hh + part(w, O::words(w.H)))),
           bias_n(bias + part(w, 1)) {}
 
     void fill(const Weights& w, Range mine) const {
         for (int64_t p = mine.begin; p < mine.end; ++p) {
-            pack_forward<V, C>(static_cast<const S*>(w.weight_ih), w.I, w.I, w.H, p, C::order,
-                               w_ih + p * panel_size(w.I));
-            pack_forward<V, C>(static_cast<const S*>(w.weight_hh), w.H, w.H, w.H, p, torch_order,
-                               w_hh + p * panel_size(w.H));
+            pack_forward<V, C, O>(static_cast<const S*>(w.weight_ih), w.I, w.I, w.H, p, C::order,
+                                  w_ih + p * panel_size(O::words(w.I)));
+            pack_forward<V, C, O>(static_cast<const S*>(w.weight_hh), w.H, w.H, w.H, p, torch_order,
+                                  w_hh + p * panel_size(O::words(w.H)));
             pack_biases(w, p, bias + p * panel_size(1), bias_n + p * C::blocks * L);
         }
     }
@@ -147,19 +188,8 @@ struct Packed {
         constexpr int64_t line = 64 / sizeof(S);
         return ceil_div(count, line) * line;
     }
-    static int64_t part(const Weights& w, int64_t K) { return whole_lines(panels(w) * panel_size(K)); }
+    static int64_t part(const Weights& w, int64_t words) { return whole_lines(panels(w) * panel_size(words)); }
 };
-
-// Up to a vector of n values at p, in full where n allows.
-template <class V>
-inline V load_some(const typename V::Scalar* p, int64_t n) {
-    return n >= V::lanes ? V::load(p) : V::load(p, static_cast<int>(n));
-}
-template <class V>
-inline void store_some(V v, typename V::Scalar* p, int64_t n) {
-    if (n >= V::lanes) v.store(p);
-    else v.store(p, static_cast<int>(n));
-}
 
 }  // namespace UNROLLED_ISA
 }  // namespace unrolled

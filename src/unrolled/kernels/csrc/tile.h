@@ -1,7 +1,8 @@
 // The register tiles that every matrix product of the engine is made of.
 //
 // A tile holds R rows x N vectors of accumulators in registers and runs over the whole of K. Each
-// accumulator is one chain of multiply-adds in rising k: the canonical order.
+// accumulator is one chain of multiply-adds in rising k: the canonical order. `O` is the type of the
+// operands (operand.h), `K` counts their words, and sums are numbers of the vector `V`.
 #pragma once
 
 #include <cstdint>
@@ -52,34 +53,34 @@ inline void get(V (&acc)[R][N], typename V::Scalar* const* c, int64_t at, int co
 
 // acc[r][·] += Σ_k a[r][from + k] · w[k][·]; w is packed [K][N · lanes]. From `next` on, two vectors for
 // each k are prefetched: what comes after w, which may lie in a far cache.
-template <class V, int R, int N>
-inline void chains(V (&acc)[R][N], const typename V::Scalar* const* a, int64_t from, int64_t K,
-                   const typename V::Scalar* w, const typename V::Scalar* next) {
+template <class V, class O, int R, int N>
+inline void chains(V (&acc)[R][N], const typename O::Word* const* a, int64_t from, int64_t K,
+                   const typename O::Word* w, const typename O::Word* next) {
     constexpr int L = V::lanes;
-    const typename V::Scalar* row[R];
+    const typename O::Word* row[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) row[r] = a[r] + from;
     for (int64_t k = 0; k < K; ++k, w += N * L, next += 2 * L) {
-        V column[N];
+        typename O::Vector column[N];
         if (R >= 3) {  // fewer rows wait for their own panel anyway
             __builtin_prefetch(next, 0, 2);
             __builtin_prefetch(next + L, 0, 2);
         }
 #pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) column[n] = V::load(w + n * L);
+        for (int n = 0; n < N; ++n) column[n] = O::load(w + n * L);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const V s = V::all(row[r][k]);
+            const typename O::Vector s = O::all(row[r][k]);
 #pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) acc[r][n] = fma(s, column[n], acc[r][n]);
+            for (int n = 0; n < N; ++n) acc[r][n] = O::dot(s, column[n], acc[r][n]);
         }
     }
 }
 
 // c[r][at .. at + cols) = start + Σ_k a[r][from + k] · w[k][·].
-template <class V, int R, int N>
-void tile(const typename V::Scalar* const* a, int64_t from, int64_t K, const typename V::Scalar* w,
-          const typename V::Scalar* next, Start start, const typename V::Scalar* bias,
+template <class V, class O, int R, int N>
+void tile(const typename O::Word* const* a, int64_t from, int64_t K, const typename O::Word* w,
+          const typename O::Word* next, Start start, const typename V::Scalar* bias,
           typename V::Scalar* const* c, int64_t at, int cols) {
     constexpr int L = V::lanes;
     V acc[R][N];
@@ -98,14 +99,14 @@ void tile(const typename V::Scalar* const* a, int64_t from, int64_t K, const typ
             for (int r = 0; r < R; ++r) acc[r][n] = first;
         }
     }
-    chains<V, R, N>(acc, a, from, K, w, next);
+    chains<V, O, R, N>(acc, a, from, K, w, next);
     put<V, R, N>(acc, c, at, cols);
 }
 
 // c[r][at .. at + cols) += Σ_m a[m · stride + r] · b[m][·]; b is packed [M][N · lanes].
 // The sum over m is made apart and added at the end: long sums stay accurate.
-template <class V, int R, int N>
-void outer(const typename V::Scalar* a, int64_t stride, int64_t M, const typename V::Scalar* b,
+template <class V, class O, int R, int N>
+void outer(const typename O::Word* a, int64_t stride, int64_t M, const typename O::Word* b,
            typename V::Scalar* const* c, int64_t at, int cols) {
     constexpr int L = V::lanes;
     prefetch(c, R, at, cols);
@@ -115,14 +116,14 @@ void outer(const typename V::Scalar* a, int64_t stride, int64_t M, const typenam
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) acc[r][n] = V::zero();
     for (int64_t m = 0; m < M; ++m, a += stride, b += N * L) {
-        V column[N];
+        typename O::Vector column[N];
 #pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) column[n] = V::load(b + n * L);
+        for (int n = 0; n < N; ++n) column[n] = O::load(b + n * L);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const V s = V::all(a[r]);
+            const typename O::Vector s = O::all(a[r]);
 #pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) acc[r][n] = fma(s, column[n], acc[r][n]);
+            for (int n = 0; n < N; ++n) acc[r][n] = O::dot(s, column[n], acc[r][n]);
         }
     }
     for (int n = 0; n < N; ++n) {
@@ -137,47 +138,47 @@ void outer(const typename V::Scalar* a, int64_t stride, int64_t M, const typenam
 
 // The same with the sizes of the tile known at run time. `Which<R, N>::run(args...)` is instantiated
 // for every size that fits the registers.
-template <class V, template <class, int, int> class Which, int N, class... Args>
+template <class V, class O, template <class, class, int, int> class Which, int N, class... Args>
 inline void with_rows(int rows, Args... args) {
     constexpr int most = tile_rows<V>(N);
     switch (rows) {
-        case 1: return Which<V, 1, N>::run(args...);
-        case 2: return Which<V, most < 2 ? most : 2, N>::run(args...);
-        case 3: return Which<V, most < 3 ? most : 3, N>::run(args...);
-        case 4: return Which<V, most < 4 ? most : 4, N>::run(args...);
-        case 5: return Which<V, most < 5 ? most : 5, N>::run(args...);
-        case 6: return Which<V, most < 6 ? most : 6, N>::run(args...);
-        case 7: return Which<V, most < 7 ? most : 7, N>::run(args...);
-        default: return Which<V, most, N>::run(args...);
+        case 1: return Which<V, O, 1, N>::run(args...);
+        case 2: return Which<V, O, most < 2 ? most : 2, N>::run(args...);
+        case 3: return Which<V, O, most < 3 ? most : 3, N>::run(args...);
+        case 4: return Which<V, O, most < 4 ? most : 4, N>::run(args...);
+        case 5: return Which<V, O, most < 5 ? most : 5, N>::run(args...);
+        case 6: return Which<V, O, most < 6 ? most : 6, N>::run(args...);
+        case 7: return Which<V, O, most < 7 ? most : 7, N>::run(args...);
+        default: return Which<V, O, most, N>::run(args...);
     }
 }
 
-template <class V, template <class, int, int> class Which, class... Args>
+template <class V, class O, template <class, class, int, int> class Which, class... Args>
 inline void with_size(int rows, int vectors, Args... args) {
     switch (vectors) {
-        case 1: return with_rows<V, Which, 1>(rows, args...);
-        case 2: return with_rows<V, Which, 2>(rows, args...);
-        case 3: return with_rows<V, Which, 3>(rows, args...);
-        default: return with_rows<V, Which, 4>(rows, args...);
+        case 1: return with_rows<V, O, Which, 1>(rows, args...);
+        case 2: return with_rows<V, O, Which, 2>(rows, args...);
+        case 3: return with_rows<V, O, Which, 3>(rows, args...);
+        default: return with_rows<V, O, Which, 4>(rows, args...);
     }
 }
 
-template <class V, int R, int N>
+template <class V, class O, int R, int N>
 struct Tile {
     template <class... Args>
-    static void run(Args... args) { tile<V, R, N>(args...); }
+    static void run(Args... args) { tile<V, O, R, N>(args...); }
 };
 
-template <class V, int R, int N>
+template <class V, class O, int R, int N>
 struct Outer {
     template <class... Args>
-    static void run(Args... args) { outer<V, R, N>(args...); }
+    static void run(Args... args) { outer<V, O, R, N>(args...); }
 };
 
-// A panel of packed weights: `vectors` vectors wide, K deep.
-template <class S>
+// A panel of packed weights: `vectors` vectors wide, K words deep.
+template <class Word>
 struct Panel {
-    const S* w;
+    const Word* w;
     int64_t K;
     int vectors;
 };
@@ -185,8 +186,8 @@ struct Panel {
 // One panel against rows a[0 .. rows), in tiles of about equal size; after(begin, end) follows each
 // tile while its results are in the nearest cache. Deep panels are gone through in parts, so that the
 // rows of a tile stay there too; a chain that was stored continues, with the same bits.
-template <class V, class After>
-inline void through_rows(Panel<typename V::Scalar> panel, const typename V::Scalar* const* a, int64_t rows,
+template <class V, class O, class After>
+inline void through_rows(Panel<typename O::Word> panel, const typename O::Word* const* a, int64_t rows,
                          Start start, const typename V::Scalar* bias, typename V::Scalar* const* c,
                          int64_t at, int cols, After after) {
     constexpr int64_t kDeep = 768;
@@ -194,13 +195,13 @@ inline void through_rows(Panel<typename V::Scalar> panel, const typename V::Scal
     const int64_t tiles = (rows + most - 1) / most;
     for (int64_t part = 0; part < parts; ++part) {
         const int64_t from = panel.K * part / parts, K = panel.K * (part + 1) / parts - from;
-        const typename V::Scalar* w = panel.w + from * panel.vectors * V::lanes;
+        const typename O::Word* w = panel.w + from * panel.vectors * V::lanes;
         int64_t begin = 0;
         for (int64_t i = 1; i <= tiles; ++i) {
             const int64_t end = rows * i / tiles;
             if (i < tiles) prefetch(c + end, rows * (i + 1) / tiles - end, at, cols);
-            const typename V::Scalar* next = w + K * (panel.vectors + 2 * (i & 1)) * V::lanes;
-            with_size<V, Tile>(static_cast<int>(end - begin), panel.vectors, a + begin, from, K, w, next,
+            const typename O::Word* next = w + K * (panel.vectors + 2 * (i & 1)) * V::lanes;
+            with_size<V, O, Tile>(static_cast<int>(end - begin), panel.vectors, a + begin, from, K, w, next,
                                part == 0 ? start : Start::stored, bias, c + begin, at, cols);
             if (part == parts - 1) after(begin, end);
             begin = end;

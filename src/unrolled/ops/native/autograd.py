@@ -31,7 +31,7 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             outputs: tuple[Tensor, ...] = layer(*arguments)
-        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories = arguments
+        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _ = arguments
         y, _, c_n, kept, traces = outputs
         saved: tuple[Tensor, ...] = ()
         if ctx.keep:
@@ -61,7 +61,7 @@ class _Layer(torch.autograd.Function):
         else:
             grads = (dy, dh_n, dc_n, dtraces)
             gradients = _of_the_reference(ctx.cell, Inputs(*inputs), ctx.reverse, grads, wanted)
-        return (None, *gradients, *[None] * 5)
+        return (None, *gradients, *[None] * 6)
 
 
 def _version_of(tensor: Tensor) -> Tensor:
@@ -100,7 +100,8 @@ def _is_batched(tensor: Tensor | None) -> bool:
 def _autograd(*arguments: Any) -> tuple[Tensor, ...]:
     # By hand, as what torch.library.register_autograd wraps around it costs 35 µs a call.
     if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-        return _Layer.apply(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+        with_operand = arguments if len(arguments) == 14 else (*arguments, None)
+        return _Layer.apply(*with_operand)  # type: ignore[no-any-return, no-untyped-call]
     with torch._C._AutoDispatchBelowAutograd():
         return layer(*arguments)  # type: ignore[no-any-return]
 

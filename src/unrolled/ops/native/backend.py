@@ -6,8 +6,10 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from unrolled import kernels
 from unrolled.errors import counted
@@ -18,8 +20,15 @@ _FUNCTIONS = {"parallel": "GOMP_parallel", "size": "omp_get_num_threads", "in_pa
 
 
 def run(call: Call) -> Result:
-    """Run one layer in one direction by one call of the engine."""
+    """Run one layer in one direction by one call of the engine.
+
+    In bfloat16 its buffers are float32, and it rounds where it multiplies: so under autocast weights are
+    read as they are, and the states that come back have not been rounded.
+    """
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors())
+    narrow = call.dtype == torch.bfloat16
+    if narrow:
+        call = _in_float32(call)
     h_0, c_0 = call.states if len(call.states) == 2 else (*call.states, None)
     y, h_n, c_n, _, traces = layer(
         _cell(call),
@@ -35,9 +44,26 @@ def run(call: Call) -> Result:
         call.reverse,
         keep,
         call.trajectories,
+        "bfloat16" if narrow else None,
     )
     states = (h_n,) if c_0 is None else (h_n, c_n)
+    if narrow:
+        y, traces = y.bfloat16(), traces.bfloat16()
     return Result(y, states, traces.unbind(0) if call.trajectories else ())
+
+
+def _in_float32(call: Call) -> Call:
+    def cast(value: Tensor | None) -> Any:
+        return None if value is None else value.float()
+
+    return call._replace(
+        x=call.x.float(),
+        states=tuple(state.float() for state in call.states),
+        weight_ih=call.weight_ih.float(),
+        weight_hh=call.weight_hh.float(),
+        bias_ih=cast(call.bias_ih),
+        bias_hh=cast(call.bias_hh),
+    )
 
 
 def cannot(call: Call) -> str | None:
@@ -48,8 +74,9 @@ def cannot(call: Call) -> str | None:
         return f"it has no kernels for {call.op}"
     if not call.x.is_cpu:
         return f"it runs on the CPU, and these tensors lie on {call.x.device}"
-    if call.x.dtype not in TYPES:
-        return f"it computes in float32 and float64, not yet in {str(call.x.dtype).removeprefix('torch.')}"
+    if call.dtype not in TYPES and call.dtype != torch.bfloat16:
+        name = str(call.dtype).removeprefix("torch.")
+        return f"it computes in float32, float64 and bfloat16, not in {name}"
     if call.weight_hr is not None:
         return "it has no projection yet"
     return None
@@ -66,7 +93,8 @@ def reason(call: Call) -> str:
     form = f", {' and '.join(inside)} inside" if inside else ""
     threads = torch.get_num_threads()
     held = f"{'at most ' * (threads > 1)}{counted(threads, 'thread')}"
-    return f"the whole sequence is one call of its kernels ({kernels.isa()}, {held}{form})"
+    products = ", products of bfloat16 summed in float32" if call.dtype == torch.bfloat16 else ""
+    return f"the whole sequence is one call of its kernels ({kernels.isa()}, {held}{products}{form})"
 
 
 def lend_team() -> None:

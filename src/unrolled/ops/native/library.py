@@ -27,9 +27,10 @@ library: Any = torch.library.Library("unrolled", "DEF")  # type: ignore[no-untyp
 # No layout is asked of the arguments: the implementation takes any.
 _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # `kept` is what backward needs, in a layout that names its instruction set; empty where `keep` is false.
-# Backward needs y too, and computes it again where it is not given.
+# Backward needs y too, and computes it again where it is not given. `operand`, one of kernels.OPERANDS, is the
+# type in which float32 tensors are multiplied; `kept` names it too.
 library.define(
-    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories) "
+    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
     tags=_tags,
 )
@@ -60,11 +61,12 @@ class Inputs(NamedTuple):
 
 def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Run the layer in the engine."""
-    *given, reverse, keep, trajectories = arguments
+    given, (reverse, keep, trajectories, *rest) = arguments[:9], arguments[9:]
     inputs = _readable(cell, Inputs(*given))
     outputs = _outputs(cell, inputs, keep, trajectories)
+    operand = rest[0] if rest else None
     try:
-        _run(_handle(cell, inputs, kernels.isa()), inputs, reverse, outputs)
+        _run(_handle(cell, inputs, kernels.isa(), operand), inputs, reverse, outputs)
     except ValueError as error:  # of lengths, where torch.compile kept validation from looking
         raise ShapeError(str(error)) from None
     return outputs
@@ -90,13 +92,13 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     x = inputs.x
     steps, rows, hidden = shape = (*x.shape[:2], inputs.h_0.shape[1])
     kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, hidden),), x)
-    isa = kernels.kept_isa(kept.data_ptr(), TYPES[x.dtype])
-    if isa is None:
+    wrote = kernels.kept_format(kept.data_ptr(), TYPES[x.dtype])
+    if wrote is None:
         raise DtypeError(expected("kept", f"what a forward pass kept in {TYPES[x.dtype]}", "other numbers"))
     dy = None if dy is None else _rows("dy", dy, shape, x)
     dh_n = None if dh_n is None else _dense("dh_n", dh_n, shape[1:], x)
     dc_n = None if dc_n is None else _dense("dc_n", dc_n, shape[1:], x)
-    handle = _handle(cell, inputs, isa)
+    handle = _handle(cell, inputs, *wrote)
     if y is None:
         outputs = _outputs(cell, inputs, keep=False, trajectories=False)
         _run(handle, inputs, reverse, outputs)
@@ -146,7 +148,7 @@ def _gradients(inputs: Inputs, wanted: list[bool]) -> tuple[Tensor, ...]:
     )
 
 
-def _handle(cell: str, inputs: Inputs, isa: str) -> kernels.Handle:
+def _handle(cell: str, inputs: Inputs, isa: str, operand: str | None) -> kernels.Handle:
     """Return a handle that refers to the weights, for one call. They must be readable, and outlive it."""
     weight_ih, weight_hh = inputs.weight_ih.data_ptr(), inputs.weight_hh.data_ptr()
     return kernels.pack(
@@ -155,6 +157,7 @@ def _handle(cell: str, inputs: Inputs, isa: str) -> kernels.Handle:
         input_size=inputs.weight_ih.shape[1],
         hidden_size=inputs.weight_hh.shape[1],
         storage=TYPES[inputs.x.dtype],
+        operand=operand,
         isa=isa,
         copy=False,
     )
@@ -266,8 +269,8 @@ def _backward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
 
 
 def _fake_forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    *given, _, keep, trajectories = arguments
-    return _outputs(cell, Inputs(*given), keep, trajectories)
+    keep, trajectories = arguments[10:12]
+    return _outputs(cell, Inputs(*arguments[:9]), keep, trajectories)
 
 
 def _fake_backward(_cell: str, *arguments: Any) -> tuple[Tensor, ...]:
