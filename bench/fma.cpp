@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <thread>
 #include <vector>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -39,6 +42,19 @@ using Loop = float (*)(int64_t, float);
 __attribute__((target("avx512f,fma"))) float wide(int64_t turns, float factor) {
     return chains<64>(turns, factor);
 }
+// Products of bfloat16 summed in float32, two to a lane: counted as 32 lanes.
+__attribute__((target("avx512f,avx512bf16"))) float bfloat16(int64_t turns, float factor) {
+    const __m512bh by = _mm512_cvtne2ps_pbh(_mm512_set1_ps(factor), _mm512_set1_ps(factor));
+    __m512 sum[CHAINS];
+    for (int i = 0; i < CHAINS; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));
+    for (int64_t turn = 0; turn < turns; ++turn) {
+#pragma GCC unroll 12
+        for (int i = 0; i < CHAINS; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], by, by);
+    }
+    float total = 0;
+    for (int i = 0; i < CHAINS; ++i) total += _mm512_cvtss_f32(sum[i]);
+    return total;
+}
 __attribute__((target("avx2,fma"))) float middle(int64_t turns, float factor) {
     return chains<32>(turns, factor);
 }
@@ -48,6 +64,7 @@ float narrow(int64_t turns, float factor) { return chains<16>(turns, factor); }
 // By lanes; null where this processor does not run them.
 Loop loop_of(int lanes) {
 #if defined(__x86_64__)
+    if (lanes == 32) return __builtin_cpu_supports("avx512bf16") ? bfloat16 : nullptr;
     if (lanes == 16) return __builtin_cpu_supports("avx512f") ? wide : nullptr;
     if (lanes == 8) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? middle : nullptr;
 #endif

@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("fma.cpp")
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
-LANES = {"avx512": 16, "avx2": 8}
+LANES = {"bfloat16": 32, "avx512": 16, "avx2": 8}
 PIECES = 400  # for each thread: some ten milliseconds a call, so that starting threads is little of it
 
 

@@ -1,4 +1,4 @@
-"""Measure `unrolled train` on the native backend and on torch's, float32, in short runs that alternate.
+"""Measure `unrolled train` on the native backend and on torch's, in short runs that alternate.
 
     python bench/train_backends.py TEXT                  # tokens per second, the default sizes
     python bench/train_backends.py TEXT --minutes 3      # and what three minutes on native come to
@@ -51,7 +51,7 @@ def _alternate(args: argparse.Namespace, cell: str, run: Path) -> dict[str, list
     for turn in range(args.rounds):
         for backend in BACKENDS if turn % 2 == 0 else reversed(BACKENDS):
             budget = ["--steps", str(args.steps), "--save-every", str(args.steps)]
-            _train(args.text, run, "--cell", cell, "--backend", backend, "--dtype", "float32", *budget)
+            _train(args.text, run, "--cell", cell, "--backend", backend, "--dtype", args.dtype, *budget)
             rates[backend].append(_rate(run / "metrics.jsonl"))
             print(f"{cell} {backend}: {rates[backend][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
     return rates
@@ -88,7 +88,7 @@ def _section(args: argparse.Namespace, lines: list[list[str]]) -> str:
     parts = (
         "## Training on the native backend",
         f"`python bench/train_backends.py {args.text.name}`, {time.strftime('%Y-%m-%d')}, commit {commit()}.",
-        f"`unrolled train`, default sizes, float32: {args.rounds} runs of {args.steps} steps on each "
+        f"`unrolled train`, default sizes, {args.dtype}: {args.rounds} runs of {args.steps} steps on each "
         "backend,\nalternating, each in its own process; medians of the runs' median rates.",
         machine.line(machine.facts(torch.get_num_threads(), limit=True)),
         "\n".join(table(heads, lines)),
@@ -102,6 +102,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("text", type=Path, help="tiny Shakespeare, for the figures that issue 3 asks for")
     parser.add_argument("--cell", nargs="+", choices=("lstm", "gru", "rnn"), default=["lstm"])
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=200, help="of each run")
     parser.add_argument("--minutes", type=float, help="also a whole run on native, as long as this")

@@ -187,10 +187,6 @@ def test_version(capsys: pytest.CaptureFixture[str]):
             "--bptt: expected a stream, got lines, each of which is a window",
         ),
         (["--restart", "2"], "--restart: expected at most 1, got 2.0"),
-        (
-            ["--backend", "native", "--dtype", "bfloat16"],
-            "--dtype: expected float32 with the native backend, got bfloat16",
-        ),
     ],
 )
 def test_a_bad_setting_is_one_line_and_exit_code_2(

@@ -26,8 +26,14 @@ REFUSED_WEIGHTS = [
     ({"cell": 4}, "cell: expected 0 to 3, got 4"),
     ({"cell": -1}, "cell: expected 0 to 3, got -1"),
     ({"storage": 2}, "storage: expected 0 to 1, got 2"),
-    ({"operand": 1}, "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 1 and 0"),
-    ({"accumulator": 1}, "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 0 and 1"),
+    (
+        {"operand": 1},
+        "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 1 and 0",
+    ),
+    (
+        {"accumulator": 1},
+        "operand, accumulator: expected the type of storage, 0, or bfloat16 operands of float32, got 0 and 1",
+    ),
     ({"isa": 4}, "isa: expected 0 to 3, got 4"),
     ({"I": 0}, "I: expected 1 to 18014398509481984, got 0"),
     ({"H": 0}, "H: expected 1 to 2251799813685248, got 0"),

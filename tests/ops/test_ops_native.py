@@ -74,7 +74,9 @@ def test_bfloat16_is_near_the_reference_in_float64(variant, with_rows, reverse):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(variant):
     """Of one step from zero: float32's result on rounded inputs and weights, with biases that are not rounded."""
-    case = {name: leaf.detach() for name, leaf in make(variant, T=1, B=5, H=37, I=21, dtype=torch.float32).items()}
+    case = {
+        name: leaf.detach() for name, leaf in make(variant, T=1, B=5, H=37, I=21, dtype=torch.float32).items()
+    }
     case |= {name: torch.zeros_like(case[name]) for name in ("h_0", "c_0") if name in case}
     rounded = {name: case[name].bfloat16().float() for name in ("x", "weight_ih", "weight_hh")}
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -84,8 +84,6 @@ def test_automatic_bfloat16_is_for_processors_that_have_it(
     assert choose_dtype("auto") == taken
     assert choose_dtype("float32") == "float32"
     assert choose_dtype("bfloat16") == "bfloat16"
-    assert choose_dtype("auto", backend="torch") == taken
-    assert choose_dtype("auto", backend="native") == "float32"
 
 
 def test_a_feed_goes_on_into_the_next_epoch_and_says_when_a_state_starts():

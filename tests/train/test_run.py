@@ -292,14 +292,14 @@ def test_without_kernels_the_native_backend_is_refused_before_a_text_is_read(
 
 
 @pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
-def test_the_native_backend_trains_in_float32_as_the_reference_does(small: Make):
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-3), ("bfloat16", 0.02)])
+def test_the_native_backend_trains_as_the_reference_does(small: Make, dtype: str, near: float):
     got = {}
     for backend in ("native", "reference"):
-        dtype = "auto" if backend == "native" else "float32"
         result = run(small(backend=backend, dtype=dtype, overwrite=True), observers=[])
-        assert result.config.dtype == "float32"
+        assert result.config.dtype == dtype
         got[backend] = result.evaluation.carried.nats_per_token
-    assert got["native"] == pytest.approx(got["reference"], abs=1e-3)
+    assert got["native"] == pytest.approx(got["reference"], abs=near)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint(small: Make):

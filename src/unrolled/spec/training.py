@@ -159,7 +159,7 @@ class TrainConfig:
     dtype: str = setting(
         "auto",
         "number format of the matrix products; auto: bfloat16 where the processor multiplies it natively, "
-        "else float32; the native backend takes float32 only",
+        "else float32",
         flag="--dtype",
         choices=("auto", "float32", "bfloat16"),
     )

@@ -27,8 +27,8 @@ library: Any = torch.library.Library("unrolled", "DEF")  # type: ignore[no-untyp
 # No layout is asked of the arguments: the implementation takes any.
 _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # `kept` is what backward needs, in a layout that names its instruction set; empty where `keep` is false.
-# Backward needs y too, and computes it again where it is not given. `operand`, one of kernels.OPERANDS, is the
-# type in which float32 tensors are multiplied; `kept` names it too.
+# Backward needs y too, and computes it again where it is not given. `operand`, one of kernels.OPERANDS, is
+# the type in which float32 tensors are multiplied; `kept` names it too.
 library.define(
     f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
