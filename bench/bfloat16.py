@@ -4,9 +4,9 @@
     python bench/bfloat16.py --cell gru --threads 1
 
 All run under CPU autocast on float32 weights, as a trainer's do; "float32" is the same without autocast.
-Shares are of a loop of `vdpbf16ps`, or of float32 multiply-adds, timed in the same rounds. "ragged" is the time
-of a batch with lengths T/4..T over the full batch's, divided by its share of valid steps. Nothing else should
-run.
+Shares are of a loop of `vdpbf16ps`, or of float32 multiply-adds, timed in the same rounds. "ragged" is the
+time of a batch with lengths T/4..T over the full batch's, divided by its share of valid steps. Nothing else
+should run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main() -> None:
     print(f"\n{machine.line(machine.facts(args.threads, limit=library is not None))}; commit {commit()}\n")
     print("\n".join(table(HEADS, rows)))
     for cell, ratios in times.items():
-        narrow, whole = (math.prod(each) ** (1 / len(ratios)) for each in zip(*ratios, strict=True))
+        narrow = math.prod(each[0] for each in ratios) ** (1 / len(ratios))
+        whole = math.prod(each[1] for each in ratios) ** (1 / len(ratios))
         print(f"{cell}: geometric mean against torch.nn: bfloat16 {narrow:.2f}, float32 {whole:.2f}")
 
 
