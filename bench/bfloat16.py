@@ -43,8 +43,8 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {}
     for cell in args.cell:
         for shape in SHAPES:
-            row, ratios = _measure(Case(cell, *shape), library, args)
-            times.setdefault(cell, []).append(ratios)
+            row, both = _measure(Case(cell, *shape), library, args)
+            times.setdefault(cell, []).append(both)
             rows.append(row)
             print(" | ".join(row), flush=True)
     print(f"\n{machine.line(machine.facts(args.threads, limit=library is not None))}; commit {commit()}\n")

@@ -121,8 +121,8 @@ def to_torch(module: M) -> M:
             raise ConfigError(expected("module", "layers that torch.nn has", got))
     for inner in ours.values():
         inner.__class__ = _BACK[type(inner)]
-        vars(inner).pop("backend", None)
-        vars(inner).pop("_packs", None)
+        for name in ("backend", "recompute", "_packs"):
+            vars(inner).pop(name, None)
     return module
 
 

@@ -28,6 +28,7 @@ class Recurrent(torch.nn.RNNBase):
     """
 
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
+    recompute: int | None = None  # steps between the states that a forward pass keeps; see unrolled.ops.lstm
     _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
 
     def __init__(
@@ -45,15 +46,17 @@ class Recurrent(torch.nn.RNNBase):
         dtype: torch.dtype | None = None,
         *,
         backend: str = "auto",
+        recompute: int | None = None,
     ) -> None:
         ops.check_backend(backend)
+        ops.check_recompute(recompute, trajectories=False)
         cell, _ = cell_of_mode(mode)
         if proj_size and not cell.projects:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         known = mode in TORCH_MODES
         super().__init__(mode if known else "RNN_TANH", *sizes, device, dtype)
-        self.backend = backend
+        self.backend, self.recompute = backend, recompute
         if not known:
             self._become(mode, len(cell.gates))
 
@@ -169,7 +172,8 @@ class Recurrent(torch.nn.RNNBase):
         """Add to torch's line the cell that its class does not say, and a backend other than the default."""
         line = super().extra_repr()
         line = line if self.mode in TORCH_MODES else f"{self.mode!r}, {line}"
-        return line if self.backend == "auto" else f"{line}, backend={self.backend!r}"
+        line = line if self.backend == "auto" else f"{line}, backend={self.backend!r}"
+        return line if self.recompute is None else f"{line}, recompute={self.recompute}"
 
 
 class RNN(Recurrent):
@@ -186,6 +190,8 @@ class RNN(Recurrent):
         device, dtype: of the parameters.
         proj_size: 0, as only an LSTM projects.
         backend: "auto", or a backend's name; see `unrolled.explain`.
+        recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
+            for sequences whose gates do not fit into memory; see `unrolled.ops`.
     """
 
     def __init__(
@@ -203,11 +209,14 @@ class RNN(Recurrent):
         *,
         proj_size: int = 0,
         backend: str = "auto",
+        recompute: int | None = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__(f"RNN_{nonlinearity.upper()}", *sizes, device, dtype, backend=backend)
+        super().__init__(
+            f"RNN_{nonlinearity.upper()}", *sizes, device, dtype, backend=backend, recompute=recompute
+        )
         self.nonlinearity = nonlinearity
 
 
@@ -224,6 +233,8 @@ class LSTM(Recurrent):
         proj_size: P, the width that h is projected to; 0 for none.
         device, dtype: of the parameters.
         backend: "auto", or a backend's name; see `unrolled.explain`.
+        recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
+            for sequences whose gates do not fit into memory; see `unrolled.ops`.
     """
 
     def __init__(
@@ -240,9 +251,10 @@ class LSTM(Recurrent):
         dtype: torch.dtype | None = None,
         *,
         backend: str = "auto",
+        recompute: int | None = None,
     ) -> None:
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__("LSTM", *sizes, device, dtype, backend=backend)
+        super().__init__("LSTM", *sizes, device, dtype, backend=backend, recompute=recompute)
 
 
 class GRU(Recurrent):
@@ -258,6 +270,8 @@ class GRU(Recurrent):
         device, dtype: of the parameters.
         proj_size: 0, as only an LSTM projects.
         backend: "auto", or a backend's name; see `unrolled.explain`.
+        recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
+            for sequences whose gates do not fit into memory; see `unrolled.ops`.
     """
 
     def __init__(
@@ -274,9 +288,10 @@ class GRU(Recurrent):
         *,
         proj_size: int = 0,
         backend: str = "auto",
+        recompute: int | None = None,
     ) -> None:
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__("GRU", *sizes, device, dtype, backend=backend)
+        super().__init__("GRU", *sizes, device, dtype, backend=backend, recompute=recompute)
 
 
 # What torch.nn has, and ours.

@@ -77,5 +77,6 @@ def layer_calls(
             reverse=reverse,
             trajectories=trajectories,
             nonlinearity=nonlinearity or "",
+            recompute=None if trajectories else getattr(layer, "recompute", None),
         )
         yield name, call

@@ -4,7 +4,7 @@ call.py       what a call is, and what it returns         registry.py   what com
 choice.py     the rule that `auto` follows                dispatch.py   run, explain: choose, run, return
 validate.py   checks of arguments, autocast               jacobian.py   one step's Jacobian; gradients by lag
 scan.py       the reference time loop                     packed.py     the torch backend
-native/       the engine as a backend
+recompute.py  segments that the backward pass runs again  native/       the engine as a backend
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
 
 Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
@@ -26,6 +26,7 @@ from unrolled.ops.jacobian import backward_step as backward_step
 from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.native import rows_first as rows_first
+from unrolled.ops.recompute import check_recompute as check_recompute
 from unrolled.ops.registry import Op, register, unregister
 from unrolled.ops.registry import linearise as linearise
 from unrolled.ops.registry import op_of as op_of

@@ -27,6 +27,7 @@ class Call(NamedTuple):
     reverse: bool = False
     trajectories: bool = False
     nonlinearity: str = ""  # of a cell that has a choice: "tanh" or "relu"
+    recompute: int | None = None  # steps between the states that a forward pass keeps
     within: torch.dtype | None = None  # autocast's, where it is on and the tensors have not been cast yet
 
     @property

@@ -99,6 +99,8 @@ def explanation(call: Call, asked: str) -> Explanation:
         reason = "full rows without resets inside go to torch's kernel in one direct call"
     else:
         reason = "rows cut into segments at lengths and resets go to torch's kernel as one packed batch"
+    if call.recompute is not None and call.recompute < call.x.shape[0]:
+        reason += f"; every {call.recompute} steps a state is kept, and the backward pass runs them again"
     if asked != "auto":
         reason = f"asked for by name; {reason}"
     return Explanation(op=call.op, backend=backend, reason=reason, refused=refused)

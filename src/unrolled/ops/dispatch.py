@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
+from unrolled.ops import recompute as recomputing
 from unrolled.ops.call import Call, Output, States
 from unrolled.ops.choice import Explanation, choose, explanation
 from unrolled.ops.registry import OPS, op_of
@@ -32,6 +33,7 @@ def run(
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     reverse: bool = False,
+    recompute: int | None = None,
     trajectories: bool = False,
     backend: str = "auto",
 ) -> Output:
@@ -45,7 +47,7 @@ def run(
         bias_ih, bias_hh: [G·H] each, or None, each on its own.
         weight_hr: [P, H] projects the hidden state, or None; only for a cell that projects.
         nonlinearity: of a cell that has a choice; default its first.
-        lengths, resets, reverse, trajectories, backend: as `lstm` takes them.
+        lengths, resets, reverse, recompute, trajectories, backend: as `lstm` takes them.
     Returns:
         (y [T, B, P], the states at each row's last valid step, a named tuple of traces and h or None).
     Raises:
@@ -54,6 +56,7 @@ def run(
     call = validate(
         cell, x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
         lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, nonlinearity=nonlinearity,
+        recompute=recompute,
     )  # fmt: skip
     return execute(call, backend)
 
@@ -76,7 +79,7 @@ def execute(call: Call, backend: str = "auto") -> Output:
     op = OPS[call.op]
     function: Any = getattr(op, name)
     with torch.autocast(device, enabled=False) if autocasting else nullcontext():
-        y, states, traces = function(call)
+        y, states, traces = recomputing.run(function, call)
     if any(state.dtype != came.dtype for state, came in zip(states, given, strict=True)):
         states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
     return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]

@@ -87,6 +87,7 @@ def gru(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[False] = ...,
     backend: str = ...,
 ) -> tuple[Tensor, Tensor]: ...
@@ -104,6 +105,7 @@ def gru(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[True],
     backend: str = ...,
 ) -> tuple[Tensor, Tensor, GRUTrajectory]: ...
@@ -120,6 +122,7 @@ def gru(
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     reverse: bool = False,
+    recompute: int | None = None,
     trajectories: bool = False,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, GRUTrajectory]:
@@ -134,6 +137,10 @@ def gru(
         resets: [T, B] bool; true zeroes the row's state before that step (with reverse, between
             that step and the one before it in time). Past a row's length they mean nothing.
         reverse: run each row from its last valid step to its first; h_n is then the state after step 0.
+        recompute: k, a number of steps: a forward pass whose gradients are wanted keeps the state every k
+            steps and no gates; the backward pass runs each k steps again. Memory grows with x and y alone, a
+            training step takes about a third longer, and gradients cannot be differentiated again. Without
+            effect under torch.compile.
         trajectories: also return every gate and state.
         backend: "auto", "native", "torch" or "reference"; see `unrolled.ops.explain`.
     Returns:
@@ -142,12 +149,14 @@ def gru(
         Under autocast the op computes, and y is, in autocast's dtype.
     Raises:
         ShapeError, DtypeError, DeviceError: arguments do not fit x or each other.
+        ConfigError: recompute is no number of steps, or beside trajectories.
         BackendError: the named backend cannot run this call, or has no such name.
     Source: Cho et al. 2014, reset after the matmul as torch.nn.GRU.
     """
     y, (h,), trajectory = run(
         "gru", x, (h_0,), weight_ih, weight_hh, bias_ih, bias_hh,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
+        lengths=lengths, resets=resets, reverse=reverse, recompute=recompute, trajectories=trajectories,
+        backend=backend,
     )  # fmt: skip
     return (y, h, trajectory) if trajectories else (y, h)
 

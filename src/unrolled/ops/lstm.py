@@ -96,6 +96,7 @@ def lstm(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[False] = ...,
     backend: str = ...,
 ) -> tuple[Tensor, _States]: ...
@@ -114,6 +115,7 @@ def lstm(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[True],
     backend: str = ...,
 ) -> tuple[Tensor, _States, LSTMTrajectory]: ...
@@ -131,6 +133,7 @@ def lstm(
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     reverse: bool = False,
+    recompute: int | None = None,
     trajectories: bool = False,
     backend: str = "auto",
 ) -> tuple[Tensor, _States] | tuple[Tensor, _States, LSTMTrajectory]:
@@ -146,6 +149,10 @@ def lstm(
         resets: [T, B] bool; true zeroes the row's state before that step (with reverse, between
             that step and the one before it in time). Past a row's length they mean nothing.
         reverse: run each row from its last valid step to its first; h_n is then the state after step 0.
+        recompute: k, a number of steps: a forward pass whose gradients are wanted keeps the state every k
+            steps and no gates; the backward pass runs each k steps again. Memory grows with x and y alone, a
+            training step takes about a third longer, and gradients cannot be differentiated again. Without
+            effect under torch.compile.
         trajectories: also return every gate and state.
         backend: "auto", "native", "torch" or "reference"; see `unrolled.ops.explain`.
     Returns:
@@ -154,12 +161,14 @@ def lstm(
         Under autocast the op computes, and y is, in autocast's dtype.
     Raises:
         ShapeError, DtypeError, DeviceError: arguments do not fit x or each other.
+        ConfigError: recompute is no number of steps, or beside trajectories.
         BackendError: the named backend cannot run this call, or has no such name.
     Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Sak et al. 2014 (projection).
     """
     y, (h, c), trajectory = run(
         "lstm", x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
+        lengths=lengths, resets=resets, reverse=reverse, recompute=recompute, trajectories=trajectories,
+        backend=backend,
     )  # fmt: skip
     return (y, (h, c), trajectory) if trajectories else (y, (h, c))
 

@@ -80,6 +80,7 @@ def rnn(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[False] = ...,
     backend: str = ...,
 ) -> tuple[Tensor, Tensor]: ...
@@ -98,6 +99,7 @@ def rnn(
     lengths: Tensor | None = ...,
     resets: Tensor | None = ...,
     reverse: bool = ...,
+    recompute: int | None = ...,
     trajectories: Literal[True],
     backend: str = ...,
 ) -> tuple[Tensor, Tensor, RNNTrajectory]: ...
@@ -115,6 +117,7 @@ def rnn(
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
     reverse: bool = False,
+    recompute: int | None = None,
     trajectories: bool = False,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, RNNTrajectory]:
@@ -130,6 +133,10 @@ def rnn(
         resets: [T, B] bool; true zeroes the row's state before that step (with reverse, between
             that step and the one before it in time). Past a row's length they mean nothing.
         reverse: run each row from its last valid step to its first; h_n is then the state after step 0.
+        recompute: k, a number of steps: a forward pass whose gradients are wanted keeps the state every k
+            steps and no gates; the backward pass runs each k steps again. Memory grows with x and y alone, a
+            training step takes about a third longer, and gradients cannot be differentiated again. Without
+            effect under torch.compile.
         trajectories: also return every pre-activation and state.
         backend: "auto", "native", "torch" or "reference"; see `unrolled.ops.explain`.
     Returns:
@@ -138,6 +145,7 @@ def rnn(
         Under autocast the op computes, and y is, in autocast's dtype.
     Raises:
         ShapeError, DtypeError, DeviceError: arguments do not fit x or each other.
+        ConfigError: recompute is no number of steps, or beside trajectories.
         BackendError: the named backend cannot run this call, or has no such name.
         ConfigError: nonlinearity is neither tanh nor relu.
     Source: Elman 1990, as torch.nn.RNN.
@@ -145,7 +153,8 @@ def rnn(
     y, (h,), trajectory = run(
         "rnn", x, (h_0,), weight_ih, weight_hh, bias_ih, bias_hh,
         nonlinearity=nonlinearity,
-        lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, backend=backend,
+        lengths=lengths, resets=resets, reverse=reverse, recompute=recompute, trajectories=trajectories,
+        backend=backend,
     )  # fmt: skip
     return (y, h, trajectory) if trajectories else (y, h)
 

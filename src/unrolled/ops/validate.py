@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unrolled.errors import ConfigError, DeviceError, DtypeError, ShapeError, expected
 from unrolled.ops.call import Call, States
+from unrolled.ops.recompute import check_recompute
 from unrolled.ops.registry import op_of
 from unrolled.spec import Cell
 
@@ -35,6 +36,7 @@ def validate(
     reverse: bool,
     trajectories: bool,
     nonlinearity: str | None = None,
+    recompute: int | None = None,
 ) -> Call:
     """Check everything about a call of an op, and return it; `unrolled.ops.run` documents the arguments."""
     known = op_of(cell).cell
@@ -51,6 +53,7 @@ def validate(
         _check(gates, x, states, weights)
     check_lengths(lengths, steps=x.shape[0], rows=x.shape[1])
     check_resets(resets, tuple(x.shape[:2]), x)
+    check_recompute(recompute, trajectories=trajectories)
     return Call(
         op=cell,
         x=x,
@@ -65,6 +68,7 @@ def validate(
         reverse=reverse,
         trajectories=trajectories,
         nonlinearity=nonlinearity,
+        recompute=recompute,
     )
 
 

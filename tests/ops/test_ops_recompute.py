@@ -1,0 +1,140 @@
+"""Backward passes that run their forward pass again: the same results and gradients, in less memory."""
+
+# T, B and H are the axes' names in the design
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from ops_cases import PAIRS, TOLERANCES, VARIANTS, call, evaluate, make, needs_kernels, ragged
+
+from unrolled import nn
+from unrolled.errors import ConfigError
+
+SEGMENTS = [1, 4, 5, 11, 12, 100]  # of 12 steps
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("with_rows", ["full", "ragged"])
+@pytest.mark.parametrize("recompute", SEGMENTS)
+@pytest.mark.parametrize(("variant", "backend"), PAIRS)
+def test_results_and_gradients_are_those_of_the_whole(variant, backend, recompute, with_rows, reverse):
+    case = make(variant, T=12, B=5, H=6)
+    options = {"backend": backend, "reverse": reverse} | (ragged(12, 5) if with_rows == "ragged" else {})
+    want = evaluate(variant, case, **options)
+    got = evaluate(variant, case, recompute=recompute, **options)
+    for name, value in want.items():
+        torch.testing.assert_close(
+            got[name], value, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "lstm_projected"])
+def test_on_the_native_backend_the_results_have_the_bits_of_the_whole(variant, reverse, dtype):
+    case, rows = make(variant, T=23, B=7, H=19, dtype=dtype), ragged(23, 7)
+    want = call(variant, case, backend="native", reverse=reverse, **rows)
+    got = call(variant, case, backend="native", reverse=reverse, recompute=6, **rows)
+    assert all(torch.equal(one, other) for one, other in zip(got, want, strict=True))
+    rtol, atol = TOLERANCES[dtype]
+    gradients = [
+        evaluate(variant, case, backend="native", reverse=reverse, recompute=k, **rows) for k in (None, 6)
+    ]
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("wanted", ["x", "h_0", "weight_hh", "bias_ih"])
+@pytest.mark.parametrize("of", ["y", "h_n", "c_n"])
+def test_one_gradient_of_one_output(of, wanted):
+    """Where a gradient is not wanted, or not given, nothing is missing from the others."""
+    case = {n: t.detach().requires_grad_(n == wanted) for n, t in make("lstm", T=9, B=3, H=4).items()}
+    outputs = {
+        k: dict(zip(("y", "h_n", "c_n"), call("lstm", case, recompute=k), strict=True)) for k in (None, 4)
+    }
+    want, got = (torch.autograd.grad(outputs[k][of].sum(), case[wanted])[0] for k in (None, 4))
+    torch.testing.assert_close(got, want)
+
+
+def test_gradcheck_and_no_second_derivative():
+    case = make("gru", T=5, B=2, H=3)
+    names = list(case)
+    assert torch.autograd.gradcheck(
+        lambda *tensors: call("gru", dict(zip(names, tensors, strict=True)), recompute=2), list(case.values())
+    )
+    y, _ = call("gru", case, recompute=2)
+    (first,) = torch.autograd.grad(y.square().sum(), case["x"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, 2.0, "8"])
+def test_what_is_no_number_of_steps_is_refused(bad):
+    for refused in (
+        lambda: call("gru", make("gru", T=5, B=2, H=3), recompute=bad),
+        lambda: nn.LSTM(2, 3, recompute=bad),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            refused()
+        assert str(caught.value) == f"recompute: expected a number of steps from 1 on, or None, got {bad!r}"
+
+
+def test_a_trajectory_is_refused_by_the_op_and_kept_by_the_layer():
+    with pytest.raises(ConfigError, match="recompute: expected None with trajectories"):
+        call("gru", make("gru", T=5, B=2, H=3), recompute=2, trajectories=True)
+    layer, x = nn.GRU(2, 3, recompute=2), torch.randn(5, 1, 2)
+    assert layer.trajectories(x)[2][0].h.shape == (5, 1, 3)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_layer_keeps_its_results(kind):
+    plain = getattr(nn, kind)(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    layer = getattr(nn, kind)(3, 4, num_layers=2, bidirectional=True, batch_first=True, recompute=3)
+    layer.load_state_dict(plain.state_dict())
+    x, lengths = torch.randn(2, 10, 3), torch.tensor([10, 4])
+    resets = torch.rand(2, 10) < 0.3
+    outputs = []
+    for each in (plain, layer):
+        leaf = x.clone().requires_grad_()
+        y, _ = each(leaf, lengths=lengths, resets=resets)
+        y.square().sum().backward()
+        outputs.append([y, leaf.grad, *(p.grad for p in each.parameters())])
+    for got, want in zip(outputs[1], outputs[0], strict=True):
+        torch.testing.assert_close(got, want)
+    assert repr(layer).endswith(", recompute=3)")
+    assert "every 3 steps a state is kept" in str(nn.explain(layer, x))
+
+
+def test_a_layer_that_an_older_version_pickled_has_none():
+    layer = nn.GRU(2, 3)
+    del vars(layer)["recompute"]
+    assert layer.recompute is None
+    assert layer(torch.randn(4, 1, 2))[0].shape == (4, 1, 3)
+
+
+@needs_kernels
+@pytest.mark.slow
+def test_memory_grows_with_x_and_y_alone():
+    """One row of 100,000 steps: at most 1.2 times what x, y and their gradients take, and 64 MB."""
+    program = """
+        import resource, torch
+        from unrolled import nn
+        T, H = 100_000, 64
+        layer = nn.LSTM(H, H, recompute=500)
+        x = torch.zeros(T, 1, H, requires_grad=True)
+        layer(x[:1000])[0].sum().backward()  # what libraries take once
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        y, _ = layer(x)
+        y.backward(torch.ones_like(y))
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * T * H * 4))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 1.2 + 64e6 / (4 * 100_000 * 64 * 4)
