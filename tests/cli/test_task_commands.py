@@ -144,6 +144,24 @@ def test_training_says_which_commands_come_next(place: Path, tmp_path: Path, cap
     assert f"unrolled stream {tmp_path / 'run'} < steps.jsonl" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("in_brief")
+def test_a_causal_run_that_does_not_stream_names_no_stream(tmp_path: Path, capsys):
+    rows = "".join(f"{t},{t % 7},{t % 3}\n" for t in range(60))
+    (tmp_path / "load.csv").write_text(f"ds,y,k\n{rows}")
+    argv = [
+        "train",
+        str(tmp_path / "load.csv"),
+        "--horizon",
+        "2",
+        "--known",
+        "k",
+        "--causal",
+        "--no-controls",
+    ]
+    assert main([*argv, "--run", str(tmp_path / "run"), *QUICK]) == 0
+    assert "unrolled stream" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "line"),
     [

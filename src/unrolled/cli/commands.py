@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> int:
     if price is not None:
         print(price)
     of_task = [f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}"]
-    if getattr(result.config.data, "causal", False):
+    if getattr(result.config.data, "causal", False) and result.model.streamed() is not None:
         of_task.append(f"stream {place} < {'lines.txt' if lines else 'steps.jsonl'}")
     for command in [f"sample {place} --length 400"] if of_text else of_task:
         print(f"next: {program()} {command}")
