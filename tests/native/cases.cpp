@@ -35,6 +35,7 @@ std::string Case::line() const {
     std::ostringstream out;
     out << "--cases 1 --seed " << seed << ": " << name(cell) << ' ' << (bf16 ? "bf16" : name(dtype)) << " T=" << T << " B=" << B
         << " I=" << I << " H=" << H;
+    if (projected > 0) out << " R=" << projected;
     if (reverse) out << " reverse";
     if (ragged) out << " ragged";
     if (reset_density >= 0) out << " resets=" << reset_density;
@@ -90,6 +91,7 @@ Case draw(uint64_t seed) {
     one.spiky = random.chance(0.1);
     one.constant = random.chance(0.07);
     one.bf16 = one.dtype == Type::f32 && random.chance(0.4);
+    if (one.cell == Cell::lstm && random.chance(0.4)) one.projected = random.pick<int64_t>({1, 3, 16, 31, 64, 67, 140});
     return one;
 }
 
@@ -166,32 +168,33 @@ Problem<S> make(const Case& one) {
     Problem<S> made;
     naive::Input<S>& in = made.in;
     in.cell = one.cell, in.reverse = one.reverse;
-    in.T = one.T, in.B = one.B, in.I = one.I, in.H = one.H;
-    const int64_t GH = naive::gates(one.cell) * one.H, BH = one.B * one.H;
+    in.T = one.T, in.B = one.B, in.I = one.I, in.H = one.H, in.projected = one.projected;
+    const int64_t GH = naive::gates(one.cell) * one.H, BH = one.B * one.H, R = in.R(), BR = one.B * R;
     const bool lstm = one.cell == Cell::lstm;
     if (one.ragged) in.lengths = lengths(one, random);
     if (one.reset_density >= 0) in.resets = resets(one, random);
     in.x = bells<S>(one.T * one.B * one.I, random);
     if (one.spiky)
         for (S& value : in.x) value *= random.chance(0.03) ? S(30) : S(1);
-    in.h_0 = bells<S>(BH, random);
+    in.h_0 = bells<S>(BR, random);
     if (lstm) in.c_0 = bells<S>(BH, random);
     in.weight_ih = weights<S>(GH * one.I, one.H, random);
-    in.weight_hh = weights<S>(GH * one.H, one.H, random);
-    for (auto* values : {&in.x, &in.weight_ih, &in.weight_hh})
+    in.weight_hh = weights<S>(GH * R, one.H, random);
+    in.weight_hr = weights<S>(one.projected * one.H, one.H, random);
+    for (auto* values : {&in.x, &in.weight_ih, &in.weight_hh, &in.weight_hr})
         if (one.bf16) round_to_bf16(*values);
     if (one.bias_ih) in.bias_ih = weights<S>(GH, one.H, random);
     if (one.bias_hh) in.bias_hh = weights<S>(GH, one.H, random);
-    if (one.dy) made.adjoint.dy = bells<S>(one.T * BH, random);
-    if (one.dh_n) made.adjoint.dh_n = bells<S>(BH, random);
+    if (one.dy) made.adjoint.dy = bells<S>(one.T * BR, random);
+    if (one.dh_n) made.adjoint.dh_n = bells<S>(BR, random);
     if (one.dc_n && lstm) made.adjoint.dc_n = bells<S>(BH, random);
     if (one.constant) {
         const bool time = random.chance(0.5);
         repeat(in.x, one, one.I, time);
-        if (one.dy) repeat(made.adjoint.dy, one, one.H, time);
+        if (one.dy) repeat(made.adjoint.dy, one, R, time);
     } else {
         poison_past_lengths(in.x, in, one.I);
-        poison_past_lengths(made.adjoint.dy, in, one.H);
+        poison_past_lengths(made.adjoint.dy, in, R);
     }
     return made;
 }
@@ -202,7 +205,8 @@ Problem<To> convert(const Problem<From>& problem) {
     const naive::Input<From>& in = problem.in;
     const naive::Adjoint<From>& adjoint = problem.adjoint;
     return {{in.cell, in.reverse, in.T, in.B, in.I, in.H, in.lengths, in.resets, cast(in.x), cast(in.h_0),
-             cast(in.c_0), cast(in.weight_ih), cast(in.weight_hh), cast(in.bias_ih), cast(in.bias_hh)},
+             cast(in.c_0), cast(in.weight_ih), cast(in.weight_hh), cast(in.bias_ih), cast(in.bias_hh),
+             cast(in.weight_hr), in.projected},
             {cast(adjoint.dy), cast(adjoint.dh_n), cast(adjoint.dc_n), adjoint.open}};
 }
 

@@ -17,6 +17,7 @@ struct Case {
     Type dtype = Type::f32;
     bool bf16 = false;  // float32 multiplied as bfloat16; x and weights need no rounding then
     int64_t T = 0, B = 0, I = 0, H = 0;
+    int64_t projected = 0;  // LSTM: the size of h where it is projected
     bool reverse = false, ragged = false;
     double reset_density = -1;  // below 0: null
     bool bias_ih = true, bias_hh = true;

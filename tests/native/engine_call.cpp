@@ -20,7 +20,7 @@ template <class S>
 struct Placed {
     Tensor<int64_t> lengths;
     Tensor<uint8_t> resets;
-    Tensor<S> x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh;
+    Tensor<S> x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
     unrolled::Weights weights;
     unrolled::Format format;
     unrolled::Sequences sequences;
@@ -30,13 +30,15 @@ struct Placed {
         if (!in.lengths.empty()) lengths = Tensor<int64_t>::dense_input(in.lengths, 1, 1, in.B, random);
         if (!in.resets.empty()) resets = Tensor<uint8_t>::input(in.resets, in.T, in.B, 1, random);
         x = Tensor<S>::input(in.x, in.T, in.B, in.I, random);
-        h_0 = Tensor<S>::dense_input(in.h_0, 1, in.B, in.H, random);
+        h_0 = Tensor<S>::dense_input(in.h_0, 1, in.B, in.R(), random);
         if (in.cell == Cell::lstm) c_0 = Tensor<S>::dense_input(in.c_0, 1, in.B, in.H, random);
         weight_ih = Tensor<S>::dense_input(in.weight_ih, 1, GH, in.I, random);
-        weight_hh = Tensor<S>::dense_input(in.weight_hh, 1, GH, in.H, random);
+        weight_hh = Tensor<S>::dense_input(in.weight_hh, 1, GH, in.R(), random);
+        if (in.projected > 0) weight_hr = Tensor<S>::dense_input(in.weight_hr, 1, in.projected, in.H, random);
         if (!in.bias_ih.empty()) bias_ih = Tensor<S>::dense_input(in.bias_ih, 1, 1, GH, random);
         if (!in.bias_hh.empty()) bias_hh = Tensor<S>::dense_input(in.bias_hh, 1, 1, GH, random);
-        weights = {in.cell, in.I, in.H, weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data()};
+        weights = {in.cell, in.I, in.H, weight_ih.data(), weight_hh.data(), bias_ih.data(), bias_hh.data(),
+                   weight_hr.data(), in.projected};
         format = {setting.isa, type_of<S>, setting.bf16 ? Type::bf16 : type_of<S>, type_of<S>};
         sequences = {setting.threads, in.reverse, in.T, in.B, lengths.data(), strided<const uint8_t>(resets),
                      strided<const void>(x), h_0.data(), c_0.data()};
@@ -46,7 +48,7 @@ struct Placed {
     unrolled::Handle handle(bool packed) {
         unrolled::Handle made;
         accepted(unrolled::pack(weights, format, packed, made), "pack");
-        for (Tensor<S>* gone : {&weight_ih, &weight_hh, &bias_ih, &bias_hh})
+        for (Tensor<S>* gone : {&weight_ih, &weight_hh, &bias_ih, &bias_hh, &weight_hr})
             if (packed) *gone = Tensor<S>();
         return made;
     }
@@ -62,7 +64,7 @@ void few_rows_touched(const naive::Input<S>& in, const Tensor<S>& kept) {
 
 template <class S>
 struct GradientTensors {
-    Tensor<S> dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh;
+    Tensor<S> dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr;
 
     GradientTensors(const naive::Input<S>& in, unsigned wanted, Random& random) {
         const int64_t GH = naive::gates(in.cell) * in.H;
@@ -70,17 +72,18 @@ struct GradientTensors {
             return wanted & which ? Tensor<S>::contiguous(1, rows, columns, random) : Tensor<S>();
         };
         if (wanted & want_dx) dx = Tensor<S>::strided(in.T, in.B, in.I, random);
-        dh_0 = output(want_dh_0, in.B, in.H);
+        dh_0 = output(want_dh_0, in.B, in.R());
         if (in.cell == Cell::lstm) dc_0 = output(want_dc_0, in.B, in.H);
         dweight_ih = output(want_dweight_ih, GH, in.I);
-        dweight_hh = output(want_dweight_hh, GH, in.H);
+        dweight_hh = output(want_dweight_hh, GH, in.R());
+        if (in.projected > 0) dweight_hr = output(want_dweight_hr, in.projected, in.H);
         dbias_ih = output(want_dbias_ih, 1, GH);
         dbias_hh = output(want_dbias_hh, 1, GH);
     }
 
     unrolled::BackwardOut addresses() const {
         return {strided<void>(dx),   dh_0.data(),       dc_0.data(),    dweight_ih.data(),
-                dweight_hh.data(), dbias_ih.data(), dbias_hh.data()};
+                dweight_hh.data(), dbias_ih.data(), dbias_hh.data(), dweight_hr.data()};
     }
 
     naive::Gradients<S> take() {
@@ -90,7 +93,8 @@ struct GradientTensors {
                 dweight_ih.take("dweight_ih"),
                 dweight_hh.take("dweight_hh"),
                 dbias_ih.take("dbias_ih"),
-                dbias_hh.take("dbias_hh")};
+                dbias_hh.take("dbias_hh"),
+                dweight_hr.take("dweight_hr")};
     }
 };
 
@@ -102,8 +106,8 @@ Forwarded<S> forward(const Problem<S>& problem, const Setting& setting) {
     Random random(setting.layout);
     Placed<S> placed(in, setting, random);
     Forwarded<S> result;
-    auto y = Tensor<S>::strided(in.T, in.B, in.H, random);
-    auto h_n = Tensor<S>::contiguous(1, in.B, in.H, random);
+    auto y = Tensor<S>::strided(in.T, in.B, in.R(), random);
+    auto h_n = Tensor<S>::contiguous(1, in.B, in.R(), random);
     Tensor<S> c_n, traces[5];
     if (in.cell == Cell::lstm) c_n = Tensor<S>::contiguous(1, in.B, in.H, random);
     const int64_t size = unrolled::kept_size(in.cell, in.T, in.B, in.H);
@@ -134,10 +138,10 @@ naive::Gradients<S> backward(const Problem<S>& problem, const Forwarded<S>& forw
     const naive::Adjoint<S>& adjoint = problem.adjoint;
     Random random(setting.layout ^ 0x5DEECE66Du);
     Placed<S> placed(in, setting, random);
-    const auto y = Tensor<S>::input(forwarded.out.y, in.T, in.B, in.H, random);
+    const auto y = Tensor<S>::input(forwarded.out.y, in.T, in.B, in.R(), random);
     Tensor<S> dy, dh_n, dc_n;
-    if (!adjoint.dy.empty()) dy = Tensor<S>::input(adjoint.dy, in.T, in.B, in.H, random);
-    if (!adjoint.dh_n.empty()) dh_n = Tensor<S>::dense_input(adjoint.dh_n, 1, in.B, in.H, random);
+    if (!adjoint.dy.empty()) dy = Tensor<S>::input(adjoint.dy, in.T, in.B, in.R(), random);
+    if (!adjoint.dh_n.empty()) dh_n = Tensor<S>::dense_input(adjoint.dh_n, 1, in.B, in.R(), random);
     if (!adjoint.dc_n.empty()) dc_n = Tensor<S>::dense_input(adjoint.dc_n, 1, in.B, in.H, random);
 
     const unrolled::BackwardIn back{strided<const void>(y), forwarded.kept.data(), strided<const void>(dy),

@@ -18,7 +18,7 @@ struct Setting {
 
 // Bits of `wanted`, in the order of BackwardOut.
 enum : unsigned { want_dx = 1, want_dh_0 = 2, want_dc_0 = 4, want_dweight_ih = 8, want_dweight_hh = 16,
-                  want_dbias_ih = 32, want_dbias_hh = 64, want_all = 127 };
+                  want_dbias_ih = 32, want_dbias_hh = 64, want_dweight_hr = 128, want_all = 255 };
 
 template <class S>
 struct Forwarded {

@@ -20,6 +20,7 @@ struct Step {
     int64_t t;
     bool cut;  // the state was zeroed on the way in
     Vector<S> h_before, c_before, gates, hidden_n, h, c;
+    Vector<S> unprojected;  // where h is a projection
 };
 
 // The edge between the step before, in the row's own order, and step t.
@@ -49,7 +50,7 @@ void compute(const Input<S>& in, int64_t b, Step<S>& s) {
     const auto H = static_cast<size_t>(in.H);
     const int64_t GH = gates(in.cell) * in.H;
     const auto xs = affine(in.weight_ih, in.x.data() + (s.t * in.B + b) * in.I, in.bias_ih, GH, in.I);
-    const auto hs = affine(in.weight_hh, s.h_before.data(), in.bias_hh, GH, in.H);
+    const auto hs = affine(in.weight_hh, s.h_before.data(), in.bias_hh, GH, in.R());
     s.gates.resize(static_cast<size_t>(GH));
     s.h.resize(H);
     if (in.cell == Cell::lstm) s.c.resize(H);
@@ -70,6 +71,9 @@ void compute(const Input<S>& in, int64_t b, Step<S>& s) {
             s.h[j] = in.cell == Cell::rnn_tanh ? std::tanh(a(0)) : a(0) < 0 ? S(0) : a(0);  // NaN stays
         }
     }
+    if (in.projected == 0) return;
+    s.unprojected = s.h;
+    s.h = affine(in.weight_hr, s.unprojected.data(), Vector<S>{}, in.projected, in.H);
 }
 
 template <class S>
@@ -82,15 +86,14 @@ Vector<S> row(const Vector<S>& of, int64_t b, int64_t width) {
 template <class S>
 Vector<Step<S>> walk(const Input<S>& in, int64_t b) {
     Vector<Step<S>> steps;
-    Vector<S> h = row(in.h_0, b, in.H), c = row(in.c_0, b, in.H);
+    Vector<S> h = row(in.h_0, b, in.R()), c = row(in.c_0, b, in.H);
     const int64_t length = in.length(b);
     for (int64_t turn = 0; turn < length; ++turn) {
         Step<S> s;
         s.t = in.reverse ? length - 1 - turn : turn;
         s.cut = is_cut(in, b, s.t);
-        const Vector<S> zero(h.size(), S(0));
-        s.h_before = s.cut ? zero : h;
-        s.c_before = s.cut ? zero : c;
+        s.h_before = s.cut ? Vector<S>(h.size(), S(0)) : h;
+        s.c_before = s.cut ? Vector<S>(c.size(), S(0)) : c;
         compute(in, b, s);
         h = s.h;
         if (in.cell == Cell::lstm) c = s.c;
@@ -107,7 +110,7 @@ struct Flow {
 
 template <class S>
 void back(Cell cell, const Step<S>& s, size_t j, S dh, S dc, bool open, Flow<S>& flow) {
-    const size_t H = s.h.size();
+    const size_t H = s.gates.size() / static_cast<size_t>(gates(cell));
     const auto both = [&](size_t gate, S d) { flow.from_x[gate * H + j] = flow.from_h[gate * H + j] = d; };
     flow.h[j] = flow.c[j] = 0;
     if (cell == Cell::lstm) {
@@ -150,38 +153,43 @@ void pull(const Vector<S>& d, const Vector<S>& weight, const S* v, size_t column
 template <class S>
 void back_through_row(const Input<S>& in, const Adjoint<S>& adjoint, int64_t b, Gradients<S>& out) {
     const auto H = static_cast<size_t>(in.H), GH = static_cast<size_t>(gates(in.cell)) * H;
-    Vector<S> dh = row(adjoint.dh_n, b, in.H), dc = row(adjoint.dc_n, b, in.H);
+    const auto R = static_cast<size_t>(in.R());
+    Vector<S> dh = row(adjoint.dh_n, b, in.R()), dc = row(adjoint.dc_n, b, in.H);
     const auto steps = walk(in, b);
     for (size_t turn = steps.size(); turn-- > 0;) {
         const Step<S>& s = steps[turn];
         const int64_t at = s.t * in.B + b;
         Flow<S> flow{Vector<S>(GH), Vector<S>(GH), Vector<S>(H), Vector<S>(H)};
+        for (size_t r = 0; r < R && !adjoint.dy.empty(); ++r) dh[r] += adjoint.dy[static_cast<size_t>(at) * R + r];
+        if (in.projected > 0) {
+            Vector<S> before(H, S(0)), unused(R);
+            pull(dh, in.weight_hr, s.unprojected.data(), H, before.data(), out.dweight_hr, unused);
+            dh = before;
+        }
         for (size_t j = 0; j < H; ++j) {
             const size_t here = static_cast<size_t>(at) * H + j;
-            if (!adjoint.dy.empty()) dh[j] += adjoint.dy[here];
             const bool open = adjoint.open.empty() ? s.gates[j] > 0 : adjoint.open[here] != 0;
             back(in.cell, s, j, dh[j], dc[j], open, flow);
         }
+        flow.h.resize(R, S(0));
         pull(flow.from_x, in.weight_ih, in.x.data() + at * in.I, static_cast<size_t>(in.I),
              out.dx.data() + at * in.I, out.dweight_ih, out.dbias_ih);
-        pull(flow.from_h, in.weight_hh, s.h_before.data(), H, flow.h.data(), out.dweight_hh, out.dbias_hh);
-        dh = s.cut ? Vector<S>(H, S(0)) : flow.h;
+        pull(flow.from_h, in.weight_hh, s.h_before.data(), R, flow.h.data(), out.dweight_hh, out.dbias_hh);
+        dh = s.cut ? Vector<S>(R, S(0)) : flow.h;
         dc = s.cut ? Vector<S>(H, S(0)) : flow.c;
     }
-    for (size_t j = 0; j < H; ++j) {
-        out.dh_0[static_cast<size_t>(b) * H + j] = dh[j];
-        if (in.cell == Cell::lstm) out.dc_0[static_cast<size_t>(b) * H + j] = dc[j];
-    }
+    std::copy(dh.begin(), dh.end(), out.dh_0.begin() + b * in.R());
+    if (in.cell == Cell::lstm) std::copy(dc.begin(), dc.end(), out.dc_0.begin() + b * in.H);
 }
 
 }  // namespace
 
 template <class S>
 Output<S> forward(const Input<S>& in) {
-    const int64_t n = in.T * in.B * in.H, H = in.H;
+    const int64_t n = in.T * in.B * in.H, H = in.H, R = in.R();
     const bool lstm = in.cell == Cell::lstm;
     Output<S> out;
-    out.y.assign(static_cast<size_t>(n), S(0));
+    out.y.assign(static_cast<size_t>(in.T * in.B * R), S(0));
     for (int k = 0; k < traces(in.cell); ++k) out.traces[k].assign(static_cast<size_t>(n), S(0));
     out.h_n = in.h_0;
     if (lstm) out.c_n = in.c_0;
@@ -189,13 +197,13 @@ Output<S> forward(const Input<S>& in) {
         const auto steps = walk(in, b);
         for (const Step<S>& s : steps) {
             const int64_t at = (s.t * in.B + b) * H;
-            std::copy(s.h.begin(), s.h.end(), out.y.begin() + at);
+            std::copy(s.h.begin(), s.h.end(), out.y.begin() + (s.t * in.B + b) * R);
             for (int k = 0; k < static_cast<int>(gates(in.cell)); ++k)
                 std::copy_n(s.gates.begin() + k * H, H, out.traces[k].begin() + at);
             if (lstm) std::copy(s.c.begin(), s.c.end(), out.traces[4].begin() + at);
         }
         if (steps.empty()) continue;
-        std::copy(steps.back().h.begin(), steps.back().h.end(), out.h_n.begin() + b * H);
+        std::copy(steps.back().h.begin(), steps.back().h.end(), out.h_n.begin() + b * R);
         if (lstm) std::copy(steps.back().c.begin(), steps.back().c.end(), out.c_n.begin() + b * H);
     }
     return out;
@@ -207,10 +215,11 @@ Gradients<S> backward(const Input<S>& in, const Adjoint<S>& adjoint) {
     const int64_t GH = gates(in.cell) * in.H;
     const auto zeros = [](int64_t n) { return Vector<S>(static_cast<size_t>(n), S(0)); };
     out.dx = zeros(in.T * in.B * in.I);
-    out.dh_0 = zeros(in.B * in.H);
+    out.dh_0 = zeros(in.B * in.R());
     out.dc_0 = in.cell == Cell::lstm ? zeros(in.B * in.H) : Vector<S>{};
     out.dweight_ih = zeros(GH * in.I);
-    out.dweight_hh = zeros(GH * in.H);
+    out.dweight_hh = zeros(GH * in.R());
+    out.dweight_hr = zeros(in.projected * in.H);
     out.dbias_ih = zeros(GH);
     out.dbias_hh = zeros(GH);
     for (int64_t b = 0; b < in.B; ++b) back_through_row(in, adjoint, b, out);

@@ -23,6 +23,10 @@ struct Input {
     std::vector<int64_t> lengths;
     std::vector<uint8_t> resets;
     std::vector<S> x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh;
+    std::vector<S> weight_hr;  // [projected, H]
+    int64_t projected = 0;     // 0: h is not projected
+
+    int64_t R() const { return projected > 0 ? projected : H; }  // the size of h
 
     int64_t length(int64_t b) const { return lengths.empty() ? T : lengths[static_cast<size_t>(b)]; }
 };
@@ -41,7 +45,7 @@ struct Adjoint {
 
 template <class S>
 struct Gradients {
-    std::vector<S> dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh;
+    std::vector<S> dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr;
 };
 
 template <class S>

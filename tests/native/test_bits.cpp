@@ -45,7 +45,7 @@ Problem<S> part(const Problem<S>& whole, int64_t first, int64_t T, const Rows& r
     made.in.T = T, made.in.B = static_cast<int64_t>(rows.size());
     made.in.x = block(in.x, in.B, in.I, first, T, rows, nan);
     if (!in.resets.empty()) made.in.resets = block<uint8_t>(in.resets, in.B, 1, first, T, rows, 1);
-    made.in.h_0 = rows_of(in.h_0, in.B, in.H, rows);
+    made.in.h_0 = rows_of(in.h_0, in.B, in.R(), rows);
     made.in.c_0 = rows_of(in.c_0, in.B, in.H, rows);
     made.in.lengths.clear();
     if (!in.lengths.empty() || first + T > in.T)
@@ -63,8 +63,8 @@ Rows all_rows(int64_t B) {
 template <class S>
 void same_rows(const std::string& law, const naive::Input<S>& in, const naive::Output<S>& got,
                const naive::Output<S>& want, const Rows& rows) {
-    check(same_bits(got.y, block(want.y, in.B, in.H, 0, in.T, rows)), law + ": y has other bits");
-    check(same_bits(got.h_n, rows_of(want.h_n, in.B, in.H, rows)), law + ": h_n has other bits");
+    check(same_bits(got.y, block(want.y, in.B, in.R(), 0, in.T, rows)), law + ": y has other bits");
+    check(same_bits(got.h_n, rows_of(want.h_n, in.B, in.R(), rows)), law + ": h_n has other bits");
     check(same_bits(got.c_n, rows_of(want.c_n, in.B, in.H, rows)), law + ": c_n has other bits");
 }
 
@@ -101,11 +101,11 @@ void batch_composition(const Problem<S>& problem, Setting setting, const naive::
 // A state that is zeroed between the two halves of a reversed row: the reset at the cut itself. What is
 // left of step 0 is nothing to be cut off.
 template <class S>
-void zero_where_cut(const naive::Input<S>& in, int64_t cut, Vector<S>& state) {
+void zero_where_cut(const naive::Input<S>& in, int64_t cut, int64_t width, Vector<S>& state) {
     if (!in.reverse || cut == 0 || in.resets.empty() || state.empty()) return;
     for (int64_t b = 0; b < in.B; ++b)
         if (cut < in.length(b) && in.resets[static_cast<size_t>(cut * in.B + b)])
-            std::fill_n(state.begin() + b * in.H, in.H, S(0));
+            std::fill_n(state.begin() + b * width, width, S(0));
 }
 
 template <class S>
@@ -118,8 +118,8 @@ void cut_in_time(const Problem<S>& problem, Setting setting, const naive::Output
     setting.layout = random.next();
     auto one = forward(first, setting).out;
     second.in.h_0 = one.h_n, second.in.c_0 = one.c_n;
-    zero_where_cut(in, cut, second.in.h_0);
-    zero_where_cut(in, cut, second.in.c_0);
+    zero_where_cut(in, cut, in.R(), second.in.h_0);
+    zero_where_cut(in, cut, in.H, second.in.c_0);
     auto two = forward(second, setting).out;
     naive::Output<S> whole;
     whole.y = in.reverse ? two.y : one.y;
@@ -151,10 +151,10 @@ void reset_is_a_fresh_start(const Problem<S>& problem, Setting setting, const na
     for (auto* state : {&fresh.in.h_0, &fresh.in.c_0}) std::fill(state->begin(), state->end(), S(0));
     setting.layout = random.next();
     const auto got = forward(fresh, setting).out;
-    const auto rest = block(want.y, in.B, in.H, in.reverse ? 0 : t, in.reverse ? t : in.T - t, {b});
+    const auto rest = block(want.y, in.B, in.R(), in.reverse ? 0 : t, in.reverse ? t : in.T - t, {b});
     check(same_bits(got.y, rest), "a fresh start at a reset: y has other bits");
     if (in.reverse && t == 0) return;  // a reset there is never met
-    const auto h_n = rows_of(want.h_n, in.B, in.H, {b}), c_n = rows_of(want.c_n, in.B, in.H, {b});
+    const auto h_n = rows_of(want.h_n, in.B, in.R(), {b}), c_n = rows_of(want.c_n, in.B, in.H, {b});
     check(same_bits(got.h_n, h_n), "a fresh start at a reset: h_n has other bits");
     check(same_bits(got.c_n, c_n), "a fresh start at a reset: c_n has other bits");
 }
@@ -170,7 +170,7 @@ void mirrored(const Problem<S>& problem, Setting setting, const naive::Output<S>
         for (int64_t t = 0, length = in.length(b); t < length; ++t) {
             const auto at = t * in.B + b, to = (length - 1 - t) * in.B + b;
             std::copy_n(in.x.begin() + at * in.I, in.I, other.in.x.begin() + to * in.I);
-            std::copy_n(want.y.begin() + at * in.H, in.H, y.begin() + to * in.H);
+            std::copy_n(want.y.begin() + at * in.R(), in.R(), y.begin() + to * in.R());
             // The edge before step t is the one after its mirror image; before step 0 only one way meets it.
             if (!in.resets.empty() && t > 0)
                 other.in.resets[static_cast<size_t>(to + in.B)] = in.resets[static_cast<size_t>(at)];
@@ -206,9 +206,9 @@ void nan_stays_in(const Problem<S>& problem, Setting setting, const naive::Outpu
     while (end >= 0 && end < in.length(ill) && !is_reset(in.reverse ? end + 1 : end)) end += step;
     for (int64_t t = 0; t < in.T; ++t)
         for (int64_t b = 0; b < in.B; ++b) {
-            const auto from = (t * in.B + b) * in.H;
-            const Vector<S> now(got.y.begin() + from, got.y.begin() + from + in.H);
-            const Vector<S> then(want.y.begin() + from, want.y.begin() + from + in.H);
+            const auto from = (t * in.B + b) * in.R();
+            const Vector<S> now(got.y.begin() + from, got.y.begin() + from + in.R());
+            const Vector<S> then(want.y.begin() + from, want.y.begin() + from + in.R());
             const bool reached = b == ill && (in.reverse ? t <= at && t > end : t >= at && t < end);
             // Every gate of every unit sees the NaN.
             CHECK(reached ? std::all_of(now.begin(), now.end(), [](S v) { return std::isnan(v); })
@@ -227,6 +227,7 @@ void same_gradients(const std::string& law, const naive::Gradients<S>& got, cons
     check(same_bits(got.dweight_hh, want.dweight_hh), law + ": dweight_hh has other bits");
     check(same_bits(got.dbias_ih, want.dbias_ih), law + ": dbias_ih has other bits");
     check(same_bits(got.dbias_hh, want.dbias_hh), law + ": dbias_hh has other bits");
+    check(same_bits(got.dweight_hr, want.dweight_hr), law + ": dweight_hr has other bits");
 }
 
 template <class S>

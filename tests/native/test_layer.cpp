@@ -44,7 +44,7 @@ void compare_outputs(const Problem<S>& problem, Type operand, const naive::Outpu
     compare("y", got.y, want.y);
     compare("h_n", got.h_n, want.h_n);
     compare("c_n", got.c_n, want.c_n);
-    past_lengths_is_zero("y", got.y, problem.in, problem.in.H);
+    past_lengths_is_zero("y", got.y, problem.in, problem.in.R());
     for (int k = 0; k < 5; ++k) {
         if (got.traces[k].empty()) continue;
         compare(traces[k], got.traces[k], want.traces[k]);
@@ -70,6 +70,7 @@ void compare_gradients(const Problem<S>& problem, Type operand, const naive::Gra
     weight("dweight_hh", got.dweight_hh, want.dweight_hh);
     weight("dbias_ih", got.dbias_ih, want.dbias_ih);
     weight("dbias_hh", got.dbias_hh, want.dbias_hh);
+    weight("dweight_hr", got.dweight_hr, want.dweight_hr);
     past_lengths_is_zero("dx", got.dx, problem.in, problem.in.I);
 }
 

@@ -26,6 +26,7 @@ struct BackwardRow {
     const S* carried;   // [P] dc, or the part of dh that passes a GRU by
     S* carry;           // [P] the same for the step before; may be `carried`
     typename O::Word* d;  // gradients of the pre-activations, as operands
+    S* unprojected;       // [P] for o · tanh(c), where it was projected; else null
 };
 
 template <class V, class O>
@@ -49,6 +50,7 @@ inline void differentiate(LstmShape, const BackwardRow<V, O>& row, int64_t unit,
     O::store(row.d, to + L, dc * V::load(row.c_before + unit) * f * (one - f));
     O::store(row.d, to + 2 * L, dc * i * nfma(g, g, one));
     O::store(row.d, to + 3 * L, dh * squashed * o * (one - o));
+    if (row.unprojected != nullptr) (o * squashed).store(row.unprojected + unit);
     (dc * f).store(row.carry + unit);
 }
 
@@ -91,7 +93,8 @@ class Backward : Pass<V, C> {
     using Word = typename O::Word;
     using Row = BackwardRow<V, O>;
     using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
-        Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at;
+        Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at,
+        Base::R, Base::padded_R, Base::projects;
     static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
     static constexpr int kBlock = 256;   // rows of a block at least, where one step has fewer
     static constexpr int kCacheLine = 64;
@@ -106,9 +109,9 @@ class Backward : Pass<V, C> {
         const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
         block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
         const int split = width_by_units(q.threads);
-        const Shape shape{O::words(part), ceil_div(nb, 4), 4,
-                          ceil_div(nb, split), split, L,
-                          sizeof(S), tile_rows<V>(4), O::words(2 * w.I + w.H) * C::gates * nb};
+        const Shape shape{O::words(part), ceil_div(nh(), 4), 4,
+                          ceil_div(nh(), split), split, L,
+                          sizeof(S), tile_rows<V>(4), O::words(2 * w.I + R) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
     }
 
@@ -118,37 +121,60 @@ class Backward : Pass<V, C> {
     Scratch& memory = Base::scratch;
     const BackwardIn& in;
     const BackwardOut& o;
+    int64_t pairs_stride = 0;
     int64_t part, x_part, stride, block_rows;  // of a row of gradients: numbers, numbers, words
     int wide = 4;  // vectors in a panel of dh·W_hh
-    Word *w_hh, *w_ih, *d[2];
-    S *dh_n, *dc_n, *c_0;  // [B, P] by rank, padded
+    Word *w_hh, *w_ih, *w_hr, *d[2];
+    S *dh_n, *dc_n, *c_0;  // [B, P or padded_R] by rank, padded
+    // Of a projection, for the steps of a block: the gradients of h, as operands, and what was projected.
+    Word* projected[2];
+    S* unprojected[2];
+    int64_t projected_stride;  // words
     struct Buffers {
         const Word** d_after;
         S** dh_now;
         Row* rows;
-        S *dh, *carry;  // [rows, P]
+        S *dh, *carry;  // [rows, padded_R], [rows, P]
+        S* before;      // [rows, P] the gradient of what is projected
+        S** before_now;
+        const Word** projected_now;
         const S **x, **h;
         const Word** d_now;
         S** dx;
         Word* chunk;  // [words of kChunk, 4 · lanes]
-        Word* pairs;  // [words of kChunk, part] where a word holds numbers of more than one row
+        Word* pairs;  // [words of kChunk, pairs_stride] where a word holds numbers of more than one row
     };
     Buffers* buffers;
 
+    int64_t nh() const { return ceil_div(R, L); }  // vectors of h
     bool has_gates() const { return gates_width(C::cell, w.H) > 0; }
     int width_by_units(int split) const {  // of a panel of dh·W_hh, so that every thread has one
-        const int64_t even = ceil_div(nb, split);
+        const int64_t even = ceil_div(nh(), split);
         return static_cast<int>(even < 4 ? even : 4);
     }
-    int64_t dh_panels() const { return ceil_div(nb, wide); }
+    int64_t dh_panels() const { return ceil_div(nh(), wide); }
+    int64_t hr_panels() const { return projects ? ceil_div(nb, 4) : 0; }  // of dh·W_hr, each 4 vectors wide
+    int hr_vectors(int64_t p) const { return static_cast<int>(nb - p * 4 < 4 ? nb - p * 4 : 4); }
+    int64_t hr_panel_size() const { return O::words(R) * 4 * L; }
     int64_t dx_panels() const { return ceil_div(ceil_div(w.I, L), 4); }
-    int dh_vectors(int64_t p) const { return static_cast<int>(nb - p * wide < wide ? nb - p * wide : wide); }
+    int dh_vectors(int64_t p) const {
+        return static_cast<int>(nh() - p * wide < wide ? nh() - p * wide : wide);
+    }
     int dx_vectors(int64_t p) const {
         const int64_t left = ceil_div(w.I, L) - p * 4;
         return static_cast<int>(left < 4 ? left : 4);
     }
     Range my_panels(int thread) const {
         return way == Way::by_units ? share(dh_panels(), thread, threads) : Range{0, dh_panels()};
+    }
+
+    // The unit blocks whose pointwise part is this thread's: those of its panels.
+    Range my_blocks(int thread) const {
+        const Range panels = projects && way == Way::by_units ? share(hr_panels(), thread, threads)
+                             : projects                       ? Range{0, hr_panels()}
+                                                              : my_panels(thread);
+        const int64_t each = projects ? 4 : wide;
+        return {panels.begin * each, panels.end * each < nb ? panels.end * each : nb};
     }
 
     int64_t block_begin(int64_t end) const {  // the first step of the block that ends before `end`
@@ -166,7 +192,13 @@ class Backward : Pass<V, C> {
         const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
         d[0] = memory.take<Word>(block * stride);
         d[1] = memory.take<Word>(block * stride);
-        dh_n = memory.take<S>(in.dh_n != nullptr ? B * P : 0);
+        w_hr = memory.take<Word>(hr_panels() * hr_panel_size());
+        projected_stride = O::words(padded_R) + kCacheLine / static_cast<int64_t>(sizeof(S));
+        for (int i = 0; i < 2; ++i) {
+            projected[i] = memory.take<Word>(projects ? block * projected_stride : 0);
+            unprojected[i] = memory.take<S>(projects ? block * P : 0);
+        }
+        dh_n = memory.take<S>(in.dh_n != nullptr ? B * padded_R : 0);
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
         Base::share_all_rows();
@@ -176,20 +208,28 @@ class Backward : Pass<V, C> {
         const Word** d_after = memory.take<const Word*>(n * most);
         S** dh_now = memory.take<S*>(n * most);
         Row* rows = memory.take<Row>(n * most);
-        S* dh = memory.take<S>(n * most * P);
+        S* dh = memory.take<S>(n * most * padded_R);
+        S* before = memory.take<S>(projects ? n * most * P : 0);
+        S** before_now = memory.take<S*>(projects ? n * most : 0);
+        const Word** projected_now = memory.take<const Word*>(projects ? n * most : 0);
         S* carry = memory.take<S>(n * most * P);
         const S** pointers = memory.take<const S*>(n * block * 2);
         const Word** d_now = memory.take<const Word*>(n * block);
         S** dx = memory.take<S*>(n * block);
-        const int64_t chunk_size = O::words(kChunk) * 4 * L, pairs_size = O::per > 1 ? O::words(kChunk) * part : 0;
+        pairs_stride = part > padded_R ? part : padded_R;
+        const int64_t chunk_size = O::words(kChunk) * 4 * L;
+        const int64_t pairs_size = O::per > 1 ? O::words(kChunk) * pairs_stride : 0;
         Word* chunk = memory.take<Word>(n * chunk_size);
         Word* pairs = memory.take<Word>(n * pairs_size);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {d_after + t * most,
                         dh_now + t * most,
                         rows + t * most,
-                        dh + t * most * P,
+                        dh + t * most * padded_R,
                         carry + t * most * P,
+                        before + (projects ? t * most * P : 0),
+                        before_now + (projects ? t * most : 0),
+                        projected_now + (projects ? t * most : 0),
                         pointers + t * block * 2,
                         pointers + t * block * 2 + block,
                         d_now + t * block,
@@ -206,18 +246,23 @@ class Backward : Pass<V, C> {
     void prepare(int thread) {
         const Range hh = share(dh_panels(), thread, threads);
         for (int64_t p = hh.begin; p < hh.end; ++p)
-            pack_backward<V, C, O>(static_cast<const S*>(w.weight_hh), w.H, w.H, p * wide * L,
+            pack_backward<V, C, O>(static_cast<const S*>(w.weight_hh), R, w.H, p * wide * L,
                                    dh_vectors(p) * L, w_hh + p * O::words(part) * wide * L);
         const Range ih = o.dx.data != nullptr ? share(dx_panels(), thread, threads) : Range{0, 0};
         for (int64_t p = ih.begin; p < ih.end; ++p)
             pack_backward<V, C, O>(static_cast<const S*>(w.weight_ih), w.I, w.H, p * 4 * L, dx_vectors(p) * L,
                                    w_ih + p * O::words(part) * 4 * L);
-        Base::pad(dh_n, in.dh_n, thread);
-        Base::pad(dc_n, in.dc_n, thread);
-        if (C::cell == Cell::lstm) Base::pad(c_0, q.c_0, thread);
+        const Range hr = share(hr_panels(), thread, threads);
+        for (int64_t p = hr.begin; p < hr.end; ++p)
+            pack_rows<V, O>(static_cast<const S*>(w.weight_hr), R, w.H, p * 4 * L, hr_vectors(p) * L,
+                            w_hr + p * hr_panel_size());
+        Base::pad(dh_n, in.dh_n, R, thread);
+        Base::pad(dc_n, in.dc_n, w.H, thread);
+        if (C::cell == Cell::lstm) Base::pad(c_0, q.c_0, w.H, thread);
         if (thread > 0) return;
         clear(o.dweight_ih, C::gates * w.H * w.I);
-        clear(o.dweight_hh, C::gates * w.H * w.H);
+        clear(o.dweight_hh, C::gates * w.H * R);
+        clear(o.dweight_hr, w.projected * w.H);
         clear(o.dbias_ih, C::gates * w.H);
         clear(o.dbias_hh, C::gates * w.H);
     }
@@ -240,11 +285,11 @@ class Backward : Pass<V, C> {
             const int64_t begin = block_begin(end);
             for (int64_t s = end - 1; s >= begin; --s) {
                 const Word* after = s == end - 1 ? d[block ^ 1] : d[block] + in_block(s + 1, begin) * stride;
-                n_after = step(thread, mine, s, n_after, after, d[block] + in_block(s, begin) * stride);
+                n_after = step(thread, mine, s, n_after, after, block, in_block(s, begin));
                 if (way == Way::by_units) team->barrier();
             }
             if (way == Way::by_rows) team->barrier();
-            consume(thread, begin, end, d[block]);
+            consume(thread, begin, end, block);
             end = begin;
             if (end == 0) finish(thread, mine, n_after, d[block]);
         }
@@ -255,7 +300,9 @@ class Backward : Pass<V, C> {
 
     // One step of the time loop: the rows that come from the step after by dh·W_hh, then those whose
     // last step this is. Returns how many rows there are now.
-    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const Word* after, Word* now) {
+    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const Word* after, int block,
+                 int64_t in_block) {
+        Word* const now = d[block] + in_block * stride;
         const Buffers& buf = buffers[thread];
         const int64_t n = running(mine, s, n_after);
         for (int64_t j = 0; j < n; ++j) {
@@ -266,10 +313,11 @@ class Backward : Pass<V, C> {
             row.d = now + rank * stride;
             row.dy = in.dy.data == nullptr ? nullptr : at(in.dy, rank, t);
             row.carry = buf.carry + j * P;
-            row.dh = fresh ? zeros : buf.dh + j * P;
+            row.dh = fresh ? zeros : buf.dh + j * padded_R;
+            row.unprojected = projects ? unprojected[block] + (in_block + rank) * P : nullptr;
             row.carried = fresh ? zeros : row.carry;
             if (last) {
-                row.dh = in.dh_n != nullptr ? dh_n + rank * P : zeros;
+                row.dh = in.dh_n != nullptr ? dh_n + rank * padded_R : zeros;
                 row.carried = C::cell == Cell::lstm && in.dc_n != nullptr ? dc_n + rank * P : zeros;
             }
             if (has_gates()) row.g = Base::gates_in(in.kept, rank, s);
@@ -281,13 +329,45 @@ class Backward : Pass<V, C> {
                 row.y = at(in.y, rank, t);
             }
         }
+        if (projects) {
+            through_projection(thread, mine, n_after, n, after, projected[block] + in_block * projected_stride);
+            return n;
+        }
         products(thread, mine, n_after, after, [&](int64_t begin, int64_t stop, int64_t u0, int64_t u1) {
             pointwise(buf, begin, stop, u0, u1);
         });
-        const Range panels = my_panels(thread);
-        const int64_t first = panels.begin * wide, past = panels.end * wide < nb ? panels.end * wide : nb;
-        pointwise(buf, n_after, n, first, past);
+        const Range mine_too = my_blocks(thread);
+        pointwise(buf, n_after, n, mine_too.begin, mine_too.end);
         return n;
+    }
+
+    // A step of a layer that projects: the gradients of h, then of what was projected, then the pointwise part.
+    void through_projection(int thread, const Share& mine, int64_t n_after, int64_t n, const Word* after,
+                            Word* now) {
+        const Buffers& buf = buffers[thread];
+        const auto sums = [&](int64_t begin, int64_t end, int64_t first, int64_t past) {
+            for (int64_t j = begin; j < end; ++j)
+                for (int64_t b = first; b < past; ++b)
+                    O::store(now + mine.rank[j] * projected_stride, b * L, sum_dh(buf.rows[j], b * L, R - b * L));
+        };
+        products(thread, mine, n_after, after, sums);
+        const Range of_h = my_panels(thread);
+        sums(n_after, n, of_h.begin * wide, of_h.end * wide < nh() ? of_h.end * wide : nh());
+        if (way == Way::by_units) team->barrier();
+        for (int64_t j = 0; j < n; ++j) {
+            buf.projected_now[j] = now + mine.rank[j] * projected_stride;
+            buf.before_now[j] = buf.before + j * P;
+            buf.rows[j].dh = buf.before_now[j];
+            buf.rows[j].dy = nullptr;
+        }
+        const Range panels = way == Way::by_units ? share(hr_panels(), thread, threads) : Range{0, hr_panels()};
+        for (int64_t p = panels.begin; p < panels.end; ++p) {
+            const Panel<Word> panel{w_hr + p * hr_panel_size(), O::words(R), hr_vectors(p)};
+            through_rows<V, O>(panel, buf.projected_now, n, Start::zero, nullptr, buf.before_now, p * 4 * L,
+                               panel.vectors * L, [&](int64_t begin, int64_t end) {
+                                   pointwise(buf, begin, end, p * 4, p * 4 + panel.vectors);
+                               });
+        }
     }
 
     void pointwise(const Buffers& buf, int64_t begin, int64_t end, int64_t first, int64_t past) const {
@@ -302,7 +382,7 @@ class Backward : Pass<V, C> {
         const Buffers& buf = buffers[thread];
         for (int64_t j = 0; j < n; ++j) {
             buf.d_after[j] = after + mine.rank[j] * stride;
-            buf.dh_now[j] = buf.dh + j * P;
+            buf.dh_now[j] = buf.dh + j * padded_R;
         }
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
@@ -316,8 +396,9 @@ class Backward : Pass<V, C> {
     }
 
     // dW, db and dx of one block of steps.
-    void consume(int thread, int64_t s, int64_t end, const Word* grads) {
+    void consume(int thread, int64_t s, int64_t end, int block) {
         const Buffers& buf = buffers[thread];
+        const Word* const grads = d[block];
         const int64_t rows = plan.offset[end] - plan.offset[s];
         int64_t m = 0;
         for (; s < end; ++s) {
@@ -331,8 +412,14 @@ class Backward : Pass<V, C> {
         }
         const Part mine = my_part(thread);
         const Word* const of_x = grads + O::words(x_part);
-        weights(buf, buf.x, w.I, mine.x, rows, of_x, mine.gates, static_cast<S*>(o.dweight_ih));
-        weights(buf, buf.h, w.H, mine.h, rows, grads, mine.gates, static_cast<S*>(o.dweight_hh));
+        const Gradients x_gates{of_x, stride, C::gates, w.H}, h_gates{grads, stride, C::gates, w.H};
+        weights(buf, buf.x, w.I, mine.x, rows, x_gates, mine.gates, static_cast<S*>(o.dweight_ih));
+        weights(buf, buf.h, R, mine.h, rows, h_gates, mine.gates, static_cast<S*>(o.dweight_hh));
+        if (projects && o.dweight_hr != nullptr) {
+            for (m = 0; m < rows; ++m) buf.h[m] = unprojected[block] + m * P;
+            weights(buf, buf.h, w.H, {0, nb}, rows, {projected[block], projected_stride, 1, R},
+                    share(nh(), thread, threads), static_cast<S*>(o.dweight_hr));
+        }
         biases(thread, rows, of_x, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
         if (o.dx.data == nullptr) return;
@@ -353,7 +440,7 @@ class Backward : Pass<V, C> {
     };
 
     Part my_part(int thread) const {
-        const int64_t gates = nb * C::gates, x = ceil_div(w.I, L), h = ceil_div(w.H, L);
+        const int64_t gates = nb * C::gates, x = ceil_div(w.I, L), h = nh();
         if (gates > x + h) return {share(gates, thread, threads), {0, x}, {0, h}};
         const Range mine = share(x + h, thread, threads);
         const auto at_most = [](int64_t a, int64_t b) { return a < b ? a : b; };
@@ -362,21 +449,29 @@ class Backward : Pass<V, C> {
                 {mine.begin > x ? mine.begin - x : 0, mine.end > x ? mine.end - x : 0}};
     }
 
-    // to [gates · H, K] += Σ over rows of grads ⊗ from, for some vectors of its rows and of its columns.
+    // Rows of gradients, [unit block][gate][lane] each.
+    struct Gradients {
+        const Word* d;
+        int64_t stride;  // words
+        int gates;
+        int64_t units;
+    };
+
+    // to [gates · units, K] += Σ over rows of grads ⊗ from, for some vectors of its rows and of its columns.
     void weights(const Buffers& buf, const S* const* from, int64_t K, Range columns, int64_t rows,
-                 const Word* grads, Range gates, S* to) {
+                 const Gradients& grads, Range gates, S* to) {
         if (to == nullptr || columns.begin == columns.end) return;
         const int64_t past = columns.end * L < K ? columns.end * L : K;
         for (int64_t m = 0; m < rows; m += kChunk) {
             const int64_t M = rows - m < kChunk ? rows - m : kChunk;
-            const Columns d = columns_of(grads + m * stride, M, gates, buf.pairs);
+            const Columns d = columns_of(grads.d + m * grads.stride, grads.stride, M, gates, buf.pairs);
             for (int64_t k = columns.begin * L; k < past; k += 4 * L) {
                 const int64_t cols = past - k < 4 * L ? past - k : 4 * L;
                 const int vectors = static_cast<int>(ceil_div(cols, L));
                 for (int v = 0; v < vectors; ++v)
                     fill_chunk(from + m, M, k + v * L, cols - v * L, buf.chunk + v * L, vectors * L);
                 for (int64_t g = gates.begin; g < gates.end; ++g)
-                    weights_of_vector(d, g, O::words(M), buf.chunk, vectors, to, K, k, static_cast<int>(cols));
+                    weights_of_vector(d, grads, g, O::words(M), buf.chunk, vectors, to, K, k, static_cast<int>(cols));
             }
         }
     }
@@ -387,17 +482,17 @@ class Backward : Pass<V, C> {
         int64_t stride;
     };
 
-    Columns columns_of(const Word* grads, int64_t M, Range gates, Word* pairs) const {
+    Columns columns_of(const Word* grads, int64_t step, int64_t M, Range gates, Word* pairs) const {
         if constexpr (O::per == 1) {
-            return {grads, stride};
+            return {grads, step};
         } else {
             for (int64_t m = 0; m < M; m += 2) {
-                const Word* const low = grads + m * stride;
-                const Word* const high = m + 1 < M ? low + stride : nullptr;
+                const Word* const low = grads + m * step;
+                const Word* const high = m + 1 < M ? low + step : nullptr;
                 for (int64_t g = gates.begin; g < gates.end; ++g)
-                    O::pair(low, high, g * L).store(pairs + m / 2 * part + g * L);
+                    O::pair(low, high, g * L).store(pairs + m / 2 * pairs_stride + g * L);
             }
-            return {pairs, part};
+            return {pairs, pairs_stride};
         }
     }
 
@@ -410,15 +505,15 @@ class Backward : Pass<V, C> {
         }
     }
 
-    void weights_of_vector(Columns d, int64_t g, int64_t depth, const Word* chunk, int vectors, S* to,
-                           int64_t K, int64_t k, int cols) {
-        const int64_t unit = g / C::gates * L, gate = g % C::gates;
-        const int units = static_cast<int>(w.H - unit < L ? w.H - unit : L);
+    void weights_of_vector(Columns d, const Gradients& grads, int64_t g, int64_t depth, const Word* chunk,
+                           int vectors, S* to, int64_t K, int64_t k, int cols) {
+        const int64_t unit = g / grads.gates * L, gate = g % grads.gates, left = grads.units - unit;
+        const int units = static_cast<int>(left < L ? left : L);
         const int most = tile_rows<V>(vectors), tiles = (units + most - 1) / most;
         for (int i = 0; i < tiles; ++i) {
             const int begin = units * i / tiles, end = units * (i + 1) / tiles;
             S* rows[8];
-            for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * w.H + unit + r) * K;
+            for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * grads.units + unit + r) * K;
             with_size<V, O, Outer>(end - begin, vectors, d.d + g * L + begin, d.stride, depth, chunk,
                                 static_cast<S* const*>(rows), k, cols);
         }
@@ -440,21 +535,21 @@ class Backward : Pass<V, C> {
     void finish(int thread, const Share& mine, int64_t n, const Word* first) {
         const Buffers& buf = buffers[thread];
         if (o.dh_0 != nullptr && n > 0) products(thread, mine, n, first, [](int64_t, int64_t, int64_t, int64_t) {});
-        const Range panels = my_panels(thread);
-        const int64_t u0 = panels.begin * wide * L, u1 = panels.end * wide * L < w.H ? panels.end * wide * L : w.H;
-        for (int64_t j = 0; j < mine.count && u0 < u1; ++j) {
+        const Range panels = my_panels(thread), blocks = my_blocks(thread);
+        const auto at_most = [](int64_t a, int64_t b) { return a < b ? a : b; };
+        for (int64_t j = 0; j < mine.count; ++j) {
             const int64_t rank = mine.rank[j], row = plan.row[rank];
             const bool none = plan.length[rank] == 0, zeroed = !none && cut(rank, time(rank, 0));
-            for (int64_t u = u0; u < u1; ++u) {
-                const S still_h = in.dh_n != nullptr && none ? dh_n[rank * P + u] : S(0);
-                const S still_c = in.dc_n != nullptr && none ? dc_n[rank * P + u] : S(0);
-                const S carry = none || zeroed ? S(0) : buf.carry[j * P + u];
-                const S passed = C::cell == Cell::gru ? carry : S(0);
-                if (o.dh_0 != nullptr)
-                    static_cast<S*>(o.dh_0)[row * w.H + u] =
-                        none ? still_h : zeroed ? S(0) : buf.dh[j * P + u] + passed;
-                if (C::cell == Cell::lstm && o.dc_0 != nullptr)
-                    static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still_c : carry;
+            for (int64_t u = panels.begin * wide * L; o.dh_0 != nullptr && u < at_most(panels.end * wide * L, R); ++u) {
+                const S still = in.dh_n != nullptr && none ? dh_n[rank * padded_R + u] : S(0);
+                const S passed = C::cell == Cell::gru ? buf.carry[j * P + u] : S(0);
+                static_cast<S*>(o.dh_0)[row * R + u] =
+                    none ? still : zeroed ? S(0) : buf.dh[j * padded_R + u] + passed;
+            }
+            if (C::cell != Cell::lstm || o.dc_0 == nullptr) continue;
+            for (int64_t u = blocks.begin * L; u < at_most(blocks.end * L, w.H); ++u) {
+                const S still = in.dc_n != nullptr && none ? dc_n[rank * P + u] : S(0);
+                static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still : zeroed ? S(0) : buf.carry[j * P + u];
             }
         }
         if (o.dx.data == nullptr) return;

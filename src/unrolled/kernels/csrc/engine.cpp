@@ -42,11 +42,14 @@ void validate_weights(Validation& v, const Weights& w) {
     if (v.complaint) return;
     const int64_t P = padded(w.H);
     v.bytes("4 * H * I", {4, P, w.I});
-    v.bytes("4 * H * H", {4, P, P});
+    v.within("projected", w.projected, 0, is_lstm(w) ? most / 8 : 0);
+    if (v.complaint) return;
+    v.bytes("4 * H * R", {4, P, padded(w.R())});
     v.address("weight_ih", w.weight_ih, Need::required);
     v.address("weight_hh", w.weight_hh, Need::required);
     v.address("bias_ih", w.bias_ih, Need::optional);
     v.address("bias_hh", w.bias_hh, Need::optional);
+    v.address("weight_hr", w.weight_hr, w.projected > 0 ? Need::required : Need::unused);
 }
 
 void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
@@ -59,6 +62,7 @@ void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
     v.bytes("B * I", {q.B, w.I});
     v.bytes("T * B * I", {q.T, q.B, w.I});
     v.bytes("5 * T * B * H", {5, q.T, q.B, P});
+    v.bytes("T * B * R", {q.T, q.B, padded(w.R())});
     if (v.complaint) return;
     const int64_t work = q.T * q.B;
     v.address("lengths", q.lengths, Need::optional, sizeof(int64_t));
@@ -87,7 +91,7 @@ void validate(Validation& v, const Weights& w, const Sequences& q, const Forward
     v.address("h_n", out.h_n, wanted(q.B > 0));
     v.address("c_n", out.c_n, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
     v.address("kept", out.kept, Need::optional);
-    if (some_work) v.output_strides("y", out.y, w.H);
+    if (some_work) v.output_strides("y", out.y, w.R());
     validate_traces(v, w.cell, some_work, out.traces);
 }
 
@@ -133,9 +137,10 @@ void validate(Validation& v, const Handle& handle, const Sequences& q, const Bac
     v.address("dweight_hh", out.dweight_hh, Need::optional);
     v.address("dbias_ih", out.dbias_ih, Need::optional);
     v.address("dbias_hh", out.dbias_hh, Need::optional);
+    v.address("dweight_hr", out.dweight_hr, w.projected > 0 ? Need::optional : Need::unused);
     if (!some_work || v.complaint) return;
-    v.strides("y", in.y, w.H);
-    if (in.dy.data) v.strides("dy", in.dy, w.H);
+    v.strides("y", in.y, w.R());
+    if (in.dy.data) v.strides("dy", in.dy, w.R());
     if (out.dx.data) v.output_strides("dx", out.dx, w.I);
     if (v.complaint || was_kept_in(handle.format, in.kept)) return;
     Format wrote;
@@ -194,7 +199,8 @@ const char* pack(const Weights& weights, const Format& format, bool copy, Handle
             return v.complaint;
         }
         kernels.pack(weights, format, made.packed.get());
-        made.weights = {weights.cell, weights.I, weights.H};
+        made.weights = Weights{weights.cell, weights.I, weights.H};
+        made.weights.projected = weights.projected;
     }
     handle = std::move(made);
     return nullptr;

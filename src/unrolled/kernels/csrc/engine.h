@@ -2,8 +2,8 @@
 //
 // It knows neither torch nor Python: pointers, sizes, strides, a thread count, an instruction set.
 //
-// Letters: T steps, B rows, I inputs, H hidden units, G gates (LSTM 4, GRU 3, RNN 1). `P` is H rounded
-// up to a multiple of 16, whatever the instruction set. Strides are in elements; the last axis of
+// Letters: T steps, B rows, I inputs, H hidden units, G gates (LSTM 4, GRU 3, RNN 1), R the size of h: H, but
+// where an LSTM projects it. `P` is H rounded up to a multiple of 16, whatever the instruction set. Strides are in elements; the last axis of
 // every tensor is dense. "Null" means not given, or not wanted.
 //
 // Aliasing: no output may overlap an input or another output. Lifetime: a call keeps no address; a handle
@@ -34,9 +34,14 @@ struct Weights {
     Cell cell = Cell::lstm;
     int64_t I = 0, H = 0;
     const void* weight_ih = nullptr;  // [G·H, I], contiguous, gates in torch's order (i f g o, r z n)
-    const void* weight_hh = nullptr;  // [G·H, H], contiguous
+    const void* weight_hh = nullptr;  // [G·H, R], contiguous
     const void* bias_ih = nullptr;    // [G·H], or null
     const void* bias_hh = nullptr;    // [G·H], or null
+    // LSTM only, h = weight_hr · (o · tanh(c)); null and 0 where there is no projection.
+    const void* weight_hr = nullptr;  // [R, H], contiguous
+    int64_t projected = 0;            // R
+
+    int64_t R() const { return projected > 0 ? projected : H; }
 };
 
 // A layer's weights in a format. Any number of calls may use one at once.
@@ -64,13 +69,13 @@ struct Sequences {
     const int64_t* lengths = nullptr;  // [B], each 0..T; null: all T
     Strided<const uint8_t> resets;     // [T, B], nonzero cuts the edge between t - 1 and t; null: none
     Strided<const void> x;             // [T, B, I]; what lies past a row's length is never read
-    const void* h_0 = nullptr;         // [B, H], contiguous
+    const void* h_0 = nullptr;         // [B, R], contiguous
     const void* c_0 = nullptr;         // [B, H], contiguous; LSTM only
 };
 
 struct ForwardOut {
-    Strided<void> y;      // [T, B, H]; zero past a row's length
-    void* h_n = nullptr;  // [B, H], contiguous
+    Strided<void> y;      // [T, B, R]; zero past a row's length
+    void* h_n = nullptr;  // [B, R], contiguous
     void* c_n = nullptr;  // [B, H], contiguous; LSTM only
     // [kept_size], contiguous: what backward needs, in a layout of the engine's own which begins with the
     // format; null where no backward will come. Of its rows only Σlengths are touched.
@@ -83,20 +88,21 @@ struct ForwardOut {
 struct BackwardIn {
     Strided<const void> y;       // as forward wrote it
     const void* kept = nullptr;  // as forward wrote it, in the handle's format; left as it is
-    Strided<const void> dy;      // [T, B, H], or null for zero; past a row's length never read
-    const void* dh_n = nullptr;  // [B, H], contiguous, or null for zero
+    Strided<const void> dy;      // [T, B, R], or null for zero; past a row's length never read
+    const void* dh_n = nullptr;  // [B, R], contiguous, or null for zero
     const void* dc_n = nullptr;  // [B, H], contiguous, or null for zero; LSTM only
 };
 
 // Null where a gradient is not wanted; what is not wanted is not computed.
 struct BackwardOut {
     Strided<void> dx;            // [T, B, I]; zero past a row's length
-    void* dh_0 = nullptr;        // [B, H], contiguous
+    void* dh_0 = nullptr;        // [B, R], contiguous
     void* dc_0 = nullptr;        // [B, H], contiguous; LSTM only
     void* dweight_ih = nullptr;  // [G·H, I], contiguous
-    void* dweight_hh = nullptr;  // [G·H, H], contiguous
+    void* dweight_hh = nullptr;  // [G·H, R], contiguous
     void* dbias_ih = nullptr;    // [G·H]
     void* dbias_hh = nullptr;    // [G·H]
+    void* dweight_hr = nullptr;  // [R, H], contiguous; where there is a projection
 };
 
 // Each returns null when all is well; else one line "argument: expected …, got …", valid until the thread's

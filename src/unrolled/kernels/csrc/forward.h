@@ -21,8 +21,8 @@ struct ForwardRow {
     S* g;               // [slots of all units] pre-activations, which become gates
     const S* c_before;  // [P] cell state before the step
     S* c;               // [P] cell state after it; may be c_before
-    S* y;               // [H]
-    typename O::Word* h_words;  // [words of P] for the state after the step, where operands are of another type
+    S* y;               // [H], or where o · tanh(c) goes to be projected
+    typename O::Word* h_words;  // [words of P] the same, where operands are of another type
     int64_t at;         // of this row and step in a trajectory
 
     void put_hidden(V h, int64_t unit, int64_t left) const {
@@ -98,16 +98,17 @@ class Forward : Pass<V, C> {
     using Word = typename O::Word;
     using Row = ForwardRow<V, O>;
     using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
-        Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at;
+        Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at,
+        Base::R, Base::padded_R, Base::projects;
 
   public:
     Forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out)
         : Base(handle, sequences), o(out), width(C::slots * nb * L), panel_count(Weight::panels(w)) {
         const int vectors = C::blocks * C::gates;
-        const Shape shape{O::words(w.H), panel_count, vectors,   panel_count,           vectors,
+        const Shape shape{O::words(R), panel_count, vectors,   panel_count,           vectors,
                           L,   sizeof(S),   tile_rows<V>(vectors), O::words(w.I) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
-        in_pieces = O::per == 1 && Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
+        in_pieces = O::per == 1 && !projects && Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
     }
 
     void run() { Base::run(this); }
@@ -124,7 +125,9 @@ class Forward : Pass<V, C> {
     static constexpr int64_t kPiece = 64;  // columns
     Weight packed{w, nullptr};
     S* state;  // [B, P] c_0 by rank; where no cell states are kept, the running ones
-    Word* h_words = nullptr;  // [2][B, words of P] by rank: h before and after a step, in turn
+    Word* h_words = nullptr;  // [2][B, words of padded_R] by rank: h before and after a step, in turn
+    S* unprojected = nullptr;  // [B, P] by rank: o · tanh(c) of a step
+    Word* unprojected_words = nullptr;  // [B, words of P]
     int64_t block_rows, block_steps;
     struct Buffers {  // what one thread works on
         const Word** x;
@@ -132,6 +135,7 @@ class Forward : Pass<V, C> {
         const Word** h;
         S** g_now;
         Row* rows;      // of a step
+        S** y_now;
         S* gates;       // [block_rows, width] where nobody keeps them
         Word* x_words;  // [block_rows, words of I] where operands are of another type
         S* piece;             // in pieces: two of [kPiece][vectors · lanes], then the biases of a panel
@@ -154,7 +158,9 @@ class Forward : Pass<V, C> {
         void* const once = Base::handle.packed.get();
         packed = Weight(w, once != nullptr ? once : memory.take<S>(in_pieces ? 0 : Weight::size(w)));
         state = memory.take<S>(C::cell == Cell::lstm ? q.B * P : 0);
-        h_words = memory.take<Word>(O::per > 1 ? 2 * q.B * O::words(P) : 0);
+        h_words = memory.take<Word>(O::per > 1 ? 2 * q.B * O::words(padded_R) : 0);
+        unprojected = memory.take<S>(projects ? q.B * P : 0);
+        unprojected_words = memory.take<Word>(projects && O::per > 1 ? q.B * O::words(P) : 0);
         Base::share_all_rows();
         // A block's gates fill a quarter of the second cache; few rows take more steps.
         const int64_t fit = (256 << 10) / (width * static_cast<int64_t>(sizeof(S)));
@@ -170,33 +176,37 @@ class Forward : Pass<V, C> {
         const Word** hs = memory.take<const Word*>(n * most);
         S** nows = memory.take<S*>(n * most);
         Row* rows_of = memory.take<Row>(n * most);
+        S** ys = memory.take<S*>(projects ? n * most : 0);
         S* gates = memory.take<S>(keeps ? 0 : n * block_rows * width);
         Word* x_words = memory.take<Word>(O::per > 1 ? n * block_rows * O::words(w.I) : 0);
         const int64_t piece = Weight::panel_size(2 * kPiece + 2);
         S* pieces = memory.take<S>(in_pieces ? n * piece : 0);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
-                        rows_of + t * most,  keeps ? nullptr : gates + t * block_rows * width,
+                        rows_of + t * most,  ys + (projects ? t * most : 0), keeps ? nullptr : gates + t * block_rows * width,
                         x_words + (O::per > 1 ? t * block_rows * O::words(w.I) : 0),
                         in_pieces ? pieces + t * piece : nullptr};
         }
     }
 
     void prepare(int thread) {
-        if (Base::handle.packed == nullptr && !in_pieces) packed.fill(w, share(panel_count, thread, threads));
-        if (C::cell == Cell::lstm) Base::pad(state, q.c_0, thread);
+        if (Base::handle.packed == nullptr && !in_pieces) {
+            packed.fill(w, share(panel_count, thread, threads));
+            packed.fill_hr(w, share(Weight::hr_panels(w), thread, threads));
+        }
+        if (C::cell == Cell::lstm) Base::pad(state, q.c_0, w.H, thread);
         if constexpr (O::per > 1) {
             const Range mine = share(q.B, thread, threads);
             for (int64_t rank = mine.begin; rank < mine.end; ++rank)
-                for (int64_t u = 0; u < P; u += L)
+                for (int64_t u = 0; u < padded_R; u += L)
                     O::store(h_words_at(rank, -1), u,
-                             u < w.H ? load_some<V>(Base::h_0(rank) + u, w.H - u) : V::zero());
+                             u < R ? load_some<V>(Base::h_0(rank) + u, R - u) : V::zero());
         }
     }
 
     // The state after step s, as operands.
     Word* h_words_at(int64_t rank, int64_t s) const {
-        return h_words + ((s & 1) * q.B + rank) * O::words(P);
+        return h_words + ((s & 1) * q.B + rank) * O::words(padded_R);
     }
 
     // Where the gates of a row are: with those who keep them, or in the thread's own block.
@@ -232,6 +242,9 @@ class Forward : Pass<V, C> {
                 now = running(mine, step, now);
                 if (now > 0) take_step(thread, mine, buf, step, now, in_block);
                 in_block += now;
+                if (way == Way::by_units) team->barrier();
+                if (!projects) continue;
+                if (now > 0) project(thread, mine, buf, step, now);
                 if (way == Way::by_units) team->barrier();
             }
         }
@@ -276,7 +289,7 @@ class Forward : Pass<V, C> {
             const bool fresh = cut(rank, t);
             Row& row = buf.rows[j];
             row.g = gates_at(buf, rank, s, in_block + j);
-            row.y = at(o.y, rank, t);
+            row.y = projects ? unprojected + rank * P : at(o.y, rank, t);
             row.h = fresh    ? zeros
                     : s == 0 ? Base::h_0(rank)
                              : at(o.y, rank, t + (q.reverse ? 1 : -1));
@@ -289,7 +302,7 @@ class Forward : Pass<V, C> {
                 buf.h[j] = row.h;
             } else {
                 buf.h[j] = fresh ? reinterpret_cast<const Word*>(zeros) : h_words_at(rank, s - 1);
-                row.h_words = h_words_at(rank, s);
+                row.h_words = projects ? unprojected_words + rank * O::words(P) : h_words_at(rank, s);
             }
             buf.g_now[j] = row.g;
         }
@@ -306,7 +319,7 @@ class Forward : Pass<V, C> {
         const Traces<V> traces = all_traces();
         const Range panels = my_panels(thread);
         for (int64_t p = panels.begin; p < panels.end; ++p) {
-            const Panel<Word> panel{packed.w_hh + p * Weight::panel_size(O::words(w.H)), O::words(w.H),
+            const Panel<Word> panel{packed.w_hh + p * Weight::panel_size(O::words(R)), O::words(R),
                                     Weight::vectors(w, p)};
             const int64_t first = p * C::blocks;
             through_rows<V, O>(panel, buf.h, n, Start::stored, nullptr, buf.g_now,
@@ -316,6 +329,32 @@ class Forward : Pass<V, C> {
                                     for (int64_t b = first; b < first + panel.vectors / C::gates; ++b)
                                         activate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
                             });
+        }
+    }
+
+    // h of a step, from what take_step has left of every row.
+    void project(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n) {
+        for (int64_t j = 0; j < n; ++j) {
+            const int64_t rank = mine.rank[j];
+            buf.y_now[j] = at(o.y, rank, time(rank, s));
+            if constexpr (O::per == 1) buf.h[j] = unprojected + rank * P;
+            else buf.h[j] = unprojected_words + rank * O::words(P);
+        }
+        const int64_t count = Weight::hr_panels(w);
+        const Range panels = way == Way::by_units ? share(count, thread, threads) : Range{0, count};
+        for (int64_t p = panels.begin; p < panels.end; ++p) {
+            const Panel<Word> panel{packed.w_hr + p * Weight::hr_panel_size(w), O::words(w.H),
+                                    Weight::hr_vectors(w, p)};
+            const int64_t column = p * Weight::wide * L, left = R - column;
+            const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
+            through_rows<V, O>(panel, buf.h, n, Start::zero, nullptr, buf.y_now, column, cols,
+                               [&](int64_t begin, int64_t end) {
+                                   if constexpr (O::per > 1)
+                                       for (int64_t j = begin; j < end; ++j)
+                                           for (int64_t u = column; u < column + panel.vectors * L; u += L)
+                                               O::store(h_words_at(mine.rank[j], s), u,
+                                                        load_some<V>(buf.y_now[j] + u, R - u));
+                               });
         }
     }
 
@@ -400,13 +439,13 @@ class Forward : Pass<V, C> {
         for (int64_t i = rows.begin; i < rows.end; ++i) {
             const int64_t rank = own ? mine.rank[i] : i, length = plan.length[rank], row = plan.row[rank];
             const S* h = length > 0 ? at(o.y, rank, time(rank, length - 1)) : Base::h_0(rank);
-            std::memcpy(static_cast<S*>(o.h_n) + row * w.H, h, w.H * sizeof(S));
+            std::memcpy(static_cast<S*>(o.h_n) + row * R, h, R * sizeof(S));
             if (C::cell == Cell::lstm) {
                 const S* c = length > 0 ? cells_at(rank, length - 1) : state + rank * P;
                 std::memcpy(static_cast<S*>(o.c_n) + row * w.H, c, w.H * sizeof(S));
             }
             for (int64_t t = length; t < q.T; ++t) {
-                std::memset(at(o.y, rank, t), 0, w.H * sizeof(S));
+                std::memset(at(o.y, rank, t), 0, R * sizeof(S));
                 for (void* trace : o.traces)
                     if (trace != nullptr)
                         std::memset(static_cast<S*>(trace) + (t * q.B + row) * w.H, 0, w.H * sizeof(S));

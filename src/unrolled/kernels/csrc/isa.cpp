@@ -48,6 +48,7 @@ void pack(const Weights& w, const Format& format, void* to) {
     with_format(w.cell, format, [&](auto v, auto c, auto o) {
         using P = Packed<decltype(v), decltype(c), decltype(o)>;
         P(w, to).fill(w, {0, P::panels(w)});
+        P(w, to).fill_hr(w, {0, P::hr_panels(w)});
     });
 }
 

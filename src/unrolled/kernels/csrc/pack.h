@@ -90,6 +90,30 @@ void pack_forward(const typename V::Scalar* weight, int64_t ld, int64_t K, int64
     }
 }
 
+// Columns [first, first + width) of weight [rows, K]: to [words of rows][width], zero outside. Whole words where
+// `rows` is odd.
+template <class V, class O>
+void pack_rows(const typename V::Scalar* weight, int64_t rows, int64_t K, int64_t first, int64_t width,
+               typename O::Word* to) {
+    using S = typename V::Scalar;
+    constexpr int L = V::lanes;
+    const int64_t valid = K - first < width ? K - first : width;
+    for (int64_t row = 0; row < rows; row += O::per, to += width) {
+        const S* const from = weight + row * K + first;
+        if constexpr (O::per == 1) {
+            if (valid > 0) std::memcpy(to, from, valid * sizeof(S));
+            if (valid < width) std::memset(to + valid, 0, (width - valid) * sizeof(S));
+        } else {
+            for (int64_t k = 0; k < width; k += L) {
+                const int64_t left = valid - k;
+                const V low = left > 0 ? load_some<V>(from + k, left) : V::zero();
+                const V high = row + 1 < rows && left > 0 ? load_some<V>(from + K + k, left) : V::zero();
+                O::pair(low, high).store(to + k);
+            }
+        }
+    }
+}
+
 // Columns [first, first + width) of weight [gates · H, K], its rows in the order in which gradients of
 // pre-activations lie ([unit block][gate][lane]): to [words of nb · gates · lanes][width], zero outside.
 template <class V, class C, class O>
@@ -136,7 +160,9 @@ struct Packed {
     static constexpr int L = V::lanes;
     static constexpr int torch_order[4] = {0, 1, 2, 3};
 
-    Word *w_ih, *w_hh;
+    static constexpr int wide = 4;  // vectors in a panel of the projection
+
+    Word *w_ih, *w_hh, *w_hr;
     S *bias, *bias_n;  // bias_n [nb · lanes] starts the GRU's second chain
 
     static int64_t blocks(const Weights& w) { return ceil_div(w.H, L); }
@@ -149,21 +175,41 @@ struct Packed {
 
     // Elements in all; each part begins on a cache line.
     static int64_t size(const Weights& w) {
-        return part(w, O::words(w.I)) + part(w, O::words(w.H)) + part(w, 1) + whole_lines(blocks(w) * L);
+        return part(w, O::words(w.I)) + part(w, O::words(w.R())) + hr_panels(w) * hr_panel_size(w) + part(w, 1) +
+               whole_lines(blocks(w) * L);
+    }
+
+    // Of the projection, whose outputs are the units of h.
+    static int64_t hr_panels(const Weights& w) { return ceil_div(ceil_div(w.projected, L), wide); }
+    static int64_t hr_panel_size(const Weights& w) { return O::words(w.H) * wide * L; }
+    static int hr_vectors(const Weights& w, int64_t p) {
+        const int64_t left = ceil_div(w.projected, L) - p * wide;
+        return static_cast<int>(left < wide ? left : wide);
     }
 
     Packed(const Weights& w, void* memory)
         : w_ih(static_cast<Word*>(memory)),
           w_hh(w_ih + part(w, O::words(w.I))),
-          bias(reinterpret_cast<S*>(w_hh + part(w, O::words(w.H)))),
+          w_hr(w_hh + part(w, O::words(w.R()))),
+          bias(reinterpret_cast<S*>(w_hr + hr_panels(w) * hr_panel_size(w))),
           bias_n(bias + part(w, 1)) {}
+
+    void fill_hr(const Weights& w, Range mine) const {
+        const S* const weight = static_cast<const S*>(w.weight_hr);
+        for (int64_t p = mine.begin; p < mine.end; ++p)
+            for (int v = 0; v < hr_vectors(w, p); ++v) {
+                const int64_t row = (p * wide + v) * L, left = w.projected - row;
+                pack_vector<V, O>(weight + row * w.H, w.H, w.H, static_cast<int>(left < L ? left : L),
+                                  w_hr + p * hr_panel_size(w) + v * L, hr_vectors(w, p) * L);
+            }
+    }
 
     void fill(const Weights& w, Range mine) const {
         for (int64_t p = mine.begin; p < mine.end; ++p) {
             pack_forward<V, C, O>(static_cast<const S*>(w.weight_ih), w.I, w.I, w.H, p, C::order,
                                   w_ih + p * panel_size(O::words(w.I)));
-            pack_forward<V, C, O>(static_cast<const S*>(w.weight_hh), w.H, w.H, w.H, p, torch_order,
-                                  w_hh + p * panel_size(O::words(w.H)));
+            pack_forward<V, C, O>(static_cast<const S*>(w.weight_hh), w.R(), w.R(), w.H, p, torch_order,
+                                  w_hh + p * panel_size(O::words(w.R())));
             pack_biases(w, p, bias + p * panel_size(1), bias_n + p * C::blocks * L);
         }
     }

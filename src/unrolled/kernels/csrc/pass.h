@@ -20,11 +20,13 @@ class Pass {
     const Sequences& q;
     Scratch scratch;
     const Plan plan;
-    const int64_t nb, P;  // unit blocks; padded(H)
+    const int64_t nb, P;        // unit blocks; padded(H)
+    const int64_t R, padded_R;  // the size of h
+    const bool projects;
     Way way = Way::alone;
     Lease* team = nullptr;
     int threads = 1;
-    S* zeros = nullptr;       // [P]
+    S* zeros = nullptr;       // [max(P, padded_R)]
     Share* shares = nullptr;  // [threads]
     int64_t most = 0;         // rows of a share
 
@@ -34,7 +36,10 @@ class Pass {
           q(sequences),
           plan(plan_rows(sequences, scratch)),
           nb(ceil_div(given.weights.H, L)),
-          P(padded(given.weights.H)) {}
+          P(padded(given.weights.H)),
+          R(given.weights.R()),
+          padded_R(padded(R)),
+          projects(C::cell == Cell::lstm && given.weights.projected > 0) {}
 
     // Runs self->work(thread) on every thread. Where fewer come than asked for, memory is taken anew for
     // those that there are: no bit depends on how many.
@@ -50,8 +55,9 @@ class Pass {
     }
 
     void share_all_rows() {
-        zeros = scratch.take<S>(P);
-        for (int64_t i = 0; i < P; ++i) zeros[i] = 0;
+        const int64_t widest = P > padded_R ? P : padded_R;
+        zeros = scratch.take<S>(widest);
+        for (int64_t i = 0; i < widest; ++i) zeros[i] = 0;
         shares = scratch.take<Share>(threads);
         most = q.B;
         if (way == Way::by_rows) {
@@ -65,13 +71,14 @@ class Pass {
         }
     }
 
-    // This thread's part of states [B, H], null for none, as [B, P] by rank.
-    void pad(S* to, const void* from, int thread) const {
+    // This thread's part of states [B, n], null for none, as [B, padded(n)] by rank.
+    void pad(S* to, const void* from, int64_t n, int thread) const {
         if (from == nullptr) return;
         const Range rows = share(q.B, thread, threads);
+        const int64_t wide = padded(n);
         for (int64_t rank = rows.begin; rank < rows.end; ++rank) {
-            const S* row = static_cast<const S*>(from) + plan.row[rank] * w.H;
-            for (int64_t u = 0; u < P; ++u) to[rank * P + u] = u < w.H ? row[u] : S(0);
+            const S* row = static_cast<const S*>(from) + plan.row[rank] * n;
+            for (int64_t u = 0; u < wide; ++u) to[rank * wide + u] = u < n ? row[u] : S(0);
         }
     }
 
@@ -98,7 +105,7 @@ class Pass {
         return static_cast<To*>(a.data) + t * a.t + plan.row[rank] * a.b;
     }
 
-    const S* h_0(int64_t rank) const { return static_cast<const S*>(q.h_0) + plan.row[rank] * w.H; }
+    const S* h_0(int64_t rank) const { return static_cast<const S*>(q.h_0) + plan.row[rank] * R; }
 
     // Where a row's gates and cell states lie in `kept` at step s.
     template <class Kept>
