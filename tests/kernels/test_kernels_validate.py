@@ -39,7 +39,7 @@ REFUSED_WEIGHTS = [
     ({"H": 0}, "H: expected 1 to 2251799813685248, got 0"),
     ({"H": HUGE}, f"H: expected 1 to 2251799813685248, got {HUGE}"),
     ({"I": 2**51}, too_large("4 * H * I", 0, 0, 2**51, 5)),
-    ({"H": 2**40}, too_large("4 * H * H", 0, 0, 4, 2**40)),
+    ({"H": 2**40}, too_large("4 * H * R", 0, 0, 4, 2**40)),
     ({"weight_ih": 0}, "weight_ih: expected an address, got null"),
     ({"weight_hh": 0}, "weight_hh: expected an address, got null"),
     ({"bias_ih": 0x1002}, "bias_ih: expected an address divisible by 4, got 0x1002"),

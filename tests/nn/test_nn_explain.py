@@ -21,7 +21,7 @@ def test_every_layer_and_direction_is_explained():
     assert all(isinstance(call, ops.Explanation) for call in got.calls.values())
     lines = str(got).splitlines()
     assert lines[0] == "LSTM(3, 4, proj_size=2, num_layers=2, bidirectional=True)"
-    assert lines[1].startswith("  l0: lstm runs on torch: ")
+    assert lines[1].startswith("  l0: lstm runs on ")
     assert len(lines) == 5
 
 

@@ -24,9 +24,8 @@ TOLERANCES = {
 VARIANTS = ("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru")
 needs_kernels = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 BACKENDS = ("reference", "torch", pytest.param("native", marks=needs_kernels))
-# Every variant on every backend that runs it: native has no projection.
 PAIRS = [(variant, backend) for variant in VARIANTS for backend in ("reference", "torch")]
-PAIRS += [pytest.param(v, "native", marks=needs_kernels) for v in VARIANTS if v != "lstm_projected"]
+PAIRS += [pytest.param(variant, "native", marks=needs_kernels) for variant in VARIANTS]
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "lstm_projected": 4, "gru": 3}
 
 Case = dict[str, Tensor | None]

@@ -90,14 +90,11 @@ def test_bfloat16_and_autocast_to_it_go_to_the_native_engine():
 
 
 @needs_kernels
-def test_a_projection_goes_to_torch():
+def test_a_projection_goes_to_the_native_engine():
     case = make("lstm_projected", T=4, B=3, H=6)
     state = (case.pop("h_0"), case.pop("c_0"))
-    got = ops.explain("lstm", state=state, **case)
-    assert got.backend == "torch"
-    assert got.refused["native"] == "it has no projection yet"
-    with pytest.raises(BackendError, match=r"got 'native': it has no projection yet$"):
-        ops.lstm(state=state, **case, backend="native")
+    assert ops.explain("lstm", state=state, **case).backend == "native"
+    assert ops.lstm(state=state, **case)[0].grad_fn.name() == "_LayerBackward"
 
 
 @pytest.mark.usefixtures("without_kernels")

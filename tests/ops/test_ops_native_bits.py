@@ -10,7 +10,7 @@ from ops_cases import call, evaluate, make, needs_kernels, ragged
 
 from unrolled import kernels
 
-VARIANTS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+VARIANTS = ("rnn_tanh", "rnn_relu", "lstm", "lstm_projected", "gru")
 # Split by rows, by units, and not at all; whole vectors and rests of them.
 SIZES = [(24, 40, 67, 33), (40, 3, 200, 48), (31, 1, 130, 7), (9, 7, 17, 3)]
 

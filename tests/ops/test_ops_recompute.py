@@ -36,7 +36,7 @@ def test_results_and_gradients_are_those_of_the_whole(variant, backend, recomput
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "lstm_projected"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_on_the_native_backend_the_results_have_the_bits_of_the_whole(variant, reverse, dtype):
     case, rows = make(variant, T=23, B=7, H=19, dtype=dtype), ragged(23, 7)
     want = call(variant, case, backend="native", reverse=reverse, **rows)

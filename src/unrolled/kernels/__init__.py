@@ -104,6 +104,7 @@ def pack(
     *,
     input_size: int,
     hidden_size: int,
+    projection: tuple[int, int] = (0, 0),
     storage: str = "float32",
     operand: str | None = None,
     accumulator: str | None = None,
@@ -114,9 +115,10 @@ def pack(
 
     Args:
         cell: one of CELLS.
-        weights: addresses of weight_ih [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H]; a bias may
+        weights: addresses of weight_ih [G·H, I], weight_hh [G·H, P], bias_ih and bias_hh [G·H]; a bias may
             be 0 for none.
         input_size, hidden_size: I and H.
+        projection: the address of an LSTM's weight_hr [P, H], and P; (0, 0) for none, when P is H.
         storage: type of the weights, one of DTYPES.
         operand: type in which numbers are multiplied: `storage`, the default, or "bfloat16" for float32. Then
             weights, x, h and the gradients of pre-activations are rounded where they are multiplied; sums,
@@ -147,7 +149,16 @@ def pack(
     number = DTYPES[storage]
     place = ISAS.index(_that_runs("isa", isa) if isa else _default_isa())
     made: Handle = _need_engine().pack(
-        CELLS[cell], place, number, OPERANDS[operand], number, input_size, hidden_size, *weights, copy
+        CELLS[cell],
+        place,
+        number,
+        OPERANDS[operand],
+        number,
+        input_size,
+        hidden_size,
+        *weights,
+        copy,
+        *projection,
     )
     return made
 

@@ -10,6 +10,7 @@ class Handle:
     cell: int
     input_size: int
     hidden_size: int
+    projected: int  # the size of h where it is projected, else 0
     isa: int
     storage: int
     operand: int
@@ -29,6 +30,8 @@ def pack(
     bias_ih: int,
     bias_hh: int,
     copy: bool,
+    weight_hr: int = 0,
+    projected: int = 0,
 ) -> Handle: ...
 def forward(
     handle: Handle,
@@ -70,6 +73,7 @@ def backward(
     dweight_hh: int,
     dbias_ih: int,
     dbias_hh: int,
+    dweight_hr: int = 0,
 ) -> None: ...
 def borrow_team(*, parallel: int, size: int, in_parallel: int) -> None: ...
 def runs(isa: int) -> bool: ...

@@ -52,8 +52,8 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     first of these that nothing speaks against:
 
     1. native: where this install holds compiled kernels of the cell, for tensors of float32, float64 and
-       bfloat16 on the CPU and under autocast to bfloat16, without a projection; with full rows, lengths,
-       resets, trajectories, and under torch.compile. float16 goes on to the next;
+       bfloat16 on the CPU and under autocast to bfloat16; with full rows, lengths, resets, trajectories, a
+       projection, and under torch.compile. float16 goes on to the next;
     2. torch: where it has a kernel of the cell; not where trajectories are asked for (its kernels do not
        hand out gates), not for tensors on the meta device or a projection from H to H;
     3. reference: always.

@@ -82,14 +82,16 @@ NB_MODULE(_engine, m) {
         .def_prop_ro("storage", [](const Handle& h) { return static_cast<int>(h.format.storage); })
         .def_prop_ro("operand", [](const Handle& h) { return static_cast<int>(h.format.operand); })
         .def_prop_ro("accumulator", [](const Handle& h) { return static_cast<int>(h.format.accumulator); })
+        .def_prop_ro("projected", [](const Handle& h) { return h.weights.projected; })
         .def_prop_ro("packed", [](const Handle& h) { return h.packed != nullptr; });
 
     m.def(
         "pack",
         [](int cell, int isa, int storage, int operand, int accumulator, int64_t I, int64_t H,
-           Address weight_ih, Address weight_hh, Address bias_ih, Address bias_hh, bool copy) {
+           Address weight_ih, Address weight_hh, Address bias_ih, Address bias_hh, bool copy, Address weight_hr,
+           int64_t projected) {
             const Weights weights{static_cast<Cell>(cell), I, H, at(weight_ih), at(weight_hh),
-                                  at(bias_ih), at(bias_hh)};
+                                  at(bias_ih), at(bias_hh), at(weight_hr), projected};
             const Format format{static_cast<Isa>(isa), static_cast<Type>(storage),
                                 static_cast<Type>(operand), static_cast<Type>(accumulator)};
             Handle handle;
@@ -97,7 +99,7 @@ NB_MODULE(_engine, m) {
             return handle;
         },
         "cell"_a, "isa"_a, "storage"_a, "operand"_a, "accumulator"_a, "I"_a, "H"_a, "weight_ih"_a,
-        "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "copy"_a);
+        "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "copy"_a, "weight_hr"_a = 0, "projected"_a = 0);
 
     m.def(
         "forward",
@@ -114,15 +116,15 @@ NB_MODULE(_engine, m) {
         "backward",
         [](const Handle& handle, SEQUENCES_PARAMETERS, const Tensor& y, Address kept, const Tensor& dy,
            Address dh_n, Address dc_n, const Tensor& dx, Address dh_0, Address dc_0, Address dweight_ih,
-           Address dweight_hh, Address dbias_ih, Address dbias_hh) {
+           Address dweight_hh, Address dbias_ih, Address dbias_hh, Address dweight_hr) {
             const BackwardIn in{strided<const void>(y), at(kept), strided<const void>(dy), at(dh_n),
                                 at(dc_n)};
             const BackwardOut out{strided(dx),    at(dh_0),       at(dc_0),    at(dweight_ih),
-                                  at(dweight_hh), at(dbias_ih), at(dbias_hh)};
+                                  at(dweight_hh), at(dbias_ih), at(dbias_hh), at(dweight_hr)};
             call([&] { return backward(handle, SEQUENCES, in, out); });
         },
         SEQUENCES_NAMES, "y"_a, "kept"_a, "dy"_a, "dh_n"_a, "dc_n"_a, "dx"_a, "dh_0"_a, "dc_0"_a,
-        "dweight_ih"_a, "dweight_hh"_a, "dbias_ih"_a, "dbias_hh"_a);
+        "dweight_ih"_a, "dweight_hh"_a, "dbias_ih"_a, "dbias_hh"_a, "dweight_hr"_a = 0);
 
     m.def(
         "borrow_team",

@@ -31,14 +31,14 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             outputs: tuple[Tensor, ...] = layer(*arguments)
-        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _ = arguments
+        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _, weight_hr = arguments
         y, _, c_n, kept, traces = outputs
         saved: tuple[Tensor, ...] = ()
         if ctx.keep:
             ctx.version, ctx.unwritten = _version_of(y), y._version
             # The same memory, with a version of its own; while torch.compile traces, `version` is y itself.
             saved = (kept, y.data) if type(y) is Tensor else (kept,)
-        ctx.save_for_backward(*inputs, *saved)
+        ctx.save_for_backward(*inputs, weight_hr, *saved)
         absent = [c_n] if inputs[2] is None else []
         absent += [] if trajectories else [traces]
         ctx.mark_non_differentiable(kept, *absent)
@@ -49,19 +49,21 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh_n, dc_n, _, dtraces = grads
         saved = ctx.saved_tensors  # once: checkpointing hands them out once
-        inputs = saved[:9]
-        wanted = list(ctx.needs_input_grad[1:8])
+        inputs = Inputs(*saved[:10])
+        wanted = [*ctx.needs_input_grad[1:8], ctx.needs_input_grad[14]]
         native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
         if native and not any(map(_is_batched, (dy, dh_n, dc_n))):
-            kept, y = saved[9], saved[10] if len(saved) > 10 else ctx.version
+            kept, y = saved[10], saved[11] if len(saved) > 11 else ctx.version
             if ctx.version._version != ctx.unwritten:
                 y = None
-            found = layer_backward(ctx.cell, *inputs, ctx.reverse, y, kept, dy, dh_n, dc_n, wanted)
+            found = layer_backward(
+                ctx.cell, *inputs[:9], ctx.reverse, y, kept, dy, dh_n, dc_n, wanted, inputs.weight_hr
+            )
             gradients = [grad if want else None for grad, want in zip(found, wanted, strict=True)]
         else:
             grads = (dy, dh_n, dc_n, dtraces)
-            gradients = _of_the_reference(ctx.cell, Inputs(*inputs), ctx.reverse, grads, wanted)
-        return (None, *gradients, *[None] * 6)
+            gradients = _of_the_reference(ctx.cell, inputs, ctx.reverse, grads, wanted)
+        return (None, *gradients[:7], *[None] * 6, gradients[7])
 
 
 def _version_of(tensor: Tensor) -> Tensor:
@@ -100,8 +102,8 @@ def _is_batched(tensor: Tensor | None) -> bool:
 def _autograd(*arguments: Any) -> tuple[Tensor, ...]:
     # By hand, as what torch.library.register_autograd wraps around it costs 35 µs a call.
     if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-        with_operand = arguments if len(arguments) == 14 else (*arguments, None)
-        return _Layer.apply(*with_operand)  # type: ignore[no-any-return, no-untyped-call]
+        every = (*arguments, None, None)[:15]  # torch leaves out defaults
+        return _Layer.apply(*every)  # type: ignore[no-any-return, no-untyped-call]
     with torch._C._AutoDispatchBelowAutograd():
         return layer(*arguments)  # type: ignore[no-any-return]
 
@@ -114,18 +116,18 @@ def _of_the_reference(
     Args:
         cell, inputs, reverse: as the forward pass had them.
         grads: gradients of y, h_n, c_n and the stacked traces, or None for zero.
-        wanted: which of x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh want a gradient.
+        wanted: which of x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr want a gradient.
     Returns:
         Their gradients. Where grad mode is on, these can be differentiated in turn.
     """
     second = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         # Views, so that a gradient stops here: one argument may have been made from another.
-        views = [None if t is None else t.view_as(t) if second else t.detach() for t in inputs[:7]]
+        views = [None if t is None else t.view_as(t) if second else t.detach() for t in inputs.wanting()]
         leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
         for leaf in leaves:
             leaf.requires_grad_()
-        again = Inputs._make((*views, *inputs[7:]))
+        again = Inputs._make((*views[:7], *inputs[7:9], views[7]))
         outputs = _reference(cell, again, reverse, traced=grads[3] is not None)
         pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None]
         found = iter(
@@ -152,6 +154,7 @@ def _reference(cell: str, inputs: Inputs, reverse: bool, *, traced: bool) -> tup
         inputs.weight_hh,
         inputs.bias_ih,
         inputs.bias_hh,
+        inputs.weight_hr,
         lengths=inputs.lengths,
         resets=inputs.resets,
         reverse=reverse,

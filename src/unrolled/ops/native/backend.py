@@ -45,6 +45,7 @@ def run(call: Call) -> Result:
         keep,
         call.trajectories,
         "bfloat16" if narrow else None,
+        call.weight_hr,
     )
     states = (h_n,) if c_0 is None else (h_n, c_n)
     if narrow:
@@ -63,6 +64,7 @@ def _in_float32(call: Call) -> Call:
         weight_hh=call.weight_hh.float(),
         bias_ih=cast(call.bias_ih),
         bias_hh=cast(call.bias_hh),
+        weight_hr=cast(call.weight_hr),
     )
 
 
@@ -77,8 +79,6 @@ def cannot(call: Call) -> str | None:
     if call.dtype not in TYPES and call.dtype != torch.bfloat16:
         name = str(call.dtype).removeprefix("torch.")
         return f"it computes in float32, float64 and bfloat16, not in {name}"
-    if call.weight_hr is not None:
-        return "it has no projection yet"
     return None
 
 

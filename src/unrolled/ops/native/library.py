@@ -6,6 +6,7 @@ One pair serves every cell. Beside the CPU implementation, which calls the engin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,15 +31,15 @@ _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # Backward needs y too, and computes it again where it is not given. `operand`, one of kernels.OPERANDS, is
 # the type in which float32 tensors are multiplied; `kept` names it too.
 library.define(
-    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None) "
+    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None, Tensor? weight_hr=None) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
     tags=_tags,
 )
 library.define(
     f"layer_backward(str cell, {_INPUTS}, Tensor? y, Tensor kept, "
-    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted) "
+    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, Tensor? weight_hr=None) "
     "-> (Tensor dx, Tensor dh_0, Tensor dc_0, Tensor dweight_ih, Tensor dweight_hh, "
-    "Tensor dbias_ih, Tensor dbias_hh)",
+    "Tensor dbias_ih, Tensor dbias_hh, Tensor dweight_hr)",
     tags=_tags,
 )
 layer = torch.ops.unrolled.layer.default
@@ -49,22 +50,32 @@ class Inputs(NamedTuple):
     """What the forward and the backward pass both read, in the order of the ops' schemas."""
 
     x: Tensor  # [T, B, I]
-    h_0: Tensor  # [B, H]
+    h_0: Tensor  # [B, P], P = H unless there is a projection
     c_0: Tensor | None  # [B, H]; LSTM only
     weight_ih: Tensor  # [G·H, I]
-    weight_hh: Tensor  # [G·H, H]
+    weight_hh: Tensor  # [G·H, P]
     bias_ih: Tensor | None  # [G·H]
     bias_hh: Tensor | None  # [G·H]
     lengths: Tensor | None  # [B] int64
     resets: Tensor | None  # [T, B] bool
+    weight_hr: Tensor | None = None  # [P, H]; LSTM only
+
+    @property
+    def hidden(self) -> int:
+        """H."""
+        return (self.weight_hh if self.weight_hr is None else self.weight_hr).shape[1]
+
+    def wanting(self) -> tuple[Tensor | None, ...]:
+        """Return those that a gradient can flow to, in the order of `wanted`."""
+        return (*self[:7], self.weight_hr)
 
 
 def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Run the layer in the engine."""
-    given, (reverse, keep, trajectories, *rest) = arguments[:9], arguments[9:]
-    inputs = _readable(cell, Inputs(*given))
+    reverse, keep, trajectories = arguments[9:12]
+    operand, weight_hr = (*arguments[12:], None, None)[:2]
+    inputs = _readable(cell, Inputs._make((*arguments[:9], weight_hr)))
     outputs = _outputs(cell, inputs, keep, trajectories)
-    operand = rest[0] if rest else None
     try:
         _run(_handle(cell, inputs, kernels.isa(), operand), inputs, reverse, outputs)
     except ValueError as error:  # of lengths, where torch.compile kept validation from looking
@@ -87,17 +98,17 @@ def _run(handle: kernels.Handle, inputs: Inputs, reverse: bool, outputs: tuple[T
 
 def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Run the layer's backward pass in the engine."""
-    *given, reverse, y, kept, dy, dh_n, dc_n, wanted = arguments
-    inputs = _readable(cell, Inputs(*given))
+    reverse, y, kept, dy, dh_n, dc_n, wanted, weight_hr = (*arguments[9:], None)[:8]
+    inputs = _readable(cell, Inputs._make((*arguments[:9], weight_hr)))
     x = inputs.x
-    steps, rows, hidden = shape = (*x.shape[:2], inputs.h_0.shape[1])
-    kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, hidden),), x)
+    steps, rows, _ = shape = (*x.shape[:2], inputs.h_0.shape[1])
+    kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, inputs.hidden),), x)
     wrote = kernels.kept_format(kept.data_ptr(), TYPES[x.dtype])
     if wrote is None:
         raise DtypeError(expected("kept", f"what a forward pass kept in {TYPES[x.dtype]}", "other numbers"))
     dy = None if dy is None else _rows("dy", dy, shape, x)
     dh_n = None if dh_n is None else _dense("dh_n", dh_n, shape[1:], x)
-    dc_n = None if dc_n is None else _dense("dc_n", dc_n, shape[1:], x)
+    dc_n = None if dc_n is None else _dense("dc_n", dc_n, (rows, inputs.hidden), x)
     handle = _handle(cell, inputs, *wrote)
     if y is None:
         outputs = _outputs(cell, inputs, keep=False, trajectories=False)
@@ -105,7 +116,7 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
         y = outputs[0]
     y = _rows("y", y, shape, x)
     gradients = _gradients(inputs, wanted)
-    dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh = gradients
+    dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr = gradients
     kernels.backward(
         handle,
         *_sequences(inputs, reverse),
@@ -121,18 +132,19 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
         dweight_hh.data_ptr(),
         dbias_ih.data_ptr(),
         dbias_hh.data_ptr(),
+        dweight_hr.data_ptr(),
     )
     return gradients
 
 
 def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool) -> tuple[Tensor, ...]:
-    """Return y [T, B, H], h_n and c_n [B, H], kept, traces [K, T, B, H]; empty: none of it."""
+    """Return y [T, B, P], h_n [B, P], c_n [B, H], kept, traces [K, T, B, H]; empty: none of it."""
     x, _, c_0 = inputs[:3]
     steps, rows, _ = x.shape
-    hidden = inputs.weight_hh.shape[1]
+    hidden, projected = inputs.hidden, inputs.weight_hh.shape[1]
     return (
-        x.new_empty((steps, rows, hidden)),
-        x.new_empty((rows, hidden)),
+        x.new_empty((steps, rows, projected)),
+        x.new_empty((rows, projected)),
         x.new_empty(0 if c_0 is None else (rows, hidden)),
         x.new_empty(kernels.kept_size(cell, steps, rows, hidden) if keep else 0),
         x.new_empty((len(_CELLS[cell].traces), steps, rows, hidden) if trajectories else 0),
@@ -140,11 +152,12 @@ def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool) -> tuple
 
 
 def _gradients(inputs: Inputs, wanted: list[bool]) -> tuple[Tensor, ...]:
-    """Return room for the gradient of each of the first seven; empty where it is not wanted."""
+    """Return room for the gradient of each of `inputs.wanting()`; empty where it is not wanted."""
     x = inputs.x
+    wanted = [*wanted, False][:8]  # without a projection seven are enough
     return tuple(
         x.new_empty(tensor.shape if want and tensor is not None else 0)
-        for tensor, want in zip(inputs[:7], wanted, strict=True)
+        for tensor, want in zip(inputs.wanting(), wanted, strict=True)
     )
 
 
@@ -155,7 +168,10 @@ def _handle(cell: str, inputs: Inputs, isa: str, operand: str | None) -> kernels
         cell,
         (weight_ih, weight_hh, _address(inputs.bias_ih), _address(inputs.bias_hh)),
         input_size=inputs.weight_ih.shape[1],
-        hidden_size=inputs.weight_hh.shape[1],
+        hidden_size=inputs.hidden,
+        projection=(0, 0)
+        if inputs.weight_hr is None
+        else (inputs.weight_hr.data_ptr(), inputs.weight_hr.shape[0]),
         storage=TYPES[inputs.x.dtype],
         operand=operand,
         isa=isa,
@@ -198,25 +214,26 @@ def _readable(cell: str, inputs: Inputs) -> Inputs:
     The ops are public names of torch's registry and the engine sees addresses alone, so this is where
     sizes and dtypes are validated for whoever calls them.
     """
-    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets = inputs
-    for name, tensor, dims in (("x", x, 3), ("weight_hh", weight_hh, 2)):
-        if tensor.dim() != dims:
+    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets, weight_hr = inputs
+    for name, tensor, dims in (("x", x, 3), ("weight_hh", weight_hh, 2), ("weight_hr", weight_hr, 2)):
+        if tensor is not None and tensor.dim() != dims:
             raise ShapeError(expected(name, f"{dims} dimensions", list(tensor.shape)))
     if x.dtype not in TYPES:
         raise DtypeError(expected("x", " or ".join(TYPES.values()), str(x.dtype).removeprefix("torch.")))
     steps, rows, width = x.shape
-    hidden = weight_hh.shape[1]
+    hidden, projected = inputs.hidden, weight_hh.shape[1]
     blocks, state = (len(_CELLS[cell].gates) * hidden,), (rows, hidden)
     return Inputs(
         _rows("x", x, x.shape, x),
-        _dense("h_0", h_0, state, x),
+        _dense("h_0", h_0, (rows, projected), x),
         None if c_0 is None else _dense("c_0", c_0, state, x),
         _dense("weight_ih", weight_ih, (*blocks, width), x),
-        _dense("weight_hh", weight_hh, (*blocks, hidden), x),
+        _dense("weight_hh", weight_hh, (*blocks, projected), x),
         None if bias_ih is None else _dense("bias_ih", bias_ih, blocks, x),
         None if bias_hh is None else _dense("bias_hh", bias_hh, blocks, x),
         None if lengths is None else _of(torch.int64, "lengths", lengths, (rows,)).contiguous(),
         None if resets is None else _of(torch.bool, "resets", resets, (steps, rows)),
+        None if weight_hr is None else _dense("weight_hr", weight_hr, (projected, hidden), x),
     )
 
 
@@ -256,25 +273,34 @@ def _valid_steps(inputs: Inputs) -> int:
 
 def _forward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
     """Return 2·G·H·(I + H) for each valid row and step; pointwise work is not counted."""
-    inputs = Inputs(*arguments[:9])
-    return 2 * (inputs.weight_ih.numel() + inputs.weight_hh.numel()) * _valid_steps(inputs)
+    inputs = Inputs._make((*arguments[:9], arguments[13] if len(arguments) > 13 else None))
+    projection = 0 if inputs.weight_hr is None else inputs.weight_hr.numel()
+    return 2 * (inputs.weight_ih.numel() + inputs.weight_hh.numel() + projection) * _valid_steps(inputs)
 
 
 def _backward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
     """Return what the wanted gradients take: twice the forward pass for all of them."""
-    inputs, wanted = Inputs(*arguments[:9]), arguments[-1]
+    inputs, wanted = _of_backward(arguments)
     of_x, of_h = wanted[0] + wanted[3], 1 + wanted[4]
     products = of_x * inputs.weight_ih.numel() + of_h * inputs.weight_hh.numel()
+    if inputs.weight_hr is not None:
+        products += (1 + wanted[7]) * inputs.weight_hr.numel()
     return int(2 * products * _valid_steps(inputs))
 
 
 def _fake_forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     keep, trajectories = arguments[10:12]
-    return _outputs(cell, Inputs(*arguments[:9]), keep, trajectories)
+    weight_hr = arguments[13] if len(arguments) > 13 else None
+    return _outputs(cell, Inputs._make((*arguments[:9], weight_hr)), keep, trajectories)
 
 
 def _fake_backward(_cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    return _gradients(Inputs(*arguments[:9]), arguments[-1])
+    return _gradients(*_of_backward(arguments))
+
+
+def _of_backward(arguments: Sequence[Any]) -> tuple[Inputs, list[bool]]:
+    """Return what `layer_backward` was given, and which gradients are wanted."""
+    return Inputs._make((*arguments[:9], arguments[16] if len(arguments) > 16 else None)), arguments[15]
 
 
 library.impl("layer", _forward, "CPU")
