@@ -24,6 +24,7 @@ PACKAGES = ("unrolled", "torch", "numpy", "matplotlib", "rich")
 TRAINING = ("matplotlib", "rich")  # what `unrolled train` needs beside torch
 GIB = 2**30
 THREADS = "`unrolled train` takes 1 for a small network: on a busy machine threads wait for one another"
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 INSTALL = "pip install 'unrolled[train]'"
 CPUINFO = Path("/proc/cpuinfo")
 # our name → the flag of Linux; the first six of x86, the others of ARM
@@ -62,6 +63,7 @@ class Report:
     instruction_sets: tuple[str, ...]
     packages: Mapping[str, str | None]  # name → version; None: not installed
     torch_threads: int | None  # None without torch
+    waiting: str  # how the environment lets torch's threads wait for one another; "" where it does not say
     backends: Mapping[str, Backend]
     auto: Mapping[str, str]  # cell → what "auto" takes on this CPU in float32; empty without torch
     auto_reasons: Mapping[str, str]  # cell → why
@@ -84,6 +86,8 @@ class Report:
             f"threads      torch uses {self.torch_threads}; {THREADS} (unrolled train --threads)"
             if self.torch_threads
             else "threads      no torch",
+            "waiting      "
+            + (self.waiting or "by spinning, as the OpenMP runtime does by default: slow on a busy machine"),
             "backends",
         ]
         lines += [
@@ -127,6 +131,7 @@ def report() -> Report:
         instruction_sets=_instruction_sets(torch),
         packages=packages,
         torch_threads=threads,
+        waiting=", ".join(f"{name}={os.environ[name]}" for name in WAITING if os.environ.get(name)),
         backends=backends,
         auto={cell: explanation.backend for cell, explanation in auto.items()},
         auto_reasons={cell: explanation.reason for cell, explanation in auto.items()},

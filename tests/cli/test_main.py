@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -429,3 +431,27 @@ def test_the_help_of_a_command_ends_with_examples_that_the_parser_takes(command:
     for line in lines:
         words = re.split(r" {2,}| <", line)[0].split()[1:]
         assert build().parse_args(words).command == command
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "found"),
+    [
+        ({}, "", "1000 None"),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7 None"),
+        ({"OMP_WAIT_POLICY": "active"}, "", "None active"),
+        ({}, "sys.modules['torch'] = None;", "None None"),
+    ],
+)
+def test_threads_that_wait_sleep_soon_unless_somebody_says_how_they_wait(
+    given: dict[str, str], before: str, found: str
+):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    program = (
+        f"import os, sys; from unrolled.cli import main; {before} main(['--version']); "
+        f"print(*map(os.environ.get, {names}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == found

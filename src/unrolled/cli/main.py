@@ -16,6 +16,8 @@ from unrolled.errors import ConfigError, UnrolledError
 __all__ = ["main"]
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+WAITING = {"GOMP_SPINCOUNT": "1000"}  # turns, some 20 µs: about what a sleep and a wake-up cost
+WAITS_SAID = ("OMP_WAIT_POLICY", *WAITING)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _open_closed_streams()
     _take_whatever_comes()
+    _wait_asleep()
     try:
         return _flushed(_run(argv))
     except BrokenPipeError:
@@ -104,6 +107,17 @@ def _take_whatever_comes() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _wait_asleep() -> None:
+    """Let torch's threads go to sleep where they would wait for one another, unless the environment says how.
+
+    They spin for milliseconds otherwise, and where other programs use the cores too, the one that all wait
+    for is not running meanwhile: docs/decisions/0010. GNU's OpenMP reads this when torch loads it; a program
+    that has loaded torch before it calls `main` keeps what it has.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITS_SAID):
+        os.environ.update(WAITING)
 
 
 def _flushed(code: int) -> int:
