@@ -82,7 +82,7 @@ def resolve(config: TrainConfig, dataset: Sequences) -> TrainConfig:
         raise ConfigError(expected("pooling", want, dataset.data.pooling))
     if config.embedding_size is not None and dataset.tokens is None:
         raise ConfigError(expected("embedding_size", "texts", "series of numbers"))
-    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
+    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 gains little: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
         missing |= _default_budget(dataset, rows=config.batch_size or chosen["batch_size"])

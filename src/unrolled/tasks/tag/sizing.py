@@ -66,7 +66,7 @@ def resolve(config: TrainConfig, dataset: TaggedSentences) -> TrainConfig:
     for name in ("tie_weights", "bptt_steps"):
         if getattr(config, name):
             raise ConfigError(expected(name, "a language model", "sentences with a tag for each word"))
-    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 is slower: docs/decisions/0024
+    chosen = {**sizes(dataset)._asdict(), "dtype": "float32"}  # bfloat16 gains little: docs/decisions/0024
     missing: dict[str, Any] = {k: v for k, v in chosen.items() if getattr(config, k) in (None, "auto")}
     if config.minutes is None and config.epochs is None and config.steps is None:
         few = dataset.part("train").tokens <= FEW_WORDS
