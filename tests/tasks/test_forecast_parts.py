@@ -18,7 +18,7 @@ from unrolled.schema.distributions import FREEDOM, LEAST, quantiles
 from unrolled.tasks.forecast import Schema
 from unrolled.tasks.forecast.answers import Table
 from unrolled.tasks.forecast.channels import Channels
-from unrolled.tasks.forecast.dataset import Forecasts, prepare
+from unrolled.tasks.forecast.dataset import Forecasts, check_values, prepare
 from unrolled.tasks.forecast.distributions import loss
 from unrolled.tasks.forecast.network import StepNetwork, build
 from unrolled.tasks.forecast.split import choose_window, plan, segment_of
@@ -111,6 +111,8 @@ def test_infinite_values_are_refused(tmp_path: Path):
     series = ragged()
     series.values[0][7] = np.inf
     with pytest.raises(DataError, match=r"^series '0': expected a finite number, got inf at its step 8"):
+        check_values(series)
+    with pytest.raises(DataError, match=r"samples\.npz: expected series, got .*an infinite number"):
         dataset(tmp_path, series)
 
 

@@ -180,7 +180,7 @@ def test_an_evaluation_that_json_cannot_hold_is_refused_and_leaves_the_old_one(v
         b'{"a": 1, "a": 2}',
         b"[1]",
         b"[" * 9000,
-        b'{"a": "' + b"x" * 2**17 + b'"}',
+        b'{"a": "' + b"x" * 2**23 + b'"}',
         b"\xff",
         b"",
     ],
