@@ -87,7 +87,8 @@ class Report:
             if self.torch_threads
             else "threads      no torch",
             "waiting      "
-            + (self.waiting or "by spinning, as the OpenMP runtime does by default: slow on a busy machine"),
+            + (self.waiting or "by spinning, as the OpenMP runtime does by default: slow on a busy machine")
+            + " (the commands set GOMP_SPINCOUNT for themselves; for your own programs set it yourself)",
             "backends",
         ]
         lines += [

@@ -71,6 +71,19 @@ def test_bfloat16_is_near_the_reference_in_float64(variant, with_rows, reverse):
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])
+@pytest.mark.parametrize("variant", ["lstm", "lstm_projected", "gru"])
+def test_an_infinite_input_reaches_no_gradient_that_it_does_not_reach_in_the_reference(variant, dtype):
+    """It saturates gates, whose gradients are zero; what lies behind the last unit must not become NaN."""
+    case = make(variant, T=4, B=1, H=5, dtype=dtype)
+    with torch.no_grad():
+        case["x"][1, 0, 0] = torch.inf
+    got, want = (evaluate(variant, case, backend=backend) for backend in ("native", "reference"))
+    for name, value in want.items():
+        assert torch.equal(got[name].isnan(), value.isnan()), name
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant != "lstm_projected"])
 def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(variant):
     """Of one step from zero: float32's result on rounded inputs and weights, with biases that are not rounded."""

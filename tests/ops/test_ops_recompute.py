@@ -68,10 +68,67 @@ def test_gradcheck_and_no_second_derivative():
     assert torch.autograd.gradcheck(
         lambda *tensors: call("gru", dict(zip(names, tensors, strict=True)), recompute=2), list(case.values())
     )
-    y, _ = call("gru", case, recompute=2)
-    (first,) = torch.autograd.grad(y.square().sum(), case["x"], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+    for loss in (torch.sum, lambda y: y.square().sum()):  # of the first, the gradient sent in is a constant
+        y, _ = call("gru", case, recompute=2)
+        with pytest.raises(
+            ConfigError, match=r"^recompute: expected None where gradients are diff.*, got 2$"
+        ):
+            torch.autograd.grad(loss(y), case["x"], create_graph=True)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_transforms_take_the_whole_call():
+    case = {name: leaf.detach() for name, leaf in make("gru", T=6, B=2, H=3).items()}
+
+    def loss(x, recompute=2):
+        return call("gru", case | {"x": x}, recompute=recompute)[0].square().sum()
+
+    x, tangent = case["x"], torch.ones_like(case["x"])
+    torch.testing.assert_close(torch.func.grad(loss)(x), torch.func.grad(lambda x: loss(x, None))(x))
+    got, want = (torch.func.jvp(lambda x, k=k: loss(x, k), (x,), (tangent,)) for k in (2, None))
+    torch.testing.assert_close(got, want)
+    weights = case | {"weight_ih": case["weight_ih"].requires_grad_()}
+    rows = torch.stack([x, 2 * x])
+    got = torch.vmap(lambda x: call("gru", weights | {"x": x}, recompute=2)[0])(rows)
+    torch.testing.assert_close(got[1], call("gru", weights | {"x": 2 * x})[0])
+
+
+def test_batched_gradients_are_those_of_the_whole():
+    case = make("lstm", T=7, B=2, H=3)
+    jacobians = []
+    for recompute in (None, 3):
+        y, *_ = call("lstm", case, recompute=recompute)
+        basis = torch.eye(y.numel(), dtype=y.dtype).view(-1, *y.shape)
+        wanted = [case["x"], case["weight_hh"], case["h_0"]]
+        jacobians.append(torch.autograd.grad(y, wanted, basis, is_grads_batched=True))
+    for got, want in zip(*jacobians, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_an_exported_layer_takes_any_number_of_steps():
+    layer = nn.GRU(5, 8, recompute=64)
+    steps = torch.export.Dim("steps", min=2, max=500)
+    program = torch.export.export(layer, (torch.randn(7, 3, 5),), dynamic_shapes=({0: steps},))
+    x = torch.randn(100, 3, 5)
+    torch.testing.assert_close(program.module()(x)[0], layer(x)[0])
+
+
+def test_meta_tensors_and_a_detached_output_do_as_without():
+    layer, x = nn.GRU(2, 3, recompute=2, batch_first=True), torch.randn(1, 5, 2)
+    y = layer(x)[0]
+    assert y.detach_().shape == (1, 5, 3)
+    meta = nn.GRU(2, 3, recompute=2, device="meta")
+    x = torch.randn(5, 1, 2, device="meta", requires_grad=True)
+    meta(x)[0].sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("bad", [0, -1, "x"])
+def test_what_is_set_later_is_refused_when_it_is_used(bad):
+    layer = nn.LSTM(2, 3)
+    layer.recompute = bad
+    with pytest.raises(ConfigError, match=r"^recompute: expected a number of steps"):
+        layer(torch.randn(4, 1, 2))
 
 
 @pytest.mark.parametrize("bad", [0, -1, True, 2.0, "8"])

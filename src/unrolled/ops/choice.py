@@ -73,7 +73,7 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
             raise BackendError(expected("backend", "one that can run this call", got))
         not_asked = {name: f"{asked} was asked for by name" for name in BACKENDS if name != asked}
         return asked, not_asked | {name: why for name, why in cannot.items() if name != asked}
-    if "native" in cannot and _is_transformed(call):
+    if "native" in cannot and is_transformed(call):
         cannot = {"torch": _TRANSFORMED} | cannot
     for name in BACKENDS:
         if name not in cannot:
@@ -113,7 +113,7 @@ def _cannot(call: Call) -> dict[str, str]:
         "native": native.cannot(call) if op.native else f"it has no kernels for the {call.op}",
         "torch": _why_torch_cannot(call) if op.torch else f"it has no kernel for the {call.op}",
     }
-    if _is_transformed(call):
+    if is_transformed(call):
         reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
         if reasons["torch"] is None and any(map(_is_batched, call.tensors())):
             reasons["torch"] = "its kernels have no batching rule for torch.vmap"
@@ -131,7 +131,7 @@ def _why_torch_cannot(call: Call) -> str | None:
     return None
 
 
-def _is_transformed(call: Call) -> bool:
+def is_transformed(call: Call) -> bool:
     """Whether torch.func or forward-mode differentiation has wrapped one of the tensors."""
     compiling = torch.compiler.is_compiling()
     if torch._C._are_functorch_transforms_active():

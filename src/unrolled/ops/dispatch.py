@@ -14,7 +14,7 @@ from torch import Tensor
 from unrolled.errors import ConfigError, expected
 from unrolled.ops import recompute as recomputing
 from unrolled.ops.call import Call, Output, States
-from unrolled.ops.choice import Explanation, choose, explanation
+from unrolled.ops.choice import Explanation, choose, explanation, is_transformed
 from unrolled.ops.registry import OPS, op_of
 from unrolled.ops.validate import autocast_call, autocast_is_on, dtype_within, validate
 
@@ -79,7 +79,8 @@ def execute(call: Call, backend: str = "auto") -> Output:
     op = OPS[call.op]
     function: Any = getattr(op, name)
     with torch.autocast(device, enabled=False) if autocasting else nullcontext():
-        y, states, traces = recomputing.run(function, call)
+        whole = call.recompute is None or is_transformed(call)
+        y, states, traces = function(call) if whole else recomputing.run(function, call)
     if any(state.dtype != came.dtype for state, came in zip(states, given, strict=True)):
         states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
     return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]

@@ -11,14 +11,15 @@ Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from unrolled.errors import ConfigError, expected
 from unrolled.ops.call import Call, Result, States
+from unrolled.ops.native.autograd import is_batched
 
 Run = Callable[[Call], Result]
 _LEAVES = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -38,12 +39,14 @@ def run(function: Run, call: Call) -> Result:
     """Run the call by a backend's function, in segments of `call.recompute` steps where a gradient is wanted.
 
     The results are those of the whole call: on the native backend to the bit. Gradients of weights are summed
-    segment by segment, so they agree to rounding. They cannot be differentiated again. Has no effect while
-    torch.compile traces.
+    segment by segment, so they agree to rounding. To differentiate them again is a ConfigError. Has no effect
+    while torch.compile traces, in torch.func and in forward-mode differentiation.
     """
-    steps = call.x.shape[0]
+    if call.recompute is None or torch.compiler.is_compiling():
+        return function(call)
+    check_recompute(call.recompute, trajectories=call.trajectories)
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors())
-    if call.recompute is None or steps <= call.recompute or not wanted or torch.compiler.is_compiling():
+    if call.x.shape[0] <= call.recompute or not wanted:
         return function(call)
     given = [getattr(call, name) for name in _LEAVES]
     y, *states = _Recomputed.apply(function, call, *given, *call.states)  # type: ignore[no-untyped-call]
@@ -70,8 +73,10 @@ class _Recomputed(torch.autograd.Function):
         return (y, *(state.clone() for state in states))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, *dstates: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # torch would say nothing, and leave out what comes through here
+            want = "None where gradients are differentiated again (create_graph=True)"
+            raise ConfigError(expected("recompute", want, ctx.call.recompute))
         count = len(dstates)
         saved = ctx.saved_tensors
         given, states, rest = (
@@ -105,7 +110,9 @@ def _differentiate(
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
     """Run a segment again; return the gradients of what `_LEAVES` names, and of the state it starts from."""
     begin, end = span
-    with torch.enable_grad(), torch.autocast(call.x.device.type, enabled=False):
+    device = call.x.device.type
+    known = torch.amp.is_autocast_available(device)
+    with torch.enable_grad(), torch.autocast(device, enabled=False) if known else nullcontext():
         part = _part(call, begin, end, tuple(state.detach().requires_grad_() for state in start))
         leaves = {
             name: getattr(part, name).detach().requires_grad_()
@@ -133,6 +140,7 @@ class _Sums:
 
     def __init__(self, given: Sequence[Tensor | None], needs: Sequence[bool]) -> None:
         self.given = given
+        self.pieces: dict[int, Tensor] = {}  # of x, by their first step, where gradients come batched
         wanted = zip(given, needs, strict=False)
         self.sums = [
             None if t is None or not need else self._start(t, n == 0) for n, (t, need) in enumerate(wanted)
@@ -147,12 +155,16 @@ class _Sums:
         for n, (total, gradient) in enumerate(zip(self.sums, gradients, strict=True)):
             if total is None or gradient is None:
                 continue
-            if n == 0:
-                total[begin:end] = gradient
+            if n > 0:
+                self.sums[n] = total + gradient
+            elif is_batched(gradient):  # is_grads_batched=True: no slice of a plain tensor takes it
+                self.pieces[begin] = gradient
             else:
-                total += gradient
+                total[begin:end] = gradient
 
     def gradients(self) -> list[Tensor | None]:
+        if self.pieces:
+            self.sums[0] = torch.cat([self.pieces[begin] for begin in sorted(self.pieces)])
         return [
             None if total is None or tensor is None else total.to(tensor.dtype)
             for total, tensor in zip(self.sums, self.given, strict=True)

@@ -35,6 +35,15 @@ inline V sum_dh(const BackwardRow<V, O>& row, int64_t unit, int64_t left) {
     return row.dy == nullptr ? dh : dh + load_some<V>(row.dy + unit, left);
 }
 
+// Zero from lane `left` on: what lies behind the last unit may be 0 · infinity, which no zero weight undoes.
+template <class V>
+inline V only(V v, int64_t left) {
+    if (left >= V::lanes) return v;
+    typename V::Scalar each[V::lanes];
+    v.store(each);
+    return V::load(each, static_cast<int>(left));
+}
+
 template <class V, class O>
 inline void differentiate(LstmShape, const BackwardRow<V, O>& row, int64_t unit, int64_t left,
                           int64_t) {
@@ -46,12 +55,12 @@ inline void differentiate(LstmShape, const BackwardRow<V, O>& row, int64_t unit,
     const V dh = sum_dh(row, unit, left);
     const V dc = fma(dh * o, nfma(squashed, squashed, one), V::load(row.carried + unit));
     const int64_t to = 4 * unit;
-    O::store(row.d, to, dc * g * i * (one - i));
-    O::store(row.d, to + L, dc * V::load(row.c_before + unit) * f * (one - f));
-    O::store(row.d, to + 2 * L, dc * i * nfma(g, g, one));
-    O::store(row.d, to + 3 * L, dh * squashed * o * (one - o));
+    O::store(row.d, to, only(dc * g * i * (one - i), left));
+    O::store(row.d, to + L, only(dc * V::load(row.c_before + unit) * f * (one - f), left));
+    O::store(row.d, to + 2 * L, only(dc * i * nfma(g, g, one), left));
+    O::store(row.d, to + 3 * L, only(dh * squashed * o * (one - o), left));
     if (row.unprojected != nullptr) (o * squashed).store(row.unprojected + unit);
-    (dc * f).store(row.carry + unit);
+    only(dc * f, left).store(row.carry + unit);
 }
 
 // Two sets of three: for h·W_hh (r z n), and `x_part` further on for x·W_ih.
@@ -63,24 +72,24 @@ inline void differentiate(GruShape, const BackwardRow<V, O>& row, int64_t unit, 
     const typename V::Scalar* at = row.g + 4 * unit;
     const V n = V::load(at), r = V::load(at + L), z = V::load(at + 2 * L), of_h = V::load(at + 3 * L);
     const V dh = sum_dh(row, unit, left) + V::load(row.carried + unit);
-    const V dn = dh * (one - z) * nfma(n, n, one);
-    const V dz = dh * (load_some<V>(row.h_before + unit, left) - n) * z * (one - z);
-    const V dr = dn * of_h * r * (one - r);
+    const V dn = only(dh * (one - z) * nfma(n, n, one), left);
+    const V dz = only(dh * (load_some<V>(row.h_before + unit, left) - n) * z * (one - z), left);
+    const V dr = only(dn * of_h * r * (one - r), left);
     const int64_t to = 3 * unit;
     O::store(row.d, to, dr);
     O::store(row.d, to + L, dz);
-    O::store(row.d, to + 2 * L, dn * r);
+    O::store(row.d, to + 2 * L, only(dn * r, left));
     O::store(row.d, to + x_part, dr);
     O::store(row.d, to + x_part + L, dz);
     O::store(row.d, to + x_part + 2 * L, dn);
-    (dh * z).store(row.carry + unit);
+    only(dh * z, left).store(row.carry + unit);
 }
 
 template <class V, class O, bool relu>
 inline void differentiate(RnnShape<relu>, const BackwardRow<V, O>& row, int64_t unit,
                           int64_t left, int64_t) {
     const V y = load_some<V>(row.y + unit, left), dh = sum_dh(row, unit, left);
-    O::store(row.d, unit, relu ? where_positive(y, dh) : dh * nfma(y, y, V::all(1)));
+    O::store(row.d, unit, only(relu ? where_positive(y, dh) : dh * nfma(y, y, V::all(1)), left));
 }
 
 // `O` is the type of the operands: of the weights, of x and h, and of the gradients of the pre-activations. Sums
@@ -348,7 +357,8 @@ class Backward : Pass<V, C> {
         const auto sums = [&](int64_t begin, int64_t end, int64_t first, int64_t past) {
             for (int64_t j = begin; j < end; ++j)
                 for (int64_t b = first; b < past; ++b)
-                    O::store(now + mine.rank[j] * projected_stride, b * L, sum_dh(buf.rows[j], b * L, R - b * L));
+                    O::store(now + mine.rank[j] * projected_stride, b * L,
+                             only(sum_dh(buf.rows[j], b * L, R - b * L), R - b * L));
         };
         products(thread, mine, n_after, after, sums);
         const Range of_h = my_panels(thread);

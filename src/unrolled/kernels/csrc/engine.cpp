@@ -62,6 +62,7 @@ void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
     v.bytes("B * I", {q.B, w.I});
     v.bytes("T * B * I", {q.T, q.B, w.I});
     v.bytes("5 * T * B * H", {5, q.T, q.B, P});
+    v.bytes("B * R", {2, q.B, padded(w.R())});
     v.bytes("T * B * R", {q.T, q.B, padded(w.R())});
     if (v.complaint) return;
     const int64_t work = q.T * q.B;

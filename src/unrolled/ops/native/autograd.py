@@ -13,6 +13,8 @@ from unrolled.ops.native.library import Inputs, layer, layer_backward, library
 from unrolled.ops.registry import OPS
 
 _EMPTY = torch.empty(0)
+# Whose backward passes do not read their output, or are told that its axes were swapped.
+_LEAVE_Y = ("_LayerBackward", "_RecomputedBackward", "ToCopyBackward0", "CatBackward0", "StackBackward0")
 
 
 class _Layer(torch.autograd.Function):
@@ -52,7 +54,7 @@ class _Layer(torch.autograd.Function):
         inputs = Inputs(*saved[:10])
         wanted = [*ctx.needs_input_grad[1:8], ctx.needs_input_grad[14]]
         native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
-        if native and not any(map(_is_batched, (dy, dh_n, dc_n))):
+        if native and not any(map(is_batched, (dy, dh_n, dc_n))):
             kept, y = saved[10], saved[11] if len(saved) > 11 else ctx.version
             if ctx.version._version != ctx.unwritten:
                 y = None
@@ -83,7 +85,7 @@ def rows_first(y: Tensor) -> Tensor:
     if torch.compiler.is_compiling() or type(y) is not Tensor or y._is_view():
         return y.transpose(0, 1)
     node = y.grad_fn
-    keeps_y = node is not None and node.name() not in ("_LayerBackward", "CatBackward0", "StackBackward0")
+    keeps_y = node is not None and node.name() not in _LEAVE_Y
     if keeps_y or torch._C._functorch.is_functorch_wrapped_tensor(y):
         return y.transpose(0, 1)
     y.transpose_(0, 1)
@@ -92,7 +94,8 @@ def rows_first(y: Tensor) -> Tensor:
     return y
 
 
-def _is_batched(tensor: Tensor | None) -> bool:
+def is_batched(tensor: Tensor | None) -> bool:
+    """Whether torch.vmap, or is_grads_batched=True, has put further rows into this tensor."""
     if tensor is None or torch.compiler.is_compiling():
         return False
     functorch = torch._C._functorch
