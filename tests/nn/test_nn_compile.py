@@ -200,3 +200,14 @@ def test_the_op_of_torchs_kernels_keeps_the_rules_of_the_registry():
     inner = (drawn(layer, rows=3), states, *layer.parameters(), torch.tensor([6, 0, 2]), None)
     given = ("lstm", "", True, *inner)
     torch.library.opcheck(torch.ops.unrolled.torch_layer.default, given)
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": torch.bfloat16}, {"proj_size": 2}])
+def test_bfloat16_autocast_and_a_projection_compile_with_the_same_bits(options):
+    layer, x = nn.LSTM(I, H, **options), torch.randn(T, B, I, dtype=options.get("dtype"))
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        want, got = layer(x)[0], compiled(x)[0]
+    assert torch.equal(got, want)
+    gradients = [torch.autograd.grad(y.float().sum(), list(layer.parameters())) for y in (want, got)]
+    assert all(map(torch.equal, *gradients))

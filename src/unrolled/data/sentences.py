@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from unrolled.errors import DataError, DtypeError, ShapeError, counted, expected
 from unrolled.files import printable, quoted, shortened
+from unrolled.schema import is_unicode
 
-__all__ = ["Sentences", "is_unicode", "unknown_tags_text"]
+__all__ = ["Sentences", "unknown_tags_text"]
 
 Column: TypeAlias = tuple[tuple[str, ...], ...]  # per sentence, per token
 NAMED = 5
@@ -178,17 +179,6 @@ def _text(where: str, text: Any, known: dict[str, str]) -> str:
     if text not in known and not is_unicode(text):
         raise DataError(expected(where, "a text in Unicode", f"half a character: {shortened(ascii(text))}"))
     return known.setdefault(text, text)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written in UTF-8: JSON's escapes can name half a character, a lone surrogate."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _sha256(*columns: Column) -> str:

@@ -140,7 +140,7 @@ def gru(
         recompute: k, a number of steps: a forward pass whose gradients are wanted keeps the state every k
             steps and no gates; the backward pass runs each k steps again. Memory grows with x and y alone, a
             training step takes about a third longer, and gradients cannot be differentiated again. Without
-            effect under torch.compile.
+            effect under torch.compile and in torch.func.
         trajectories: also return every gate and state.
         backend: "auto", "native", "torch" or "reference"; see `unrolled.ops.explain`.
     Returns:

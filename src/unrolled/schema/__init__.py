@@ -10,6 +10,7 @@ from unrolled.schema.distributions import LEAST as LEAST
 from unrolled.schema.distributions import log_gamma as log_gamma
 from unrolled.schema.distributions import rising as rising
 from unrolled.schema.forecasts import ForecastSchema as ForecastSchema
+from unrolled.schema.names import is_unicode as is_unicode
 from unrolled.schema.names import names_of as names_of
 from unrolled.schema.reading import Forecast as Forecast
 from unrolled.schema.reading import Reading as Reading

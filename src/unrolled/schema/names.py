@@ -31,7 +31,7 @@ def names_of(value: object, where: str, error: type[E], *, most: int) -> tuple[s
         if len(name) > LONGEST_NAME:
             got = f"{quoted(name)} of {len(name):,}"
             raise refusal(error, where, f"names of at most {counted(LONGEST_NAME, 'character')}", got)
-        if not _is_unicode(name):
+        if not is_unicode(name):
             raise refusal(error, where, "names in Unicode", f"half a character: {name!a}")
     seen: set[str] = set()
     for name in value:
@@ -41,7 +41,7 @@ def names_of(value: object, where: str, error: type[E], *, most: int) -> tuple[s
     return tuple(value)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether UTF-8 can write a text: JSON's escapes can name half a character, a lone surrogate."""
     if text.isascii():
         return True

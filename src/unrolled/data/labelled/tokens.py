@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.labelled.source import EXPANSION, most_bytes
-from unrolled.data.sentences import is_unicode
 from unrolled.errors import DataError
 from unrolled.files import refusal
+from unrolled.schema import is_unicode
 
 __all__ = ["Asked", "Tokens"]
 
