@@ -65,7 +65,7 @@ PINNED = {
         accelerate accelerated explain init_recurrent layer packed to_torch
     """,
     "unrolled.ops": """
-        Call Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
+        Call Embedded Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
         register rnn run scan unregister
     """,
     "unrolled.predict": """

@@ -1,5 +1,7 @@
 #include "engine_call.h"
 
+#include <algorithm>
+
 namespace driver {
 namespace {
 
@@ -15,10 +17,24 @@ void accepted(const char* error, const char* call) {
     check(error == nullptr, std::string(call) + " refused: " + (error ? error : ""));
 }
 
+// The rows of [T, B, N], the last one first: of the symbols that steps of a row name.
+template <class S>
+std::vector<S> backwards(const std::vector<S>& rows, int64_t N) {
+    std::vector<S> out(rows.size());
+    const auto count = static_cast<int64_t>(rows.size()) / (N > 0 ? N : 1);
+    for (int64_t n = 0; n < count; ++n) std::copy_n(rows.begin() + n * N, N, out.begin() + (count - 1 - n) * N);
+    return out;
+}
+
+template <class S>
+bool has_symbols(const naive::Input<S>& in, const Setting& setting) {
+    return setting.symbols && in.T * in.B > 0;
+}
+
 // The arguments, where the engine finds them.
 template <class S>
 struct Placed {
-    Tensor<int64_t> lengths;
+    Tensor<int64_t> lengths, ids;
     Tensor<uint8_t> resets;
     Tensor<S> x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
     unrolled::Weights weights;
@@ -29,7 +45,16 @@ struct Placed {
         const int64_t GH = naive::gates(in.cell) * in.H;
         if (!in.lengths.empty()) lengths = Tensor<int64_t>::dense_input(in.lengths, 1, 1, in.B, random);
         if (!in.resets.empty()) resets = Tensor<uint8_t>::input(in.resets, in.T, in.B, 1, random);
-        x = Tensor<S>::input(in.x, in.T, in.B, in.I, random);
+        const int64_t V = has_symbols(in, setting) ? in.T * in.B : 0;
+        if (V > 0) {
+            std::vector<int64_t> names;
+            for (int64_t t = 0; t < in.T; ++t)
+                for (int64_t b = 0; b < in.B; ++b) names.push_back(t < in.length(b) ? V - 1 - (t * in.B + b) : -7);
+            ids = Tensor<int64_t>::input(names, in.T, in.B, 1, random);
+            x = Tensor<S>::input(backwards(in.x, in.I), 1, V, in.I, random);
+        } else {
+            x = Tensor<S>::input(in.x, in.T, in.B, in.I, random);
+        }
         h_0 = Tensor<S>::dense_input(in.h_0, 1, in.B, in.R(), random);
         if (in.cell == Cell::lstm) c_0 = Tensor<S>::dense_input(in.c_0, 1, in.B, in.H, random);
         weight_ih = Tensor<S>::dense_input(in.weight_ih, 1, GH, in.I, random);
@@ -41,7 +66,7 @@ struct Placed {
                    weight_hr.data(), in.projected};
         format = {setting.isa, type_of<S>, setting.bf16 ? Type::bf16 : type_of<S>, type_of<S>};
         sequences = {setting.threads, in.reverse, in.T, in.B, lengths.data(), strided<const uint8_t>(resets),
-                     strided<const void>(x), h_0.data(), c_0.data()};
+                     strided<const void>(x), h_0.data(), c_0.data(), strided<const int64_t>(ids), V};
     }
 
     // Of a handle that has packed them, the weights may go.
@@ -66,12 +91,17 @@ template <class S>
 struct GradientTensors {
     Tensor<S> dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr;
 
-    GradientTensors(const naive::Input<S>& in, unsigned wanted, Random& random) {
+    int64_t of_symbols = 0;  // I, where dx has a row for each symbol
+
+    GradientTensors(const naive::Input<S>& in, const Setting& setting, unsigned wanted, Random& random) {
         const int64_t GH = naive::gates(in.cell) * in.H;
         const auto output = [&](unsigned which, int64_t rows, int64_t columns) {
             return wanted & which ? Tensor<S>::contiguous(1, rows, columns, random) : Tensor<S>();
         };
-        if (wanted & want_dx) dx = Tensor<S>::strided(in.T, in.B, in.I, random);
+        of_symbols = has_symbols(in, setting) ? in.I : 0;
+        if (wanted & want_dx)
+            dx = of_symbols > 0 ? Tensor<S>::strided(1, in.T * in.B, in.I, random)
+                                : Tensor<S>::strided(in.T, in.B, in.I, random);
         dh_0 = output(want_dh_0, in.B, in.R());
         if (in.cell == Cell::lstm) dc_0 = output(want_dc_0, in.B, in.H);
         dweight_ih = output(want_dweight_ih, GH, in.I);
@@ -87,7 +117,7 @@ struct GradientTensors {
     }
 
     naive::Gradients<S> take() {
-        return {dx.take("dx"),
+        return {of_symbols > 0 ? backwards(dx.take("dx"), of_symbols) : dx.take("dx"),
                 dh_0.take("dh_0"),
                 dc_0.take("dc_0"),
                 dweight_ih.take("dweight_ih"),
@@ -146,7 +176,7 @@ naive::Gradients<S> backward(const Problem<S>& problem, const Forwarded<S>& forw
 
     const unrolled::BackwardIn back{strided<const void>(y), forwarded.kept.data(), strided<const void>(dy),
                                     dh_n.data(), dc_n.data()};
-    GradientTensors<S> made(in, wanted, random);
+    GradientTensors<S> made(in, setting, wanted, random);
     const auto kept = forwarded.kept.values();
     accepted(unrolled::backward(placed.handle(false), placed.sequences, back, made.addresses()), "backward");
     check(same_bits(kept, forwarded.kept.values()), "kept: changed by backward");

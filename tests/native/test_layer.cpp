@@ -97,9 +97,11 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         setting.threads = random.pick({1, 2, 3});
         setting.traces = random.chance(0.5);
         setting.packed = random.chance(0.3);
+        setting.symbols = random.chance(0.3);
         setting.layout = random.next();
         now_testing(one.line() + ", isa=" + name(isa) + " threads=" + std::to_string(setting.threads) +
-                    (setting.traces ? " traces" : "") + (setting.packed ? " packed" : ""));
+                    (setting.traces ? " traces" : "") + (setting.packed ? " packed" : "") +
+                    (setting.symbols ? " symbols" : ""));
         const auto forwarded = forward(problem, setting);
         compare_outputs(problem, operand, forwarded.out, want);
         if (relu) {

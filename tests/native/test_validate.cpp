@@ -15,6 +15,7 @@ namespace {
 struct Call {
     Memory nowhere{0, true, 0};
     int64_t lengths[2] = {3, 2};
+    int64_t id = 0;  // of every step
     unrolled::Weights weights;
     unrolled::Format format;
     unrolled::Sequences q;
@@ -100,6 +101,13 @@ void test_validate(const std::vector<Isa>& isas) {
     });
     refuses("lengths above T", [](C c) { c.lengths[1] = 4, c.q.lengths = c.lengths; });
     refuses("lengths below 0", [](C c) { c.lengths[0] = -1, c.q.lengths = c.lengths; });
+    for (int64_t id : {-1, 3}) refuses("ids", [=](C c) { c.id = id, c.q.ids = {&c.id, 0, 0}, c.q.V = 3; });
+    refuses("ids without symbols", [](C c) { c.q.ids = {&c.id, 0, 0}; });
+    refuses("symbols without ids", [](C c) { c.q.V = 3; });
+    refuses("symbols below 0", [](C c) { c.q.V = -1; });
+    refuses("symbols without number", [](C c) { c.q.ids = {&c.id, 0, 0}, c.q.V = INT64_MAX / 8; });
+    refuses("x stride of symbols", [](C c) { c.q.ids = {&c.id, 0, 0}, c.q.V = 3, c.q.x.b = INT64_MAX; });
+    refuses("ids strides", [](C c) { c.q.ids = {&c.id, INT64_MAX, 0}, c.q.V = 3; });
     refuses("no x", [](C c) { c.q.x.data = nullptr; });
     refuses("no h_0", [](C c) { c.q.h_0 = nullptr; });
     refuses("no c_0", [](C c) { c.q.c_0 = nullptr; });

@@ -48,6 +48,22 @@ def test_the_loss_is_the_summed_cross_entropy_of_the_logits(cell: str):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_symbols_give_the_loss_of_their_embeddings(cell: str, tied: bool, monkeypatch: pytest.MonkeyPatch):
+    model = LanguageModel(config(cell, embedding_size=8, tie_weights=tied))
+    batch = random_batch(10, lengths=torch.tensor([10, 4, 2]))
+    found = []
+    for way in (LanguageModel._embedded, lambda self, ids: self.embedding(ids)):
+        monkeypatch.setattr(LanguageModel, "_embedded", way)
+        model.zero_grad()
+        nats, _, state = model.loss(batch, model.initial_state(3))
+        nats.backward()
+        found.append((nats.detach(), *parts_of(state), [p.grad.clone() for p in model.parameters()]))
+    torch.testing.assert_close(found[0][:-1], found[1][:-1], rtol=0, atol=0)
+    torch.testing.assert_close(found[0][-1], found[1][-1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_never_reaches_the_loss_or_the_gradient(cell: str):
     model = LanguageModel(config(cell)).eval()
     lengths = torch.tensor([7, 4, 2])

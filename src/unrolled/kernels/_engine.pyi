@@ -49,6 +49,8 @@ def forward(
     c_n: int,
     kept: int,
     traces: Sequence[int],
+    ids: _Strided = ...,
+    V: int = 0,
 ) -> None: ...
 def backward(
     handle: Handle,
@@ -74,6 +76,8 @@ def backward(
     dbias_ih: int,
     dbias_hh: int,
     dweight_hr: int = 0,
+    ids: _Strided = ...,
+    V: int = 0,
 ) -> None: ...
 def borrow_team(*, parallel: int, size: int, in_parallel: int) -> None: ...
 def runs(isa: int) -> bool: ...

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled import kernels
+from unrolled import kernels, ops
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, counted, expected
 from unrolled.nn.direct import Given, Layout, dense, is_watched, layout_of, states_of
 from unrolled.nn.validate import Weights, weights_of
@@ -314,6 +314,8 @@ def run_cell(cell: Any, pack: Pack, input: object, hx: Any, resets: object) -> A
 def explain_layer(layer: Any, input: object, hx: Any, lengths: object, resets: Tensor | None) -> str | None:
     """Say why a call of a packed layer, whose arguments fit, takes its usual path; None where it does not."""
     pack = layer._packs[-1]
+    if isinstance(input, ops.Embedded):
+        return "its input is symbols"
     if lengths is not None or not isinstance(input, Tensor):
         return "its rows have lengths"
     shape = input.shape

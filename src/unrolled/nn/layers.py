@@ -93,7 +93,7 @@ class Recurrent(torch.nn.RNNBase):
 
     def forward(
         self,
-        input: Tensor | PackedSequence,
+        input: Tensor | PackedSequence | ops.Embedded,
         hx: Any = None,
         *,
         lengths: Lengths | None = None,
@@ -102,7 +102,8 @@ class Recurrent(torch.nn.RNNBase):
         """Run the layer, as torch.nn's does, on rows of unequal length and with resets inside.
 
         Args:
-            input: [T, B, I], or [B, T, I] with batch_first, or unbatched [T, I], or a PackedSequence.
+            input: [T, B, I], or [B, T, I] with batch_first, or unbatched [T, I], or a PackedSequence; or
+                `ops.Embedded` symbols, whose ids have those sizes without I.
             hx: h_0 [L·D, B, P], for the LSTM the pair (h_0, c_0 [L·D, B, H]); without B where the
                 input is unbatched; zeros where None. Rows in the order of the input before packing.
             lengths: [B] whole numbers on the CPU (a tensor, a list, an array): valid steps of each row,
@@ -123,23 +124,26 @@ class Recurrent(torch.nn.RNNBase):
             done = direct.run_layer(self, input, hx, resets) if done is None else done
             if done is not None:
                 return done
+        if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
+            input = input.look_up()
         if tracing.is_traced():
             kind = TORCH_MODES.get(self.mode)
             traced: tuple[Any, Any] = tracing.run_as_torch(
                 self, kind, input, hx, lengths=lengths, resets=resets
             )
             return traced
-        if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
-            return tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
-        given = validate_layer(self, input, hx, lengths, resets)
+        if tracing.is_proxy(input):
+            recorded: Any = tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
+            return recorded  # type: ignore[no-any-return]
+        given = validate_layer(self, input, hx, lengths, resets, keep_ids=True)
         y, states, _ = run_stack(self, given, backend=self.backend)
-        swaps = self.batch_first and isinstance(input, Tensor) and input.dim() == 3
+        swaps = self.batch_first and given.batched and not isinstance(input, PackedSequence)
         output = ops.rows_first(y) if swaps else given.output_as_given(y)
         return output, given.states_as_given(states)
 
     def trajectories(
         self,
-        input: Tensor | PackedSequence,
+        input: Tensor | PackedSequence | ops.Embedded,
         hx: Any = None,
         *,
         lengths: Lengths | None = None,
@@ -353,7 +357,7 @@ class LayerExplanation:
 
 def explain(
     layer: torch.nn.Module,
-    x: Tensor | PackedSequence,
+    x: Tensor | PackedSequence | ops.Embedded,
     hx: Any = None,
     *,
     lengths: Lengths | None = None,
@@ -374,7 +378,7 @@ def explain(
     if not isinstance(layer, Recurrent):
         kind = f"{type(layer).__module__}.{type(layer).__name__}"
         raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", kind))
-    given = validate_layer(layer, x, hx, lengths, resets)
+    given = validate_layer(layer, x, hx, lengths, resets, keep_ids=True)
     why = None
     if layer._packs:
         why = inference.explain_layer(layer, x, hx, lengths, resets)
@@ -388,7 +392,8 @@ def explain(
             explanations[name] = ops.explain_call(call, layer.backend)
             width += layer.proj_size or layer.hidden_size
         # The sizes of what the next layer gets, without computing it.
-        inner = given.x.new_zeros(()).expand(*given.x.shape[:2], width)
+        steps, rows = (given.x if given.ids is None else given.ids).shape[:2]
+        inner = given.x.new_zeros(()).expand(steps, rows, width)
     if why is not None:
         explanations = {
             name: replace(it, reason=f"{it.reason}; not packed: {why}") for name, it in explanations.items()

@@ -78,5 +78,6 @@ def layer_calls(
             trajectories=trajectories,
             nonlinearity=nonlinearity or "",
             recompute=None if trajectories else getattr(layer, "recompute", None),
+            ids=arguments.ids if level == 0 else None,
         )
         yield name, call

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from unrolled.errors import ConfigError, expected
 
@@ -21,6 +21,11 @@ _RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 def is_traced() -> bool:
     """Whether torch.jit.trace or one of the ONNX exporters is recording torch's operators."""
     return torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
+
+
+def is_proxy(value: object) -> TypeGuard[fx.Proxy]:
+    """Whether torch.fx hands this in place of a tensor."""
+    return not isinstance(value, Tensor) and isinstance(value, fx.Proxy)
 
 
 def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx: Any, **ours: Any) -> Any:

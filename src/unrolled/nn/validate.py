@@ -17,8 +17,10 @@ from torch.nn.utils.rnn import PackedSequence
 from unrolled.errors import DtypeError, ShapeError, expected
 from unrolled.nn.packing import packing_of
 from unrolled.ops import (
+    Embedded,
     States,
     check_alike,
+    check_embedded,
     check_float,
     check_lengths,
     check_resets,
@@ -43,13 +45,14 @@ class Weights(NamedTuple):
 class Arguments(NamedTuple):
     """A layer's arguments and weights in one form, validated, and the way back to the caller's form."""
 
-    x: Tensor  # [T, B, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]
     states: States  # each [L·D, B, P or H]
     weights: list[Weights]  # of each layer and direction
     lengths: Tensor | None
     resets: Tensor | None  # [T, B]
     output_as_given: Callable[[Tensor], Tensor | PackedSequence]
     batched: bool
+    ids: Tensor | None = None  # [T, B]: see `ops.Embedded`
 
     def states_as_given(self, states: States) -> Tensor | States:
         """Return the states as the caller has them: a tensor, or a pair for the LSTM."""
@@ -58,18 +61,34 @@ class Arguments(NamedTuple):
 
 
 def validate_layer(
-    layer: torch.nn.RNNBase, input: object, hx: object, lengths: object, resets: Tensor | None
+    layer: torch.nn.RNNBase,
+    input: object,
+    hx: object,
+    lengths: object,
+    resets: Tensor | None,
+    *,
+    keep_ids: bool = False,
 ) -> Arguments:
-    """Check a layer's arguments and bring them to one form."""
+    """Check a layer's arguments and bring them to one form.
+
+    Args:
+        keep_ids: leave the symbols of an `Embedded` input as they are; else they are looked up.
+    """
     if isinstance(input, PackedSequence):
         return _packed(layer, input, hx, lengths, resets)
+    weight = None
+    if isinstance(input, Embedded):
+        _check_symbols(layer, input)
+        input, weight = input if keep_ids else (input.look_up(), None)
     if not isinstance(input, Tensor):
         raise DtypeError(expected("input", "a tensor or a PackedSequence", type(input).__name__))
-    _check_input(layer, input)
-    batched, batch_first = input.dim() == 3, layer.batch_first and input.dim() == 3
+    if weight is None:
+        _check_input(layer, input)
+    sizes = input.shape[: 2 if weight is not None else -1]  # without I
+    batched, batch_first = len(sizes) == 2, layer.batch_first and len(sizes) == 2
     if lengths is not None and not batched:
         raise ShapeError(expected("lengths", "None with an unbatched input", type(lengths).__name__))
-    check_resets(resets, tuple(input.shape[:-1]), input, "input")
+    check_resets(resets, tuple(sizes), input, "input")
     if not batched:
         x, resets = input[:, None], None if resets is None else resets[:, None]
     else:
@@ -78,13 +97,14 @@ def validate_layer(
     rows = _lengths(lengths, x.shape[0])
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
     return Arguments(
-        x=x,
+        x=x if weight is None else weight,
         weights=weights_of(layer),
         states=_layer_states(layer, hx, x.shape[1] if batched else None),
         lengths=rows,
         resets=resets,
         output_as_given=lambda y: y.transpose(0, 1) if batch_first else y if batched else y.squeeze(1),
         batched=batched,
+        ids=None if weight is None else x,
     )
 
 
@@ -116,6 +136,13 @@ def _check_input(layer: torch.nn.RNNBase, input: Tensor) -> None:
         want = f"{batched} or [T, {{0}}]".format(layer.input_size)
         raise ShapeError(expected("input", want, list(input.shape)))
     check_alike("input", input, "weight_ih_l0", _weight(layer))
+
+
+def _check_symbols(layer: torch.nn.RNNBase, input: Embedded) -> None:
+    unbatched = isinstance(input.ids, Tensor) and input.ids.dim() == 1
+    check_embedded("input", input, ("T",) if unbatched else ("B", "T") if layer.batch_first else ("T", "B"))
+    check_shape("input.weight", input.weight, ("V", layer.input_size))
+    check_alike("input.weight", input.weight, "weight_ih_l0", _weight(layer))
 
 
 def _layer_states(layer: torch.nn.RNNBase, hx: object, rows: int | None) -> States:

@@ -11,7 +11,7 @@ Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradient
 `rows_first`, `valid_steps`, and the checks of validate.py.
 """
 
-from unrolled.ops.call import Call, Result
+from unrolled.ops.call import Call, Embedded, Result
 from unrolled.ops.call import Output as Output
 from unrolled.ops.call import States as States
 from unrolled.ops.choice import Explanation
@@ -34,6 +34,7 @@ from unrolled.ops.rnn import RNNTrajectory, rnn
 from unrolled.ops.scan import scan
 from unrolled.ops.scan import valid_steps as valid_steps
 from unrolled.ops.validate import check_alike as check_alike
+from unrolled.ops.validate import check_embedded as check_embedded
 from unrolled.ops.validate import check_float as check_float
 from unrolled.ops.validate import check_lengths as check_lengths
 from unrolled.ops.validate import check_resets as check_resets
@@ -43,6 +44,7 @@ from unrolled.ops.validate import nonlinearity_of as nonlinearity_of
 
 __all__ = [
     "Call",
+    "Embedded",
     "Explanation",
     "GRUTrajectory",
     "LSTMTrajectory",

@@ -7,15 +7,37 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 States = tuple[Tensor, ...]  # h and, for the LSTM, c
+
+
+class Embedded(NamedTuple):
+    """Symbols as the input of a layer: what a step reads is the row of `weight` that its id names.
+
+    The same numbers as `torch.nn.functional.embedding(ids, weight)`, and gradients for `weight`. Where there
+    are far fewer symbols than steps, the native backend computes x·W_ih once per symbol and not per step.
+    One-hot inputs are ids with the identity as weight.
+
+    Attributes:
+        ids: [T, B] int64, each from 0 to V − 1, past a row's length too. As input of a layer of `unrolled.nn`
+            also [B, T] with batch_first, or unbatched [T].
+        weight: [V, I], of an embedding.
+    """
+
+    ids: Tensor
+    weight: Tensor
+
+    def look_up(self) -> Tensor:
+        """Return the rows [T, B, I]."""
+        return embedding(self.ids, self.weight)
 
 
 class Call(NamedTuple):
     """Arguments that agree in shape, dtype and device. P is H where there is no projection."""
 
     op: str  # the cell's name
-    x: Tensor  # [T, B, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]
     states: States  # h_0 [B, P] and, for the LSTM, c_0 [B, H]
     weight_ih: Tensor  # [G·H, I]
     weight_hh: Tensor  # [G·H, P]
@@ -29,6 +51,21 @@ class Call(NamedTuple):
     nonlinearity: str = ""  # of a cell that has a choice: "tanh" or "relu"
     recompute: int | None = None  # steps between the states that a forward pass keeps
     within: torch.dtype | None = None  # autocast's, where it is on and the tensors have not been cast yet
+    ids: Tensor | None = None  # [T, B] int64: a step takes the row of x that its id names
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return (self.x if self.ids is None else self.ids).shape[0]
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return (self.x if self.ids is None else self.ids).shape[1]
+
+    def looked_up(self) -> Call:
+        """Return the call with x [T, B, I] in place of ids."""
+        return self if self.ids is None else self._replace(x=Embedded(self.ids, self.x).look_up(), ids=None)
 
     @property
     def dtype(self) -> torch.dtype:

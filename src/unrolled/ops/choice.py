@@ -81,6 +81,17 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     raise AssertionError("the reference runs everything")
 
 
+def takes_table(call: Call, backend: str) -> bool:
+    """Whether a call on ids computes x·W_ih once per symbol: on native, with at most half as many as steps.
+
+    Else the rows of `Embedded` are looked up first. So they are with `recompute`, whose segments may be too
+    short to pay for a table each, and while torch.compile traces, when sizes may be unknown.
+    """
+    if call.ids is None or backend != "native" or torch.compiler.is_compiling():
+        return False
+    return call.recompute is None and 2 * call.x.shape[0] <= call.steps * call.rows
+
+
 def check_backend(asked: object) -> None:
     """Raise BackendError where this is no backend's name."""
     if asked not in ("auto", *BACKENDS):
@@ -99,7 +110,11 @@ def explanation(call: Call, asked: str) -> Explanation:
         reason = "full rows without resets inside go to torch's kernel in one direct call"
     else:
         reason = "rows cut into segments at lengths and resets go to torch's kernel as one packed batch"
-    if call.recompute is not None and call.recompute < call.x.shape[0]:
+    if takes_table(call, backend):
+        reason += f"; x·W_ih once for each of {call.x.shape[0]} symbols, in a table that steps look up"
+    elif call.ids is not None:
+        reason += f"; the rows of {call.x.shape[0]} symbols are looked up first"
+    if call.recompute is not None and call.recompute < call.steps:
         reason += f"; every {call.recompute} steps a state is kept, and the backward pass runs them again"
     if asked != "auto":
         reason = f"asked for by name; {reason}"
@@ -136,7 +151,7 @@ def is_transformed(call: Call) -> bool:
     compiling = torch.compiler.is_compiling()
     if torch._C._are_functorch_transforms_active():
         # What torch.compile traces does not say which tensors are wrapped.
-        given = [t for t in (*call.tensors(), call.lengths, call.resets) if t is not None]
+        given = [t for t in (*call.tensors(), call.lengths, call.resets, call.ids) if t is not None]
         return compiling or any(map(torch._C._functorch.is_functorch_wrapped_tensor, given))
     if compiling or forward_ad._current_level < 0:
         return False

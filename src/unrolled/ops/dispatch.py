@@ -13,15 +13,15 @@ from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
 from unrolled.ops import recompute as recomputing
-from unrolled.ops.call import Call, Output, States
-from unrolled.ops.choice import Explanation, choose, explanation, is_transformed
+from unrolled.ops.call import Call, Embedded, Output, States
+from unrolled.ops.choice import Explanation, choose, explanation, is_transformed, takes_table
 from unrolled.ops.registry import OPS, op_of
 from unrolled.ops.validate import autocast_call, autocast_is_on, dtype_within, validate
 
 
 def run(
     cell: str,
-    x: Tensor,
+    x: Tensor | Embedded,
     state: States,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -41,7 +41,7 @@ def run(
 
     Args:
         cell: its name: "lstm", "gru", "rnn", or one that `register` has added.
-        x: [T, B, I] floating point, any strides.
+        x: [T, B, I] floating point, any strides; or `Embedded` symbols.
         state: a tuple of the cell's states, h_0 [B, P] first, each other [B, H].
         weight_ih, weight_hh: [G·H, I] and [G·H, P], a block of H rows for each of the cell's G gates.
         bias_ih, bias_hh: [G·H] each, or None, each on its own.
@@ -74,6 +74,8 @@ def execute(call: Call, backend: str = "auto") -> Output:
     if autocasting:
         call = call._replace(within=dtype_within(call.x))
     name, _ = choose(call, backend)
+    if not takes_table(call, name):
+        call = call.looked_up()
     if autocasting and name != "native":
         call = autocast_call(call)
     op = OPS[call.op]

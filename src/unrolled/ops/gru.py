@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Result, States
+from unrolled.ops.call import Call, Embedded, Result, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
 from unrolled.ops.registry import Op, register
@@ -77,7 +77,7 @@ class GRUJacobian(StepJacobian):
 
 @overload
 def gru(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -95,7 +95,7 @@ def gru(
 
 @overload
 def gru(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -112,7 +112,7 @@ def gru(
 
 
 def gru(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -129,7 +129,7 @@ def gru(
     """Run one GRU layer, in one direction, over a batch of sequences.
 
     Args:
-        x: [T, B, I] floating point, any strides.
+        x: [T, B, I] floating point, any strides; or `Embedded` symbols.
         h_0: [B, H].
         weight_ih, weight_hh: [3H, I] and [3H, H], gates in the order r z n.
         bias_ih, bias_hh: [3H] each, or None, each on its own.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Result, States
+from unrolled.ops.call import Call, Embedded, Result, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
 from unrolled.ops.registry import Op, register
@@ -85,7 +85,7 @@ class LSTMJacobian(StepJacobian):
 
 @overload
 def lstm(
-    x: Tensor,
+    x: Tensor | Embedded,
     state: _States,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -104,7 +104,7 @@ def lstm(
 
 @overload
 def lstm(
-    x: Tensor,
+    x: Tensor | Embedded,
     state: _States,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -122,7 +122,7 @@ def lstm(
 
 
 def lstm(
-    x: Tensor,
+    x: Tensor | Embedded,
     state: _States,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -140,7 +140,7 @@ def lstm(
     """Run one LSTM layer, in one direction, over a batch of sequences.
 
     Args:
-        x: [T, B, I] floating point, any strides.
+        x: [T, B, I] floating point, any strides; or `Embedded` symbols.
         state: the pair (h_0 [B, P], c_0 [B, H]); P is H unless there is a projection.
         weight_ih, weight_hh: [4H, I] and [4H, P], gates in the order i f g o.
         bias_ih, bias_hh: [4H] each, or None, each on its own.

@@ -51,7 +51,7 @@ def is_dense(call: Call) -> bool:
     if call.weight_hr is not None and call.x.device.type == "cpu":
         # oneDNN has no projection: torch then warns and falls back; the packed form is that fallback.
         return False
-    if call.lengths is not None and not bool((call.lengths == call.x.shape[0]).all()):
+    if call.lengths is not None and not bool((call.lengths == call.steps).all()):
         return False
     return call.resets is None or not bool(_cuts_in_turn(call, call.resets)[1:].any())
 

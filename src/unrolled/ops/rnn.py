@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Result, States
+from unrolled.ops.call import Call, Embedded, Result, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
 from unrolled.ops.registry import Op, register
@@ -69,7 +69,7 @@ def _torch(call: Call) -> Result:
 
 @overload
 def rnn(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -88,7 +88,7 @@ def rnn(
 
 @overload
 def rnn(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -106,7 +106,7 @@ def rnn(
 
 
 def rnn(
-    x: Tensor,
+    x: Tensor | Embedded,
     h_0: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -124,7 +124,7 @@ def rnn(
     """Run one plain RNN layer, in one direction, over a batch of sequences.
 
     Args:
-        x: [T, B, I] floating point, any strides.
+        x: [T, B, I] floating point, any strides; or `Embedded` symbols.
         h_0: [B, H].
         weight_ih, weight_hh: [H, I] and [H, H].
         bias_ih, bias_hh: [H] each, or None, each on its own.

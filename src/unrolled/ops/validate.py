@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DeviceError, DtypeError, ShapeError, expected
-from unrolled.ops.call import Call, States
+from unrolled.ops.call import Call, Embedded, States
 from unrolled.ops.recompute import check_recompute
 from unrolled.ops.registry import op_of
 from unrolled.spec import Cell
@@ -23,7 +23,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def validate(
     cell: str,
-    x: Tensor,
+    x: Tensor | Embedded,
     state: States,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -46,6 +46,11 @@ def validate(
     if weight_hr is not None and not known.projects:
         raise ConfigError(expected("weight_hr", f"None, as the {cell} has no projection", "a projection"))
     given = (*states.values(), weight_ih, weight_hh, bias_ih, bias_hh)
+    read, ids = x, None
+    if isinstance(x, Embedded):
+        check_embedded("x", x, ("T", "B"))
+        ids, read = x
+        x = read.new_empty(()).expand(*ids.shape, read.shape[1])  # what the rows looked up are like
     if weight_hr is not None or not _plainly_fits(gates, x, *given):
         weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
         optional = {"bias_ih": bias_ih, "bias_hh": bias_hh, "weight_hr": weight_hr}
@@ -56,7 +61,7 @@ def validate(
     check_recompute(recompute, trajectories=trajectories)
     return Call(
         op=cell,
-        x=x,
+        x=read,  # type: ignore[arg-type]  # of `Embedded` its weight
         states=tuple(states.values()),
         weight_ih=weight_ih,
         weight_hh=weight_hh,
@@ -69,6 +74,7 @@ def validate(
         trajectories=trajectories,
         nonlinearity=nonlinearity,
         recompute=recompute,
+        ids=ids,
     )
 
 
@@ -216,6 +222,31 @@ def check_lengths(lengths: Tensor | None, *, steps: int, rows: int) -> None:
     for extreme in (int(lengths.min()), int(lengths.max())):
         if not 0 <= extreme <= steps:
             raise ShapeError(expected("lengths", f"values from 0 to {steps}", str(extreme)))
+
+
+def check_embedded(name: str, given: Embedded, sizes: Sequence[str]) -> None:
+    """Raise where ids are not int64 of these sizes, each a row of weight, or weight is not [V, I].
+
+    What has no values to look at (torch.compile, torch.func, a tensor on the meta device) is taken as it is.
+    """
+    ids, weight = given
+    check_tensor(f"{name}.ids", ids)
+    check_shape(f"{name}.ids", ids, sizes)
+    if ids.dtype != torch.int64:
+        raise DtypeError(expected(f"{name}.ids", "int64", _word(ids.dtype)))
+    check_tensor(f"{name}.weight", weight)
+    check_shape(f"{name}.weight", weight, ("V", "I"))
+    check_float(f"{name}.weight", weight)
+    if ids.device != weight.device:
+        want = f"device {weight.device}, as {name}.weight"
+        raise DeviceError(expected(f"{name}.ids", want, str(ids.device)))
+    if torch.compiler.is_compiling() or type(ids) is not Tensor or ids.is_meta or ids.numel() == 0:
+        return
+    if torch._C._functorch.is_functorch_wrapped_tensor(ids):
+        return
+    for extreme in map(int, ids.aminmax()):
+        if not 0 <= extreme < len(weight):
+            raise ShapeError(expected(f"{name}.ids", f"values from 0 to {len(weight) - 1}", extreme))
 
 
 def check_resets(resets: Tensor | None, want: Sequence[int], like: Tensor, like_name: str = "x") -> None:

@@ -118,9 +118,10 @@ class Backward : Pass<V, C> {
         const int64_t fit = (256 << 10) / (stride * static_cast<int64_t>(sizeof(S)));
         block_rows = fit < kBlock ? kBlock : fit > 4 * kBlock ? 4 * kBlock : fit;
         const int split = width_by_units(q.threads);
+        const int64_t of_x = Base::has_ids() ? 0 : 2 * w.I;
         const Shape shape{O::words(part), ceil_div(nh(), 4), 4,
                           ceil_div(nh(), split), split, L,
-                          sizeof(S), tile_rows<V>(4), O::words(2 * w.I + R) * C::gates * nb};
+                          sizeof(S), tile_rows<V>(4), O::words(of_x + R) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
     }
 
@@ -139,6 +140,12 @@ class Backward : Pass<V, C> {
     Word* projected[2];
     S* unprojected[2];
     int64_t projected_stride;  // words
+    // Of ids: gradients of what the chains of each symbol begin with, the same as operands, and who is used.
+    S* table = nullptr;             // [V, table_stride]
+    Word* table_words = nullptr;    // [V, stride]
+    uint8_t* used = nullptr;        // [V]
+    S* no_symbol = nullptr;         // [I] zeros
+    int64_t table_stride = 0;
     struct Buffers {
         const Word** d_after;
         S** dh_now;
@@ -156,6 +163,7 @@ class Backward : Pass<V, C> {
     Buffers* buffers;
 
     int64_t nh() const { return ceil_div(R, L); }  // vectors of h
+    bool has_table() const { return Base::has_ids() && (o.dx.data != nullptr || o.dweight_ih != nullptr); }
     bool has_gates() const { return gates_width(C::cell, w.H) > 0; }
     int width_by_units(int split) const {  // of a panel of dh·W_hh, so that every thread has one
         const int64_t even = ceil_div(nh(), split);
@@ -207,6 +215,12 @@ class Backward : Pass<V, C> {
             projected[i] = memory.take<Word>(projects ? block * projected_stride : 0);
             unprojected[i] = memory.take<S>(projects ? block * P : 0);
         }
+        table_stride = part + kCacheLine / static_cast<int64_t>(sizeof(S));
+        table = memory.take<S>(has_table() ? q.V * table_stride : 0);
+        table_words = memory.take<Word>(has_table() && O::per > 1 ? q.V * stride : 0);
+        used = memory.take<uint8_t>(has_table() ? q.V : 0);
+        no_symbol = memory.take<S>(has_table() ? w.I : 0);
+        const int64_t pointed = has_table() && q.V > block ? q.V : block;
         dh_n = memory.take<S>(in.dh_n != nullptr ? B * padded_R : 0);
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
@@ -222,9 +236,9 @@ class Backward : Pass<V, C> {
         S** before_now = memory.take<S*>(projects ? n * most : 0);
         const Word** projected_now = memory.take<const Word*>(projects ? n * most : 0);
         S* carry = memory.take<S>(n * most * P);
-        const S** pointers = memory.take<const S*>(n * block * 2);
-        const Word** d_now = memory.take<const Word*>(n * block);
-        S** dx = memory.take<S*>(n * block);
+        const S** pointers = memory.take<const S*>(n * pointed * 2);
+        const Word** d_now = memory.take<const Word*>(n * pointed);
+        S** dx = memory.take<S*>(n * pointed);
         pairs_stride = part > padded_R ? part : padded_R;
         const int64_t chunk_size = O::words(kChunk) * 4 * L;
         const int64_t pairs_size = O::per > 1 ? O::words(kChunk) * pairs_stride : 0;
@@ -239,10 +253,10 @@ class Backward : Pass<V, C> {
                         before + (projects ? t * most * P : 0),
                         before_now + (projects ? t * most : 0),
                         projected_now + (projects ? t * most : 0),
-                        pointers + t * block * 2,
-                        pointers + t * block * 2 + block,
-                        d_now + t * block,
-                        dx + t * block,
+                        pointers + t * pointed * 2,
+                        pointers + t * pointed * 2 + pointed,
+                        d_now + t * pointed,
+                        dx + t * pointed,
                         chunk + t * chunk_size,
                         pairs + t * pairs_size};
         }
@@ -268,12 +282,25 @@ class Backward : Pass<V, C> {
         Base::pad(dh_n, in.dh_n, R, thread);
         Base::pad(dc_n, in.dc_n, w.H, thread);
         if (C::cell == Cell::lstm) Base::pad(c_0, q.c_0, w.H, thread);
+        if (has_table()) {
+            const Range symbols = share(q.V, thread, threads);
+            std::memset(table + symbols.begin * table_stride, 0,
+                        static_cast<size_t>((symbols.end - symbols.begin) * table_stride) * sizeof(S));
+        }
         if (thread > 0) return;
+        if (has_table()) mark_used();
         clear(o.dweight_ih, C::gates * w.H * w.I);
         clear(o.dweight_hh, C::gates * w.H * R);
         clear(o.dweight_hr, w.projected * w.H);
         clear(o.dbias_ih, C::gates * w.H);
         clear(o.dbias_hh, C::gates * w.H);
+    }
+
+    void mark_used() const {
+        std::memset(used, 0, static_cast<size_t>(q.V));
+        std::memset(no_symbol, 0, static_cast<size_t>(w.I) * sizeof(S));
+        for (int64_t rank = 0; rank < q.B; ++rank)
+            for (int64_t t = 0; t < plan.length[rank]; ++t) used[Base::id(rank, t)] = 1;
     }
 
     const S* h_before(int64_t rank, int64_t s) const {
@@ -303,6 +330,7 @@ class Backward : Pass<V, C> {
             if (end == 0) finish(thread, mine, n_after, d[block]);
         }
         if (plan.steps == 0) finish(thread, mine, 0, nullptr);
+        if (has_table()) of_symbols(thread);
     }
 
     int64_t in_block(int64_t s, int64_t begin) const { return plan.offset[s] - plan.offset[begin]; }
@@ -414,16 +442,21 @@ class Backward : Pass<V, C> {
         for (; s < end; ++s) {
             for (int64_t rank = 0; rank < plan.active[s]; ++rank, ++m) {
                 const int64_t t = time(rank, s);
-                buf.x[m] = at(q.x, rank, t);
                 buf.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
                 buf.d_now[m] = grads + m * stride + O::words(x_part);
-                buf.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
+                if (Base::has_ids()) {
+                    buf.dx[m] = has_table() ? table + Base::id(rank, t) * table_stride : nullptr;
+                } else {
+                    buf.x[m] = at(q.x, rank, t);
+                    buf.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
+                }
             }
         }
         const Part mine = my_part(thread);
         const Word* const of_x = grads + O::words(x_part);
         const Gradients x_gates{of_x, stride, C::gates, w.H}, h_gates{grads, stride, C::gates, w.H};
-        weights(buf, buf.x, w.I, mine.x, rows, x_gates, mine.gates, static_cast<S*>(o.dweight_ih));
+        if (has_table()) add_to_table(buf, rows, share(nb * C::gates, thread, threads));
+        if (!Base::has_ids()) weights(buf, buf.x, w.I, mine.x, rows, x_gates, mine.gates, static_cast<S*>(o.dweight_ih));
         weights(buf, buf.h, R, mine.h, rows, h_gates, mine.gates, static_cast<S*>(o.dweight_hh));
         if (projects && o.dweight_hr != nullptr) {
             for (m = 0; m < rows; ++m) buf.h[m] = unprojected[block] + m * P;
@@ -432,8 +465,12 @@ class Backward : Pass<V, C> {
         }
         biases(thread, rows, of_x, static_cast<S*>(o.dbias_ih));
         biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
+        if (!Base::has_ids()) of_inputs(buf, share(rows, thread, threads));
+    }
+
+    // dx of some rows, from buf.d_now.
+    void of_inputs(const Buffers& buf, Range my_rows) {
         if (o.dx.data == nullptr) return;
-        const Range my_rows = share(rows, thread, threads);
         for (int64_t p = 0; p < dx_panels(); ++p) {
             const Panel<Word> panel{w_ih + p * O::words(part) * 4 * L, O::words(part), dx_vectors(p)};
             const int64_t column = p * 4 * L, left = w.I - column;
@@ -441,6 +478,46 @@ class Backward : Pass<V, C> {
             through_rows<V, O>(panel, buf.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
                             nullptr, buf.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
         }
+    }
+
+    // To each row's symbol, some vectors of its gradients.
+    void add_to_table(const Buffers& buf, int64_t rows, Range gates) const {
+        for (int64_t m = 0; m < rows; ++m)
+            for (int64_t g = gates.begin; g < gates.end; ++g) {
+                S* const sum = buf.dx[m] + g * L;
+                (V::load(sum) + O::row(buf.d_now[m], g * L)).store(sum);
+            }
+    }
+
+    // dW_ih and dx of symbols in place of steps. What no step has taken is not looked at.
+    void of_symbols(int thread) {
+        const Buffers& buf = buffers[thread];
+        const Range symbols = share(q.V, thread, threads);
+        if (plan.steps == 0) {
+            for (int64_t v = symbols.begin; o.dx.data != nullptr && v < symbols.end; ++v)
+                std::memset(static_cast<S*>(o.dx.data) + v * o.dx.b, 0, static_cast<size_t>(w.I) * sizeof(S));
+            return;
+        }
+        team->barrier();
+        const Word* grads;
+        int64_t row = table_stride;
+        if constexpr (O::per == 1) {
+            grads = table;
+        } else {
+            for (int64_t v = symbols.begin; v < symbols.end; ++v)
+                for (int64_t g = 0; g < part; g += L)
+                    O::store(table_words + v * stride, g, V::load(table + v * table_stride + g));
+            team->barrier();
+            grads = table_words, row = stride;
+        }
+        for (int64_t v = 0; v < q.V; ++v) {
+            buf.x[v] = used[v] ? Base::symbol(v) : no_symbol;
+            buf.d_now[v] = grads + v * row;
+            buf.dx[v] = o.dx.data != nullptr ? static_cast<S*>(o.dx.data) + v * o.dx.b : nullptr;
+        }
+        const Part mine = my_part(thread);
+        weights(buf, buf.x, w.I, mine.x, q.V, {grads, row, C::gates, w.H}, mine.gates, static_cast<S*>(o.dweight_ih));
+        of_inputs(buf, symbols);
     }
 
     // What a thread adds up of dW_ih and dW_hh: a share of the gates' vectors, or, where those are few as
@@ -562,7 +639,7 @@ class Backward : Pass<V, C> {
                 static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still : zeroed ? S(0) : buf.carry[j * P + u];
             }
         }
-        if (o.dx.data == nullptr) return;
+        if (o.dx.data == nullptr || Base::has_ids()) return;
         const Range rows = share(q.B, thread, threads);
         for (int64_t rank = rows.begin; rank < rows.end; ++rank)
             for (int64_t t = plan.length[rank]; t < q.T; ++t)

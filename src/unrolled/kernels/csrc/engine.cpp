@@ -66,13 +66,23 @@ void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
     v.bytes("T * B * R", {q.T, q.B, padded(w.R())});
     if (v.complaint) return;
     const int64_t work = q.T * q.B;
+    v.within("V", q.V, q.ids.data != nullptr ? 1 : 0, most);
+    if (v.complaint) return;
+    v.bytes("V * I", {q.V, w.I});
+    v.bytes("4 * V * H", {4, q.V, P});
     v.address("lengths", q.lengths, Need::optional, sizeof(int64_t));
+    v.address("ids", q.ids.data, wanted(q.V > 0 && work > 0), sizeof(int64_t));
     v.address("x", q.x.data, wanted(work > 0));
     v.address("h_0", q.h_0, wanted(q.B > 0));
     v.address("c_0", q.c_0, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
-    if (work > 0) v.strides("x", q.x, w.I);
+    if (work > 0 && q.V == 0) v.strides("x", q.x, w.I);
+    if (work > 0 && q.V > 0) v.rows("x", q.x, q.V, w.I);
+    if (work > 0 && q.V > 0) v.strides("ids", q.ids, 1);
     if (work > 0 && q.resets.data) v.strides("resets", q.resets, 1);
     for (int64_t b = 0; q.lengths && b < q.B && !v.complaint; ++b) v.within("lengths", q.lengths[b], 0, q.T);
+    for (int64_t b = 0; q.V > 0 && b < q.B && !v.complaint; ++b)
+        for (int64_t t = 0, end = q.lengths ? q.lengths[b] : q.T; t < end; ++t)
+            v.within("ids", q.ids.data[t * q.ids.t + b * q.ids.b], 0, q.V - 1);
 }
 
 void validate_traces(Validation& v, Cell cell, bool some_work, void* const (&traces)[5]) {
@@ -139,10 +149,11 @@ void validate(Validation& v, const Handle& handle, const Sequences& q, const Bac
     v.address("dbias_ih", out.dbias_ih, Need::optional);
     v.address("dbias_hh", out.dbias_hh, Need::optional);
     v.address("dweight_hr", out.dweight_hr, w.projected > 0 ? Need::optional : Need::unused);
+    if (out.dx.data && q.V > 0) v.rows("dx", out.dx, q.V, w.I);
     if (!some_work || v.complaint) return;
     v.strides("y", in.y, w.R());
     if (in.dy.data) v.strides("dy", in.dy, w.R());
-    if (out.dx.data) v.output_strides("dx", out.dx, w.I);
+    if (out.dx.data && q.V == 0) v.output_strides("dx", out.dx, w.I);
     if (v.complaint || was_kept_in(handle.format, in.kept)) return;
     Format wrote;
     const bool known = kept_format(in.kept, handle.format.storage, wrote);

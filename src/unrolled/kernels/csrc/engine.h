@@ -71,6 +71,10 @@ struct Sequences {
     Strided<const void> x;             // [T, B, I]; what lies past a row's length is never read
     const void* h_0 = nullptr;         // [B, R], contiguous
     const void* c_0 = nullptr;         // [B, H], contiguous; LSTM only
+    // Where V > 0, x is [V, I], a row for each of V symbols with stride b between them, and a step takes the row
+    // that its id names: x·W_ih is computed once per symbol, with the bits that each step would compute.
+    Strided<const int64_t> ids;        // [T, B], each 0..V-1; past a row's length never read
+    int64_t V = 0;
 };
 
 struct ForwardOut {
@@ -95,7 +99,7 @@ struct BackwardIn {
 
 // Null where a gradient is not wanted; what is not wanted is not computed.
 struct BackwardOut {
-    Strided<void> dx;            // [T, B, I]; zero past a row's length
+    Strided<void> dx;            // [T, B, I]; zero past a row's length. Where V > 0, [V, I] with stride b
     void* dh_0 = nullptr;        // [B, R], contiguous
     void* dc_0 = nullptr;        // [B, H], contiguous; LSTM only
     void* dweight_ih = nullptr;  // [G·H, I], contiguous

@@ -105,10 +105,12 @@ class Forward : Pass<V, C> {
     Forward(const Handle& handle, const Sequences& sequences, const ForwardOut& out)
         : Base(handle, sequences), o(out), width(C::slots * nb * L), panel_count(Weight::panels(w)) {
         const int vectors = C::blocks * C::gates;
+        const int64_t outside = Base::has_ids() ? 0 : O::words(w.I) * C::gates * nb;
         const Shape shape{O::words(R), panel_count, vectors,   panel_count,           vectors,
-                          L,   sizeof(S),   tile_rows<V>(vectors), O::words(w.I) * C::gates * nb};
+                          L,   sizeof(S),   tile_rows<V>(vectors), outside};
         way = choose_way(plan, shape, q.threads);
-        in_pieces = O::per == 1 && !projects && Base::handle.packed == nullptr && plan.steps == 1 && way != Way::by_rows;
+        in_pieces = O::per == 1 && !projects && !Base::has_ids() && Base::handle.packed == nullptr && plan.steps == 1 &&
+                    way != Way::by_rows;
     }
 
     void run() { Base::run(this); }
@@ -126,6 +128,7 @@ class Forward : Pass<V, C> {
     Weight packed{w, nullptr};
     S* state;  // [B, P] c_0 by rank; where no cell states are kept, the running ones
     Word* h_words = nullptr;  // [2][B, words of padded_R] by rank: h before and after a step, in turn
+    S* table = nullptr;        // [V, width] of ids: what the chains of a step begin with, by its symbol
     S* unprojected = nullptr;  // [B, P] by rank: o · tanh(c) of a step
     Word* unprojected_words = nullptr;  // [B, words of P]
     int64_t block_rows, block_steps;
@@ -159,6 +162,7 @@ class Forward : Pass<V, C> {
         packed = Weight(w, once != nullptr ? once : memory.take<S>(in_pieces ? 0 : Weight::size(w)));
         state = memory.take<S>(C::cell == Cell::lstm ? q.B * P : 0);
         h_words = memory.take<Word>(O::per > 1 ? 2 * q.B * O::words(padded_R) : 0);
+        table = memory.take<S>(q.V * width);
         unprojected = memory.take<S>(projects ? q.B * P : 0);
         unprojected_words = memory.take<Word>(projects && O::per > 1 ? q.B * O::words(P) : 0);
         Base::share_all_rows();
@@ -171,20 +175,21 @@ class Forward : Pass<V, C> {
         buffers = memory.take<Buffers>(threads);
         const bool keeps = gates_width(C::cell, w.H) > 0 && o.kept != nullptr;
         const int64_t n = threads;
-        const Word** xs = memory.take<const Word*>(n * block_rows);
-        S** gs = memory.take<S*>(n * block_rows);
+        const int64_t x_rows = block_rows > q.V ? block_rows : q.V;
+        const Word** xs = memory.take<const Word*>(n * x_rows);
+        S** gs = memory.take<S*>(n * x_rows);
         const Word** hs = memory.take<const Word*>(n * most);
         S** nows = memory.take<S*>(n * most);
         Row* rows_of = memory.take<Row>(n * most);
         S** ys = memory.take<S*>(projects ? n * most : 0);
         S* gates = memory.take<S>(keeps ? 0 : n * block_rows * width);
-        Word* x_words = memory.take<Word>(O::per > 1 ? n * block_rows * O::words(w.I) : 0);
+        Word* x_words = memory.take<Word>(O::per > 1 ? n * x_rows * O::words(w.I) : 0);
         const int64_t piece = Weight::panel_size(2 * kPiece + 2);
         S* pieces = memory.take<S>(in_pieces ? n * piece : 0);
         for (int64_t t = 0; t < n; ++t) {
-            buffers[t] = {xs + t * block_rows, gs + t * block_rows, hs + t * most, nows + t * most,
+            buffers[t] = {xs + t * x_rows, gs + t * x_rows, hs + t * most, nows + t * most,
                         rows_of + t * most,  ys + (projects ? t * most : 0), keeps ? nullptr : gates + t * block_rows * width,
-                        x_words + (O::per > 1 ? t * block_rows * O::words(w.I) : 0),
+                        x_words + (O::per > 1 ? t * x_rows * O::words(w.I) : 0),
                         in_pieces ? pieces + t * piece : nullptr};
         }
     }
@@ -194,6 +199,7 @@ class Forward : Pass<V, C> {
             packed.fill(w, share(panel_count, thread, threads));
             packed.fill_hr(w, share(Weight::hr_panels(w), thread, threads));
         }
+        if (Base::has_ids() && plan.steps > 0) fill_table(thread);
         if (C::cell == Cell::lstm) Base::pad(state, q.c_0, w.H, thread);
         if constexpr (O::per > 1) {
             const Range mine = share(q.B, thread, threads);
@@ -251,23 +257,57 @@ class Forward : Pass<V, C> {
         finish(thread, mine);
     }
 
+    const Word* as_words(const S* x, const Buffers& buf, int64_t row) const {
+        Word* const words = buf.x_words + (O::per > 1 ? row * O::words(w.I) : 0);
+        return static_cast<const Word*>(O::put(x, w.I, words, nullptr));
+    }
+
     int64_t point_inputs(const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
         int64_t rows = 0;
         for (; s < end; ++s) {
             n = running(mine, s, n);
             for (int64_t j = 0; j < n; ++j, ++rows) {
                 const int64_t rank = mine.rank[j];
-                Word* const words = buf.x_words + (O::per > 1 ? rows * O::words(w.I) : 0);
-                buf.x[rows] = static_cast<const Word*>(O::put(at(q.x, rank, time(rank, s)), w.I, words, nullptr));
+                buf.x[rows] = as_words(at(q.x, rank, time(rank, s)), buf, rows);
                 buf.g[rows] = gates_at(buf, rank, s, rows);
             }
         }
         return rows;
     }
 
-    void input_products(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
-        const int64_t rows = point_inputs(mine, buf, s, end, n);
+    // This thread's columns of the table: those of the panels that it has packed, where a call packs.
+    void fill_table(int thread) {
+        const Buffers& buf = buffers[thread];
+        for (int64_t v = 0; v < q.V; ++v) {
+            buf.x[v] = as_words(Base::symbol(v), buf, v);
+            buf.g[v] = table + v * width;
+        }
+        through_inputs(buf, q.V, share(panel_count, thread, threads));
+    }
+
+    // From the table to this thread's columns of the gates of a block of steps.
+    void look_up(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
         const Range panels = my_panels(thread);
+        const int64_t past = panels.end * C::blocks < nb ? panels.end * C::blocks : nb;
+        const int64_t first = panels.begin * C::blocks * C::slots * L, size = past * C::slots * L - first;
+        int64_t rows = 0;
+        for (; s < end; ++s) {
+            n = running(mine, s, n);
+            for (int64_t j = 0; j < n && size > 0; ++j, ++rows) {
+                const int64_t rank = mine.rank[j];
+                std::memcpy(gates_at(buf, rank, s, rows) + first,
+                            table + Base::id(rank, time(rank, s)) * width + first, size * sizeof(S));
+            }
+        }
+    }
+
+    void input_products(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t end, int64_t n) {
+        if (Base::has_ids()) return look_up(thread, mine, buf, s, end, n);
+        through_inputs(buf, point_inputs(mine, buf, s, end, n), my_panels(thread));
+    }
+
+    // From buf.x to buf.g: the summed biases, then x·W_ih.
+    void through_inputs(const Buffers& buf, int64_t rows, Range panels) {
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<Word> panel{packed.w_ih + p * Weight::panel_size(O::words(w.I)), O::words(w.I),
                                     Weight::vectors(w, p)};

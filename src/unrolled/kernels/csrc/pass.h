@@ -105,6 +105,11 @@ class Pass {
         return static_cast<To*>(a.data) + t * a.t + plan.row[rank] * a.b;
     }
 
+    // Whether x is a row for each symbol, and steps name theirs; that of a step, and a symbol's row.
+    bool has_ids() const { return q.V > 0; }
+    int64_t id(int64_t rank, int64_t t) const { return q.ids.data[t * q.ids.t + plan.row[rank] * q.ids.b]; }
+    const S* symbol(int64_t v) const { return static_cast<const S*>(q.x.data) + v * q.x.b; }
+
     const S* h_0(int64_t rank) const { return static_cast<const S*>(q.h_0) + plan.row[rank] * R; }
 
     // Where a row's gates and cell states lie in `kept` at step s.

@@ -64,11 +64,19 @@ class Validation {
     // The strides of a tensor [T, B, width] with T * B > 0.
     template <class Element>
     void strides(const char* name, const Strided<Element>& a, int64_t width) {
-        const int64_t bytes = std::is_void<Element>::value ? element : 1;
         const int64_t reach = span(T, a.t, span(B, a.b, width));
-        if (reach < 0 || reach > most_bytes / bytes)
+        if (reach < 0 || reach > most_bytes / bytes_of<Element>())
             refuse("%s: expected strides within 2^57 bytes, got %lld and %lld", name, (long long)a.t,
                    (long long)a.b);
+    }
+
+    // The stride b of `count` > 0 rows of a width; those of an output must not overlap.
+    template <class Element>
+    void rows(const char* name, const Strided<Element>& a, int64_t count, int64_t width) {
+        const int64_t reach = span(count, a.b, width);
+        const bool overlap = !std::is_const<Element>::value && count > 1 && a.b > -width && a.b < width;
+        if (reach < 0 || reach > most_bytes / bytes_of<Element>() || overlap)
+            refuse("%s: expected a stride that keeps rows apart, within 2^57 bytes, got %lld", name, (long long)a.b);
     }
 
     // The same for an output, whose rows must not overlap each other: threads write them.
@@ -87,6 +95,12 @@ class Validation {
 
   private:
     const int64_t T, B, I, H, element;
+
+    template <class Element>
+    int64_t bytes_of() const {
+        if constexpr (std::is_void<Element>::value) return element;
+        else return sizeof(Element);
+    }
 
     // How far `count` rows reach that lie `stride` elements apart, the last one `row` long; -1: too far.
     static int64_t span(int64_t count, int64_t stride, int64_t row) {

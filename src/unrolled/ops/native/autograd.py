@@ -33,14 +33,14 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             outputs: tuple[Tensor, ...] = layer(*arguments)
-        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _, weight_hr = arguments
+        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _, weight_hr, ids = arguments
         y, _, c_n, kept, traces = outputs
         saved: tuple[Tensor, ...] = ()
         if ctx.keep:
             ctx.version, ctx.unwritten = _version_of(y), y._version
             # The same memory, with a version of its own; while torch.compile traces, `version` is y itself.
             saved = (kept, y.data) if type(y) is Tensor else (kept,)
-        ctx.save_for_backward(*inputs, weight_hr, *saved)
+        ctx.save_for_backward(*inputs, weight_hr, ids, *saved)
         absent = [c_n] if inputs[2] is None else []
         absent += [] if trajectories else [traces]
         ctx.mark_non_differentiable(kept, *absent)
@@ -51,21 +51,21 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh_n, dc_n, _, dtraces = grads
         saved = ctx.saved_tensors  # once: checkpointing hands them out once
-        inputs = Inputs(*saved[:10])
+        inputs = Inputs(*saved[:11])
         wanted = [*ctx.needs_input_grad[1:8], ctx.needs_input_grad[14]]
         native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
         if native and not any(map(is_batched, (dy, dh_n, dc_n))):
-            kept, y = saved[10], saved[11] if len(saved) > 11 else ctx.version
+            kept, y = saved[11], saved[12] if len(saved) > 12 else ctx.version
             if ctx.version._version != ctx.unwritten:
                 y = None
             found = layer_backward(
-                ctx.cell, *inputs[:9], ctx.reverse, y, kept, dy, dh_n, dc_n, wanted, inputs.weight_hr
+                ctx.cell, *inputs[:9], ctx.reverse, y, kept, dy, dh_n, dc_n, wanted, *inputs[9:]
             )
             gradients = [grad if want else None for grad, want in zip(found, wanted, strict=True)]
         else:
             grads = (dy, dh_n, dc_n, dtraces)
             gradients = _of_the_reference(ctx.cell, inputs, ctx.reverse, grads, wanted)
-        return (None, *gradients[:7], *[None] * 6, gradients[7])
+        return (None, *gradients[:7], *[None] * 6, gradients[7], None)
 
 
 def _version_of(tensor: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def is_batched(tensor: Tensor | None) -> bool:
 def _autograd(*arguments: Any) -> tuple[Tensor, ...]:
     # By hand, as what torch.library.register_autograd wraps around it costs 35 µs a call.
     if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-        every = (*arguments, None, None)[:15]  # torch leaves out defaults
+        every = (*arguments, None, None, None)[:16]  # torch leaves out defaults
         return _Layer.apply(*every)  # type: ignore[no-any-return, no-untyped-call]
     with torch._C._AutoDispatchBelowAutograd():
         return layer(*arguments)  # type: ignore[no-any-return]
@@ -130,7 +130,7 @@ def _of_the_reference(
         leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
         for leaf in leaves:
             leaf.requires_grad_()
-        again = Inputs._make((*views[:7], *inputs[7:9], views[7]))
+        again = Inputs._make((*views[:7], *inputs[7:9], views[7], inputs.ids))
         outputs = _reference(cell, again, reverse, traced=grads[3] is not None)
         pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None]
         found = iter(
@@ -163,8 +163,9 @@ def _reference(cell: str, inputs: Inputs, reverse: bool, *, traced: bool) -> tup
         reverse=reverse,
         trajectories=traced,
         nonlinearity=nonlinearity,
+        ids=inputs.ids,
     )
-    y, final, traces = OPS[op].reference(call)
+    y, final, traces = OPS[op].reference(call.looked_up())
     c_n = final[1] if len(final) == 2 else None
     return y, final[0], c_n, torch.stack(traces) if traces else None
 

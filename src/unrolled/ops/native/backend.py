@@ -46,6 +46,7 @@ def run(call: Call) -> Result:
         call.trajectories,
         "bfloat16" if narrow else None,
         call.weight_hr,
+        call.ids,
     )
     states = (h_n,) if c_0 is None else (h_n, c_n)
     if narrow:

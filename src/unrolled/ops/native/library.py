@@ -31,13 +31,14 @@ _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # Backward needs y too, and computes it again where it is not given. `operand`, one of kernels.OPERANDS, is
 # the type in which float32 tensors are multiplied; `kept` names it too.
 library.define(
-    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None, Tensor? weight_hr=None) "
+    f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None, Tensor? weight_hr=None, "
+    "Tensor? ids=None) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
     tags=_tags,
 )
 library.define(
     f"layer_backward(str cell, {_INPUTS}, Tensor? y, Tensor kept, "
-    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, Tensor? weight_hr=None) "
+    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, Tensor? weight_hr=None, Tensor? ids=None) "
     "-> (Tensor dx, Tensor dh_0, Tensor dc_0, Tensor dweight_ih, Tensor dweight_hh, "
     "Tensor dbias_ih, Tensor dbias_hh, Tensor dweight_hr)",
     tags=_tags,
@@ -49,7 +50,7 @@ layer_backward = torch.ops.unrolled.layer_backward.default
 class Inputs(NamedTuple):
     """What the forward and the backward pass both read, in the order of the ops' schemas."""
 
-    x: Tensor  # [T, B, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]
     h_0: Tensor  # [B, P], P = H unless there is a projection
     c_0: Tensor | None  # [B, H]; LSTM only
     weight_ih: Tensor  # [G·H, I]
@@ -59,6 +60,23 @@ class Inputs(NamedTuple):
     lengths: Tensor | None  # [B] int64
     resets: Tensor | None  # [T, B] bool
     weight_hr: Tensor | None = None  # [P, H]; LSTM only
+    ids: Tensor | None = None  # [T, B] int64
+
+    @classmethod
+    def of_forward(cls, arguments: Sequence[Any]) -> Inputs:
+        """Return those among the arguments of `layer` after its cell; torch leaves out defaults."""
+        return cls(*arguments[:9], *arguments[13:15])
+
+    @classmethod
+    def of_backward(cls, arguments: Sequence[Any]) -> Inputs:
+        """Return those among the arguments of `layer_backward` after its cell."""
+        return cls(*arguments[:9], *arguments[16:18])
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """T and B."""
+        steps, rows = (self.x if self.ids is None else self.ids).shape[:2]
+        return steps, rows
 
     @property
     def hidden(self) -> int:
@@ -72,9 +90,8 @@ class Inputs(NamedTuple):
 
 def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Run the layer in the engine."""
-    reverse, keep, trajectories = arguments[9:12]
-    operand, weight_hr = (*arguments[12:], None, None)[:2]
-    inputs = _readable(cell, Inputs._make((*arguments[:9], weight_hr)))
+    reverse, keep, trajectories, operand = (*arguments[9:13], None)[:4]
+    inputs = _readable(cell, Inputs.of_forward(arguments))
     outputs = _outputs(cell, inputs, keep, trajectories)
     try:
         _run(_handle(cell, inputs, kernels.isa(), operand), inputs, reverse, outputs)
@@ -93,15 +110,16 @@ def _run(handle: kernels.Handle, inputs: Inputs, reverse: bool, outputs: tuple[T
         c_n.data_ptr(),
         kept.data_ptr(),
         [trace.data_ptr() for trace in traces] if traces.numel() else (),
+        *_symbols(inputs),
     )
 
 
 def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     """Run the layer's backward pass in the engine."""
-    reverse, y, kept, dy, dh_n, dc_n, wanted, weight_hr = (*arguments[9:], None)[:8]
-    inputs = _readable(cell, Inputs._make((*arguments[:9], weight_hr)))
+    reverse, y, kept, dy, dh_n, dc_n, wanted = arguments[9:16]
+    inputs = _readable(cell, Inputs.of_backward(arguments))
     x = inputs.x
-    steps, rows, _ = shape = (*x.shape[:2], inputs.h_0.shape[1])
+    steps, rows, _ = shape = (*inputs.sizes, inputs.h_0.shape[1])
     kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, inputs.hidden),), x)
     wrote = kernels.kept_format(kept.data_ptr(), TYPES[x.dtype])
     if wrote is None:
@@ -125,7 +143,7 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
         _strided(dy),
         _address(dh_n),
         _address(dc_n),
-        _strided(dx if wanted[0] else None),
+        _at(dx, inputs.ids) if wanted[0] else (0, 0, 0),
         dh_0.data_ptr(),
         dc_0.data_ptr(),
         dweight_ih.data_ptr(),
@@ -133,6 +151,7 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
         dbias_ih.data_ptr(),
         dbias_hh.data_ptr(),
         dweight_hr.data_ptr(),
+        *_symbols(inputs),
     )
     return gradients
 
@@ -140,7 +159,7 @@ def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
 def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool) -> tuple[Tensor, ...]:
     """Return y [T, B, P], h_n [B, P], c_n [B, H], kept, traces [K, T, B, H]; empty: none of it."""
     x, _, c_0 = inputs[:3]
-    steps, rows, _ = x.shape
+    steps, rows = inputs.sizes
     hidden, projected = inputs.hidden, inputs.weight_hh.shape[1]
     return (
         x.new_empty((steps, rows, projected)),
@@ -184,7 +203,7 @@ def _sequences(
 ) -> tuple[int, bool, int, int, int, _Strided, _Strided, int, int]:
     """Return the fields of the struct `Sequences` of engine.h."""
     x, h_0, c_0 = inputs[:3]
-    steps, rows, _ = x.shape
+    steps, rows = inputs.sizes
     return (
         torch.get_num_threads(),
         reverse,
@@ -192,10 +211,20 @@ def _sequences(
         rows,
         _address(inputs.lengths),
         _strided(inputs.resets),
-        _strided(x),
+        _at(x, inputs.ids),
         h_0.data_ptr(),
         _address(c_0),
     )
+
+
+def _symbols(inputs: Inputs) -> tuple[_Strided, int]:
+    """Return the fields of `Sequences` that ids have: where they are, and V."""
+    return _strided(inputs.ids), 0 if inputs.ids is None else inputs.x.shape[0]
+
+
+def _at(x: Tensor, ids: Tensor | None) -> _Strided:
+    """Return x or its gradient: [T, B, I], or where there are ids [V, I], whose rows have the last stride."""
+    return _strided(x) if ids is None else (x.data_ptr(), 0, x.stride(0))
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -214,14 +243,19 @@ def _readable(cell: str, inputs: Inputs) -> Inputs:
     The ops are public names of torch's registry and the engine sees addresses alone, so this is where
     sizes and dtypes are validated for whoever calls them.
     """
-    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets, weight_hr = inputs
-    for name, tensor, dims in (("x", x, 3), ("weight_hh", weight_hh, 2), ("weight_hr", weight_hr, 2)):
+    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets, weight_hr, ids = inputs
+    for name, tensor, dims in (
+        ("ids", ids, 2),
+        ("x", x, 3 if ids is None else 2),
+        ("weight_hh", weight_hh, 2),
+        ("weight_hr", weight_hr, 2),
+    ):
         if tensor is not None and tensor.dim() != dims:
             raise ShapeError(expected(name, f"{dims} dimensions", list(tensor.shape)))
     if x.dtype not in TYPES:
         raise DtypeError(expected("x", " or ".join(TYPES.values()), str(x.dtype).removeprefix("torch.")))
-    steps, rows, width = x.shape
-    hidden, projected = inputs.hidden, weight_hh.shape[1]
+    steps, rows = inputs.sizes
+    width, hidden, projected = x.shape[-1], inputs.hidden, weight_hh.shape[1]
     blocks, state = (len(_CELLS[cell].gates) * hidden,), (rows, hidden)
     return Inputs(
         _rows("x", x, x.shape, x),
@@ -234,6 +268,7 @@ def _readable(cell: str, inputs: Inputs) -> Inputs:
         None if lengths is None else _of(torch.int64, "lengths", lengths, (rows,)).contiguous(),
         None if resets is None else _of(torch.bool, "resets", resets, (steps, rows)),
         None if weight_hr is None else _dense("weight_hr", weight_hr, (projected, hidden), x),
+        None if ids is None else _of(torch.int64, "ids", ids, (steps, rows)),
     )
 
 
@@ -246,9 +281,9 @@ def _dense(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> T
 
 
 def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return [T, B, ·], or a copy where the last axis is not dense. T and B may have any strides."""
+    """Return [T, B, ·] or [V, ·], or a copy where the last axis is not dense. Others may have any strides."""
     _of(like.dtype, name, tensor, shape)
-    dense = tensor.stride(2) == 1 or shape[2] == 1
+    dense = tensor.stride(-1) == 1 or shape[-1] == 1
     if dense and not tensor.data_ptr() % tensor.itemsize:
         return tensor
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -265,42 +300,39 @@ def _of(dtype: torch.dtype, name: str, tensor: Tensor, shape: tuple[int, ...]) -
 
 def _valid_steps(inputs: Inputs) -> int:
     """Return how many steps are computed over all rows; all of them where lengths have no values yet."""
-    x, lengths = inputs.x, inputs.lengths
+    lengths, (steps, rows) = inputs.lengths, inputs.sizes
     if lengths is None or type(lengths) is not Tensor or lengths.is_meta:
-        return x.shape[0] * x.shape[1]
+        return steps * rows
     return int(lengths.sum())
+
+
+def _multiply_adds(inputs: Inputs, of_x: int, of_h: int, of_m: int) -> int:
+    """Return those of so many products with x, per step or per symbol; with h; with what is projected."""
+    steps = _valid_steps(inputs)
+    times = steps if inputs.ids is None else inputs.x.shape[0]
+    projection = 0 if inputs.weight_hr is None else inputs.weight_hr.numel()
+    of_state = of_h * inputs.weight_hh.numel() + of_m * projection
+    return of_x * inputs.weight_ih.numel() * times + of_state * steps
 
 
 def _forward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
     """Return 2·G·H·(I + H) for each valid row and step; pointwise work is not counted."""
-    inputs = Inputs._make((*arguments[:9], arguments[13] if len(arguments) > 13 else None))
-    projection = 0 if inputs.weight_hr is None else inputs.weight_hr.numel()
-    return 2 * (inputs.weight_ih.numel() + inputs.weight_hh.numel() + projection) * _valid_steps(inputs)
+    return 2 * _multiply_adds(Inputs.of_forward(arguments), 1, 1, 1)
 
 
 def _backward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
     """Return what the wanted gradients take: twice the forward pass for all of them."""
-    inputs, wanted = _of_backward(arguments)
-    of_x, of_h = wanted[0] + wanted[3], 1 + wanted[4]
-    products = of_x * inputs.weight_ih.numel() + of_h * inputs.weight_hh.numel()
-    if inputs.weight_hr is not None:
-        products += (1 + wanted[7]) * inputs.weight_hr.numel()
-    return int(2 * products * _valid_steps(inputs))
+    wanted = [*arguments[15], False][:8]
+    products = wanted[0] + wanted[3], 1 + wanted[4], 1 + wanted[7]
+    return 2 * _multiply_adds(Inputs.of_backward(arguments), *products)
 
 
 def _fake_forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    keep, trajectories = arguments[10:12]
-    weight_hr = arguments[13] if len(arguments) > 13 else None
-    return _outputs(cell, Inputs._make((*arguments[:9], weight_hr)), keep, trajectories)
+    return _outputs(cell, Inputs.of_forward(arguments), *arguments[10:12])
 
 
 def _fake_backward(_cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    return _gradients(*_of_backward(arguments))
-
-
-def _of_backward(arguments: Sequence[Any]) -> tuple[Inputs, list[bool]]:
-    """Return what `layer_backward` was given, and which gradients are wanted."""
-    return Inputs._make((*arguments[:9], arguments[16] if len(arguments) > 16 else None)), arguments[15]
+    return _gradients(Inputs.of_backward(arguments), arguments[15])
 
 
 library.impl("layer", _forward, "CPU")

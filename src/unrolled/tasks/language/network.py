@@ -14,6 +14,7 @@ from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
 from unrolled.nn import init_recurrent
+from unrolled.ops import Embedded
 from unrolled.spec import CELLS, ModelConfig
 from unrolled.tasks.language.dropout import Dropout
 from unrolled.tasks.language.hub import Pretrained
@@ -101,8 +102,14 @@ class LanguageModel(Pretrained, nn.Module):
         self, inputs: Tensor, state: State, lengths: Tensor | None = None, resets: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Run the stack: inputs [T, B] → last layer's outputs [T, B, H] and the state after."""
-        y, after = self.recurrent(self.dropout(self.embedding(inputs)), state, lengths=lengths, resets=resets)
+        y, after = self.recurrent(self._embedded(inputs), state, lengths=lengths, resets=resets)
         return self.dropout(y), after
+
+    def _embedded(self, inputs: Tensor) -> Tensor | Embedded:
+        """Return the embeddings of inputs [T, B]: as symbols, unless dropout falls on every step anew."""
+        if len(inputs) == 1 or (self.training and self.dropout.p > 0):
+            return cast(Tensor, self.dropout(self.embedding(inputs)))
+        return Embedded(inputs, self.embedding.weight)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Return the logits of the next symbol and the state after.
