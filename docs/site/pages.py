@@ -65,6 +65,7 @@ def on_config(config: Any) -> Any:
     config.nav = [
         {"Home": "index.md"},
         {"Command line": "cli.md"},
+        {"Cells": "cells.md"},
         {"Python": ["api.md", *({room: f"api/{room}.md"} for room in ["unrolled", *rooms(names)])]},
         {"The lecture": ["lecture.md", {"Measured": "lecture/report.md"}]},
         {"Figures": "results.md"},

@@ -96,11 +96,22 @@ class Report:
         ]
         lines += ["auto takes"] if self.auto else []
         lines += [f"  {cell:<11}{backend}: {self.auto_reasons[cell]}" for cell, backend in self.auto.items()]
+        lines += self._variants() if self.auto else []
         lines += ["training in"] if self.auto_training else []
         lines += [
             f"  {cell:<11}{self.auto_dtype[cell]} takes {name}" for cell, name in self.auto_training.items()
         ]
         return "\n".join(lines)
+
+    def _variants(self) -> list[str]:
+        """Return which variants of the cells have kernels: those of their cell, or none."""
+        variants = [cell for cell in CELLS.values() if cell.variant_of is not None]
+        with_kernels = [cell.name for cell in variants if cell.has_kernels]
+        others = [cell.name for cell in variants if not cell.has_kernels]
+        return [
+            f"  variants   as their cell: {', '.join(with_kernels)}",
+            f"             reference, several times as slow: {', '.join(others)}, and any cell with zoneout",
+        ]
 
 
 def report() -> Report:
@@ -119,7 +130,8 @@ def report() -> Report:
         backends = {name: native if name == "native" else _backend(torch, name) for name in BACKENDS}
     if torch is not None and not wrong_isa:
         dtypes = _dtypes()
-        auto = {cell: _explain(torch, cell, "auto") for cell in CELLS}
+        kinds = [name for name, cell in CELLS.items() if cell.variant_of is None]
+        auto = {cell: _explain(torch, cell, "auto") for cell in kinds}
     training = {cell: _explain(torch, cell, "auto", dtype).backend for cell, dtype in dtypes.items()}
     cores = cpu_limit()
     return Report(
@@ -210,7 +222,8 @@ def _dtypes() -> dict[str, str]:
         from unrolled.train import choose_dtype
     except ImportError:  # an optional dependency of the trainer; named among the problems
         return {}
-    return dict.fromkeys(CELLS, choose_dtype("auto"))
+    kinds = {name: cell for name, cell in CELLS.items() if cell.variant_of is None}
+    return {name: choose_dtype("auto", has_kernels=cell.has_kernels) for name, cell in kinds.items()}
 
 
 def _version(name: str) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled import checkpoint, draw, files, stream
 from unrolled.errors import CheckpointError, ConfigError, TokenError, expected
-from unrolled.spec import LANGUAGE, SampleConfig, kind_of_stored
+from unrolled.spec import CELLS, LANGUAGE, SampleConfig, kind_of_stored
 from unrolled.tokens import Tokens, normalised
 
 if TYPE_CHECKING:
@@ -68,14 +68,23 @@ def sample(
     return _texts(tokens, ids, continuation(loaded.model, tokens, ids, lines=lines, **settings))
 
 
-def check_text(run: str | Path) -> None:
-    """Raise ConfigError where a run, a checkpoint or a model directory is of another task than text."""
+def check_text(run: str | Path) -> bool:
+    """Return whether `unrolled.stream` runs a trained network: whether the engine has kernels of it.
+
+    Raises:
+        ConfigError: a run, a checkpoint or a model directory is of another task than text.
+    """
     place = checkpoint.locate(run) / "config.json"
     raw = files.read_regular(place, LARGEST, CheckpointError)
-    kind = kind_of_stored(files.parse_json(raw, place, CheckpointError, most=16 * LARGEST))
+    stored = files.parse_json(raw, place, CheckpointError, most=16 * LARGEST)
+    kind = kind_of_stored(stored)
     if kind is not LANGUAGE:
         got = f"one of the task {kind.name}, with which `unrolled predict` answers"
         raise ConfigError(expected("run", "a model of text", got))
+    model = stored.get("model")
+    if not isinstance(model, Mapping) or model.get("cell") not in CELLS:
+        return True  # what is wrong with it, loading says
+    return CELLS[model["cell"]].has_kernels and not model.get("zoneout")
 
 
 def _streamed(

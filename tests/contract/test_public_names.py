@@ -61,12 +61,12 @@ PINNED = {
     "unrolled.models": "",
     "unrolled.parsing": "",
     "unrolled.nn": """
-        AccelerationReport GRU GRUCell LSTM LSTMCell LayerExplanation PackingReport RNN RNNCell Recurrent
-        accelerate accelerated explain init_recurrent layer packed to_torch
+        AccelerationReport CoupledLSTM GRU GRUCell IndRNN LSTM LSTMCell LayerExplanation LayerNormGRU LayerNormLSTM
+        PackingReport PeepholeLSTM RNN RNNCell Recurrent ResetBeforeGRU accelerate accelerated explain init_recurrent layer packed to_torch
     """,
     "unrolled.ops": """
-        Call Embedded Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Result StepJacobian explain gru lstm
-        register rnn run scan unregister
+        Call Embedded Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Recurrence Result StepJacobian by_steps
+        explain gru lstm of_hidden register rnn run scan unregister
     """,
     "unrolled.predict": """
         as_csv as_json_lines evaluate predict write

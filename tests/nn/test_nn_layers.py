@@ -358,7 +358,7 @@ def test_a_layer_is_built_by_the_name_of_its_cell(cell, kind, options):
 
 
 def test_a_layer_of_no_cell_or_of_a_nonlinearity_that_it_has_not_is_refused():
-    with pytest.raises(ConfigError, match=r"^cell: expected one of gru, lstm, rnn, got 'tcn'$"):
+    with pytest.raises(ConfigError, match=r"^cell: expected one of coupled_lstm, gru, .*, got 'tcn'$"):
         nn.layer("tcn", 3, 4)
     with pytest.raises(ConfigError, match=r"^nonlinearity: expected 'tanh' or 'relu', got 'gelu'$"):
         nn.layer("rnn", 3, 4, nonlinearity="gelu")

@@ -110,11 +110,12 @@ def _sampled(run: str) -> Any:
         from unrolled import kernels
         from unrolled.sample import check_text
 
-        if kernels.available():
+    streams = check_text(run)
+    with loading():
+        if streams and kernels.available():
             from unrolled.stream import load
         else:
             from unrolled.tasks import load  # type: ignore[assignment]
-    check_text(run)
     return load(run)
 
 

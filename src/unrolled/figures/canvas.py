@@ -82,11 +82,13 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     All differ in line or mark, further curves of one cell in nothing else.
     """
     found: dict[str, Look] = {}
-    of_cells = dict(zip(CELLS, COLOURS, strict=False))
-    others = itertools.cycle(COLOURS[len(CELLS) :] or COLOURS)
+    kinds = [cell.name for cell in CELLS.values() if cell.variant_of is None]
+    of_kinds = dict(zip(kinds, COLOURS, strict=False))
+    of_cells = {name: of_kinds.get(cell.variant_of or name) for name, cell in CELLS.items()}
+    others = itertools.cycle(COLOURS[len(kinds) :] or COLOURS)
     for place, name in enumerate(names):
         words = re.findall(r"\w+", name.lower())
-        colour = next((of_cells[word] for word in words if word in of_cells), None) or next(others)
+        colour = next((of_cells[word] for word in words if of_cells.get(word)), None) or next(others)
         found[name] = Look(colour, LINES[place % len(LINES)], MARKS[place % len(MARKS)])
     return found
 

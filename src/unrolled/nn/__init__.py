@@ -5,6 +5,7 @@ cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers 
 convert.py  accelerate and to_torch, in place              init.py       starting values
 packing.py  PackedSequence, both ways                      tracing.py    jit, ONNX, torch.fx and other tools
 inference.py   packed: weights packed once, for rollouts   direct.py     calls that nothing watches
+variants.py    LayerNormLSTM, IndRNN, … of other cells     options.py    zoneout, dropout over time, reverse
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.
 """
@@ -19,18 +20,32 @@ from unrolled.nn.stack import StackRun as StackRun
 from unrolled.nn.stack import run_stack as run_stack
 from unrolled.nn.validate import Arguments as Arguments
 from unrolled.nn.validate import validate_layer as validate_layer
+from unrolled.nn.variants import (
+    CoupledLSTM,
+    IndRNN,
+    LayerNormGRU,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    ResetBeforeGRU,
+)
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
     "AccelerationReport",
+    "CoupledLSTM",
     "GRUCell",
+    "IndRNN",
     "LSTMCell",
     "LayerExplanation",
+    "LayerNormGRU",
+    "LayerNormLSTM",
     "PackingReport",
+    "PeepholeLSTM",
     "RNNCell",
     "Recurrent",
+    "ResetBeforeGRU",
     "accelerate",
     "accelerated",
     "explain",

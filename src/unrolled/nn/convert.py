@@ -13,6 +13,7 @@ import torch
 from unrolled.errors import ConfigError, DtypeError, counted, expected
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
 from unrolled.nn.layers import COUNTERPARTS, Recurrent
+from unrolled.nn.options import options_of
 
 _BACK: dict[type, type[torch.nn.Module]] = {ours: theirs for theirs, ours in COUNTERPARTS.items()}
 _BACK |= {RNNCell: torch.nn.RNNCell, LSTMCell: torch.nn.LSTMCell, GRUCell: torch.nn.GRUCell}
@@ -116,9 +117,10 @@ def to_torch(module: M) -> M:
         if isinstance(inner, (Recurrent, RNNCell, LSTMCell, GRUCell))
     }
     for path, inner in ours.items():
-        if type(inner) not in _BACK:
+        if type(inner) not in _BACK or options_of(inner):
             got = f"{_named(path)} ({_kind(inner)}{f' {inner.mode}' if type(inner) is Recurrent else ''})"
-            raise ConfigError(expected("module", "layers that torch.nn has", got))
+            options = "".join(f" with {name}={value}" for name, value in options_of(inner).items())
+            raise ConfigError(expected("module", "layers that torch.nn has", got + options))
     for inner in ours.values():
         inner.__class__ = _BACK[type(inner)]
         for name in ("backend", "recompute", "_packs"):

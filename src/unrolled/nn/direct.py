@@ -159,6 +159,12 @@ def _is_ours(layer: Any) -> bool:
         return False
     if layer.num_layers > 1 and layer.dropout > 0 and layer.training:
         return False
+    if (
+        layer.zoneout
+        or layer.reverse
+        or (layer.training and (layer.input_dropout or layer.recurrent_dropout))
+    ):
+        return False
     return layer.backend in ("auto", "native")
 
 

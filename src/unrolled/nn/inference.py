@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled import kernels, ops
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, counted, expected
 from unrolled.nn.direct import Given, Layout, dense, is_watched, layout_of, states_of
+from unrolled.nn.options import beside_torch
 from unrolled.nn.validate import Weights, weights_of
 from unrolled.spec import STORAGES, cell_of_mode
 from unrolled.stream import convert
@@ -225,10 +226,12 @@ def why_not_packed(module: Any) -> str | None:
         return "bidirectional: the other direction begins at the end of the sequence"
     if getattr(module, "num_layers", 1) > _MOST_LAYERS:
         return f"it has more than {_MOST_LAYERS} layers"
+    if isinstance(module, torch.nn.RNNBase) and (module.reverse or module.zoneout):
+        return beside_torch(module)
     backend = getattr(module, "backend", "auto")
     if backend not in ("auto", "native"):
         return f"its backend is {backend!r}"
-    for weight in (tensor for each in _weights_of(module) for tensor in each if tensor is not None):
+    for weight in (tensor for each in _weights_of(module) for tensor in each[:5] if tensor is not None):
         if not weight.is_cpu:
             return f"its weights lie on {weight.device}"
         if weight.dtype != _FLOAT32:
@@ -267,7 +270,7 @@ def run_layer(layer: Any, pack: Pack, input: object, hx: Any, resets: object) ->
     """Run the packed layer as its `forward` does; None where the usual path must be taken."""
     if is_watched() or type(input) is not Tensor or not pack.stands_for(layer):
         return None
-    if layer.training and layer.dropout > 0 and pack.layers > 1:
+    if (layer.training and layer.dropout > 0 and pack.layers > 1) or beside_torch(layer):
         return None
     shape = input.shape
     layout = layout_of(shape, layer.batch_first)
@@ -324,6 +327,8 @@ def explain_layer(layer: Any, input: object, hx: Any, lengths: object, resets: T
         return f"it has {steps} steps, not 1 to {MOST_STEPS}"
     if layer.training and layer.dropout > 0 and pack.layers > 1:
         return "dropout between its layers is random, while training"
+    if beside_torch(layer):
+        return beside_torch(layer)
     return _why_usual(layer, pack, input, hx, resets)
 
 

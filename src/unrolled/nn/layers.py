@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from unrolled import ops
 from unrolled.errors import ConfigError, DtypeError, expected
 from unrolled.nn import direct, inference, tracing
 from unrolled.nn.cells import Cells
+from unrolled.nn.init import start_own_weights
+from unrolled.nn.options import Options, beside_torch, check_options, drops_input, options_of
 from unrolled.nn.stack import layer_calls, run_stack
 from unrolled.nn.validate import Lengths, validate_cell, validate_layer
 from unrolled.spec import Cell, cell_of_mode
@@ -25,10 +27,26 @@ class Recurrent(torch.nn.RNNBase):
 
     Not a subclass of torch.nn.RNN, LSTM or GRU as well: torch.compile refuses every instance of those.
     What the constructors refuse, they refuse in torch's words. `layer` builds one for any registered cell.
+
+    Beside torch's arguments every layer takes these:
+
+    Args:
+        backend: "auto", or a backend's name; see `unrolled.explain`.
+        recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass.
+        zoneout: chance that a unit keeps its state at a step, of h and c alike or (of h, of c); in evaluation
+            mode that share of the state is kept (Krueger et al. 2017). Runs on the reference.
+        input_dropout: share of each layer's input that is dropped while training, the same at every step of a
+            row (Gal & Ghahramani 2016).
+        recurrent_dropout: the same of h on its way to weight_hh. While training it runs on the reference.
+        reverse: run each row from its last valid step to its first: the second half of a bidirectional layer.
     """
 
     backend: str = "auto"  # what the ops are asked for; see unrolled.explain
     recompute: int | None = None  # steps between the states that a forward pass keeps; see unrolled.ops.lstm
+    zoneout: float | tuple[float, ...] = 0.0  # a share for each state; 0.0 for none
+    input_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    reverse: bool = False
     _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
 
     def __init__(
@@ -47,29 +65,46 @@ class Recurrent(torch.nn.RNNBase):
         *,
         backend: str = "auto",
         recompute: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         ops.check_backend(backend)
         ops.check_recompute(recompute, trajectories=False)
         cell, _ = cell_of_mode(mode)
+        checked = check_options(cell, options, bidirectional=bidirectional)
         if proj_size and not cell.projects:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         known = mode in TORCH_MODES
         super().__init__(mode if known else "RNN_TANH", *sizes, device, dtype)
         self.backend, self.recompute = backend, recompute
+        for name, value in checked.items():
+            if value:
+                setattr(self, name, value)
         if not known:
-            self._become(mode, len(cell.gates))
+            self._become(mode, cell)
 
-    def _become(self, mode: str, gates: int) -> None:
-        """Give a layer of one gate the mode and the parameters of a cell that torch does not know."""
-        self.mode = mode
+    def _become(self, mode: str, cell: Cell) -> None:
+        """Give a layer the mode and parameters of a cell that torch does not know, in place of an RNN's."""
+        like: Tensor = getattr(self, "weight_ih_l0")  # noqa: B009
         for name in self._flat_weights_names:
-            one = getattr(self, name)
-            if not name.startswith("weight_hr"):
-                shape = (gates * one.shape[0], *one.shape[1:])
-                setattr(self, name, torch.nn.Parameter(one.new_empty(shape)))
+            delattr(self, name)
+        self.mode, self._flat_weights_names, self._all_weights = mode, [], []
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        for level in range(self.num_layers):
+            width = (self.proj_size or self.hidden_size) * len(directions) if level else self.input_size
+            shapes = cell.weights(width, self.hidden_size, proj_size=self.proj_size, bias=self.bias)
+            for way in directions:
+                for name, shape in shapes.items():
+                    setattr(self, f"{name}_l{level}{way}", torch.nn.Parameter(like.new_empty(shape)))
+                self._all_weights.append([f"{name}_l{level}{way}" for name in shapes])
+        self._flat_weights_names = [name for names in self._all_weights for name in names]
         self._init_flat_weights()
         self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fill the weights as torch.nn does, and those that a cell has beside torch's by its spec."""
+        super().reset_parameters()
+        start_own_weights(self, self.cell)
 
     @property
     def cell(self) -> Cell:
@@ -127,7 +162,7 @@ class Recurrent(torch.nn.RNNBase):
         if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
             input = input.look_up()
         if tracing.is_traced():
-            kind = TORCH_MODES.get(self.mode)
+            kind = None if beside_torch(self) else TORCH_MODES.get(self.mode)
             traced: tuple[Any, Any] = tracing.run_as_torch(
                 self, kind, input, hx, lengths=lengths, resets=resets
             )
@@ -135,7 +170,7 @@ class Recurrent(torch.nn.RNNBase):
         if tracing.is_proxy(input):
             recorded: Any = tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
             return recorded  # type: ignore[no-any-return]
-        given = validate_layer(self, input, hx, lengths, resets, keep_ids=True)
+        given = validate_layer(self, input, hx, lengths, resets, keep_ids=not drops_input(self))
         y, states, _ = run_stack(self, given, backend=self.backend)
         swaps = self.batch_first and given.batched and not isinstance(input, PackedSequence)
         output = ops.rows_first(y) if swaps else given.output_as_given(y)
@@ -175,8 +210,9 @@ class Recurrent(torch.nn.RNNBase):
     def extra_repr(self) -> str:
         """Add to torch's line the cell that its class does not say, and a backend other than the default."""
         line = super().extra_repr()
-        line = line if self.mode in TORCH_MODES else f"{self.mode!r}, {line}"
+        line = line if self.mode in TORCH_MODES or type(self) is not Recurrent else f"{self.mode!r}, {line}"
         line = line if self.backend == "auto" else f"{line}, backend={self.backend!r}"
+        line += "".join(f", {name}={value}" for name, value in options_of(self).items())
         return line if self.recompute is None else f"{line}, recompute={self.recompute}"
 
 
@@ -196,6 +232,7 @@ class RNN(Recurrent):
         backend: "auto", or a backend's name; see `unrolled.explain`.
         recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
             for sequences whose gates do not fit into memory; see `unrolled.ops`.
+        zoneout, input_dropout, recurrent_dropout, reverse: as `Recurrent` takes them.
     """
 
     def __init__(
@@ -214,12 +251,19 @@ class RNN(Recurrent):
         proj_size: int = 0,
         backend: str = "auto",
         recompute: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         super().__init__(
-            f"RNN_{nonlinearity.upper()}", *sizes, device, dtype, backend=backend, recompute=recompute
+            f"RNN_{nonlinearity.upper()}",
+            *sizes,
+            device,
+            dtype,
+            backend=backend,
+            recompute=recompute,
+            **options,
         )
         self.nonlinearity = nonlinearity
 
@@ -239,6 +283,7 @@ class LSTM(Recurrent):
         backend: "auto", or a backend's name; see `unrolled.explain`.
         recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
             for sequences whose gates do not fit into memory; see `unrolled.ops`.
+        zoneout, input_dropout, recurrent_dropout, reverse: as `Recurrent` takes them.
     """
 
     def __init__(
@@ -256,9 +301,10 @@ class LSTM(Recurrent):
         *,
         backend: str = "auto",
         recompute: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__("LSTM", *sizes, device, dtype, backend=backend, recompute=recompute)
+        super().__init__("LSTM", *sizes, device, dtype, backend=backend, recompute=recompute, **options)
 
 
 class GRU(Recurrent):
@@ -276,6 +322,7 @@ class GRU(Recurrent):
         backend: "auto", or a backend's name; see `unrolled.explain`.
         recompute: k, a number of steps: keep a state every k steps and run them again in the backward pass,
             for sequences whose gates do not fit into memory; see `unrolled.ops`.
+        zoneout, input_dropout, recurrent_dropout, reverse: as `Recurrent` takes them.
     """
 
     def __init__(
@@ -293,13 +340,15 @@ class GRU(Recurrent):
         proj_size: int = 0,
         backend: str = "auto",
         recompute: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__("GRU", *sizes, device, dtype, backend=backend, recompute=recompute)
+        super().__init__("GRU", *sizes, device, dtype, backend=backend, recompute=recompute, **options)
 
 
 # What torch.nn has, and ours.
 TORCH_MODES = {"RNN_TANH": torch.nn.RNN, "RNN_RELU": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+VARIANTS: dict[str, Callable[..., Recurrent]] = {}  # mode → what builds the layer; variants.py fills it
 COUNTERPARTS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
     torch.nn.RNN: RNN,
     torch.nn.LSTM: LSTM,
@@ -319,11 +368,12 @@ def layer(
     """Build the layer of any registered cell by its name.
 
     Args:
-        cell: "lstm", "gru", "rnn", or the name of a cell that `unrolled.ops.register` has added.
+        cell: "lstm", "gru", "rnn", a variant such as "layernorm_lstm", or the name of a cell that
+            `unrolled.ops.register` has added.
         input_size, hidden_size, num_layers, options: as `LSTM` takes them; proj_size where the cell projects.
         nonlinearity: of a cell that has a choice; default its first.
     Returns:
-        An `LSTM`, `GRU` or `RNN`; a plain `Recurrent` for any other cell.
+        An `LSTM`, `GRU` or `RNN`, or the variant's class; a plain `Recurrent` for a cell that was added.
     Raises:
         ConfigError: no such cell, or no such nonlinearity of it.
     """
@@ -332,6 +382,9 @@ def layer(
     asked = ops.nonlinearity_of(known, nonlinearity)
     mode = next(mode for mode, each in modes.items() if (each or "") == asked)
     if mode not in TORCH_MODES:
+        build = VARIANTS.get(mode)
+        if build is not None:
+            return build(input_size, hidden_size, num_layers, **options)
         return Recurrent(mode, input_size, hidden_size, num_layers, **options)
     kind: Any = COUNTERPARTS[TORCH_MODES[mode]]
     choice = {"nonlinearity": modes[mode]} if modes[mode] else {}
@@ -378,7 +431,7 @@ def explain(
     if not isinstance(layer, Recurrent):
         kind = f"{type(layer).__module__}.{type(layer).__name__}"
         raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", kind))
-    given = validate_layer(layer, x, hx, lengths, resets, keep_ids=True)
+    given = validate_layer(layer, x, hx, lengths, resets, keep_ids=not drops_input(layer))
     why = None
     if layer._packs:
         why = inference.explain_layer(layer, x, hx, lengths, resets)
@@ -388,7 +441,7 @@ def explain(
     explanations: dict[str, ops.Explanation] = {}
     for level in range(layer.num_layers):
         width = 0
-        for name, call in layer_calls(layer, level, inner, given):
+        for name, call in layer_calls(layer, level, inner, given, draw=False):
             explanations[name] = ops.explain_call(call, layer.backend)
             width += layer.proj_size or layer.hidden_size
         # The sizes of what the next layer gets, without computing it.

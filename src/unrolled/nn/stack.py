@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from unrolled import ops
+from unrolled.nn.options import dropped_input, within_steps
 from unrolled.nn.validate import Arguments
 from unrolled.spec import cell_of_mode
 
@@ -47,6 +48,7 @@ def run_stack(
     x, runs, finals = arguments.x, [], []
     for level in range(layer.num_layers):
         outputs: list[Tensor] = []
+        x = dropped_input(layer, x)
         for name, call in layer_calls(layer, level, x, arguments, trajectories=trajectories):
             output = run(name, call)
             outputs.append(output.y)
@@ -60,24 +62,42 @@ def run_stack(
 
 
 def layer_calls(
-    layer: torch.nn.RNNBase, level: int, x: Tensor, arguments: Arguments, *, trajectories: bool = False
+    layer: torch.nn.RNNBase,
+    level: int,
+    x: Tensor,
+    arguments: Arguments,
+    *,
+    trajectories: bool = False,
+    draw: bool = True,
 ) -> Iterator[tuple[str, ops.Call]]:
-    """Yield the calls of one layer of the stack by name: forward, then reverse where it is bidirectional."""
+    """Yield the calls of one layer of the stack by name: forward, then reverse where it is bidirectional.
+
+    Args:
+        draw: whether the masks of zoneout and dropout are drawn; else there are others of their form.
+    """
     cell, nonlinearity = cell_of_mode(layer.mode)
-    directions = (False, True) if layer.bidirectional else (False,)
+    directions = (False, True) if layer.bidirectional else (getattr(layer, "reverse", False),)
     for index, reverse in enumerate(directions, start=level * len(directions)):
-        name = f"l{level}_reverse" if reverse else f"l{level}"
+        name = f"l{level}_reverse" if reverse and layer.bidirectional else f"l{level}"
+        states = tuple(state[index] for state in arguments.states)
+        weights, ids = arguments.weights[index], arguments.ids if level == 0 else None
         call = ops.Call(
             cell.name,
             x,
-            tuple(state[index] for state in arguments.states),
-            *arguments.weights[index],
+            states,
+            weights.weight_ih,
+            weights.weight_hh,
+            weights.bias_ih,
+            weights.bias_hh,
+            weights.weight_hr,
             lengths=arguments.lengths,
             resets=arguments.resets,
             reverse=reverse,
             trajectories=trajectories,
             nonlinearity=nonlinearity or "",
             recompute=None if trajectories else getattr(layer, "recompute", None),
-            ids=arguments.ids if level == 0 else None,
+            ids=ids,
+            further=weights.further,
+            **within_steps(layer, (x if ids is None else ids).shape[0], states, draw=draw),
         )
         yield name, call

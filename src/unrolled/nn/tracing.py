@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from unrolled.errors import ConfigError, expected
+from unrolled.nn.options import options_of
 
 _RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
@@ -36,7 +37,8 @@ def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx:
     """
     doing = "while a model is traced or exported to ONNX"
     if kind is None:
-        got = f"{type(layer).__name__} {layer.mode}"
+        options = ", ".join(f"{name}={value}" for name, value in options_of(layer).items())
+        got = f"{type(layer).__name__} {f'with {options}' if options else layer.mode}"
         raise ConfigError(expected("module", f"layers that torch.nn has {doing}", got))
     for name, value in ours.items():
         if value is not None:

@@ -40,6 +40,7 @@ class Weights(NamedTuple):
     bias_ih: Tensor | None = None  # [G·H]
     bias_hh: Tensor | None = None  # [G·H]
     weight_hr: Tensor | None = None  # [P, H]
+    further: tuple[Tensor, ...] = ()  # the cell's own, in the order of its spec
 
 
 class Arguments(NamedTuple):
@@ -225,23 +226,20 @@ def weights_of(layer: torch.nn.RNNBase) -> list[Weights]:
     By attribute and at call time: weight_norm's hooks and functional_call put other tensors there.
     """
     cell, _ = cell_of_mode(layer.mode)
-    rows, hidden = len(cell.gates) * layer.hidden_size, layer.proj_size or layer.hidden_size
+    hidden = layer.proj_size or layer.hidden_size
     suffixes = ("", "_reverse") if layer.bidirectional else ("",)
     like = _weight(layer)
     check_float("weight_ih_l0", like)
     found = []
     for level in range(layer.num_layers):
         width = hidden * len(suffixes) if level else layer.input_size
-        wants: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden)}
-        if layer.bias:
-            wants |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-        if layer.proj_size:
-            wants["weight_hr"] = (hidden, layer.hidden_size)
+        wants = cell.weights(width, layer.hidden_size, proj_size=layer.proj_size, bias=layer.bias)
         for suffix in suffixes:
             each = {kind: getattr(layer, f"{kind}_l{level}{suffix}") for kind in wants}
             for kind, want in wants.items():
                 _check_weight(f"{kind}_l{level}{suffix}", each[kind], want, like)
-            found.append(Weights(**each))
+            further = tuple(each.pop(name) for name, *_ in cell.further)
+            found.append(Weights(**each, further=further))
     return found
 
 

@@ -6,11 +6,14 @@ validate.py   checks of arguments, autocast               jacobian.py   one step
 scan.py       the reference time loop                     packed.py     the torch backend
 recompute.py  segments that the backward pass runs again  native/       the engine as a backend
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
+variants.py   cells with layer normalisation, peepholes, …  plain.py    those that a plain cell's kernels run
+recurrence.py a cell by one step of it; its Jacobian, by differentiating the step
 
 Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
 `rows_first`, `valid_steps`, and the checks of validate.py.
 """
 
+from unrolled.ops import variants as variants  # they register themselves
 from unrolled.ops.call import Call, Embedded, Result
 from unrolled.ops.call import Output as Output
 from unrolled.ops.call import States as States
@@ -27,6 +30,7 @@ from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.native import rows_first as rows_first
 from unrolled.ops.recompute import check_recompute as check_recompute
+from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register, unregister
 from unrolled.ops.registry import linearise as linearise
 from unrolled.ops.registry import op_of as op_of
@@ -36,6 +40,7 @@ from unrolled.ops.scan import valid_steps as valid_steps
 from unrolled.ops.validate import check_alike as check_alike
 from unrolled.ops.validate import check_embedded as check_embedded
 from unrolled.ops.validate import check_float as check_float
+from unrolled.ops.validate import check_heeds_masks as check_heeds_masks
 from unrolled.ops.validate import check_lengths as check_lengths
 from unrolled.ops.validate import check_resets as check_resets
 from unrolled.ops.validate import check_shape as check_shape
@@ -50,11 +55,14 @@ __all__ = [
     "LSTMTrajectory",
     "Op",
     "RNNTrajectory",
+    "Recurrence",
     "Result",
     "StepJacobian",
+    "by_steps",
     "explain",
     "gru",
     "lstm",
+    "of_hidden",
     "register",
     "rnn",
     "run",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +52,10 @@ class Call(NamedTuple):
     recompute: int | None = None  # steps between the states that a forward pass keeps
     within: torch.dtype | None = None  # autocast's, where it is on and the tensors have not been cast yet
     ids: Tensor | None = None  # [T, B] int64: a step takes the row of x that its id names
+    further: tuple[Tensor, ...] = ()  # the cell's own weights, in the order of its spec
+    # of each state: at which steps and units [T, B, ·] bool, or (a float) how much of it, is kept
+    zoneout: tuple[Tensor | float, ...] = ()
+    recurrent_mask: Tensor | None = None  # [B, P] what h is multiplied by on its way to weight_hh
 
     @property
     def steps(self) -> int:
@@ -75,9 +79,27 @@ class Call(NamedTuple):
     def tensors(self) -> Iterator[Tensor]:
         """Yield the floating point tensors: those that a gradient can flow to."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr)
-        for tensor in (self.x, *self.states, *weights):
+        for tensor in (self.x, *self.states, *weights, *self.further):
             if tensor is not None:
                 yield tensor
+
+    def over_tensors(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """Return the call with something done to each floating point tensor."""
+
+        def changed(value: Tensor | None) -> Any:
+            return None if value is None else change(value)
+
+        return self._replace(
+            x=change(self.x),
+            states=tuple(map(change, self.states)),
+            weight_ih=change(self.weight_ih),
+            weight_hh=change(self.weight_hh),
+            bias_ih=changed(self.bias_ih),
+            bias_hh=changed(self.bias_hh),
+            weight_hr=changed(self.weight_hr),
+            further=tuple(map(change, self.further)),
+            recurrent_mask=changed(self.recurrent_mask),
+        )
 
 
 class Result(NamedTuple):

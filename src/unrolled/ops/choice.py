@@ -56,7 +56,8 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
        projection, and under torch.compile. float16 goes on to the next;
     2. torch: where it has a kernel of the cell; not where trajectories are asked for (its kernels do not
        hand out gates), not for tensors on the meta device or a projection from H to H;
-    3. reference: always.
+    3. reference: always. It alone takes zoneout and recurrent dropout, and runs the cells without kernels
+       (layer normalisation, peepholes, a reset before the matmul).
 
     Inside a torch.func transform and on forward-mode dual tensors `auto` takes the reference, as
     kernels have neither batching rules nor forward derivatives; native by name is refused there.
@@ -104,6 +105,8 @@ def explanation(call: Call, asked: str) -> Explanation:
     backend, refused = choose(call, asked)
     if backend == "reference":
         reason = "a loop over time in plain torch operations, which does everything"
+        if asked == "auto" and (OPS[call.op].native is None or _within_a_step(call)):
+            reason += ", several times as slow as a kernel"
     elif backend == "native":
         reason = native.reason(call)
     elif is_dense(call):
@@ -124,15 +127,25 @@ def explanation(call: Call, asked: str) -> Explanation:
 def _cannot(call: Call) -> dict[str, str]:
     """Return, for each backend that cannot run the call, why."""
     op = OPS[call.op]
+    within = _within_a_step(call)
     reasons = {
-        "native": native.cannot(call) if op.native else f"it has no kernels for the {call.op}",
-        "torch": _why_torch_cannot(call) if op.torch else f"it has no kernel for the {call.op}",
+        "native": within or native.cannot(call) if op.native else f"it has no kernels for the {call.op}",
+        "torch": within or _why_torch_cannot(call) if op.torch else f"it has no kernel for the {call.op}",
     }
     if is_transformed(call):
         reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
         if reasons["torch"] is None and any(map(_is_batched, call.tensors())):
             reasons["torch"] = "its kernels have no batching rule for torch.vmap"
     return {name: why for name, why in reasons.items() if why}
+
+
+def _within_a_step(call: Call) -> str | None:
+    """Say what a call asks for that no kernel does, as it changes states in the middle of the time loop."""
+    if call.zoneout:
+        return "zoneout changes the states at every step, which no kernel does"
+    if call.recurrent_mask is not None:
+        return "recurrent dropout changes h at every step, which no kernel does"
+    return None
 
 
 def _why_torch_cannot(call: Call) -> str | None:

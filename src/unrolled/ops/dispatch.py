@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -35,19 +35,31 @@ def run(
     reverse: bool = False,
     recompute: int | None = None,
     trajectories: bool = False,
+    further: Sequence[Tensor] = (),
+    zoneout: Sequence[Tensor | float] = (),
+    recurrent_mask: Tensor | None = None,
     backend: str = "auto",
 ) -> Output:
     """Run one layer of any registered cell, in one direction, over a batch of sequences.
 
     Args:
-        cell: its name: "lstm", "gru", "rnn", or one that `register` has added.
+        cell: its name: "lstm", "gru", "rnn", a variant such as "layernorm_lstm" (see `unrolled.spec.CELLS`),
+            or one that `register` has added.
         x: [T, B, I] floating point, any strides; or `Embedded` symbols.
         state: a tuple of the cell's states, h_0 [B, P] first, each other [B, H].
-        weight_ih, weight_hh: [G·H, I] and [G·H, P], a block of H rows for each of the cell's G gates.
+        weight_ih, weight_hh: [G·H, I] and [G·H, P], a block of H rows for each of the cell's G gates; of an
+            indrnn weight_hh is [H].
         bias_ih, bias_hh: [G·H] each, or None, each on its own.
         weight_hr: [P, H] projects the hidden state, or None; only for a cell that projects.
         nonlinearity: of a cell that has a choice; default its first.
         lengths, resets, reverse, recompute, trajectories, backend: as `lstm` takes them.
+        further: the cell's own weights, in the order of `CELLS[cell].further`: of a layernorm_lstm gain_ih
+            and gain_hh [4H], gain_c and bias_c [H].
+        zoneout: for each state what is kept of it at every step: a [T, B, ·] bool mask, true where a unit
+            keeps the state before, or a share from 0 to 1, the expected value (Krueger et al. 2017); () for
+            none.
+        recurrent_mask: [B, P] what h is multiplied by on its way to weight_hh, the same at every step (Gal &
+            Ghahramani 2016); None for nothing.
     Returns:
         (y [T, B, P], the states at each row's last valid step, a named tuple of traces and h or None).
     Raises:
@@ -56,7 +68,7 @@ def run(
     call = validate(
         cell, x, state, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr,
         lengths=lengths, resets=resets, reverse=reverse, trajectories=trajectories, nonlinearity=nonlinearity,
-        recompute=recompute,
+        recompute=recompute, further=further, zoneout=zoneout, recurrent_mask=recurrent_mask,
     )  # fmt: skip
     return execute(call, backend)
 

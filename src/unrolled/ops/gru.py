@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Embedded, Result, States
+from unrolled.ops.call import Call, Embedded, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register
-from unrolled.ops.scan import scan
 from unrolled.spec import CELLS
 
 
@@ -32,22 +32,19 @@ class GRUTrajectory(NamedTuple):
     h: Tensor
 
 
-def reference(call: Call) -> Result:
-    """Run one layer in one direction: the specification. Traces r, z, n."""
-
-    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, 3H]
-        return linear(x, call.weight_ih, call.bias_ih)
+def recurrence(call: Call) -> Recurrence:
+    """Define one step: the specification. Traces r, z, n."""
 
     def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
         (h,) = states
         xr, xz, xn = x.chunk(3, dim=-1)  # each [B, H]
-        hr, hz, hn = linear(h, call.weight_hh, call.bias_hh).chunk(3, dim=-1)
+        hr, hz, hn = of_hidden(call, h).chunk(3, dim=-1)
         r, z = (xr + hr).sigmoid(), (xz + hz).sigmoid()
         n = (xn + r * hn).tanh()
         h = (1 - z) * n + z * h
         return (h,), (r, z, n)
 
-    return scan(call, project, step)
+    return Recurrence(step)
 
 
 class GRUJacobian(StepJacobian):
@@ -164,8 +161,9 @@ def gru(
 register(
     Op(
         CELLS["gru"],
-        reference,
+        by_steps(recurrence),
         jacobian=GRUJacobian,
+        recurrence=recurrence,
         torch=partial(packed.run, kernel=torch.gru),
         native=native.run,
         trajectory=GRUTrajectory,

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
-from unrolled.ops.call import Call, Embedded, Result, States
+from unrolled.ops.call import Call, Embedded, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register
-from unrolled.ops.scan import scan
 from unrolled.spec import CELLS
 
 _States = tuple[Tensor, Tensor]
@@ -37,15 +37,12 @@ class LSTMTrajectory(NamedTuple):
     h: Tensor
 
 
-def reference(call: Call) -> Result:
-    """Run one layer in one direction: the specification. Traces i, f, g, o, c."""
-
-    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, 4H]
-        return linear(x, call.weight_ih, call.bias_ih)
+def recurrence(call: Call) -> Recurrence:
+    """Define one step: the specification. Traces i, f, g, o, c."""
 
     def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
         h, c = states
-        i, f, g, o = (x + linear(h, call.weight_hh, call.bias_hh)).chunk(4, dim=-1)  # each [B, H]
+        i, f, g, o = (x + of_hidden(call, h)).chunk(4, dim=-1)  # each [B, H]
         i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
         c = f * c + i * g
         h = o * torch.tanh(c)
@@ -53,7 +50,7 @@ def reference(call: Call) -> Result:
             h = linear(h, call.weight_hr)  # [B, H] → [B, P]
         return (h, c), (i, f, g, o, c)
 
-    return scan(call, project, step)
+    return Recurrence(step)
 
 
 class LSTMJacobian(StepJacobian):
@@ -176,8 +173,9 @@ def lstm(
 register(
     Op(
         CELLS["lstm"],
-        reference,
+        by_steps(recurrence),
         jacobian=LSTMJacobian,
+        recurrence=recurrence,
         torch=partial(packed.run, kernel=torch.lstm),
         native=native.run,
         trajectory=LSTMTrajectory,

@@ -22,7 +22,7 @@ from unrolled.ops.call import Call, Result, States
 from unrolled.ops.native.autograd import is_batched
 
 Run = Callable[[Call], Result]
-_LEAVES = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+_LEAVES = ("x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # and the cell's further weights
 
 
 def check_recompute(recompute: object, *, trajectories: bool) -> None:
@@ -48,8 +48,7 @@ def run(function: Run, call: Call) -> Result:
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors())
     if call.x.shape[0] <= call.recompute or not wanted:
         return function(call)
-    given = [getattr(call, name) for name in _LEAVES]
-    y, *states = _Recomputed.apply(function, call, *given, *call.states)  # type: ignore[no-untyped-call]
+    y, *states = _Recomputed.apply(function, call, *_leaves_of(call), *call.states)  # type: ignore[no-untyped-call]
     return Result(y, tuple(states), ())
 
 
@@ -66,7 +65,7 @@ class _Recomputed(torch.autograd.Function):
                 y = part.y.new_empty((call.x.shape[0], *part.y.shape[1:]))
             y[begin:end] = part.y
             states = part.states
-        ctx.function, ctx.call = function, _without_tensors(call)
+        ctx.function, ctx.call, ctx.leaves = function, _without_tensors(call), len(_leaves_of(call))
         later = [state for start in starts[1:] for state in start]
         ctx.save_for_backward(*tensors, call.lengths, call.resets, *later)
         ctx.set_materialize_grads(False)
@@ -77,25 +76,19 @@ class _Recomputed(torch.autograd.Function):
         if torch.is_grad_enabled():  # torch would say nothing, and leave out what comes through here
             want = "None where gradients are differentiated again (create_graph=True)"
             raise ConfigError(expected("recompute", want, ctx.call.recompute))
-        count = len(dstates)
+        count, leaves = len(dstates), ctx.leaves
         saved = ctx.saved_tensors
-        given, states, rest = (
-            saved[: len(_LEAVES)],
-            saved[len(_LEAVES) :][:count],
-            saved[len(_LEAVES) + count :],
-        )
-        call = ctx.call._replace(
-            **dict(zip(_LEAVES, given, strict=True)), states=states, lengths=rest[0], resets=rest[1]
-        )
+        given, states, rest = saved[:leaves], saved[leaves:][:count], saved[leaves + count :]
+        call = _with_leaves(ctx.call, given)._replace(states=states, lengths=rest[0], resets=rest[1])
         starts = [states, *zip(*[iter(rest[2:])] * count, strict=True)]
         needs = ctx.needs_input_grad[2:]
         sums = _Sums(given, needs)
         carried: Sequence[Tensor | None] = dstates
         for (begin, end), start in reversed(list(zip(_segments(call), starts, strict=True))):
-            leaves, carried = _differentiate(ctx.function, call, (begin, end), start, dy, carried, needs)
-            sums.add(begin, end, leaves)
+            found, carried = _differentiate(ctx.function, call, (begin, end), start, dy, carried, needs)
+            sums.add(begin, end, found)
             carried = [None if each is None else each.masked_fill(_zeroed(call, end), 0) for each in carried]
-        initial = [grad if need else None for grad, need in zip(carried, needs[len(_LEAVES) :], strict=True)]
+        initial = [grad if need else None for grad, need in zip(carried, needs[leaves:], strict=True)]
         return (None, None, *sums.gradients(), *initial)
 
 
@@ -108,31 +101,30 @@ def _differentiate(
     dstates: Sequence[Tensor | None],
     needs: Sequence[bool],
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Run a segment again; return the gradients of what `_LEAVES` names, and of the state it starts from."""
+    """Run a segment again; return the gradients of `_leaves_of` it, and of the state it starts from."""
     begin, end = span
     device = call.x.device.type
     known = torch.amp.is_autocast_available(device)
     with torch.enable_grad(), torch.autocast(device, enabled=False) if known else nullcontext():
         part = _part(call, begin, end, tuple(state.detach().requires_grad_() for state in start))
-        leaves = {
-            name: getattr(part, name).detach().requires_grad_()
-            for name, need in zip(_LEAVES, needs, strict=False)
-            if need and getattr(part, name) is not None
-        }
-        result = function(part._replace(**leaves))
+        given = _leaves_of(part)
+        wanted = [n for n, leaf in enumerate(given) if needs[n] and leaf is not None]
+        leaves = [leaf if leaf is None else leaf.detach() for leaf in given]
+        asked = [leaf.requires_grad_() for n in wanted if (leaf := leaves[n]) is not None]
+        result = function(_with_leaves(part, leaves))
         outputs = [
             (result.y, None if dy is None else dy[begin:end]),
             *zip(result.states, dstates, strict=True),
         ]
         pairs = [(output, grad) for output, grad in outputs if grad is not None]
         if not pairs:
-            return [None] * len(_LEAVES), [None] * len(start)
-        inputs = [*leaves.values(), *part.states]
+            return [None] * len(leaves), [None] * len(start)
+        inputs = [*asked, *part.states]
         found = torch.autograd.grad(
             [output for output, _ in pairs], inputs, [grad for _, grad in pairs], allow_unused=True
         )
-    named = dict(zip(leaves, found, strict=False))
-    return [named.get(name) for name in _LEAVES], list(found[len(leaves) :])
+    of_leaves = dict(zip(wanted, found, strict=False))
+    return [of_leaves.get(n) for n in range(len(leaves))], list(found[len(wanted) :])
 
 
 class _Sums:
@@ -184,7 +176,8 @@ def _part(call: Call, begin: int, end: int, states: States) -> Call:
     """Return the call over some of its steps, from the states that they start from."""
     lengths = None if call.lengths is None else (call.lengths - begin).clamp(0, end - begin)
     resets = None if call.resets is None else call.resets[begin:end]
-    return call._replace(x=call.x[begin:end], states=states, lengths=lengths, resets=resets)
+    kept = tuple(share[begin:end] if isinstance(share, Tensor) else share for share in call.zoneout)
+    return call._replace(x=call.x[begin:end], states=states, lengths=lengths, resets=resets, zoneout=kept)
 
 
 def _zeroed(call: Call, end: int) -> Tensor:
@@ -204,7 +197,18 @@ def _cut(call: Call, states: States, end: int) -> States:
     return tuple(state.masked_fill(_zeroed(call, end), 0) for state in states)
 
 
+def _leaves_of(call: Call) -> list[Tensor | None]:
+    """Return what a gradient can flow to beside the states."""
+    return [*(getattr(call, name) for name in _LEAVES), *call.further]
+
+
+def _with_leaves(call: Call, leaves: Sequence[Tensor | None]) -> Call:
+    """Return the call with others in their place."""
+    named: dict[str, Any] = dict(zip(_LEAVES, leaves, strict=False))
+    return call._replace(**named, further=tuple(leaves[len(_LEAVES) :]))  # type: ignore[arg-type]  # never None
+
+
 def _without_tensors(call: Call) -> Any:
     """Return the call's options: its tensors are saved where autograd can see them."""
     nothing: dict[str, Any] = dict.fromkeys((*_LEAVES, "states", "lengths", "resets"))
-    return call._replace(**nothing)
+    return call._replace(**nothing, further=())

@@ -13,6 +13,7 @@ from torch import Tensor
 from unrolled.errors import ConfigError, expected
 from unrolled.ops.call import Call, Result
 from unrolled.ops.jacobian import StepJacobian
+from unrolled.ops.recurrence import Define, DifferentiatedStep
 from unrolled.spec import CELLS, Cell, register_cell
 
 
@@ -23,7 +24,10 @@ class Op:
     Attributes:
         cell: gates, states and traces; their order is the order of the reference's states and traces.
         reference: the specification: every call, in plain torch operations. See `scan`.
-        jacobian: of one step; None where gradients through time cannot be measured.
+        jacobian: of one step; where None, `recurrence` is differentiated. With neither, gradients through
+            time cannot be measured.
+        recurrence: the call → a step of the cell, of which `by_steps` makes the reference. It heeds
+            `call.recurrent_mask`; a cell without it takes no recurrent dropout.
         torch, native: the backends, None where there is none.
         trajectory: the named tuple of `cell.traces` and h; made from the cell where None.
         function: the op's public function, where it has one beside `run`.
@@ -32,6 +36,7 @@ class Op:
     cell: Cell
     reference: Callable[[Call], Result]
     jacobian: type[StepJacobian] | None = None
+    recurrence: Define | None = None
     torch: Callable[[Call], Result] | None = None
     native: Callable[[Call], Result] | None = None
     trajectory: type[Any] | None = None
@@ -78,11 +83,14 @@ def linearise(call: Call, trajectory: Any) -> StepJacobian:
         call: what the op was given; it must run forward.
         trajectory: what it returned with `trajectories`.
     Raises:
-        ConfigError: the cell is registered without a Jacobian.
+        ConfigError: the cell is registered without a Jacobian, or zoneout draws at random.
     """
     op = op_of(call.op)
-    if op.jacobian is None:
+    kind = op.jacobian if not call.zoneout else None
+    if kind is None and op.recurrence is None:
         raise ConfigError(expected("cell", "one that is registered with its step Jacobian", call.op))
+    if any(isinstance(share, Tensor) for share in call.zoneout) or call.recurrent_mask is not None:
+        raise ConfigError(expected("model", "one in evaluation mode", "masks that were drawn for training"))
     carried = None if call.resets is None else (~call.resets)[..., None].to(trajectory.h.dtype)
 
     def before(name: str) -> Tensor:
@@ -90,6 +98,10 @@ def linearise(call: Call, trajectory: Any) -> StepJacobian:
         shifted = torch.cat((first[None], after[:-1])) if len(after) else after
         return shifted if carried is None else shifted * carried
 
-    factors = torch.stack(op.jacobian.factors_of(call, trajectory, before), dim=-2)
+    factors = torch.stack((kind or DifferentiatedStep).factors_of(call, trajectory, before), dim=-2)
     sizes = tuple(state.shape[1] for state in call.states)
-    return op.jacobian(call.weight_ih, call.weight_hh, call.weight_hr, factors, carried, sizes)
+    given = (call.weight_ih, call.weight_hh, call.weight_hr, factors, carried, sizes)
+    if kind is not None:
+        return kind(*given)
+    assert op.recurrence is not None
+    return DifferentiatedStep(*given, call.over_tensors(Tensor.detach), op.recurrence)

@@ -6,14 +6,13 @@ from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from unrolled.ops import native, packed
 from unrolled.ops.call import Call, Embedded, Result, States
 from unrolled.ops.dispatch import run
 from unrolled.ops.jacobian import Before, StepJacobian
+from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register
-from unrolled.ops.scan import scan
 from unrolled.spec import CELLS
 
 
@@ -29,19 +28,16 @@ class RNNTrajectory(NamedTuple):
     h: Tensor
 
 
-def reference(call: Call) -> Result:
-    """Run one layer in one direction: the specification. Traces the pre-activation a."""
+def recurrence(call: Call) -> Recurrence:
+    """Define one step: the specification. Traces the pre-activation a."""
     activation = torch.relu if call.nonlinearity == "relu" else torch.tanh
-
-    def project(x: Tensor) -> Tensor:  # [T, B, I] → [T, B, H]
-        return linear(x, call.weight_ih, call.bias_ih)
 
     def step(x: Tensor, states: States) -> tuple[States, tuple[Tensor, ...]]:
         (h,) = states
-        a = x + linear(h, call.weight_hh, call.bias_hh)
+        a = x + of_hidden(call, h)
         return (activation(a),), (a,)
 
-    return scan(call, project, step)
+    return Recurrence(step)
 
 
 class RNNJacobian(StepJacobian):
@@ -63,7 +59,8 @@ class RNNJacobian(StepJacobian):
         return ((h @ self.weight_hh.T) * slope,)
 
 
-def _torch(call: Call) -> Result:
+def by_torch(call: Call) -> Result:
+    """Run one layer in one direction by torch's kernel of its nonlinearity."""
     return packed.run(call, torch.rnn_relu if call.nonlinearity == "relu" else torch.rnn_tanh)
 
 
@@ -162,9 +159,10 @@ def rnn(
 register(
     Op(
         CELLS["rnn"],
-        reference,
+        by_steps(recurrence),
         jacobian=RNNJacobian,
-        torch=_torch,
+        recurrence=recurrence,
+        torch=by_torch,
         native=native.run,
         trajectory=RNNTrajectory,
         function=rnn,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unrolled.ops.call import Call, Result, States
+from unrolled.spec import CELLS
 
 Step = Callable[[Tensor, States], tuple[States, tuple[Tensor, ...]]]
 
@@ -56,6 +57,9 @@ def scan(call: Call, project: Callable[[Tensor], Tensor], step: Step) -> Result:
         if cut is not None:
             states = tuple(state.masked_fill(cut[t], 0) for state in states)
         new, seen = step(xs[t], states)
+        if call.zoneout:
+            new = zoned(call, t, states, new)
+            seen = _as_carried(call, new, seen)
         seen = (new[0], *seen) if call.trajectories else (new[0],)
         if valid is not None:
             new = tuple(
@@ -68,6 +72,27 @@ def scan(call: Call, project: Callable[[Tensor], Tensor], step: Step) -> Result:
         trace.reverse()
     y, *traces = (torch.stack(values) for values in zip(*trace, strict=True))
     return Result(y, states, tuple(traces))
+
+
+def zoned(call: Call, t: int, before: States, after: States) -> States:
+    """Return the states after step t, with what zoneout keeps of those before it.
+
+    Source: Krueger et al. 2017.
+    """
+    kept: list[Tensor] = []
+    for share, old, new in zip(call.zoneout, before, after, strict=True):
+        if isinstance(share, Tensor):
+            kept.append(torch.where(share[t], old, new))
+        else:
+            kept.append(new + share * (old - new) if share else new)
+    return tuple(kept)
+
+
+def _as_carried(call: Call, states: States, seen: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the traces of a step, with the states among them as they are carried on."""
+    cell = CELLS[call.op]
+    carried = dict(zip(cell.states, states, strict=True))
+    return tuple(carried.get(name, value) for name, value in zip(cell.traces, seen, strict=True))
 
 
 def _empty(call: Call, xs: Tensor, step: Step) -> Result:

@@ -37,11 +37,13 @@ def validate(
     trajectories: bool,
     nonlinearity: str | None = None,
     recompute: int | None = None,
+    further: Sequence[Tensor] = (),
+    zoneout: Sequence[Tensor | float] = (),
+    recurrent_mask: Tensor | None = None,
 ) -> Call:
     """Check everything about a call of an op, and return it; `unrolled.ops.run` documents the arguments."""
     known = op_of(cell).cell
     nonlinearity = nonlinearity_of(known, nonlinearity)
-    gates = len(known.gates)
     states = _named(known, state)
     if weight_hr is not None and not known.projects:
         raise ConfigError(expected("weight_hr", f"None, as the {cell} has no projection", "a projection"))
@@ -51,14 +53,17 @@ def validate(
         check_embedded("x", x, ("T", "B"))
         ids, read = x
         x = read.new_empty(()).expand(*ids.shape, read.shape[1])  # what the rows looked up are like
-    if weight_hr is not None or not _plainly_fits(gates, x, *given):
+    if weight_hr is not None or not _plainly_fits(known, x, *given, further):
         weights = {"weight_ih": weight_ih, "weight_hh": weight_hh}
         optional = {"bias_ih": bias_ih, "bias_hh": bias_hh, "weight_hr": weight_hr}
         weights |= {name: value for name, value in optional.items() if value is not None}
-        _check(gates, x, states, weights)
+        weights |= _named_further(known, further)
+        _check(known, x, states, weights)
     check_lengths(lengths, steps=x.shape[0], rows=x.shape[1])
     check_resets(resets, tuple(x.shape[:2]), x)
     check_recompute(recompute, trajectories=trajectories)
+    if zoneout or recurrent_mask is not None:
+        check_masks(known, x, tuple(states.values()), zoneout, recurrent_mask)
     return Call(
         op=cell,
         x=read,  # type: ignore[arg-type]  # of `Embedded` its weight
@@ -75,6 +80,9 @@ def validate(
         nonlinearity=nonlinearity,
         recompute=recompute,
         ids=ids,
+        further=tuple(further),
+        zoneout=tuple(zoneout),
+        recurrent_mask=recurrent_mask,
     )
 
 
@@ -103,27 +111,18 @@ def _named(cell: Cell, state: object) -> dict[str, Tensor]:
 
 def autocast_call(call: Call) -> Call:
     """Return the call with every floating point tensor in the dtype that autocast computes in."""
-
-    def cast(value: Tensor | None) -> Any:
-        return None if value is None else autocast(value)
-
-    return call._replace(
-        x=cast(call.x),
-        states=tuple(map(cast, call.states)),
-        weight_ih=cast(call.weight_ih),
-        weight_hh=cast(call.weight_hh),
-        bias_ih=cast(call.bias_ih),
-        bias_hh=cast(call.bias_hh),
-        weight_hr=cast(call.weight_hr),
-    )
+    return call.over_tensors(autocast)
 
 
-def _plainly_fits(gates: int, x: Tensor, *others: Tensor | None) -> bool:
+def _plainly_fits(cell: Cell, x: Tensor, *others: Any) -> bool:
     """Whether this is the usual case: one dtype, one device, right sizes, no projection.
 
     Takes a few microseconds, where the checks that compose a message take thirty. False decides nothing.
     """
-    *states, weight_ih, weight_hh, bias_ih, bias_hh = others
+    *states, weight_ih, weight_hh, bias_ih, bias_hh, further = others
+    gates = len(cell.gates)
+    if further or cell.further or cell.diagonal:
+        return False
     if not isinstance(x, Tensor) or x.dtype not in FLOATS or x.dim() != 3:
         return False
     if not isinstance(weight_hh, Tensor) or weight_hh.dim() != 2:
@@ -141,38 +140,77 @@ def _plainly_fits(gates: int, x: Tensor, *others: Tensor | None) -> bool:
     )
 
 
-def _check(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def _check(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """Raise for the first argument that does not fit."""
     for name, value in {"x": x, **states, **weights}.items():
         check_tensor(name, value)
-    _sizes(gates, x, states, weights)
+    _sizes(cell, x, states, weights)
     check_float("x", x)
     for name, value in {**states, **weights}.items():
         check_alike(name, value, "x", x)
 
 
-def _sizes(gates: int, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """x fixes T, B and I; weight_hr, or else weight_hh, fixes H and P; the others must follow."""
     check_shape("x", x, ("T", "B", "I"))
     if x.shape[2] == 0:
         raise ShapeError(expected("x", "[T, B, I] with I > 0", _sizes_of(x)))
-    rows = f"{gates}H" if gates > 1 else "H"
+    rows = f"{len(cell.gates)}H" if len(cell.gates) > 1 else "H"
     if "weight_hr" in weights:
         check_shape("weight_hr", weights["weight_hr"], ("P", "H"))
         projected, hidden = weights["weight_hr"].shape
     else:
-        check_shape("weight_hh", weights["weight_hh"], (rows, "H"))
-        projected = hidden = weights["weight_hh"].shape[1]
+        check_shape("weight_hh", weights["weight_hh"], (rows,) if cell.diagonal else (rows, "H"))
+        projected = hidden = weights["weight_hh"].shape[-1]
     if projected == 0 or hidden == 0:
         name = "weight_hr" if "weight_hr" in weights else "weight_hh"
         raise ShapeError(expected(name, "sizes above 0", _sizes_of(weights[name])))
-    check_shape("weight_ih", weights["weight_ih"], (gates * hidden, x.shape[2]))
-    check_shape("weight_hh", weights["weight_hh"], (gates * hidden, projected))
-    for name in ("bias_ih", "bias_hh"):
+    proj_size = projected if "weight_hr" in weights else 0
+    for name, shape in cell.weights(x.shape[2], hidden, proj_size=proj_size).items():
         if name in weights:
-            check_shape(name, weights[name], (gates * hidden,))
+            check_shape(name, weights[name], shape)
     for name, value in states.items():
         check_shape(name, value, (x.shape[1], projected if name == "h_0" else hidden))
+
+
+def _named_further(cell: Cell, further: object) -> dict[str, Tensor]:
+    """Return a cell's own weights by their names. Raises ConfigError: there are more or fewer."""
+    names = [name for name, *_ in cell.further]
+    if not isinstance(further, Sequence) or len(further) != len(names):
+        got = f"{len(further)} values" if isinstance(further, Sequence) else type(further).__name__
+        want = (
+            f"({', '.join(names)}), the {cell.name}'s own weights" if names else f"none for the {cell.name}"
+        )
+        raise ConfigError(expected("further", want, got))
+    return dict(zip(names, further, strict=True))
+
+
+def check_masks(
+    cell: Cell, x: Tensor, states: States, zoneout: Sequence[Tensor | float], recurrent_mask: Tensor | None
+) -> None:
+    """Raise where what zoneout keeps, or recurrent dropout leaves, does not fit a call."""
+    if zoneout and len(zoneout) != len(states):
+        want = f"one value for each state ({', '.join(cell.states)})"
+        raise ConfigError(expected("zoneout", want, f"{len(zoneout)} values"))
+    for share, state in zip(zoneout, states, strict=False):
+        if isinstance(share, Tensor):
+            check_shape("zoneout", share, (*x.shape[:2], state.shape[1]))
+            if share.dtype != torch.bool:
+                raise DtypeError(expected("zoneout", "bool masks", _word(share.dtype)))
+        elif isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ConfigError(expected("zoneout", "a share from 0 to 1, or a mask", repr(share)))
+    if recurrent_mask is not None:
+        check_tensor("recurrent_mask", recurrent_mask)
+        check_shape("recurrent_mask", recurrent_mask, states[0].shape)
+        check_alike("recurrent_mask", recurrent_mask, "x", x)
+        check_heeds_masks(cell.name)
+
+
+def check_heeds_masks(cell: str) -> None:
+    """Raise ConfigError where a cell's reference does not say what recurrent dropout would drop."""
+    if op_of(cell).recurrence is None:
+        want = "none for a cell that is registered without its recurrence"
+        raise ConfigError(expected("recurrent_dropout", want, cell))
 
 
 def check_tensor(name: str, value: object) -> None:

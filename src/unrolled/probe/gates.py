@@ -234,7 +234,8 @@ def _time_constant(gate: Tensor) -> Floats:
 
 
 def _spectrum(weight_hh: Tensor) -> npt.NDArray[np.complex128]:
-    values = np.linalg.eigvals(weight_hh.detach().double().cpu().numpy()).astype(np.complex128)
+    weight = weight_hh.detach().double().cpu().numpy()  # [H, H], or its diagonal [H]
+    values = (np.linalg.eigvals(weight) if weight.ndim == 2 else weight).astype(np.complex128)
     found: npt.NDArray[np.complex128] = values[np.argsort(-np.abs(values), kind="stable")]
     return found
 

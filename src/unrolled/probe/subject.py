@@ -55,13 +55,14 @@ class Subject:
         return found
 
     def check_forward(self) -> None:
-        """Raise ConfigError where a layer is bidirectional."""
+        """Raise ConfigError where a layer is bidirectional, or runs in reverse."""
         for name, layer in self.layers:
-            if layer.bidirectional:
+            if layer.bidirectional or getattr(layer, "reverse", False):
                 want = (
                     "layers that run forward (of bidirectional ones only gates and trajectories are defined)"
                 )
-                raise ConfigError(expected("model", want, f"bidirectional {name or type(layer).__name__}"))
+                way = "bidirectional" if layer.bidirectional else "reverse"
+                raise ConfigError(expected("model", want, f"{way} {name or type(layer).__name__}"))
 
     @property
     def batch_first(self) -> bool:

@@ -5,6 +5,7 @@ The other names are layouts that rooms share: `Cell` and `tensors`.
 """
 
 from unrolled.spec.cells import CELLS, CLOSED, OPEN, Cell, cell_of_mode, register_cell
+from unrolled.spec.cells import normalised as normalised
 from unrolled.spec.classify import CLASSIFY as CLASSIFY  # for other rooms of the package; not public
 from unrolled.spec.classify import POOLINGS as POOLINGS
 from unrolled.spec.classify import REGRESS as REGRESS
@@ -45,6 +46,7 @@ from unrolled.spec.tasks import (
     register_task,
     tensors,
 )
+from unrolled.spec.tasks import check_streams as check_streams
 from unrolled.spec.tasks import naming_flag as naming_flag
 from unrolled.spec.tasks import provide_trainer as provide_trainer
 from unrolled.spec.tasks import trainer as trainer

@@ -10,7 +10,7 @@ from unrolled.spec.cells import CELLS
 from unrolled.spec.data import bpe_size
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
-from unrolled.spec.tasks import Steps, TaskKind, register_task
+from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
 
 __all__ = [
     "CLASSIFY",
@@ -215,6 +215,9 @@ class _SequenceModel:
     symbol_dropout: float = setting(
         0.0, "share of symbols whose whole embedding is dropped during training", minimum=0, below=1
     )
+    zoneout: float = setting(
+        0.0, "chance that a unit keeps its state at a step during training", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -253,17 +256,11 @@ class RegressModel(_SequenceModel):
 
 
 def _tensors(config: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    hidden, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    hidden = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     if config.vocab_size:
         shapes["embedding.weight"] = (config.vocab_size, config.embedding_size)
-    for layer in range(config.num_layers):
-        incoming = config.seen if layer == 0 else hidden * config.directions
-        for way in ("", "_reverse")[: config.directions]:
-            shapes[f"recurrent.weight_ih_l{layer}{way}"] = (gates * hidden, incoming)
-            shapes[f"recurrent.weight_hh_l{layer}{way}"] = (gates * hidden, hidden)
-            shapes[f"recurrent.bias_ih_l{layer}{way}"] = (gates * hidden,)
-            shapes[f"recurrent.bias_hh_l{layer}{way}"] = (gates * hidden,)
+    shapes |= CELLS[config.cell].stack(config.seen, hidden, config.num_layers, config.directions)
     if config.pooling == "attention":
         shapes["attention.weight"] = (1, hidden * config.directions)
     shapes["readout.weight"] = (config.outputs, config.pooled)
@@ -281,6 +278,7 @@ def _steps(config: Any) -> Steps:
     if not config.causal:
         want = "one that reads one way, trained with causal=True or --causal"
         raise ConfigError(expected("network", want, "one that reads both ways"))
+    check_streams(config.cell, config.zoneout)
     return Steps(
         cell=config.cell,
         nonlinearity=config.nonlinearity,

@@ -9,7 +9,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
-from unrolled.spec.tasks import Steps, TaskKind, register_task
+from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
 
 __all__ = ["DISTRIBUTIONS", "FORECAST", "ForecastData", "ForecastModel", "interval_levels", "names_in"]
 
@@ -264,6 +264,9 @@ class ForecastModel:
     chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
     init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
     forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+    zoneout: float = setting(
+        0.0, "chance that a unit keeps its state at a step during training", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -299,7 +302,7 @@ class ForecastModel:
 
 
 def _tensors(config: ForecastModel) -> dict[str, tuple[str, tuple[int, ...]]]:
-    hidden, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    hidden = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
     if not config.causal:
         shapes["segment.weight"] = (hidden, config.segment * config.input_size)
@@ -311,12 +314,7 @@ def _tensors(config: ForecastModel) -> dict[str, tuple[str, tuple[int, ...]]]:
             shapes["known.weight"] = (hidden, config.written * config.known_size)
         if config.static_size:
             shapes["static.weight"] = (hidden, config.static_size)
-    for layer in range(config.num_layers):
-        incoming = config.seen if layer == 0 else hidden
-        shapes[f"recurrent.weight_ih_l{layer}"] = (gates * hidden, incoming)
-        shapes[f"recurrent.weight_hh_l{layer}"] = (gates * hidden, hidden)
-        shapes[f"recurrent.bias_ih_l{layer}"] = (gates * hidden,)
-        shapes[f"recurrent.bias_hh_l{layer}"] = (gates * hidden,)
+    shapes |= CELLS[config.cell].stack(config.seen, hidden, config.num_layers)
     shapes["readout.weight"] = (config.written * config.outputs, hidden)
     shapes["readout.bias"] = (config.written * config.outputs,)
     return {name: ("float32", shape) for name, shape in shapes.items()}
@@ -330,6 +328,7 @@ def _steps(config: Any) -> Steps:
     """Return how a causal network runs. Raises ConfigError: it reads segments."""
     if not config.causal:
         raise ConfigError(expected("network", "one that is causal", "one that reads segments"))
+    check_streams(config.cell, config.zoneout)
     return Steps(
         cell=config.cell,
         nonlinearity=config.nonlinearity,

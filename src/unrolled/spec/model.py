@@ -10,7 +10,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting, takes_older_names
-from unrolled.spec.tasks import Steps, TaskKind, register_task
+from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
 
 __all__ = ["INITS", "LANGUAGE", "ModelConfig", "check_cell"]
 
@@ -34,6 +34,9 @@ class ModelConfig:
     chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
     init: str = setting("orthogonal", "initial recurrent weights", choices=INITS, was="start")
     forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+    zoneout: float = setting(
+        0.0, "chance that a unit keeps its state at a step during training", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -63,19 +66,14 @@ def check_cell(name: str, nonlinearity: str, forget_bias: float, chrono_steps: i
 
 
 def _those(fitting: Callable[[Cell], object], between: str = " or ") -> str:
-    return between.join(name for name, cell in CELLS.items() if fitting(cell))
+    return between.join(name for name, cell in CELLS.items() if fitting(cell) and cell.variant_of is None)
 
 
 def _tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """A tied read-out weight is stored once, under the embedding's name."""
-    width, hidden, gates = config.embedding_size, config.hidden_size, len(CELLS[config.cell].gates)
+    width, hidden = config.embedding_size, config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size, width)}
-    for layer in range(config.num_layers):
-        incoming = width if layer == 0 else hidden
-        shapes[f"recurrent.weight_ih_l{layer}"] = (gates * hidden, incoming)
-        shapes[f"recurrent.weight_hh_l{layer}"] = (gates * hidden, hidden)
-        shapes[f"recurrent.bias_ih_l{layer}"] = (gates * hidden,)
-        shapes[f"recurrent.bias_hh_l{layer}"] = (gates * hidden,)
+    shapes |= CELLS[config.cell].stack(width, hidden, config.num_layers)
     if not config.tie_weights:
         shapes["readout.weight"] = (config.vocab_size, hidden)
     shapes["readout.bias"] = (config.vocab_size,)
@@ -87,6 +85,8 @@ def _states(config: ModelConfig) -> dict[str, tuple[int | None, ...]]:
 
 
 def _steps(config: ModelConfig) -> Steps:
+    """Return how a network runs step by step. Raises ConfigError: no kernel does."""
+    check_streams(config.cell, config.zoneout)
     head = "embedding.weight" if config.tie_weights else "readout.weight"
     return Steps(
         config.cell, config.nonlinearity, config.num_layers,

@@ -122,6 +122,9 @@ class TagModel:
     chrono_steps: int | None = setting(None, "longest lag that the gates are initialised for", minimum=2)
     init: str = setting("orthogonal", "initial recurrent weights", choices=("orthogonal", "uniform"))
     forget_bias: float = setting(1.0, "initial bias of an LSTM's forget gate", minimum=-20, maximum=20)
+    zoneout: float = setting(
+        0.0, "chance that a unit keeps its state at a step during training", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -141,7 +144,7 @@ class TagModel:
 
 
 def _tensors(config: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
-    hidden, gates = config.hidden_size, len(CELLS[config.cell].gates)
+    hidden = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {
         "word.weight": (config.words, config.word_size),
         "shape.weight": (SHAPES, SHAPE_SIZE),
@@ -152,13 +155,7 @@ def _tensors(config: Any) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
     if config.columns:
         shapes["column.weight"] = (config.column_values, config.column_size)
-    for layer in range(config.num_layers):
-        incoming = config.seen if layer == 0 else 2 * hidden
-        for way in ("", "_reverse"):
-            shapes[f"recurrent.weight_ih_l{layer}{way}"] = (gates * hidden, incoming)
-            shapes[f"recurrent.weight_hh_l{layer}{way}"] = (gates * hidden, hidden)
-            shapes[f"recurrent.bias_ih_l{layer}{way}"] = (gates * hidden,)
-            shapes[f"recurrent.bias_hh_l{layer}{way}"] = (gates * hidden,)
+    shapes |= CELLS[config.cell].stack(config.seen, hidden, config.num_layers, directions=2)
     shapes["readout.weight"] = (config.tags, 2 * hidden)
     shapes["readout.bias"] = (config.tags,)
     shapes["transitions"] = (config.tags + 2, config.tags + 2)

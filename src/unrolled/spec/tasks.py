@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError, expected
+from unrolled.spec.cells import CELLS
 from unrolled.spec.fields import setting_of
 
 __all__ = [
@@ -55,9 +56,20 @@ class Steps:
 
         A head that is the embedding is none, nor is one behind a pooling, which is read in float64.
         """
-        of_layers = (f"{self.recurrent}weight_",)
+        of_layers = (f"{self.recurrent}weight_{'ih' if CELLS[self.cell].diagonal else ''}",)
         head = self.head if self.pooling is None and self.head != self.embedding else None
         return {name for name in names if name.startswith(of_layers) or name == head}
+
+
+def check_streams(cell: str, zoneout: float = 0.0) -> None:
+    """Raise ConfigError where no kernel runs a network's recurrent layers step by step."""
+    if not CELLS[cell].has_kernels:
+        want = (
+            f"one that has a kernel ({', '.join(each.name for each in CELLS.values() if each.has_kernels)})"
+        )
+        raise ConfigError(expected("cell", want, cell))
+    if zoneout:
+        raise ConfigError(expected("zoneout", "0 in a network that runs step by step", zoneout))
 
 
 @dataclass(frozen=True)

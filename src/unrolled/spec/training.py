@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError, expected
-from unrolled.spec.cells import CELLS
+from unrolled.spec.cells import CELLS, normalised
 from unrolled.spec.fields import check, setting, takes_older_names
 from unrolled.spec.model import INITS, check_cell
 from unrolled.spec.tasks import kind_of
@@ -76,8 +76,15 @@ class TrainConfig:
         flag="--cell",
         choices=CELLS,
     )
+    norm: str = setting(
+        "none",
+        "layer: layer normalisation within a step of --cell lstm or gru (Ba et al. 2016); a step then takes "
+        "several times as long",
+        flag="--norm",
+        choices=("none", "layer"),
+    )
     nonlinearity: str = setting(
-        "tanh", "activation function of --cell rnn", flag="--nonlinearity", choices=("tanh", "relu")
+        "tanh", "activation function of --cell rnn or indrnn", flag="--nonlinearity", choices=("tanh", "relu")
     )
     hidden_size: int | None = setting(
         None,
@@ -104,6 +111,14 @@ class TrainConfig:
         None,
         "share of activations dropped during training; default: by the same rule as --hidden",
         flag="--dropout",
+        minimum=0,
+        below=1,
+    )
+    zoneout: float = setting(
+        0.0,
+        "chance that a unit keeps its state at a step during training (Krueger et al. 2017); a step then "
+        "takes several times as long",
+        flag="--zoneout",
         minimum=0,
         below=1,
     )
@@ -211,6 +226,10 @@ class TrainConfig:
         if self.cell == "auto":  # what is stored, and what others read, is a cell
             object.__setattr__(self, "cell", kind.cell)
         check(self)
+        if self.norm == "layer":
+            object.__setattr__(self, "cell", normalised(self.cell))
+        elif CELLS[self.cell].norm == "layer":  # the same by the cell's own name
+            object.__setattr__(self, "norm", "layer")
         if self.run is not None and (not self.run or "\0" in self.run):
             got = repr(self.run) if self.run else "an empty text"
             raise ConfigError(expected("run", "a directory or a new path", got))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError, expected
 from unrolled.files import quoted
-from unrolled.spec import Cell, Steps, cell_of_mode
+from unrolled.spec import Cell, Steps, cell_of_mode, check_streams
 from unrolled.stream.network import Packed
 from unrolled.stream.session import Pool, Session
 from unrolled.stream.state import State
@@ -77,6 +77,11 @@ class Recurrent(Model):
         if getattr(module, "bidirectional", False):
             want = "one direction: the other one needs the end of the sequence before its first step"
             raise ConfigError(expected("module", want, "bidirectional layers"))
+        if getattr(module, "reverse", False):
+            want = "one direction, forward: the other one needs the end of the sequence before its first step"
+            raise ConfigError(expected("module", want, "layers that run in reverse"))
+        if getattr(module, "zoneout", 0.0):
+            raise ConfigError(expected("module", "layers without zoneout", f"zoneout {module.zoneout}"))
         tensors = {}
         for name, parameter in module.state_dict().items():
             if str(parameter.dtype) != "torch.float32":
@@ -91,7 +96,8 @@ class Recurrent(Model):
         """Return the layers that torch's tensors describe: a `state_dict` as numpy arrays.
 
         Args:
-            mode: torch's: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
+            mode: torch's: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU"; or "COUPLED_LSTM", "INDRNN_TANH" or
+                "INDRNN_RELU".
             tensors: `weight_ih_l0` [G·H, I], `weight_hh_l0` [G·H, P], `bias_ih_l0`, `bias_hh_l0`, and with a
                 projection `weight_hr_l0` [P, H]; the same for the layers above.
         Raises:
@@ -100,6 +106,7 @@ class Recurrent(Model):
         """
         check_weights(weights)
         cell, nonlinearity = cell_of_mode(mode)
+        check_streams(cell.name)
         layers = 0
         while f"weight_ih_l{layers}" in tensors:
             layers += 1
@@ -148,10 +155,7 @@ def _shapes(arrays: Mapping[str, npt.NDArray[Any]], cell: Cell, layers: int) -> 
     biased = "bias_ih_l0" in arrays
     shapes: dict[str, Sequence[int]] = {}
     for layer in range(layers):
-        shapes[f"weight_ih_l{layer}"] = (rows, incoming if layer == 0 else width)
-        shapes[f"weight_hh_l{layer}"] = (rows, width)
-        if biased:
-            shapes[f"bias_ih_l{layer}"] = shapes[f"bias_hh_l{layer}"] = (rows,)
-        if projected:
-            shapes[f"weight_hr_l{layer}"] = (width, rows // gates)
+        sizes = incoming if layer == 0 else width, rows // gates
+        found = cell.weights(*sizes, proj_size=width if projected else 0, bias=biased)
+        shapes |= {f"{name}_l{layer}": shape for name, shape in found.items()}
     return shapes

@@ -10,7 +10,8 @@ import numpy as np
 
 from unrolled import kernels
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import CELLS, Cell, Steps
+from unrolled.spec import CELLS, Cell, Steps, check_streams
+from unrolled.stream.plain import as_plain
 from unrolled.stream.state import Layout, State, unpack_blob
 from unrolled.stream.weights import Floats, Weight, convert
 
@@ -38,12 +39,14 @@ class Packed:
 
     def __init__(self, tensors: Mapping[str, Weight], steps: Steps, weights: str) -> None:
         cell = CELLS[steps.cell]
-        of_layers = [_layer(tensors, steps, cell, index) for index in range(steps.num_layers)]
+        check_streams(cell.name)
+        own, (tensors, plain) = tensors, as_plain(tensors, steps, weights)
+        of_layers = [_layer(tensors, plain, CELLS[plain.cell], index) for index in range(plain.num_layers)]
         nonlinearity = steps.nonlinearity if cell.nonlinearities else ""
         told = f"{cell.name} {nonlinearity} {steps.num_layers} {weights}"
         if steps.pooling is not None or steps.neighbours:
             told += f" {steps.pooling} {steps.neighbours}"
-        self.digest = _digest(told, tensors)
+        self.digest = _digest(told, own)
         self.cell = cell.name
         self.num_layers = steps.num_layers
         self.hidden_size, self.input_size = of_layers[0].hidden_size, of_layers[0].input_size
@@ -117,7 +120,7 @@ def _layer(tensors: Mapping[str, Weight], steps: Steps, cell: Cell, index: int) 
     ih, hh, hr = weight("weight_ih"), weight("weight_hh"), weight("weight_hr")
     assert ih is not None
     assert hh is not None
-    name = f"rnn_{steps.nonlinearity}" if cell.nonlinearities else cell.name
+    name = f"{cell.name}_{steps.nonlinearity}" if cell.nonlinearities else cell.name
     if name not in kernels.CELLS:
         raise ConfigError(expected("cell", f"one with a kernel: {', '.join(kernels.CELLS)}", name))
     biases = [0 if each is None else each.data.ctypes.data for each in (weight("bias_ih"), weight("bias_hh"))]

@@ -17,6 +17,7 @@ from unrolled.spec import TrainConfig, to_json
 from unrolled.tasks import Overview
 from unrolled.train.fit import Feed, Stepper, choose_dtype, make_optimizer
 from unrolled.train.plan import run_path
+from unrolled.train.report import slow_notes
 from unrolled.train.resources import check_memory, seconds_a_step, threads_by_rule
 from unrolled.train.run import own_random_state, resolve
 from unrolled.train.saving import check_stored, stored_config
@@ -115,7 +116,7 @@ def describe(config: TrainConfig) -> Description:
             task=task.kind.name,
             source=dataset.name,
             overview=task.overview(dataset),
-            notes=tuple(task.notes(config, dataset, network)),
+            notes=(*task.notes(config, dataset, network), *slow_notes(config)),
             config=config,
             parameters=sum(each.numel() for each in network.parameters()),
             memory_bytes=task.bytes_needed(sizes, config, dataset),

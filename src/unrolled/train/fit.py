@@ -248,11 +248,13 @@ def native_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose_dtype(dtype: str) -> str:
+def choose_dtype(dtype: str, *, has_kernels: bool = True) -> str:
     """Resolve "auto": bfloat16 where the processor multiplies it natively, else float32.
+
+    A cell without kernels trains in float32: the reference's loop has too little to multiply at a time.
 
     Weights, states and sums stay float32 (`unrolled.kernels.pack`). Measured in bench/RESULTS.md.
     """
     if dtype != "auto":
         return dtype
-    return "bfloat16" if native_bfloat16() else "float32"
+    return "bfloat16" if has_kernels and native_bfloat16() else "float32"

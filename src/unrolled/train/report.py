@@ -13,13 +13,21 @@ import torch
 
 from unrolled import figures, files
 from unrolled.errors import NonFiniteError, RunError, counted, expected
-from unrolled.spec import TaskKind, TrainConfig
+from unrolled.spec import CELLS, TaskKind, TrainConfig
 from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
 from unrolled.train.observers import Row
 from unrolled.train.plan import ResumePoint
 
-__all__ = ["draw_loss", "draw_telemetry", "notes", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "draw_loss",
+    "draw_telemetry",
+    "has_kernels",
+    "notes",
+    "read_evaluation",
+    "slow_notes",
+    "write_evaluation",
+]
 
 LARGEST = 2**23  # bytes of an evaluation: figures of 100,000 steps ahead, and of intervals, fit
 
@@ -39,6 +47,21 @@ def notes(config: TrainConfig, schedule: Schedule, point: ResumePoint | None = N
             other = f"{counted(threads, 'thread')}, where the run had {before.threads}"
             lines.append(f"warning   {other}: sums round otherwise, so it ends at other bits")
     return lines
+
+
+def has_kernels(config: TrainConfig) -> bool:
+    """Whether kernels compute the recurrent layers of a run; else the reference does, a loop over time."""
+    return CELLS[config.cell].has_kernels and not config.zoneout
+
+
+def slow_notes(config: TrainConfig) -> list[str]:
+    """Return a line on a run whose recurrent layers no kernel computes."""
+    if has_kernels(config):
+        return []
+    what = "zoneout" if config.zoneout else f"the {config.cell}"
+    return [
+        f"note      no kernel computes {what}: the layers run step by step in Python, several times as slow"
+    ]
 
 
 def _budget(config: TrainConfig, schedule: Schedule) -> str:

@@ -128,7 +128,7 @@ def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
         dataset: as the task of `config.data` prepares it: a `unrolled.data.Corpus` of a `DataConfig`.
     """
     config = tasks.of(config.data).resolve(config, dataset)
-    return replace(config, dtype=choose_dtype(config.dtype))
+    return replace(config, dtype=choose_dtype(config.dtype, has_kernels=report.has_kernels(config)))
 
 
 def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper, begin: float) -> _Run:
@@ -223,6 +223,7 @@ class _Run:
         if self.point is None:  # killed while steps are timed, it starts again with these settings
             self._write_config()
         self._note(*self.task.notes(self.config, self.dataset, self.model))
+        self._note(*report.slow_notes(self.config))
         loop = self._loop()  # nothing can be refused after it, or changes on the disk of a resumed run before
         self._rewind()
         self._write_config()

@@ -15,6 +15,7 @@ from unrolled import kernels
 from unrolled.errors import counted
 from unrolled.ops.call import Call, Result
 from unrolled.ops.native.library import TYPES, layer
+from unrolled.spec import CELLS
 
 _FUNCTIONS = {"parallel": "GOMP_parallel", "size": "omp_get_num_threads", "in_parallel": "omp_in_parallel"}
 
@@ -84,8 +85,9 @@ def cannot(call: Call) -> str | None:
 
 
 def _cell(call: Call) -> str:
-    """Return the engine's name of the cell."""
-    return f"{call.op}_{call.nonlinearity}" if call.nonlinearity else call.op
+    """Return the engine's name of the cell, or of the one by whose kernels it is computed."""
+    name = CELLS[call.op].plain or call.op
+    return f"{name}_{call.nonlinearity}" if call.nonlinearity else name
 
 
 def reason(call: Call) -> str:
@@ -94,6 +96,8 @@ def reason(call: Call) -> str:
     form = f", {' and '.join(inside)} inside" if inside else ""
     threads = torch.get_num_threads()
     held = f"{'at most ' * (threads > 1)}{counted(threads, 'thread')}"
+    plain = CELLS[call.op].plain
+    form += "" if plain is None else f", as an {plain} whose weights are rewritten from its own"
     products = ", products of bfloat16 summed in float32" if call.dtype == torch.bfloat16 else ""
     return f"the whole sequence is one call of its kernels ({kernels.isa()}, {held}{products}{form})"
 

@@ -26,7 +26,6 @@ __all__ = ["SequenceNetwork"]
 
 READOUT_REACH = 0.1  # of its uniform start: Zaremba et al. 2014
 EVALUATED_ROWS = 64
-STREAMED = ("rnn", "gru", "lstm")  # cells that the engine has
 
 Array = npt.NDArray[Any]
 
@@ -177,8 +176,8 @@ class SequenceNetwork(nn.Module):
         None: it reads both ways, a backend without the engine was asked for by name, or the engine has no
         kernels, here or of this cell.
         """
-        asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
-        if not (self.config.causal and asked and kernels.available()):
+        asked = self.recurrent.backend in ("auto", "native") and CELLS[self.config.cell].has_kernels
+        if not (self.config.causal and asked and not self.config.zoneout and kernels.available()):
             return None
         return stream.AnswerNetwork.from_arrays(*self._weights())
 
@@ -325,6 +324,7 @@ def _stack(config: ClassifyModel | RegressModel, backend: str) -> Any:
         config.num_layers,
         nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
+        zoneout=config.zoneout,
         bidirectional=not config.causal,
         backend=backend,
     )

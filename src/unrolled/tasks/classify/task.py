@@ -67,6 +67,7 @@ class SequenceTask(Task):
             outputs=dataset.schema.outputs,
             cell=config.cell,
             nonlinearity=config.nonlinearity,
+            zoneout=config.zoneout,
             causal=dataset.data.causal,
             neighbours=sizing.neighbours(dataset),
             pooling=STEP if dataset.schema.per_step else dataset.data.pooling,

@@ -32,7 +32,6 @@ EVALUATED_ROWS = 512
 READ_STEPS = 4096  # that a state is carried through at a time
 READ_ROWS = 64  # series side by side
 RUN_STEPS = 512  # of one series, whose forecasts are held at once
-STREAMED = ("rnn", "gru", "lstm")  # cells that the engine has
 EMBEDDING_STD = 0.1
 LEAST = 1e-5  # deviation of a window, in standardised units
 UNSEEN_SHARE = 0.05  # of rows whose series is hidden in training, so that a new series finds an embedding
@@ -65,6 +64,7 @@ class ForecastNetwork(nn.Module):
             config.num_layers,
             nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
             dropout=config.dropout if config.num_layers > 1 else 0.0,
+            zoneout=config.zoneout,
             backend=backend,
         )
         self.dropout = nn.Dropout(config.dropout)
@@ -349,8 +349,8 @@ class StepNetwork(ForecastNetwork):
 
         None: a backend without the engine was asked for by name, or it has no kernels, here or of this cell.
         """
-        asked = self.recurrent.backend in ("auto", "native") and self.config.cell in STREAMED
-        if not (asked and kernels.available()):
+        asked = self.recurrent.backend in ("auto", "native") and CELLS[self.config.cell].has_kernels
+        if not (asked and not self.config.zoneout and kernels.available()):
             return None
         return stream.AnswerNetwork.from_arrays(*self._weights())
 

@@ -81,6 +81,7 @@ class ForecastTask(Task):
             normalise=dataset.data.normalise,
             cell=config.cell,
             nonlinearity=config.nonlinearity,
+            zoneout=config.zoneout,
             chrono_steps=config.chrono_steps,
             init=config.init,
             forget_bias=config.forget_bias,

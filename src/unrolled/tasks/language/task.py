@@ -103,6 +103,7 @@ class LanguageTask(Task):
             embedding_size=config.embedding_size or sizes["hidden_size"],
             cell=config.cell,
             nonlinearity=config.nonlinearity,
+            zoneout=config.zoneout,
             tie_weights=config.tie_weights,
             chrono_steps=config.chrono_steps,
             init=config.init,

@@ -278,6 +278,7 @@ def _stack(config: TagModel, backend: str) -> Any:
         config.num_layers,
         nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
+        zoneout=config.zoneout,
         bidirectional=True,
         backend=backend,
     )

@@ -68,6 +68,7 @@ class TagTask(Task):
             tags=len(schema.inside),
             cell=config.cell,
             nonlinearity=config.nonlinearity,
+            zoneout=config.zoneout,
             chrono_steps=config.chrono_steps,
             init=config.init,
             forget_bias=config.forget_bias,
