@@ -58,10 +58,12 @@ def slow_notes(config: TrainConfig) -> list[str]:
     """Return a line on a run whose recurrent layers no kernel computes."""
     if has_kernels(config):
         return []
-    what = "zoneout" if config.zoneout else f"the {config.cell}"
-    return [
-        f"note      no kernel computes {what}: the layers run step by step in Python, several times as slow"
-    ]
+    what = (
+        "" if CELLS[config.cell].has_kernels else f"the {config.cell}",
+        "zoneout" if config.zoneout else "",
+    )
+    named = " with ".join(word for word in what if word)
+    return [f"note      no kernel computes {named}: a step is a Python loop over time, several times as slow"]
 
 
 def _budget(config: TrainConfig, schedule: Schedule) -> str:

@@ -1,0 +1,97 @@
+"""Runs of other cells, with layer normalisation and zoneout: they resume, are measured, and stream or say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_resume import assert_equal_runs, resumed
+from train_cases import stopped
+
+from unrolled import DataConfig, kernels, probe, stream
+from unrolled.cli.commands import _sampled
+from unrolled.errors import ConfigError
+from unrolled.sample import sample
+from unrolled.spec import CELLS, TrainConfig
+from unrolled.train import Observer, run
+
+Make = Callable[..., TrainConfig]
+
+
+class Notes(Observer):
+    """What is said of a run."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_run_with_zoneout_stopped_and_resumed_ends_at_the_same_bits(small: Make, tmp_path: Path):
+    sizes = {"cell": "gru", "norm": "layer", "zoneout": 0.2, "steps": 12, "save_every": 5, "num_layers": 2}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    notes = Notes()
+    found = run(whole, observers=[notes])
+    assert found.config.cell == "layernorm_gru"
+    assert found.config.dtype == "float32"
+    assert any("no kernel computes the layernorm_gru with zoneout" in line for line in notes.lines)
+    for at in (3, 7):
+        assert stopped(replace(parts, resume=at > 3), at).exit_code == 130
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+    with pytest.raises(ConfigError, match=r"zoneout: expected 0\.2, as the run was started with, got 0\.1"):
+        run(replace(whole, resume=True, zoneout=0.1), observers=[])
+    finished = run(small(run=whole.run, resume=True, norm="layer", cell="gru"), observers=[], asked={"norm"})
+    assert finished.config.zoneout == 0.2
+
+    with pytest.raises(ConfigError, match=r"^cell: expected one that has a kernel .* got layernorm_gru$"):
+        stream.load(tmp_path / "whole")
+    loaded = _sampled(str(tmp_path / "whole"))
+    assert len("".join(sample(loaded, length=5, seed=0))) >= 5
+    measured = probe.examine(tmp_path / "whole")
+    assert measured.gates is not None
+    assert measured.gradient_flow is not None
+    assert [(layer.cell, list(layer.gates)) for layer in measured.gates.layers] == [
+        ("LAYERNORM_GRU", ["r", "z"])
+    ] * 2
+
+
+def test_a_network_with_zoneout_does_not_stream(small: Make, tmp_path: Path):
+    run(small(cell="rnn", zoneout=0.1, steps=2, run=str(tmp_path / "run")), observers=[])
+    with pytest.raises(
+        ConfigError, match=r"^zoneout: expected 0 in a network that runs step by step, got 0.1$"
+    ):
+        stream.load(tmp_path / "run")
+
+
+@pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
+@pytest.mark.parametrize("settings", [{"cell": "coupled_lstm"}, {"cell": "indrnn", "nonlinearity": "relu"}])
+def test_a_network_of_a_variant_with_kernels_streams_with_the_bits_of_the_batch(
+    small: Make, tmp_path: Path, settings: dict[str, str]
+):
+    config = small(**settings, num_layers=2, dtype="float32", steps=6, run=str(tmp_path / "run"))
+    model = run(config, observers=[]).model.eval()
+    loaded = stream.load(tmp_path / "run")
+    session = loaded.open()
+    assert loaded.tokens is not None
+    ids = torch.from_numpy(loaded.tokens.encode("a b c")).long()
+    with torch.no_grad():
+        y, _ = model.recurrent(model.embedding(ids[:, None]))
+    for id, want in zip(ids.tolist(), y[:, 0], strict=True):
+        session.step(id)
+        assert torch.equal(torch.from_numpy(session.state["h"][-1]), want)
+
+
+def test_norm_names_the_cell_and_a_cell_names_its_norm():
+    data = DataConfig("sentences")
+    for config in (TrainConfig(data, norm="layer"), TrainConfig(data, cell="layernorm_lstm")):
+        assert (config.cell, config.norm) == ("layernorm_lstm", "layer")
+        assert replace(config) == config
+    assert TrainConfig(data, cell="layernorm_lstm_carried").norm == "none"
+    with pytest.raises(ConfigError, match=r"^norm: expected none, or `cell` lstm or gru, got `cell` rnn$"):
+        TrainConfig(data, cell="rnn", norm="layer")
+    assert {cell.variant_of for cell in CELLS.values()} >= {"lstm", "gru", "rnn"}
