@@ -17,7 +17,16 @@ from unrolled.errors import ConfigError, expected
 from unrolled.ops import check_heeds_masks
 from unrolled.spec import Cell
 
-__all__ = ["NAMES", "Options", "beside_torch", "check_options", "dropped_input", "drops_input", "options_of", "within_steps"]
+__all__ = [
+    "NAMES",
+    "Options",
+    "beside_torch",
+    "check_options",
+    "dropped_input",
+    "drops_input",
+    "options_of",
+    "within_steps",
+]
 
 NAMES = ("zoneout", "input_dropout", "recurrent_dropout", "reverse")
 
