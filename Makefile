@@ -1,7 +1,8 @@
 # Two commands for a newcomer: `make demo` and `make test`. Both need python3 (3.11 or newer, with venv).
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+QUIETLY := --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install $(QUIETLY)
 
 CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)
 # A process a core, and a thread a process: threads of processes that share a core wait for one another.
@@ -10,7 +11,7 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses
 BUILD_TOOLS := scikit-build-core nanobind $(foreach t,cmake ninja,$(if $(shell command -v $(t)),,$(t)))
 NATIVE := CMakeLists.txt $(wildcard src/unrolled/kernels/csrc/*)
 
-.PHONY: help demo install kernels test test-slow check driver sanitize bench format docs site clean
+.PHONY: help demo install kernels test test-slow test-clients check driver sanitize bench format docs site clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -30,6 +31,10 @@ test: .venv/.dev .venv/.kernels  ## run the tests
 
 test-slow: .venv/.dev .venv/.kernels  ## run the long tests
 	$(SIDE_BY_SIDE) --dist load -m slow
+
+test-clients: .venv-clients/.done .venv/.kernels  ## run other people's programs with our layers
+	PYTHONPATH=src OMP_NUM_THREADS=1 .venv-clients/bin/python -m pytest tests/clients tests/stream/test_stream_client.py \
+		tests/docs -k 'clients or client or adapters'
 
 check: .venv/.dev  ## lint, format, types
 	$(BIN)/ruff check .
@@ -59,7 +64,7 @@ site: .venv/.docs  ## build the documentation's site in build/site
 	$(BIN)/python docs/site/check.py build/site
 
 clean:           ## remove .venv and every cache
-	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/unrolled/kernels/*.so
+	rm -rf .venv .venv-core .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/unrolled/kernels/*.so
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -80,6 +85,15 @@ clean:           ## remove .venv and every cache
 
 .venv/.docs: .venv/.dev
 	$(PIP) --no-build-isolation -e '.[docs]'
+	@touch $@
+
+# The package itself is read from src, with the kernels that .venv built: only its name is installed here.
+# pytorch-forecasting asks for an older pandas than the tests have, and works with this one: without what it asks for.
+.venv-clients/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install $(QUIETLY) $(BUILD_TOOLS)
+	.venv-clients/bin/python -m pip install $(QUIETLY) --no-build-isolation -C wheel.cmake=false '.[clients]'
+	.venv-clients/bin/python -m pip install $(QUIETLY) --no-deps pytorch-forecasting lightning scikit-base
 	@touch $@
 
 # pip installs without kernels where the C++ does not compile; here that is an error, unless no compiler is.

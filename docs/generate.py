@@ -1,6 +1,6 @@
-"""Write docs/cli.md and docs/api.md from the code: `python docs/generate.py` (or `make docs`).
+"""Write docs/cli.md and docs/api.md from the code, and docs/clients/when-it-helps.md from what was measured.
 
-A test compares the files with what this gives, so neither can fall behind.
+`python docs/generate.py`, or `make docs`. A test compares the files with what this gives: none falls behind.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
+import statistics
 from pathlib import Path
+from typing import Any
 
 import unrolled
 from unrolled.cli.parser import build
@@ -24,6 +27,45 @@ API_INTRODUCTION = (
     "fields, methods and an example of each are in the site: `make site`, then open build/site/index.html. "
     "Everything that is not here may change without notice."
 )
+BENCH = HERE.parent / "bench"
+HELPS_INTRODUCTION = """\
+Training time on torch.nn, or of what people do instead, in times of ours, on a CPU; on a GPU our layers call
+torch's kernels. In short, for batches of 20 to 128 rows:
+
+- **GRU and RNN layers**: {gru} times as fast with full rows, at every size.
+- **LSTM layers with full rows**: {lstm} times. torch.nn calls a tuned library there; the wider the layer, the
+  less remains to be gained.
+- **Rows of unequal length**: {packed} times as fast as packed sequences, {padded} times as fast as computing
+  the padding, for every cell. Give `lengths=`, or a PackedSequence where a program has one.
+- **Resets inside rows** (episodes, documents, sessions): {loop} times as fast as a loop over steps. Give
+  `resets=`.
+- **A single row** (B = 1), any cell, full: {single} times.
+- **Calls of one step**: some microseconds; see `unrolled.nn.packed` and `unrolled.stream`.
+
+It does not help a model whose time goes into embeddings, a CRF or data loading, nor where a call is so small
+that Python's own time decides. `unrolled.explain(layer, x)` says which path a call takes, and why.
+"""
+HELPS_LAYERS = """\
+## Layer by layer
+
+Forward and backward, float32. "Packed": `pack_padded_sequence`, the layer, `pad_packed_sequence`; "padded":
+the layer on every step of the padded batch; lengths are uniform in T/4..T, and "valid" is the share of steps
+that count. "Loop": a loop over steps that zeroes states, where 1 % of the steps are reset. A ratio is the
+median over rounds in which both sides take turns. Measured with `make bench`, which writes bench/layers.json:
+{machine}.
+
+| cell | T, B, I, H | {threads} threads | 1 thread | ragged: packed | padded | valid | resets: loop |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+HELPS_PROGRAMS = """\
+## Whole programs
+
+One `unrolled.accelerate` or one adapter away from the program as it is. They are measured anew by
+`python bench/clients.py programs --keep`.
+
+| program | torch.nn, in times of ours | threads | measured |
+| --- | --- | --- | --- |
+"""
 
 
 def command_line() -> str:
@@ -57,6 +99,74 @@ def names() -> str:
         page += [f"- `{room}.{name}`{described(getattr(module, name))}" for name in module.__all__]
         page.append("")
     return "\n".join(page)
+
+
+def when_it_helps() -> str:
+    """Return docs/clients/when-it-helps.md: the ratios of bench/layers.json and bench/clients.json."""
+    stored = json.loads((BENCH / "layers.json").read_text(encoding="utf-8"))
+    found = [_ratios(stored["rows"], row) for row in stored["rows"] if row["question"] == "grid"]
+    found.sort(key=lambda row: ("gru", "rnn", "lstm").index(row["cell"]))
+    columns = ("full", "one", "packed", "padded", "valid", "loop")
+    lines = [
+        f"| {row['cell'].upper()} | {row['shape']} | " + " | ".join(row[name] for name in columns) + " |"
+        for row in found
+    ]
+    several, single = ([row for row in found if row["single"] is one] for one in (False, True))
+    lstm = [row for row in several if row["cell"] == "lstm"]
+    ranges = {
+        "gru": _range([row for row in several if row not in lstm], "full"),
+        "lstm": _range(lstm, "full"),
+    }
+    ranges |= {name: _range(several, name) for name in ("packed", "padded", "loop")}
+    ranges["single"] = _range(single, "full")
+    facts = stored["machine"]
+    machine = (
+        f"{facts['processor']}, {facts['cores']:g} cores, kernels {facts['kernels']}, torch {facts['torch']}"
+    )
+    layers = HELPS_LAYERS.format(machine=machine, threads=facts["threads"])
+    page = ["# When it helps, and by how much", "", HELPS_INTRODUCTION.format(**ranges)]
+    return "\n".join([*page, layers + "\n".join(lines), "", *_programs()])
+
+
+def _ratios(rows: list[dict[str, Any]], grid: dict[str, Any]) -> dict[str, Any]:
+    case = grid["case"]
+
+    def row_of(question: str, variant: str = "") -> dict[str, Any]:
+        wanted = (question, case, variant)
+        return next(row for row in rows if (row["question"], row["case"], row["variant"]) == wanted)
+
+    def ratio(row: dict[str, Any], over: str, under: str = "unrolled") -> str:
+        pairs = zip(row["times"][over], row["times"][under], strict=True)
+        value = statistics.median(a / b for a, b in pairs)
+        return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+    ragged = row_of("ragged")
+    return {
+        "cell": case["cell"],
+        "single": case["B"] == 1,
+        "shape": ", ".join(str(case[axis]) for axis in "TBIH"),
+        "full": ratio(grid, "torch.nn"),
+        "one": ratio(row_of("threads", "forward + backward"), "torch.nn"),
+        "packed": ratio(ragged, "packed"),
+        "padded": ratio(ragged, "padded"),
+        "valid": f"{100 * ragged['valid_share']:.0f} %",
+        "loop": ratio(row_of("resets"), "loop", "resets 1 %"),
+    }
+
+
+def _range(rows: list[dict[str, Any]], name: str) -> str:
+    values = sorted((row[name] for row in rows), key=float)
+    return f"{values[0]} to {values[-1]}"
+
+
+def _programs() -> list[str]:
+    path = BENCH / "clients.json"
+    rows = json.loads(path.read_text(encoding="utf-8")).get("programs", []) if path.exists() else []
+    if not rows:
+        return []
+    columns = "| {what} | {ratio:.1f} | {threads} | {taken}, {machine[processor]} |"
+    lines = [columns.format(**row) for row in rows]
+    return [HELPS_PROGRAMS + "\n".join(lines), ""]
 
 
 def rooms() -> list[str]:
@@ -101,6 +211,7 @@ def described(thing: object) -> str:
 def main() -> None:
     (HERE / "cli.md").write_text(command_line(), encoding="utf-8")
     (HERE / "api.md").write_text(names(), encoding="utf-8")
+    (HERE / "clients" / "when-it-helps.md").write_text(when_it_helps(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ ELSEWHERE = {  # a file of the repository: the page that shows it
     "bench/RESULTS.md": "results.md",
 }
 ROOMS = (  # in the order in which a reader meets them
-    "nn", "ops", "tasks", "train", "stream", "sample", "predict", "quantize", "probe", "data", "tokens",
-    "checkpoint", "draw", "figures", "lab", "doctor", "spec", "errors", "files", "kernels", "cli",
+    "nn", "ops", "tasks", "train", "stream", "adapters", "sample", "predict", "quantize", "probe", "data",
+    "tokens", "checkpoint", "draw", "figures", "lab", "doctor", "spec", "errors", "files", "kernels", "cli",
 )  # fmt: skip
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 LIST_ITEM = re.compile(r"([-*]|\d+\.) ")
@@ -62,11 +62,18 @@ def places() -> set[str]:
 def on_config(config: Any) -> Any:
     names = public_names()
     decisions = sorted(f"decisions/{p.name}" for p in Path(config.docs_dir, "decisions").glob("*.md"))
+    shown_first = ("index.md", "when-it-helps.md")
+    clients = sorted(
+        f"clients/{p.name}"
+        for p in Path(config.docs_dir, "clients").glob("*.md")
+        if p.name not in shown_first
+    )
     config.nav = [
         {"Home": "index.md"},
         {"Command line": "cli.md"},
         {"Cells": "cells.md"},
         {"Python": ["api.md", *({room: f"api/{room}.md"} for room in ["unrolled", *rooms(names)])]},
+        {"In other programs": ["clients/index.md", "clients/when-it-helps.md", *clients]},
         {"The lecture": ["lecture.md", {"Measured": "lecture/report.md"}]},
         {"Figures": "results.md"},
         {"Decisions": decisions},

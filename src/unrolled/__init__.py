@@ -17,6 +17,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.evaluate_text  its score on a text
     unrolled.tasks          the language model, and the protocol for a task of your own
     unrolled.probe          what a recurrent network remembers, and how its gradient fares
+    unrolled.adapters       our layers in Lightning, sb3-contrib, TorchRL and opacus
     unrolled.lab            lab.run(LabConfig(...)): a lecture on recurrent networks, answered by measurement
     unrolled.doctor         doctor.report(): what this machine has
 
@@ -61,7 +62,18 @@ __all__ = [
 ]
 
 _ROOMS = {"doctor", "lab", "nn", "ops", "probe", "quantize", "sample", "tasks", "train"}
-_ROOMS |= {"predict", "checkpoint", "data", "draw", "figures", "models", "spec", "stream", "tokens"}
+_ROOMS |= {
+    "adapters",
+    "predict",
+    "checkpoint",
+    "data",
+    "draw",
+    "figures",
+    "models",
+    "spec",
+    "stream",
+    "tokens",
+}
 _NAMES = {
     "accelerate": "unrolled.nn",
     "accelerated": "unrolled.nn",

@@ -20,6 +20,9 @@ PINNED = {
         DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate accelerated doctor
         evaluate_text explain lab load nn ops probe sample tasks to_torch train
     """,
+    "unrolled.adapters": """
+        lightning_callback recurrent_policy register_opacus torchrl_module
+    """,
     "unrolled.checkpoint": """
         Contents FORMAT_VERSION MODEL_FILES Tensor clear clear_data locate mark prune read rewind
         taken weights_dtype write_into write_model write_step
@@ -160,6 +163,9 @@ def test_every_flag_has_a_help_text():
             assert action.help, f"unrolled {command} {action.dest}: no help text"
 
 
-@pytest.mark.parametrize(("file", "page"), [("cli.md", "command_line"), ("api.md", "names")])
-def test_the_pages_of_names_and_flags_are_those_that_the_code_gives(file: str, page: str):
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [("cli.md", "command_line"), ("api.md", "names"), ("clients/when-it-helps.md", "when_it_helps")],
+)
+def test_the_generated_pages_are_those_that_the_code_gives(file: str, page: str):
     assert (ROOT / "docs" / file).read_text(encoding="utf-8") == PAGES[page](), "run `make docs`"

@@ -20,7 +20,7 @@ LEVELS = [
     {"nn"},
     {"tasks"},
     {"models"},  # the old name of `tasks`
-    {"train", "predict", "sample", "quantize", "probe", "export"},
+    {"train", "predict", "sample", "quantize", "probe", "export", "adapters"},
     {"lab", "serve", "studio", "doctor"},
     {"cli"},
 ]
@@ -92,9 +92,8 @@ def inner_imports(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            public = (
-                getattr(importlib.import_module(node.module), "__all__", ()) if _ours(node.module) else ()
-            )
+            of_another = _ours(node.module) and node.module.split(".")[1:2] != [room_of(path)]
+            public = getattr(importlib.import_module(node.module), "__all__", ()) if of_another else ()
             names = [node.module, *(f"{node.module}.{a.name}" for a in node.names if a.name not in public)]
         else:
             continue

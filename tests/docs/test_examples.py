@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib.util
 import re
 import textwrap
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from unrolled import DataConfig, TrainConfig, spec, tasks, train
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 SECTION = re.compile(r"^## (.+)\n", re.MULTILINE)
+IMPORTED = re.compile(r">>> (?:import|from) (\w+)")
 
 
 def sections() -> list[tuple[str, str, str]]:
@@ -41,6 +43,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, brief: Callable[[], Any]) ->
 def test_an_example_gives_what_it_says(
     room: str, names: str, code: str, place: Path, monkeypatch: pytest.MonkeyPatch, brief: Callable[[], Any]
 ):
+    for name in IMPORTED.findall(code):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: make test-clients")
     monkeypatch.chdir(place)
     monkeypatch.setattr(tasks.protocol, "_TASKS", dict(tasks.protocol._TASKS))  # an example registers one
     monkeypatch.setattr(spec.rundir, "_PICTURES", list(spec.rundir._PICTURES))  # and a picture

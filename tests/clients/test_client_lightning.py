@@ -1,0 +1,99 @@
+"""Lightning with our callback, beside Lightning alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from client_cases import QUIETLY, client
+
+from unrolled import adapters, nn
+from unrolled.errors import ConfigError
+
+lightning = client("pytorch_lightning")
+pytestmark = QUIETLY
+
+
+class Forecaster(lightning.LightningModule):
+    def __init__(self, kind: str = "GRU", ragged: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.memory = getattr(torch.nn, kind)(2, 6, num_layers=2, bidirectional=True)
+        self.head = torch.nn.Linear(12, 1)
+        self.ragged = ragged
+
+    def forward(self, x):
+        given = {"lengths": torch.arange(1, len(x) + 1)} if self.ragged else {}
+        return self.head(self.memory(x.transpose(0, 1), **given)[0][0])
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = torch.nn.functional.mse_loss(self(x), y)
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+def data() -> Any:
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(16, 5, 2, generator=generator), torch.randn(16, 1, generator=generator)
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4)
+
+
+def fitted(module: Any, place: Any, *callbacks: Any) -> Any:
+    trainer = lightning.Trainer(
+        max_epochs=2, callbacks=list(callbacks), default_root_dir=place, logger=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, data())
+    return trainer
+
+
+def test_a_training_gives_what_it_gives_without_us_and_its_checkpoint_needs_nothing_of_ours(tmp_path):
+    plain, ours = Forecaster(), Forecaster()
+    fitted(plain, tmp_path / "plain")
+    trainer = fitted(ours, tmp_path / "ours", adapters.lightning_callback())
+    assert type(ours.memory) is nn.GRU
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-4, rtol=1e-3)
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    again = Forecaster.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=False)
+    assert type(again.memory) is torch.nn.GRU
+    x = torch.randn(3, 5, 2)
+    torch.testing.assert_close(again(x), ours(x))
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("GRU", "rz"), ("LSTM", "ifo"), ("RNN", "h")])
+def test_it_logs_the_share_of_closed_and_open_gates(kind, gates, tmp_path):
+    module = Forecaster(kind)
+    trainer = fitted(module, tmp_path, adapters.lightning_callback(gates_every=3))
+    found = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "loss"}
+    layers = ("l0", "l0_reverse", "l1", "l1_reverse")
+    names = {
+        f"gates/memory.{each} {gate} {what}"
+        for each in layers
+        for gate in gates
+        for what in ("closed", "open")
+    }
+    assert found.keys() == names
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_padding_counts_for_nothing_in_the_gates(tmp_path):
+    module = Forecaster("LSTM", ragged=True)
+    with torch.no_grad():
+        for name, weight in module.memory.named_parameters():
+            weight.fill_(10.0 if "bias" in name else 0.0)
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), 0.0)
+    trainer = fitted(module, tmp_path, adapters.lightning_callback(gates_every=1))
+    shares = {name: float(value) for name, value in trainer.callback_metrics.items() if name != "loss"}
+    assert all(value == name.endswith("open") for name, value in shares.items())
+
+
+def test_another_number_of_steps_is_refused_in_one_line():
+    for wrong in (-1, 0.5, True):
+        with pytest.raises(ConfigError, match=r"^gates_every: expected a number of steps, 0 for none, got "):
+            adapters.lightning_callback(gates_every=wrong)
