@@ -59,6 +59,24 @@ def test_the_text_shows_what_the_report_holds():
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("load", "line"),
+    [
+        (0.4, "load         0.4: the machine is quiet"),
+        (9.0, "load         9.0 on 2 cores: other programs run too."),
+        (float("nan"), "load         unknown"),
+    ],
+)
+def test_a_busy_machine_is_told_of(monkeypatch, load, line):
+    monkeypatch.setattr(doctor, "load_average", lambda: load)
+    monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
+    found = report()
+    assert any(each.startswith(line) for each in str(found).splitlines())
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["load"] == (
+        load if load == load else None
+    )
+
+
 def test_instruction_sets_are_what_linux_says(monkeypatch, tmp_path):
     (tmp_path / "cpuinfo").write_text(
         "processor : 0\nmodel name : Slow 9000\nflags : fpu avx2 fma amx_tile\n\n"

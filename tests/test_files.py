@@ -8,6 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,30 @@ def test_a_limit_of_the_address_space_is_one_of_memory():
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=limited)
     assert done.stdout.strip() == str(GIB), done.stderr
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_limit_that_changes_is_read_again_after_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr(files, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    root = tree(tmp_path, **{"proc__self__cgroup": "0::/", "sys__fs__cgroup__memory.max": str(2 * GIB)})
+    assert files.memory_limit(root) == 2 * GIB
+    (root / "sys/fs/cgroup/memory.max").write_text(str(GIB))
+    assert files.memory_limit(root) == 2 * GIB
+    now[0] += 1.5
+    assert files.memory_limit(root) == GIB
+
+
+def test_the_time_on_and_for_processors_is_that_of_all_threads(tmp_path: Path):
+    for thread, text in {
+        "7": "1500000000 500000000 3",
+        "8": "500000000 1000000000 9",
+        "9": "damaged",
+    }.items():
+        (tmp_path / "proc/self/task" / thread).mkdir(parents=True)
+        (tmp_path / "proc/self/task" / thread / "schedstat").write_text(text)
+    assert files.processor_seconds(tmp_path) == (2.0, 1.5)
+    assert files.processor_seconds(tmp_path / "none") is None
 
 
 def test_where_the_system_does_not_say_there_is_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from typing import Any
 
 from unrolled import kernels
 from unrolled.errors import BackendError, counted
-from unrolled.files import cpu_limit, memory_limit
+from unrolled.files import cpu_limit, for_json, load_average, memory_limit
 from unrolled.spec import CELLS
 
 __all__ = ["Backend", "Report", "report"]
@@ -23,6 +23,7 @@ BACKENDS = ("reference", "torch", "native")
 PACKAGES = ("unrolled", "torch", "numpy", "matplotlib", "rich")
 TRAINING = ("matplotlib", "rich")  # what `unrolled train` needs beside torch
 GIB = 2**30
+BUSY = 1.25  # threads to a core, above which programs wait for one another
 THREADS = "`unrolled train` takes 1 for a small network: on a busy machine threads wait for one another"
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 INSTALL = "pip install 'unrolled[train]'"
@@ -59,6 +60,7 @@ class Report:
     platform: str
     processor: str
     cores: float  # whose time this process may use: fewer in a container, 1.5 where it was given 1.5
+    load: float | None  # threads of all programs that want a processor, over a minute; None where unknown
     memory_bytes: int | None  # that this process may use; None where the system does not say
     instruction_sets: tuple[str, ...]
     packages: Mapping[str, str | None]  # name → version; None: not installed
@@ -80,6 +82,7 @@ class Report:
             f"python       {self.python} on {self.platform}",
             "packages     " + ", ".join(f"{name} {v or '(missing)'}" for name, v in self.packages.items()),
             f"processor    {self.processor}, {counted(self.cores, 'core')} to use",
+            f"load         {_load(self.load, self.cores)}",
             "memory       "
             + ("unknown" if self.memory_bytes is None else f"{self.memory_bytes / GIB:.1f} GiB to use"),
             f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
@@ -140,6 +143,7 @@ def report() -> Report:
         platform=platform.platform(terse=True),
         processor=_processor(),
         cores=cores,
+        load=for_json(load_average()),
         memory_bytes=memory_limit(),
         instruction_sets=_instruction_sets(torch),
         packages=packages,
@@ -150,6 +154,18 @@ def report() -> Report:
         auto_reasons={cell: explanation.reason for cell, explanation in auto.items()},
         auto_dtype=dtypes,
         auto_training=training,
+    )
+
+
+def _load(load: float | None, cores: float) -> str:
+    """Say how busy the machine is, and what a run does about it."""
+    if load is None:
+        return "unknown"
+    if load <= BUSY * cores:
+        return f"{load:.1f}: the machine is quiet"
+    return (
+        f"{load:.1f} on {counted(cores, 'core')}: other programs run too. `unrolled train --minutes` times "
+        "one thread and all, and takes as many steps as its time allows; its notes say which"
     )
 
 

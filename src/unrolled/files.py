@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -24,11 +25,13 @@ __all__ = [
     "cpu_limit",
     "create",
     "for_json",
+    "load_average",
     "memory_limit",
     "open_regular",
     "parse_json",
     "parsed_bytes",
     "printable",
+    "processor_seconds",
     "quoted",
     "read_regular",
     "refusal",
@@ -329,10 +332,24 @@ def memory_limit(root: Path = Path("/")) -> int | None:
     Args:
         root: where /proc and /sys are; another one in tests.
     """
-    limits = [_machine_memory(), _address_space()]
-    for version, directory in _cgroups(root, "memory"):
-        limits.append(_number(directory / ("memory.max" if version == 2 else "memory.limit_in_bytes")))
+    limits = [_machine_memory(), _address_space(), _cgroup_memory(root)]
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+_REMEMBERED = 1.0  # seconds; a limit is asked for at every session and checkpoint, and changes rarely
+_found: dict[Path, tuple[float, int | None]] = {}  # root → when its cgroups were read, and their least limit
+
+
+def _cgroup_memory(root: Path) -> int | None:
+    """Return the least limit of the cgroups around this process, read again after a second."""
+    now = time.monotonic()
+    if root in _found and now - _found[root][0] < _REMEMBERED:
+        return _found[root][1]
+    names = {1: "memory.limit_in_bytes", 2: "memory.max"}
+    limits = [_number(directory / names[version]) for version, directory in _cgroups(root, "memory")]
+    found = min((limit for limit in limits if limit is not None), default=None)
+    _found[root] = now, found
+    return found
 
 
 def cpu_limit(root: Path = Path("/")) -> float:
@@ -351,6 +368,33 @@ def cpu_limit(root: Path = Path("/")) -> float:
         if quota.isdecimal() and period.isdecimal() and int(quota) and int(period):
             limit = min(limit, int(quota) / int(period))
     return limit
+
+
+def processor_seconds(root: Path = Path("/")) -> tuple[float, float] | None:
+    """Return for how long this process's threads ran, and for how long they waited for a processor to run on.
+
+    As Linux's scheduler counts it (`/proc/self/task/*/schedstat`); None where it does not. Threads that have
+    ended are not counted. A container's quota makes threads wait too.
+    """
+    ran = waited = 0.0
+    try:
+        threads = list((root / "proc/self/task").iterdir())
+    except OSError:
+        return None
+    for thread in threads:
+        numbers = _line(thread / "schedstat").split()
+        if len(numbers) < 2 or not all(number.isdecimal() for number in numbers[:2]):
+            continue
+        ran, waited = ran + int(numbers[0]) / 1e9, waited + int(numbers[1]) / 1e9
+    return (ran, waited) if ran else None
+
+
+def load_average() -> float:
+    """Return how many threads of all programs ran or wanted to, on average of a minute; NaN: unknown."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has no such call
+        return math.nan
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:

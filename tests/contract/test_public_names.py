@@ -51,8 +51,8 @@ PINNED = {
         forecasts lags loss matrix points ranking reliability require series signs strips units visible
     """,
     "unrolled.files": """
-        cpu_limit create for_json memory_limit open_regular parse_json parsed_bytes printable quoted read_regular
-        refusal replace replacing sync_directory temporary write writing
+        cpu_limit create for_json load_average memory_limit open_regular parse_json parsed_bytes printable
+        processor_seconds quoted read_regular refusal replace replacing sync_directory temporary write writing
     """,
     "unrolled.kernels": """
         CELLS DTYPES Handle ISAS LayerWeights Network OPERANDS Outcome STORAGES Streams available backward forward

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from unrolled import tasks
 from unrolled.data import Batch
 from unrolled.errors import ShapeError
 from unrolled.spec import ModelConfig, tensors
@@ -183,3 +184,12 @@ def test_an_untrained_model_is_close_to_a_uniform_guess():
 def test_tied_weights_are_one_tensor():
     model = LanguageModel(config(embedding_size=8, tie_weights=True))
     assert model.readout.weight is model.embedding.weight
+
+
+@pytest.mark.parametrize(("tied", "reach"), [(False, 1.0), (True, 0.1)])
+def test_training_starts_with_embeddings_of_the_size_of_what_a_layer_gives(tied: bool, reach: float):
+    task = tasks.named("language")
+    sizes = config(embedding_size=8, tie_weights=tied)
+    weight = task.network(sizes, seed=3, backend="auto").embedding.weight
+    assert 0.8 * reach < weight.abs().max() <= reach
+    torch.testing.assert_close(LanguageModel(sizes, seed=3).embedding.weight * (10 * reach), weight)

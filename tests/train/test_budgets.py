@@ -73,6 +73,7 @@ def test_a_small_network_takes_one_thread_and_what_was_taken_is_written_down(sma
         assert result.config.threads == 1
         assert json.loads((result.run / "config.json").read_text())["training"]["threads"] == 1
         assert any("6 steps, float32, 1 thread" in line for line in notes.lines)
+        assert any(line.startswith("threads   1: a step of this network") for line in notes.lines)
         assert run(small(threads=2, overwrite=True), observers=[]).config.threads == 2
         monkeypatch.setattr(resources, "SMALL_STEP", 0)
         assert run(small(overwrite=True), observers=[]).config.threads == 2
@@ -89,7 +90,10 @@ def test_more_threads_must_be_clearly_faster(seconds: dict[int, float], chosen: 
     before = torch.get_num_threads()
     monkeypatch.setattr(resources, "seconds_a_step", lambda *_, **__: seconds[torch.get_num_threads()])
     stepper: Any = None
-    assert resources.faster_threads(stepper, (1, 2), seconds=1.0) == chosen
+    times = resources.seconds_by_threads(stepper, (1, 2), seconds=1.0)
+    found, why = resources.faster_threads(times)
+    assert found == chosen
+    assert f"{1000 * seconds[2]:.3g} ms on 2" in why
     assert torch.get_num_threads() == before
 
 

@@ -75,6 +75,17 @@ def test_more_time_and_more_text_never_choose_a_smaller_network():
     assert sizes(10**6, 30).hidden_size > sizes(10**6, 3).hidden_size
 
 
+def test_a_text_that_is_read_often_is_trained_with_more_dropout_and_an_lstm_faster():
+    assert sizes(10**6, 3).dropout > sizes(10**6, 1.5).dropout > sizes(10**6, 1).dropout
+    assert sizes(10**7, 3).dropout == sizes(10**6, 1).dropout
+    given = [{"epochs": 2}, {"epochs": 7}, {"steps": 20_000}]
+    found = [resolve(TrainConfig(DataConfig("x"), **each), corpus(1_000_000)).dropout for each in given]  # type: ignore[arg-type]
+    assert found == [0.1, 0.2, 0.3]
+    assert sizes(10**6, 3, "rnn") == sizes(10**6, 3, "gru")
+    assert sizes(10**6, 3, "gru").learning_rate < sizes(10**6, 3, "lstm").learning_rate
+    assert resolve(TrainConfig(DataConfig("x"), cell="rnn"), corpus(1_000_000)).learning_rate == 3e-3
+
+
 @pytest.mark.parametrize(("native", "taken"), [(True, "bfloat16"), (False, "float32")])
 def test_automatic_bfloat16_is_for_processors_that_have_it(
     native: bool, taken: str, monkeypatch: pytest.MonkeyPatch
@@ -131,25 +142,44 @@ def test_a_small_corpus_is_trained_by_epochs():
 @pytest.mark.parametrize(
     ("seconds", "save_every", "found"),
     [
-        (100.0, None, (8303, 10)),  # 0.97 x 99 s, less 3 + 10 validations of 1 s, at 0.01 s a step
-        (100.0, 50, (3101, 63)),  # a step carries a fiftieth of a validation
-        (10.0, None, (373, 2)),  # a short run validates less often
-        (0.5, None, (1, 2)),  # and takes a step whatever the budget
+        (100.0, None, (8303, 10, None)),  # 0.97 x 99 s, less 3 + 10 validations of 1 s, at 0.01 s a step
+        (100.0, 50, (3101, 63, None)),  # a step carries a fiftieth of a validation
+        (20.0, None, (1272, 3, None)),  # a short run validates less often
+        (10.0, None, (500, 2, 8)),  # then on fewer batches
+        (2.0, None, (104, 2, 1)),
+        (0.5, None, (1, 2, 1)),  # and takes a step whatever the budget
     ],
 )
 def test_a_calibration_divides_the_budget_among_steps_and_validations(
-    seconds: float, save_every: int | None, found: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    seconds: float,
+    save_every: int | None,
+    found: tuple[int, int, int | None],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     clock = [0.0]
     monkeypatch.setattr(resources, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(resources, "seconds_a_step", lambda *_, **__: 0.01)
 
-    def validate() -> float:
-        clock[0] += 1.0
-        return 0.0
+    class Batches:
+        carries_state = True
 
-    stepper: Any = None
-    assert resources.steps_within(seconds, stepper, validate, save_every=save_every, checks=10) == found
+        def epoch(self, n: int) -> Any:
+            for _ in range(10):
+                clock[0] += 0.1
+                yield None
+
+        def len_of(self, n: int) -> int:
+            return 10
+
+    class Network:
+        def evaluate(self, batches: Any, *, carry: bool) -> tuple[float, int]:
+            return 0.0, len(list(batches))
+
+    stepper: Any = types.SimpleNamespace(network=Network())
+    parts: Any = Batches()
+    plan = resources.steps_within(seconds, stepper, parts, save_every=save_every, checks=10)
+    assert plan[:3] == found
+    assert plan.check_s == pytest.approx(0.1 * (found[2] or 10))
 
 
 class Found:

@@ -100,7 +100,7 @@ def test_epochs_are_resumed_too(small: Make, tmp_path: Path, shape: str):
 def test_minutes_are_resumed_on_the_schedule_that_was_calibrated(small: Make):
     config = small(steps=None, minutes=0.01)
     stopped(config, 1)
-    first = checkpoint.read(checkpoint.locate(config.run or "")).progress
+    first = checkpoint.read(checkpoint.locate(config.run or "", prefer=("LATEST",))).progress
     result = resumed(config)
     assert first is not None
     assert result.schedule.steps == first["steps"]

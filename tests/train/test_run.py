@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from unrolled.errors import BackendError, ConfigError, DataError, NonFiniteError
 from unrolled.spec import DataConfig, TrainConfig
 from unrolled.tasks import load
 from unrolled.train import Observer, Row, run
+from unrolled.train.pace import Pace
 
 Make = Callable[..., TrainConfig]
 
@@ -370,7 +372,9 @@ def test_the_report_counts_unknown_words(small: Make, book: Path):
     assert json.loads((result.run / "evaluation.json").read_text())["unknown"] == result.evaluation.unknown
 
 
-def test_a_calibration_changes_nothing_that_follows(small: Make, tmp_path: Path):
+def test_a_calibration_changes_nothing_that_follows(small: Make, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(Pace, "fitted", lambda _self, schedule, _step: schedule)  # by the clock
+    monkeypatch.setattr(Pace, "is_over", lambda _: False)
     first = run(small(steps=None, minutes=0.01, dropout=0.4, run=str(tmp_path / "a")), observers=[])
     same = small(steps=first.schedule.steps, dropout=0.4, run=str(tmp_path / "b"))
     second = run(same, observers=[])

@@ -47,6 +47,7 @@ class Recurrent(torch.nn.RNNBase):
     input_dropout: float = 0.0
     recurrent_dropout: float = 0.0
     reverse: bool = False
+    between_layers: Callable[[Tensor], Tensor] | None  # in the place of torch's dropout; may be a module
     _packs: tuple[inference.Pack, ...] = ()  # of each `packed` that is entered, the inner one last
 
     def __init__(
@@ -76,7 +77,7 @@ class Recurrent(torch.nn.RNNBase):
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         known = mode in TORCH_MODES
         super().__init__(mode if known else "RNN_TANH", *sizes, device, dtype)
-        self.backend, self.recompute = backend, recompute
+        self.backend, self.recompute, self.between_layers = backend, recompute, None
         for name, value in checked.items():
             if value:
                 setattr(self, name, value)

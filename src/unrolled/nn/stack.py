@@ -57,7 +57,8 @@ def run_stack(
                 runs.append(LayerRun(name, call, output))
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if layer.dropout > 0 and level + 1 < layer.num_layers:
-            x = dropout(x, layer.dropout, layer.training)
+            between = getattr(layer, "between_layers", None)
+            x = dropout(x, layer.dropout, layer.training) if between is None else between(x)
     return StackRun(x, tuple(torch.stack(each) for each in zip(*finals, strict=True)), runs)
 
 

@@ -59,7 +59,8 @@ class TrainConfig:
     )
     minutes: float | None = setting(
         None,
-        "time budget; timing a few steps turns it into a number of steps; default, where neither "
+        "time budget; timing turns it into a number of steps, at first and anew as training goes on, so that "
+        "the run keeps it on a machine whose speed changes; default, where neither "
         "--epochs nor --steps is given: by the task; of a text 3 minutes, or where it is small 40 epochs or "
         "400 steps",
         flag="--minutes",
@@ -148,6 +149,15 @@ class TrainConfig:
         None,
         "window of truncated back-propagation through time on a stream, in tokens; default: 32 or 64",
         flag="--bptt",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    recompute: int | None = setting(
+        None,
+        "of a text: keep the activations of N steps of a window at a time and run it again in the backward "
+        "pass, for windows that do not fit into memory, at a third more time; default: where a whole window "
+        "does not fit, as many as do",
+        flag="--recompute",
         minimum=1,
         maximum=1_000_000,
     )

@@ -152,6 +152,9 @@ class Task(ABC):
     """
 
     kind: TaskKind
+    sums_over_steps = (
+        False  # whether a batch's loss is the sum of its parts', cut in time: `recompute` needs it
+    )
 
     # ------------------------------------------------------------------------------------------ samples
 

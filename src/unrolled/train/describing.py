@@ -18,7 +18,7 @@ from unrolled.tasks import Overview
 from unrolled.train.fit import Feed, Stepper, choose_dtype, make_optimizer
 from unrolled.train.plan import run_path
 from unrolled.train.report import slow_notes
-from unrolled.train.resources import check_memory, seconds_a_step, threads_by_rule
+from unrolled.train.resources import seconds_a_step, threads_by_rule, within_memory
 from unrolled.train.run import own_random_state, resolve
 from unrolled.train.saving import check_stored, stored_config
 
@@ -100,8 +100,7 @@ def describe(config: TrainConfig) -> Description:
     task, path = tasks.of(config.data), run_path(config)
     with tempfile.TemporaryDirectory() as folder, own_random_state(config.seed, config.threads):
         dataset = task.prepare(config.data, Path(folder) / "data", seed=config.seed)
-        config = replace(resolve(config, dataset), run=str(path))
-        check_memory(task, config, dataset)
+        config, remark = within_memory(task, replace(resolve(config, dataset), run=str(path)), dataset)
         sizes = task.model_config(config, dataset)
         check_stored(stored_config(task, config, sizes, dataset))
         network = task.network(sizes, seed=config.seed, backend=config.backend, dataset=dataset)
@@ -116,7 +115,11 @@ def describe(config: TrainConfig) -> Description:
             task=task.kind.name,
             source=dataset.name,
             overview=task.overview(dataset),
-            notes=(*task.notes(config, dataset, network), *slow_notes(config)),
+            notes=(
+                *task.notes(config, dataset, network),
+                *slow_notes(config),
+                *(() if remark is None else (remark,)),
+            ),
             config=config,
             parameters=sum(each.numel() for each in network.parameters()),
             memory_bytes=task.bytes_needed(sizes, config, dataset),
@@ -137,9 +140,10 @@ def _seconds(network: Any, batches: Any, config: TrainConfig) -> float:
         lambda _: rate,
         clip_norm=config.clip_norm,
         dtype=choose_dtype(config.dtype),
+        recompute=config.recompute,
     )
     if config.threads is None:
-        torch.set_num_threads(threads_by_rule(stepper))
+        torch.set_num_threads(threads_by_rule(stepper)[0])
     return seconds_a_step(stepper, budget=TIMED_SECONDS)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from unrolled.data import Batch, Batches
 from unrolled.tasks import SequenceModel, State, detach
+from unrolled.train import segments
 from unrolled.train.finite import autocast, check_gradient, check_loss
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
 
 BETAS = (0.9, 0.99)  # the second moment follows as fast as the loss falls
 WARMUP_SHARE = 0.03
+CLIP_EPSILON = 2e-6  # torch adds 1e-6 to the norm that it divides by
 ROWS_A_RUN = 200  # lines of metrics.jsonl
 
 
@@ -157,6 +159,7 @@ class Stepper:
     dtype: str = "float32"
     before: Callable[[int, Batch, State], None] | None = None
     advice: str = ""  # what may help where a loss or a gradient is not finite
+    recompute: int | None = None  # steps whose activations are kept at a time; None: all
     state: State | None = None
 
     def step(self, step: int) -> StepRecord:
@@ -181,22 +184,31 @@ class Stepper:
     def _update(self, batch: Batch, step: int) -> tuple[float, int, float]:
         """Return the mean loss, the targets, and the gradient's global norm before clipping."""
         network, where = self.network, f"step {step}"
-        with autocast(self.dtype):
-            total, count, after = network.loss(batch, self.state)
-        mean = total / count
-        value = float(mean.detach())
+        value, count, after, backward = self._forward(batch)
         check_loss(network, batch, self.state, value, where=where, dtype=self.dtype, advice=self.advice)
         network.zero_grad(set_to_none=True)
-        mean.backward()  # type: ignore[no-untyped-call]
+        backward()
         weights = list(network.parameters())
         norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
         # before clipping, which spreads a NaN to every gradient
-        check_gradient(network, float(norm), where=where, advice=self.advice)
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(weights, self.clip_norm, norm)
+        length = float(norm)
+        check_gradient(network, length, where=where, advice=self.advice)
+        if self.clip_norm is not None and not length < self.clip_norm - CLIP_EPSILON:
+            torch.nn.utils.clip_grads_with_norm_(
+                weights, self.clip_norm, norm
+            )  # else times 1: nothing changes
         self.optimizer.step()
         self.state = detach(after)
-        return value, count, float(norm)
+        return value, count, length
+
+    def _forward(self, batch: Batch) -> segments.Pass:
+        """Run the network forward, and leave its backward pass to be done."""
+        if self.recompute is not None and len(batch.inputs) > self.recompute:
+            return segments.forward(self.network, batch, self.state, size=self.recompute, dtype=self.dtype)
+        with autocast(self.dtype):
+            total, count, after = self.network.loss(batch, self.state)
+        mean = total / count
+        return segments.Pass(float(mean.detach()), count, after, mean.backward)
 
 
 def make_optimizer(network: SequenceModel, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -215,7 +227,7 @@ def make_optimizer(network: SequenceModel, *, lr: float, weight_decay: float) ->
 
 @dataclass(frozen=True)
 class Schedule:
-    """Fixed before the first step, by --steps, --epochs, or a calibration for --minutes."""
+    """By --steps or --epochs, or by timing for --minutes, where another takes its place as speeds change."""
 
     steps: int
     save_every: int  # steps between validations, each with a checkpoint

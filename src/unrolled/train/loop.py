@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unrolled.data import Batch
 from unrolled.spec import TrainConfig
@@ -11,6 +12,7 @@ from unrolled.tasks import SequenceModel, State, take_telemetry
 from unrolled.train.finite import check_validation, check_weights
 from unrolled.train.fit import Feed, Schedule, Stepper, StepRecord
 from unrolled.train.observers import Observer, Row
+from unrolled.train.pace import Crowding, Pace
 from unrolled.train.saving import Since, Snapshot
 from unrolled.train.signals import Stopped, Stopper
 
@@ -31,6 +33,13 @@ class Loop:
     stopper: Stopper = field(default_factory=Stopper)
     best: float | None = None
     since: Since = field(default_factory=Since)
+    pace: Pace | None = None  # of a run that has a budget of minutes
+    follow: Callable[[Schedule], None] = lambda _: None  # called with a schedule that changed
+    choose_threads: Callable[[], None] = lambda: (
+        None
+    )  # called where steps take far longer than when it was done
+    crowding: Crowding = field(default_factory=Crowding)
+    lr: float = 0.0  # of the last step
 
     def __post_init__(self) -> None:
         self.stepper.before = self._observe
@@ -57,16 +66,58 @@ class Loop:
                 self.check(0)
                 self._stop_if_asked(0, saved=True)
             self.model.train()
-            for step in range((self.schedule.start or 0) + 1, self.schedule.steps + 1):
-                record = self.stepper.step(step)
-                self._add(record)
-                for observer in self.observers:
-                    observer.step(record)
-                if self.schedule.saves_at(step):
-                    self.check(step)
-                elif self.schedule.reports_at(step):
-                    self._row(step, None)
-                self._stop_if_asked(step, saved=self.schedule.saves_at(step))
+            step = self.schedule.start or 0
+            if self.pace is not None:
+                self.pace.begin(step)
+            while step < self.schedule.steps:
+                step += 1
+                self._take(step)
+
+    def _take(self, step: int) -> None:
+        """Take a step, and do what is due after it."""
+        record = self.stepper.step(step)
+        self._add(record)
+        for observer in self.observers:
+            observer.step(record)
+        if self.pace is not None and self.pace.is_over() and step < self.schedule.steps:
+            self._follow(replace(self.schedule, steps=step))
+        saves, reports = self.schedule.saves_at(step), self.schedule.reports_at(step)
+        if reports:
+            self._keep_pace(step)
+        if saves:
+            begin = time.perf_counter()
+            self.check(step)
+            if self.pace is not None:
+                self.pace.checked(step, time.perf_counter() - begin)
+        elif reports:
+            self._row(step, None)
+        self._stop_if_asked(step, saved=saves)
+
+    def _keep_pace(self, step: int) -> None:
+        """Fit what is left of the schedule into what is left of the time, and say what makes steps slow."""
+        self._note(self.crowding.note())
+        if self.pace is None or step == self.schedule.steps:
+            return
+        schedule = self.pace.fitted(self.schedule, step)
+        if self.pace.is_slower():
+            self.choose_threads()
+            self.pace.timed()
+            self.pace.begin(step)
+        if schedule is not self.schedule:
+            self._follow(schedule)
+
+    def _follow(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.stepper.learning_rate = schedule.learning_rate
+        self.follow(schedule)
+        for observer in self.observers:
+            observer.reschedule(schedule)
+        if self.pace is not None:
+            self._note(self.pace.change(schedule))
+
+    def _note(self, text: str | None) -> None:
+        for observer in self.observers if text is not None else ():
+            observer.note(text or "")
 
     def _observe(self, step: int, batch: Batch, state: State) -> None:
         """Take telemetry where it is due."""
@@ -97,7 +148,7 @@ class Loop:
         raise Stopped(f"stopped at step {step} of {self.schedule.steps}, which is saved", signum)
 
     def _add(self, record: StepRecord) -> None:
-        since = self.since
+        since, self.lr = self.since, record.lr
         self.since = Since(
             steps=since.steps + 1,
             tokens=since.tokens + record.tokens,
@@ -115,7 +166,7 @@ class Loop:
             val_loss=value,
             tokens_per_s=round(since.tokens / since.seconds, 1) if since.tokens else None,
             grad_norm=since.grad_norm / since.steps if since.steps else None,
-            lr=self.schedule.learning_rate(step - 1) if step else 0.0,
+            lr=self.lr,
             unit=self.unit,
         )
         for observer in self.observers:

@@ -79,6 +79,9 @@ class Observer:
     def telemetry(self, step: int, found: Telemetry) -> None:
         """Every `telemetry_every` steps: the gradient by lag and the gates, before the step is taken."""
 
+    def reschedule(self, schedule: Schedule) -> None:
+        """A run by minutes takes another number of steps than was said: the machine's speed changed."""
+
     def note(self, text: str) -> None:
         """Something that the user should read, in one line."""
 

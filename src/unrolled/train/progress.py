@@ -62,6 +62,11 @@ class ProgressBar(Observer):
         with unless_lost():
             self._bar.start()
 
+    def reschedule(self, schedule: Schedule) -> None:
+        if self._bar is not None:
+            with unless_lost():
+                self._bar.update(self._task, total=schedule.steps)
+
     def step(self, record: StepRecord) -> None:
         self._loss = _smooth(self._loss, record.loss)
         self._rate = _smooth(self._rate, record.tokens / max(record.seconds, 1e-9))

@@ -20,6 +20,7 @@ from unrolled.train.observers import Row
 from unrolled.train.plan import ResumePoint
 
 __all__ = [
+    "closing_notes",
     "draw_loss",
     "draw_telemetry",
     "has_kernels",
@@ -32,14 +33,24 @@ __all__ = [
 LARGEST = 2**23  # bytes of an evaluation: figures of 100,000 steps ahead, and of intervals, fit
 
 
-def notes(config: TrainConfig, schedule: Schedule, point: ResumePoint | None = None) -> list[str]:
-    """Return a line each on the training and on where it goes on; the task says the others."""
+def notes(
+    config: TrainConfig, schedule: Schedule, point: ResumePoint | None = None, why_threads: str = ""
+) -> list[str]:
+    """Return a line each on the training and on where it goes on; the task says the others.
+
+    Args:
+        why_threads: why so many threads were taken, where the run chose.
+    """
     threads = torch.get_num_threads()
     window = "" if config.bptt_steps is None else f" x {counted(config.bptt_steps, 'step')}"
+    if config.recompute is not None:
+        window += f", {counted(config.recompute, 'step')} kept at a time"
     lines = [
         f"training  batch {config.batch_size}{window}, lr {config.learning_rate}, "
         f"{_budget(config, schedule)}, {config.dtype}, {counted(threads, 'thread')}"
     ]
+    if why_threads:
+        lines.append(f"threads   {threads}: {why_threads}")
     if point is not None:
         before = point.progress
         lines.append(f"resumed   at step {before.step} of {schedule.steps}")
@@ -64,6 +75,16 @@ def slow_notes(config: TrainConfig) -> list[str]:
     )
     named = " with ".join(word for word in what if word)
     return [f"note      no kernel computes {named}: a step is a Python loop over time, several times as slow"]
+
+
+def closing_notes(schedule: Schedule, best_step: int) -> list[str]:
+    """Return what to say at the end of the steps: where a run learnt nothing, that."""
+    if best_step > 0:
+        return []
+    steps = counted(schedule.steps, "step")
+    return [
+        f"warning   no validation after step 0 was better in {steps}: model/ holds the weights of the start"
+    ]
 
 
 def _budget(config: TrainConfig, schedule: Schedule) -> str:

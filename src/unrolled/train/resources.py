@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
-from unrolled.errors import ConfigError, expected
-from unrolled.files import cpu_limit, memory_limit
+from unrolled.data import Batch, Batches
+from unrolled.errors import ConfigError, counted, expected
+from unrolled.files import cpu_limit, load_average, memory_limit
 from unrolled.spec import TrainConfig
 from unrolled.tasks import Dataset, Task
 from unrolled.train.fit import Feed, Stepper, make_optimizer
@@ -19,13 +21,16 @@ from unrolled.train.fit import Feed, Stepper, make_optimizer
 __all__ = [
     "CHECKS",
     "FEW_STEPS",
+    "Plan",
     "check_memory",
     "faster_threads",
     "most_threads",
     "seconds_a_step",
+    "seconds_by_threads",
     "steps_within",
     "threads_by_rule",
     "time_to_train",
+    "within_memory",
 ]
 
 GIB = 2**30
@@ -35,12 +40,44 @@ FASTER = 0.95  # of the time on one thread: what all of them must stay below
 LEAST_SHARE = 0.5  # of a time budget that training gets, whatever reading the data took
 CHECKS = 10  # validations and checkpoints a run
 CHECKED_SHARE = 0.15  # of the budget that validations may take, where nobody says how many
+MOST_CHECKED = 0.25  # of it that they and the one of step 0 may take at all: they are made shorter instead
+REPORT_SHARE = 0.25  # of it that is set aside for the report, which scores everything
+LONGEST_SEGMENT = 2**19  # steps
+ROOM = 0.8  # of the memory that there is, for a run that is cut to fit
 FEWEST_CHECKS = 2
 WARM_STEPS = 3
 LEAST_STEPS = 5
+PATIENCE = 3.0  # times what timing steps should take, after which fewer of them will do
 SHARE = 0.03  # of the budget that the calibration itself may take
 MOST_SECONDS = 5.0
 RESERVE = 0.97  # for checkpoints, and for a machine that slows down
+
+
+def within_memory(task: Task, config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, str | None]:
+    """Return the config, with `recompute` where a whole window does not fit into memory, and a note of it.
+
+    Raises:
+        ConfigError: it does not fit in segments either.
+    """
+    have, need = memory_limit(), _need(task, config, dataset)
+    if have is None or need is None or need <= have:
+        return config, None
+    size = LONGEST_SEGMENT if task.sums_over_steps and config.recompute is None else 0
+    while size:
+        cut = replace(config, recompute=size)
+        if (_need(task, cut, dataset) or 0) <= ROOM * have:
+            whole = f"{need / GIB:,.1f} GiB, and there are {have / GIB:,.1f}"
+            return (
+                cut,
+                f"memory    a whole window would take {whole}: {counted(size, 'step')} are kept at a time",
+            )
+        size //= 2
+    check_memory(task, config, dataset)
+    return config, None
+
+
+def _need(task: Task, config: TrainConfig, dataset: Dataset) -> int | None:
+    return task.bytes_needed(task.model_config(config, dataset), config, dataset)
 
 
 def check_memory(task: Task, config: TrainConfig, dataset: Dataset) -> None:
@@ -57,8 +94,8 @@ def most_threads() -> int:
     return min(torch.get_num_threads(), max(1, int(cpu_limit())))
 
 
-def threads_by_rule(stepper: Stepper) -> int:
-    """Return how many threads a run takes where nobody says: one for a small network, else all there are.
+def threads_by_rule(stepper: Stepper) -> tuple[int, str]:
+    """Return how many threads a run takes where nobody says, and why: one for a small network, else all.
 
     A step of little work waits longer for its threads than it works, and far longer where other programs want
     the processors too.
@@ -66,11 +103,13 @@ def threads_by_rule(stepper: Stepper) -> int:
     weights = sum(p.numel() for p in stepper.network.parameters())
     batch, _ = Feed(stepper.feed.batches).next()
     steps, rows = batch.inputs.shape[:2]
-    return most_threads() if weights * steps * rows > SMALL_STEP else 1
+    if weights * steps * rows > SMALL_STEP:
+        return most_threads(), f"as many as may be used: a load of {load_average():.1f} on the machine"
+    return 1, "a step of this network would wait for others longer than it works"
 
 
-def faster_threads(stepper: Stepper, choices: Sequence[int], *, seconds: float) -> int:
-    """Return the choice that takes a step fastest, timed; the first one, unless another is clearly faster.
+def seconds_by_threads(stepper: Stepper, choices: Sequence[int], *, seconds: float) -> dict[int, float]:
+    """Return how long a step takes on each number of threads, timed.
 
     Neither the network, the feed, torch's threads nor its random state changes.
 
@@ -85,8 +124,15 @@ def faster_threads(stepper: Stepper, choices: Sequence[int], *, seconds: float) 
                 times[threads] = seconds_a_step(stepper, budget=seconds / len(choices))
     finally:
         torch.set_num_threads(before)
-    fastest = min(times, key=lambda threads: times[threads])
-    return fastest if times[fastest] < FASTER * times[choices[0]] else choices[0]
+    return times
+
+
+def faster_threads(times: Mapping[int, float]) -> tuple[int, str]:
+    """Return the number of threads to take, by seconds a step, and why: the first, or one clearly faster."""
+    first, fastest = next(iter(times)), min(times, key=lambda threads: times[threads])
+    chosen = fastest if times[fastest] < FASTER * times[first] else first
+    each = ", ".join(f"{1000 * second:.3g} ms on {threads}" for threads, second in times.items())
+    return chosen, f"a step takes {each}, timed at a load of {load_average():.1f} on the machine"
 
 
 def time_to_train(minutes: float, spent: float) -> tuple[float, str | None]:
@@ -105,36 +151,69 @@ def time_to_train(minutes: float, spent: float) -> tuple[float, str | None]:
     )
 
 
+class Plan(NamedTuple):
+    """What fits into a budget of time."""
+
+    steps: int
+    checks: int  # validations after that of step 0
+    batches: int | None  # that one of them scores; None: all
+    step_s: float
+    check_s: float
+    train_s: float  # from now to the last step's end, with every validation but the last
+
+
 def steps_within(
     seconds: float,
     stepper: Stepper,
-    validate: Callable[[], float],
+    validation: Batches,
     *,
     save_every: int | None,
     checks: int,
-) -> tuple[int, int]:
+) -> Plan:
     """Return how many steps fit into `seconds`, with validations and the report, and how many of these.
 
-    Neither the network, the feed nor torch's random state changes.
+    Where the time is short, validations are fewer; then they score fewer batches, so that most of the time is
+    for training. Neither the network, the feed nor torch's random state changes.
 
     Args:
         seconds: what is left of the budget.
         stepper: of the run.
-        validate: is timed once. The report is reckoned as two of them.
+        validation: its batches; some are timed. The report is reckoned as two validations.
         save_every: steps between validations; None: `checks` of them, fewer where the time is short.
         checks: validations in a run that has the time for them.
     """
-    begin = time.perf_counter()
-    validate()
-    check_s = time.perf_counter() - begin
+    begin, timing = time.perf_counter(), min(MOST_SECONDS, SHARE * seconds)
+    check_s = seconds_a_check(stepper, validation, budget=timing)
     with torch.random.fork_rng(devices=[]):
-        step_s = seconds_a_step(stepper, budget=min(MOST_SECONDS, SHARE * seconds))
-    left = RESERVE * (seconds - (time.perf_counter() - begin)) - 3 * check_s
+        step_s = seconds_a_step(stepper, budget=timing)
+    left = RESERVE * (seconds - (time.perf_counter() - begin)) - min(2 * check_s, REPORT_SHARE * seconds)
     if save_every is not None:
-        steps = max(1, int(left / (step_s + check_s / save_every)))
-        return steps, -(-steps // save_every)
+        steps = max(1, int((left - check_s) / (step_s + check_s / save_every)))
+        return Plan(steps, -(-steps // save_every), None, step_s, check_s, left - check_s)
     checks = max(FEWEST_CHECKS, min(checks, int(CHECKED_SHARE * seconds / check_s)))
-    return max(1, int((left - checks * check_s) / step_s)), checks
+    share, batches = MOST_CHECKED * seconds / ((checks + 1) * check_s), None
+    if share < 1:
+        whole = validation.len_of(0)
+        batches = max(1, int(share * whole))
+        check_s *= batches / whole
+    steps = max(1, int((left - (1 + checks) * check_s) / step_s))
+    return Plan(steps, checks, batches, step_s, check_s, left - check_s)
+
+
+def seconds_a_check(stepper: Stepper, validation: Batches, *, budget: float) -> float:
+    """Return about how long a validation takes, by its first batches: as many as come in `budget` seconds."""
+    scored, begin = 0, time.perf_counter()
+
+    def some() -> Iterator[Batch]:
+        nonlocal scored
+        for batch in validation.epoch(0):
+            scored += 1
+            yield batch
+            if time.perf_counter() - begin > budget:
+                return
+
+    stepper.network.evaluate(some(), carry=validation.carries_state)
+    return (time.perf_counter() - begin) * validation.len_of(0) / max(1, scored)
 
 
 def seconds_a_step(stepper: Stepper, *, budget: float) -> float:
@@ -152,8 +231,17 @@ def seconds_a_step(stepper: Stepper, *, budget: float) -> float:
     )
     taken: list[float] = []
     begin = time.perf_counter()
-    while len(taken) < WARM_STEPS + LEAST_STEPS or time.perf_counter() - begin < budget:
+    while _goes_on(len(taken), time.perf_counter() - begin, budget):
         start = time.perf_counter()
         trial.step(len(taken) + 1)
         taken.append(time.perf_counter() - start)
-    return statistics.fmean(taken[WARM_STEPS:])  # slow ones included: the run will meet them too
+    return statistics.fmean(
+        taken[min(WARM_STEPS, len(taken) - 1) :]
+    )  # slow ones included: the run will meet them too
+
+
+def _goes_on(taken: int, spent: float, budget: float) -> bool:
+    """Whether another step is timed: some always, fewer where even these take far longer than they should."""
+    if taken < 2:
+        return True
+    return spent < (PATIENCE * budget if taken < WARM_STEPS + LEAST_STEPS else budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -21,6 +22,7 @@ from unrolled.train.finite import advice_for
 from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
 from unrolled.train.loop import Loop
 from unrolled.train.observers import MetricsFile, Observer, TensorBoardLog, require_tensorboard
+from unrolled.train.pace import Pace
 from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, dataset_of, plan
 from unrolled.train.progress import ProgressBar
 from unrolled.train.resources import (
@@ -28,12 +30,13 @@ from unrolled.train.resources import (
     FEW_STEPS,
     MOST_SECONDS,
     SHARE,
-    check_memory,
     faster_threads,
     most_threads,
+    seconds_by_threads,
     steps_within,
     threads_by_rule,
     time_to_train,
+    within_memory,
 )
 from unrolled.train.rundir import held, settle, staging
 from unrolled.train.saving import (
@@ -127,7 +130,12 @@ def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
     Args:
         dataset: as the task of `config.data` prepares it: a `unrolled.data.Corpus` of a `DataConfig`.
     """
-    config = tasks.of(config.data).resolve(config, dataset)
+    task = tasks.of(config.data)
+    if config.recompute is not None and not task.sums_over_steps:
+        raise ConfigError(
+            expected("recompute", "a language model", f"a network of the task {task.kind.name}")
+        )
+    config = task.resolve(config, dataset)
     return replace(config, dtype=choose_dtype(config.dtype, has_kernels=report.has_kernels(config)))
 
 
@@ -138,9 +146,9 @@ def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper
         return _Run(found, dataset_of(found.path, config, found.point), watchers, stopper, begin)
     with staging(found.path) as temporary:
         dataset = task.prepare(config.data, temporary, seed=config.seed)
-        config = resolve(config, dataset)
-        check_memory(task, config, dataset)
+        config, note = within_memory(task, resolve(config, dataset), dataset)
         this = _Run(replace(found, config=config), dataset, watchers, stopper, begin)
+        this.remarks += [] if note is None else [note]
         check_stored(this.stored)
         settle(temporary, found.path, overwrite=found.overwrite)  # nothing can be refused any more
     return this
@@ -179,7 +187,10 @@ class _Run:
     ) -> None:
         self.place, self.config, self.dataset = RunDirectory(found.path), found.config, dataset
         self.stopper, self.begin = stopper, begin
+        self.remarks: list[str] = []  # on what was decided, before there is anybody to tell
+        self.pace: Pace | None = None
         self.point = found.point if isinstance(found, Resumed) else None
+        self.check_batches = None if self.point is None else self.point.progress.check_batches
         self.lengthened = isinstance(found, Resumed) and found.lengthened
         self.task: Task = tasks.of(self.config.data)
         if self.point is None:
@@ -199,13 +210,15 @@ class _Run:
             clip_norm=config.clip_norm,
             dtype=config.dtype,
             advice=advice_for(config),
+            recompute=config.recompute,
         )
         self.title = f"{dataset.name}: {self.task.describe(sizes)}" + (
             ", nothing held out: validation is the training data" if dataset.validation_is_train else ""
         )
         if config.telemetry_every:
             tasks.recurrent_stack(self.model)  # is refused before anything is written
-        self._take_threads(config.threads or threads_by_rule(self.stepper))
+        chosen, self.why_threads = (config.threads, "") if config.threads else threads_by_rule(self.stepper)
+        self._take_threads(chosen)
         until = -1 if self.point is None else self.point.progress.step
         self.metrics = MetricsFile(self.place.metrics, until=until, unit=self.task.kind.loss)
         self.observers = [self.metrics, *observers]
@@ -223,23 +236,25 @@ class _Run:
         if self.point is None:  # killed while steps are timed, it starts again with these settings
             self._write_config()
         self._note(*self.task.notes(self.config, self.dataset, self.model))
-        self._note(*report.slow_notes(self.config))
+        self._note(*report.slow_notes(self.config), *self.remarks)
         loop = self._loop()  # nothing can be refused after it, or changes on the disk of a resumed run before
         self._rewind()
         self._write_config()
-        self._note(*report.notes(self.config, loop.schedule, self.point))
+        self._note(*report.notes(self.config, loop.schedule, self.point, self.why_threads))
         with contextlib.ExitStack() as ends:
             for observer in self.observers:
                 ends.callback(observer.end)
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
+            self._note(*report.closing_notes(loop.schedule, self.saver.best_step))
         best = load(self.saver.finish(), backend=self.config.backend).model
         return self._report(best, loop.schedule, pictures)
 
     def validate(self) -> float:
-        """Return the mean loss of the validation part, or of its beginning when it is long."""
+        """Return the mean loss of the validation part, or of its beginning when it or the time is short."""
         batches = self.task.validation(self.dataset)
-        total, count = self.model.evaluate(batches.epoch(0), carry=batches.carries_state)
+        scored = itertools.islice(batches.epoch(0), self.check_batches)
+        total, count = self.model.evaluate(scored, carry=batches.carries_state)
         return float(total / count)
 
     def _loop(self) -> Loop:
@@ -255,6 +270,7 @@ class _Run:
             dataset=self.dataset,
             schedule=schedule,
             keep=self.config.keep,
+            check_batches=self.check_batches,
         )
         loop = Loop(
             stepper=stepper,
@@ -265,6 +281,9 @@ class _Run:
             save=self.saver.save,
             unit=self.task.kind.loss,
             stopper=self.stopper,
+            pace=self.pace,
+            follow=self._follow,
+            choose_threads=self._choose_threads,
         )
         if self.point is not None:
             self.saver.best_step = self.point.progress.best_step
@@ -292,8 +311,7 @@ class _Run:
         elif config.steps is not None:
             steps = config.steps
         else:
-            steps, checks = self._steps_in_time(_known(config.minutes))
-            steps += taken
+            steps, checks = self._steps_in_time(_known(config.minutes), taken)
         if steps <= taken:
             name, want = "steps" if config.epochs is None else "epochs", f"more than {counted(taken, 'step')}"
             raise ConfigError(expected(name, f"{want}, which the run has taken", counted(steps, "step")))
@@ -301,23 +319,52 @@ class _Run:
         start = None if point is None else taken
         return Schedule(steps, every, _known(config.learning_rate), start=start)
 
-    def _steps_in_time(self, minutes: float) -> tuple[int, int]:
-        """Return how many steps and validations fit into the time that is left."""
+    def _steps_in_time(self, minutes: float, taken: int) -> tuple[int, int]:
+        """Return the steps of the whole schedule, with those that fit into the time left, and validations."""
         seconds, warning = time_to_train(minutes, time.perf_counter() - self.begin)
         if warning is not None:
             self._note(f"warning   {warning}")
-        every = most_threads()
-        if self.free_threads and every > 1:
-            begin, timing = time.perf_counter(), min(MOST_SECONDS, SHARE * seconds)
-            self._take_threads(faster_threads(self.stepper, (1, every), seconds=timing))
-            seconds -= time.perf_counter() - begin
-        steps, checks = steps_within(
-            seconds, self.stepper, self.validate, save_every=self.config.save_every, checks=CHECKS
+        end = time.perf_counter() + seconds
+        self._choose_threads(share=SHARE)
+        found = steps_within(
+            end - time.perf_counter(),
+            self.stepper,
+            self.task.validation(self.dataset),
+            save_every=self.config.save_every,
+            checks=CHECKS,
         )
-        if steps < FEW_STEPS:
-            what = f"{minutes:g} minutes are {counted(steps, 'step')} of this network"
+        if found.steps < FEW_STEPS:
+            what = f"{minutes:g} minutes are {counted(found.steps, 'step')} of this network"
             self._note(f"warning   {what}: a smaller one, or more time, would learn more")
-        return steps, checks
+        self.check_batches = found.batches
+        if found.batches is not None:
+            self._note(
+                f"note      a validation scores {counted(found.batches, 'batch', 'batches')}: time is short"
+            )
+        until = time.perf_counter() + found.train_s
+        self.pace = Pace(until, found.step_s, found.check_s, taken + found.steps)
+        return taken + found.steps, found.checks
+
+    def _choose_threads(self, share: float = SHARE / 3) -> None:
+        """Take one thread or all, by timing a step on each, where nobody said how many.
+
+        Args:
+            share: of the minutes, that it may take.
+        """
+        every, minutes = most_threads(), self.config.minutes
+        if not self.free_threads or every == 1 or minutes is None:
+            return
+        before, timing = torch.get_num_threads(), min(MOST_SECONDS, share * 60 * minutes)
+        chosen, self.why_threads = faster_threads(
+            seconds_by_threads(self.stepper, (1, every), seconds=timing)
+        )
+        self._take_threads(chosen)
+        if self.pace is not None and chosen != before:
+            self._note(f"threads   {chosen} from here on, not {before}: {self.why_threads}")
+
+    def _follow(self, schedule: Schedule) -> None:
+        """Let the checkpoints to come hold a schedule that changed."""
+        self.saver.schedule = schedule
 
     def _take_threads(self, threads: int) -> None:
         torch.set_num_threads(threads)

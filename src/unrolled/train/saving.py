@@ -64,6 +64,7 @@ class Progress:
     threads: int
     corpus_sha256: str  # of the text
     ids_sha256: str  # of what was made of it: `tasks.Dataset.identity`
+    check_batches: int | None = None  # that a validation scores; None: all
 
     def to_json(self, unit: str) -> dict[str, Any]:
         """Return what `from_json` takes. `unit`: of the loss, which names its figures as in metrics.jsonl."""
@@ -114,6 +115,7 @@ def _check_types(found: Progress | Since, where: object) -> None:
     """Refuse a field that is not of its annotated type, and numbers that are negative or absurd."""
     kinds: dict[str, tuple[type, ...]] = {
         "int": (int,),
+        "int | None": (int, type(None)),
         "float": (int, float),
         "float | None": (int, float, type(None)),
         "str": (str,),
@@ -156,6 +158,7 @@ class Saver:
     schedule: Schedule
     keep: int  # newest checkpoints that stay, beside LATEST and BEST
     best_step: int = 0
+    check_batches: int | None = None
 
     def save(self, now: Snapshot) -> None:
         """Write one step directory and move the marks."""
@@ -202,6 +205,7 @@ class Saver:
             threads=torch.get_num_threads(),
             corpus_sha256=self.dataset.sha256,
             ids_sha256=self.dataset.identity,
+            check_batches=self.check_batches,
         )
 
 

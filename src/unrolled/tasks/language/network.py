@@ -1,4 +1,4 @@
-"""A language model: embedding, dropout, recurrent stack, dropout, linear read-out."""
+"""A language model: embedding, recurrent stack with dropout after each layer, linear read-out."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class LanguageModel(Pretrained, nn.Module):
         seed: of the starting weights (see `unrolled.nn.init_recurrent`); None leaves torch's,
             for weights that are about to be loaded.
         backend: of the recurrent stack; see `unrolled.explain`.
+        embedding_range: embeddings start uniform in ± this much; `unrolled train` takes 1 (decision 0032).
         tokens: the vocabulary that its symbols belong to, where known; kept as `model.tokens`, outside of the
             state_dict, and saved with the model.
     """
@@ -49,6 +50,7 @@ class LanguageModel(Pretrained, nn.Module):
         *,
         seed: int | None = 0,
         backend: str = "auto",
+        embedding_range: float = 0.1,
         tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
@@ -57,15 +59,16 @@ class LanguageModel(Pretrained, nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.recurrent = _stack(config, backend)
         self.dropout = Dropout(config.dropout)
+        self.recurrent.between_layers = self.dropout
         self.readout = nn.Linear(config.hidden_size, config.vocab_size)
         if seed is not None:
-            self._start(torch.Generator().manual_seed(seed))
+            self._start(torch.Generator().manual_seed(seed), embedding_range)
         if config.tie_weights:
             self.readout.weight = self.embedding.weight
 
-    def _start(self, generator: torch.Generator) -> None:
-        # embedding and read-out: Zaremba et al. 2014, Merity et al. 2018
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1, generator=generator)
+    def _start(self, generator: torch.Generator, reach: float) -> None:
+        # 0.1 for embedding and read-out: Zaremba et al. 2014, Merity et al. 2018
+        nn.init.uniform_(self.embedding.weight, -reach, reach, generator=generator)
         init_recurrent(
             self.recurrent,
             init=self.config.init,
@@ -106,9 +109,9 @@ class LanguageModel(Pretrained, nn.Module):
         return self.dropout(y), after
 
     def _embedded(self, inputs: Tensor) -> Tensor | Embedded:
-        """Return the embeddings of inputs [T, B]: as symbols, unless dropout falls on every step anew."""
-        if len(inputs) == 1 or (self.training and self.dropout.p > 0):
-            return cast(Tensor, self.dropout(self.embedding(inputs)))
+        """Return the embeddings of inputs [T, B]: as symbols, which the engine looks up, but for one step."""
+        if len(inputs) == 1:
+            return cast(Tensor, self.embedding(inputs))
         return Embedded(inputs, self.embedding.weight)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:

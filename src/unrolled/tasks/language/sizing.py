@@ -8,13 +8,15 @@ from typing import Any
 
 from unrolled.data import Corpus
 from unrolled.errors import ConfigError, expected
-from unrolled.spec import ModelConfig, TrainConfig, tensors
+from unrolled.spec import CELLS, ModelConfig, TrainConfig, tensors
 
 __all__ = ["Sizes", "bytes_needed", "resolve", "rows_and_steps", "sizes"]
 
 DEFAULT_MINUTES = 3.0
 COPIES = 8  # of the weights: themselves, gradients, two moments; and the same again while calibrating
 FLOATS_PER_UNIT = 12  # of a step of a layer: gates, states and their gradients
+IDS = 16  # bytes of a step's input and target
+READ_A_MINUTE = 4_500_000  # tokens, by the network of the fourth row on two cores
 MEMORISED = 3_000  # tokens; a smaller corpus is memorised
 
 
@@ -30,16 +32,20 @@ class Sizes:
     learning_rate: float
 
 
-def sizes(tokens: int, minutes: float) -> Sizes:
+def sizes(tokens: int, minutes: float, cell: str = "lstm", passes: float | None = None) -> Sizes:
     """Choose sizes for a training part of so many tokens and a budget of so many minutes.
 
-    Measured on parts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"):
+    Args:
+        passes: over the training part, where they are known; default what fits into the minutes on two cores.
 
-    | tokens | minutes | hidden x layers | dropout | batch x window | rate |
+    Measured on parts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"; the rates and
+    dropout of the third and fourth row: docs/decisions/0032):
+
+    | tokens | minutes | hidden x layers | dropout | batch x window | rate: LSTM; others |
     | --- | --- | --- | --- | --- | --- |
     | under 3,000 | any | 128 x 1 | 0 | 10 x 32 | 5e-3 |
     | under 500,000 | any | 256 x 2 | 0.3 | 16 x 64 | 3e-3 |
-    | more | under 10 | 256 x 2 | 0.1 | 16 x 64 | 3e-3 |
+    | more | under 10 | 256 x 2 | 0.1; from 5 passes on 0.2, from 10 on 0.3 | 16 x 64 | 6e-3; 3e-3 |
     | more | 10 or more | 512 x 2 | 0.3 | 16 x 64 | 2e-3 |
     """
     if tokens < MEMORISED:
@@ -47,7 +53,9 @@ def sizes(tokens: int, minutes: float) -> Sizes:
     if tokens < 500_000:
         return Sizes(256, 2, 0.3, 16, 64, 3e-3)
     if minutes < 10:
-        return Sizes(256, 2, 0.1, 16, 64, 3e-3)
+        passes = minutes * READ_A_MINUTE / tokens if passes is None else passes
+        dropout = 0.1 if passes < 5 else 0.2 if passes < 10 else 0.3
+        return Sizes(256, 2, dropout, 16, 64, 6e-3 if cell == "lstm" else 3e-3)
     return Sizes(512, 2, 0.3, 16, 64, 2e-3)
 
 
@@ -64,7 +72,7 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
     if all(value is None for value in budget.values()):
         budget |= _default_budget(tokens)
     minutes = config.minutes if config.minutes is not None else DEFAULT_MINUTES
-    chosen = sizes(tokens, minutes)
+    chosen = sizes(tokens, minutes, config.cell, _passes(config, tokens))
     fallback = {
         name: getattr(chosen, name) for name in Sizes.__dataclass_fields__ if getattr(config, name) is None
     }
@@ -74,6 +82,15 @@ def resolve(config: TrainConfig, corpus: Corpus) -> TrainConfig:
         fallback["hidden_size"] = config.embedding_size
     data = replace(config.data, shape=corpus.shape, tokens=corpus.tokens_setting)
     return replace(config, data=data, **budget, **fallback)
+
+
+def _passes(config: TrainConfig, tokens: int) -> float | None:
+    """Return how often a run by epochs or steps reads the training part; None of one by minutes."""
+    if config.epochs is not None:
+        return float(config.epochs)
+    if config.steps is None or tokens < 1:
+        return None
+    return config.steps * (config.batch_size or 16) * (config.bptt_steps or 64) / tokens
 
 
 def _default_budget(tokens: int) -> dict[str, Any]:
@@ -92,11 +109,17 @@ def _check_shape(config: TrainConfig, corpus: Corpus) -> None:
         )
 
 
-def bytes_needed(model: ModelConfig, *, rows: int, steps: int) -> int:
-    """Return about how many bytes a run holds at its peak: `rows` rows of `steps` steps at a time."""
+def bytes_needed(model: ModelConfig, *, rows: int, steps: int, recompute: int | None = None) -> int:
+    """Return about how many bytes a run holds at its peak: `rows` rows of `steps` steps at a time.
+
+    Args:
+        recompute: steps whose activations are held at once; beside them, a state for each so many steps.
+    """
     weights = sum(math.prod(shape) for _, shape in tensors(model).values())
     a_step = FLOATS_PER_UNIT * model.num_layers * model.hidden_size + 3 * model.vocab_size
-    return 4 * (COPIES * weights + rows * steps * a_step)
+    held = min(steps, recompute or steps)
+    states = len(CELLS[model.cell].states) * model.num_layers * model.hidden_size * (steps // held)
+    return 4 * (COPIES * weights + rows * (held * a_step + states)) + IDS * rows * steps
 
 
 def rows_and_steps(config: TrainConfig, corpus: Corpus) -> tuple[int, int]:

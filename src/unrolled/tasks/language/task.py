@@ -46,6 +46,8 @@ __all__ = ["LanguageTask"]
 VALIDATION_ROWS = 16  # parallel streams of a validation while training
 VALIDATION_TOKENS = 131_072  # of it at most; the report at the end scores twice as many
 REPORT_TOKENS = 262_144  # that the report scores at most; `unrolled eval` scores all
+EMBEDDING_RANGE = 1.0  # as what a layer gives; at a tenth of it an LSTM learns late: docs/decisions/0032
+TIED_RANGE = 0.1  # of an embedding that is the read-out too
 PREDICTED_BY = {  # what a source looks like, and what names the tasks that may be meant
     "a table": ("label COLUMN", "target COLUMN", "horizon N"),
     "tagged words": ("tags COLUMN",),
@@ -58,6 +60,7 @@ class LanguageTask(Task):
     """Predict the next symbol of a text; a dataset is a `Corpus`."""
 
     kind = LANGUAGE
+    sums_over_steps = True
 
     def prepare(self, data: DataConfig, directory: Path, *, seed: int) -> Corpus:
         if not data.as_text:
@@ -113,7 +116,7 @@ class LanguageTask(Task):
 
     def bytes_needed(self, model: ModelConfig, config: TrainConfig, dataset: Corpus) -> int:
         rows, steps = rows_and_steps(config, dataset)
-        return bytes_needed(model, rows=rows, steps=steps)
+        return bytes_needed(model, rows=rows, steps=steps, recompute=config.recompute)
 
     def describe(self, model: ModelConfig) -> str:
         return f"{CELLS[model.cell].label} {model.num_layers} x {model.hidden_size}"
@@ -148,7 +151,8 @@ class LanguageTask(Task):
         if vocabulary is not None and vocabulary.size != model.vocab_size:
             got = counted(model.vocab_size, "symbol")
             raise CheckpointError(expected("model", f"{vocabulary.size}, as the run's vocabulary has", got))
-        return LanguageModel(model, seed=seed, backend=backend, tokens=vocabulary)
+        reach = TIED_RANGE if model.tie_weights else EMBEDDING_RANGE
+        return LanguageModel(model, seed=seed, backend=backend, embedding_range=reach, tokens=vocabulary)
 
     def around(
         self, contents: Any, weights: Mapping[str, Tensor], *, backend: str
