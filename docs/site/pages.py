@@ -20,8 +20,8 @@ ELSEWHERE = {  # a file of the repository: the page that shows it
     "bench/RESULTS.md": "results.md",
 }
 ROOMS = (  # in the order in which a reader meets them
-    "nn", "ops", "tasks", "train", "stream", "adapters", "sample", "predict", "quantize", "probe", "data",
-    "tokens", "checkpoint", "draw", "figures", "lab", "doctor", "spec", "errors", "files", "kernels", "cli",
+    "nn", "ops", "tasks", "train", "stream", "adapters", "sample", "predict", "quantize", "export", "probe",
+    "data", "tokens", "checkpoint", "draw", "figures", "lab", "doctor", "spec", "errors", "files", "kernels", "cli",
 )  # fmt: skip
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 LIST_ITEM = re.compile(r"([-*]|\d+\.) ")

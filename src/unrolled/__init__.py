@@ -14,6 +14,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.sample         sample.sample(loaded, prompt): its text, streamed
     unrolled.predict        predict.predict(run, "new.csv"): a trained network's answers for new samples
     unrolled.quantize       quantize.quantize(run, weights="int8"): smaller weights, and what they cost
+    unrolled.export         export.export(run, to="onnx", out="run.onnx"): a network for where Python is not
     unrolled.evaluate_text  its score on a text
     unrolled.tasks          the language model, and the protocol for a task of your own
     unrolled.probe          what a recurrent network remembers, and how its gradient fares
@@ -68,6 +69,7 @@ _ROOMS |= {
     "checkpoint",
     "data",
     "draw",
+    "export",
     "figures",
     "models",
     "spec",

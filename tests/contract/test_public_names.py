@@ -46,6 +46,9 @@ PINNED = {
         BackendError CheckpointError ConfigError DataError DeviceError DtypeError MissingExtraError
         NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
+    "unrolled.export": """
+        Check Exported Format OnnxModel Subject export register subject_of
+    """,
     "unrolled.figures": """
         ForecastWindow by_lag confusion coverage_by_horizon dark error_by error_by_horizon families
         forecasts lags loss matrix points ranking reliability require series signs strips units visible
@@ -89,7 +92,7 @@ PINNED = {
     """,
     "unrolled.schema": "",
     "unrolled.spec": """
-        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
+        CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ExportConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
         ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS
         TagData TagModel TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "doctor",
     "evaluate",
+    "export",
     "help",
     "lab",
     "predict",
@@ -205,6 +206,17 @@ def quantize(args: argparse.Namespace) -> int:
     if found.warning is not None:
         print(f"unrolled: {found.warning}", file=sys.stderr)
     return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """`unrolled export`."""
+    with loading():
+        from unrolled.export import export as run
+
+    settings = spec.to_json(spec.ExportConfig(**_given(args, spec.ExportConfig)))
+    found = run(settings.pop("run"), **settings)
+    print(json.dumps(found.to_dict()) if args.json else found)
+    return 0 if found.passed else 1
 
 
 def probe(args: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ EPILOG = """examples:
   unrolled eval runs/book other.txt --json
   unrolled stream runs/book < lines.txt    an answer to every line, as it comes
   unrolled quantize runs/book --weights int8   a quarter of the size, and what it costs
+  unrolled export runs/gestures --to onnx --out gestures.onnx   for ONNX Runtime, checked there
   unrolled probe runs/book --html probe.html   what it remembers, how its gradients flow, what is wrong
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
@@ -54,6 +55,11 @@ EXAMPLES = {
     "stream": """examples:
   unrolled stream runs/book < lines.txt       the likeliest next symbols after each line
   unrolled stream runs/pump < steps.jsonl     a prediction after each step, such as {"x": [0.5, 1.2]}
+""",
+    "export": """examples:
+  unrolled export runs/gestures --to onnx --out gestures.onnx --check new.csv
+  unrolled export runs/pump --to onnx-step --out pump.onnx       one step, its state an input and an output
+  unrolled export runs/pump --to c --out pump/ --weights int8    C99, for a microcontroller
 """,
     "probe": """examples:
   unrolled probe runs/gestures                print findings and key numbers
@@ -122,6 +128,8 @@ def build() -> Parser:
         spec.StreamConfig, json=JSON_LINES)  # fmt: skip
     add("quantize", "make a trained model's weights smaller, and measure what that costs", commands.quantize,
         spec.QuantizeConfig, json="print JSON")  # fmt: skip
+    add("export", "write a trained model in another format, and compare it with ours there", commands.export,
+        spec.ExportConfig, json="print JSON")  # fmt: skip
     add("probe", "measure what a network remembers and depends on, and how gradients flow", commands.probe,
         spec.ProbeConfig, json="print everything but the trajectories as JSON")  # fmt: skip
     add("lab", "check a lecture's claims on recurrent networks by measurement", commands.lab, spec.LabConfig)

@@ -15,6 +15,7 @@ from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, to_
 from unrolled.nn.inference import PackingReport, packed
 from unrolled.nn.init import init_recurrent
 from unrolled.nn.layers import GRU, LSTM, RNN, LayerExplanation, Recurrent, explain, layer
+from unrolled.nn.options import beside_torch as beside_torch  # for other rooms; not public
 from unrolled.nn.stack import LayerRun as LayerRun
 from unrolled.nn.stack import StackRun as StackRun
 from unrolled.nn.stack import run_stack as run_stack

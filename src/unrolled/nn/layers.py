@@ -164,6 +164,9 @@ class Recurrent(torch.nn.RNNBase):
             input = input.look_up()
         if tracing.is_traced():
             kind = None if beside_torch(self) else TORCH_MODES.get(self.mode)
+            if kind is not None and tracing.is_exported(input):
+                with tracing.sizes_stay_free():
+                    return self._run(input, hx, lengths, resets)
             traced: tuple[Any, Any] = tracing.run_as_torch(
                 self, kind, input, hx, lengths=lengths, resets=resets
             )
@@ -171,6 +174,9 @@ class Recurrent(torch.nn.RNNBase):
         if tracing.is_proxy(input):
             recorded: Any = tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
             return recorded  # type: ignore[no-any-return]
+        return self._run(input, hx, lengths, resets)
+
+    def _run(self, input: Any, hx: Any, lengths: Any, resets: Any) -> tuple[Any, Any]:
         given = validate_layer(self, input, hx, lengths, resets, keep_ids=not drops_input(self))
         y, states, _ = run_stack(self, given, backend=self.backend)
         swaps = self.batch_first and given.batched and not isinstance(input, PackedSequence)

@@ -1,6 +1,7 @@
 """Tools that look at a layer from outside: TorchScript, ONNX, torch.fx, quantisation, opacus.
 
-Tracers and ONNX know torch's operators and not `unrolled::layer`: there a layer does what torch.nn's does.
+torch.jit.trace knows torch's operators and not `unrolled::layer`: there a layer does what torch.nn's does. So
+do cells and packed sequences while a model is exported to ONNX; for the other layers see `unrolled.ops.onnx`.
 For torch.fx it is a leaf. What cannot be made to work says so, with the remedy.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeGuard
 
 import torch
@@ -27,6 +30,19 @@ def is_traced() -> bool:
 def is_proxy(value: object) -> TypeGuard[fx.Proxy]:
     """Whether torch.fx hands this in place of a tensor."""
     return not isinstance(value, Tensor) and isinstance(value, fx.Proxy)
+
+
+def is_exported(input: object) -> bool:
+    """Whether a layer is one of ONNX's own in what is recorded: its input is a tensor then."""
+    return torch.onnx.is_in_onnx_export() and isinstance(input, Tensor)
+
+
+@contextmanager
+def sizes_stay_free() -> Iterator[None]:
+    """Within, the tracer says nothing of sizes that are compared: no branch that is taken depends on them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # torch's
+        yield
 
 
 def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx: Any, **ours: Any) -> Any:

@@ -5,12 +5,13 @@ choice.py     the rule that `auto` follows                dispatch.py   run, exp
 validate.py   checks of arguments, autocast               jacobian.py   one step's Jacobian; gradients by lag
 scan.py       the reference time loop                     packed.py     the torch backend
 recompute.py  segments that the backward pass runs again  native/       the engine as a backend
+onnx.py       a call in torch.onnx's exporters
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
 variants.py   cells with layer normalisation, peepholes, …  plain.py    those that a plain cell's kernels run
 recurrence.py a cell by one step of it; its Jacobian, by differentiating the step
 
 Internal, for the rooms above: `execute`, `explain_call`, `linearise`, `gradients_by_lag`, `backward_step`,
-`rows_first`, `valid_steps`, and the checks of validate.py.
+`rows_first`, `valid_steps`, `ONNX_GATES`, and the checks of validate.py.
 """
 
 from unrolled.ops import variants as variants  # they register themselves
@@ -29,6 +30,7 @@ from unrolled.ops.jacobian import backward_step as backward_step
 from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.native import rows_first as rows_first
+from unrolled.ops.onnx import ONNX_GATES as ONNX_GATES
 from unrolled.ops.recompute import check_recompute as check_recompute
 from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register, unregister

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
+from unrolled.ops import onnx
 from unrolled.ops import recompute as recomputing
-from unrolled.ops.call import Call, Embedded, Output, States
+from unrolled.ops.call import Call, Embedded, Output, Result, States
 from unrolled.ops.choice import Explanation, choose, explanation, is_transformed, takes_table
 from unrolled.ops.registry import OPS, op_of
 from unrolled.ops.validate import autocast_call, autocast_is_on, dtype_within, validate
@@ -80,6 +81,9 @@ def execute(call: Call, backend: str = "auto") -> Output:
     the native one takes the tensors as they are and rounds where it multiplies. The states go back in the
     dtype that they came in, so that what one call returns the next one takes, within autocast or after it.
     """
+    if onnx.is_exporting():
+        y, states, _ = onnx.run(call.looked_up(), _computed)
+        return Output(y, states, None)
     given = call.states
     device = call.x.device.type
     autocasting = autocast_is_on(device)
@@ -98,6 +102,14 @@ def execute(call: Call, backend: str = "auto") -> Output:
     if any(state.dtype != came.dtype for state, came in zip(states, given, strict=True)):
         states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
     return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]
+
+
+def _computed(call: Call) -> Result:
+    """Return the result of a call, whatever records it."""
+    name, _ = choose(call, "auto")
+    function: Any = getattr(OPS[call.op], name)
+    found: Result = function(call)
+    return found
 
 
 def explain_call(call: Call, backend: str = "auto") -> Explanation:

@@ -33,6 +33,7 @@ from unrolled.spec.lab import LabConfig
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture
+from unrolled.spec.tag import AFFIXES as AFFIXES
 from unrolled.spec.tag import TAG as TAG
 from unrolled.spec.tag import TagData, TagModel
 from unrolled.spec.tasks import (
@@ -50,8 +51,10 @@ from unrolled.spec.tasks import check_streams as check_streams
 from unrolled.spec.tasks import naming_flag as naming_flag
 from unrolled.spec.tasks import provide_trainer as provide_trainer
 from unrolled.spec.tasks import trainer as trainer
+from unrolled.spec.trained import EXPORTS as EXPORTS
 from unrolled.spec.trained import (
     EvalConfig,
+    ExportConfig,
     PredictConfig,
     ProbeConfig,
     QuantizeConfig,
@@ -73,6 +76,7 @@ __all__ = [
     "ClassifyModel",
     "DataConfig",
     "EvalConfig",
+    "ExportConfig",
     "ForecastData",
     "ForecastModel",
     "LabConfig",

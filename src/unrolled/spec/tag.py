@@ -11,7 +11,7 @@ from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
 from unrolled.spec.tasks import TaskKind, register_task
 
-__all__ = ["TAG", "TagData", "TagModel"]
+__all__ = ["AFFIXES", "TAG", "TagData", "TagModel"]
 
 MOST_TAGS = 10_000
 MOST_SYMBOLS = 2**22

@@ -7,9 +7,11 @@ from dataclasses import MISSING, dataclass
 from unrolled.spec.fields import check, setting
 from unrolled.spec.tasks import STORAGES
 
-__all__ = ["EvalConfig", "PredictConfig", "ProbeConfig", "QuantizeConfig", "SampleConfig", "StreamConfig"]
+__all__ = ["EXPORTS", "EvalConfig", "ExportConfig", "PredictConfig", "ProbeConfig", "QuantizeConfig",
+           "SampleConfig", "StreamConfig"]  # fmt: skip
 
 RUN = "a run directory, a checkpoint or a model directory"
+EXPORTS = ("onnx", "onnx-step", "c", "torch", "keras")
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,38 @@ class QuantizeConfig:
     )
     most_loss: float = setting(
         0.005, "warn where the loss grows by more than this share", flag="--most-loss", minimum=0
+    )
+    overwrite: bool = setting(False, "replace an earlier result", flag="--overwrite")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What `unrolled export` does; `export.export(run, to=…, out=…)` in Python."""
+
+    run: str = setting(MISSING, RUN, flag="RUN")
+    to: str = setting(
+        MISSING,
+        "format: onnx reads whole sequences, onnx-step takes one step with the state as input and output, "
+        "c is C99, torch a program of torch.export, keras weights for Keras' layers",
+        flag="--to",
+        choices=EXPORTS,
+    )
+    out: str = setting(MISSING, "file to write, or of c the folder", flag="--out", metavar="PATH")
+    weights: str | None = setting(
+        None, "type of the weights; default: float32", flag="--weights", choices=("float32", "int8")
+    )
+    check: str | None = setting(
+        None,
+        "a file like that of training: the exported network and ours are run on it, and where they differ "
+        "the exit code is 1",
+        flag="--check",
+        metavar="FILE",
+    )
+    opset: int | None = setting(
+        None, "version of ONNX's operators, from 13 on; default: 17", flag="--opset", minimum=1
     )
     overwrite: bool = setting(False, "replace an earlier result", flag="--overwrite")
 

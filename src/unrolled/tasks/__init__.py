@@ -45,6 +45,11 @@ from unrolled.tasks.protocol import (
     register,
 )
 from unrolled.tasks.tag import ChunkScores, TagEvaluation, TagNetwork, TypeScores, chunk_scores
+from unrolled.tasks.tag import Forms as Forms  # these five: for other rooms; not public
+from unrolled.tasks.tag import SentenceBatch as SentenceBatch
+from unrolled.tasks.tag import SentenceBatches as SentenceBatches
+from unrolled.tasks.tag import TagSchema as TagSchema
+from unrolled.tasks.tag import best_paths as best_paths
 from unrolled.tasks.telemetry import Telemetry, take_telemetry
 from unrolled.tasks.telemetry import recurrent_stack as recurrent_stack
 

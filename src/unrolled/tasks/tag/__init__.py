@@ -7,21 +7,30 @@ forms.py    what is read of a word     evaluation.py  scores beside those of con
 batches.py  sentences side by side     report.py      report.md, predictions, pictures
 """
 
+from unrolled.tasks.tag.batches import SentenceBatch, SentenceBatches
+from unrolled.tasks.tag.crf import best_paths
 from unrolled.tasks.tag.evaluation import Evaluation as TagEvaluation
 from unrolled.tasks.tag.evaluation import tagged
+from unrolled.tasks.tag.forms import Forms
 from unrolled.tasks.tag.metrics import ChunkScores, TypeScores, chunk_scores
 from unrolled.tasks.tag.network import TagNetwork
 from unrolled.tasks.tag.schema import Schema
+from unrolled.tasks.tag.schema import Schema as TagSchema
 from unrolled.tasks.tag.storing import write_sentences
 from unrolled.tasks.tag.task import TagTask
 
 __all__ = [
     "ChunkScores",
+    "Forms",
     "Schema",
+    "SentenceBatch",
+    "SentenceBatches",
     "TagEvaluation",
     "TagNetwork",
+    "TagSchema",
     "TagTask",
     "TypeScores",
+    "best_paths",
     "chunk_scores",
     "tagged",
     "write_sentences",

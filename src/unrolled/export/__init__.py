@@ -1,0 +1,20 @@
+"""A trained network where Python, or this package, is not: written, run there, and compared with ours.
+
+    export("runs/pump", to="onnx", out="pump.onnx")
+
+exporting.py  export: places, errors, the report     formats.py    the formats by name: `Format`, `register`
+subject.py    what is exported                        checks.py     what a comparison found
+interface.py, sequences.py  inputs and outputs of each task; examples, and our answers
+onnx/         for ONNX Runtime and what reads ONNX    tagging.py    tags of an exported tagger's scores
+"""
+
+from unrolled.export.checks import Check
+from unrolled.export.exporting import Exported, export
+from unrolled.export.formats import Format, register
+from unrolled.export.onnx import OnnxModel, OnnxSequences, OnnxStep
+from unrolled.export.subject import Subject, subject_of
+
+__all__ = ["Check", "Exported", "Format", "OnnxModel", "Subject", "export", "register", "subject_of"]
+
+register(OnnxSequences())
+register(OnnxStep())

@@ -1,0 +1,132 @@
+"""`unrolled export`: exit codes, one line for a mistake, and a user's own file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unrolled.cli import main
+
+pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+SHORT = ["--steps", "3", "--hidden", "6", "--batch", "4"]
+
+
+def table(rows: int, *, label: bool = True, columns: str = "ax,ay") -> str:
+    lines = [f"sample,{columns}" + (",activity" if label else "")]
+    for sample in range(rows):
+        for step in range(4 + sample % 3):
+            cells = [str((sample * 3 + step * k) % 7) for k in range(1, len(columns.split(",")) + 1)]
+            lines.append(",".join([str(sample), *cells, *([("walk", "sit")[sample % 2]] if label else [])]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, brief) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "train.csv").write_text(table(24))
+    (folder / "text.txt").write_text("to be or not to be, that is the question\n" * 30)
+    with brief():
+        for name, words in {
+            "both": ["train.csv", "--label", "activity"],
+            "causal": ["train.csv", "--label", "activity", "--causal"],
+            "text": ["text.txt", "--layers", "1"],
+        }.items():
+            source, *rest = words
+            given = [str(folder / source), *rest, "--run", str(folder / name), *SHORT]
+            assert main(["train", *given]) == 0
+    (folder / "new.csv").write_text(table(5, label=False))
+    (folder / "other.csv").write_text(table(5, label=False, columns="ax,az"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("run", "to", "file"),
+    [
+        ("both", "onnx", "new.csv"),
+        ("causal", "onnx-step", "new.csv"),
+        ("text", "onnx", "text.txt"),
+        ("text", "onnx-step", "text.txt"),
+    ],
+)
+def test_a_run_is_exported_and_compared_on_the_users_file(run, to, file, place, tmp_path, capsys):
+    out = tmp_path / ("m.pt2" if to == "torch" else "m.onnx")
+    code = main(
+        ["export", str(place / run), "--to", to, "--out", str(out), "--check", str(place / file), "--json"]
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert found["check"]["passed"]
+    assert found["file_check"]["passed"]
+    assert found["file_check"]["count"] > 5
+    assert found["bytes"] == out.stat().st_size
+
+
+def test_a_difference_on_the_users_file_is_exit_code_1(place, tmp_path, capsys, monkeypatch):
+    run = ["export", str(place / "both"), "--to", "onnx", "--out", str(tmp_path / "m.onnx")]
+    from unrolled.export.sequences import SequenceInterface
+
+    whole = SequenceInterface.on_file
+
+    def shorter(self, source):  # a file whose rows are read wrongly on their side
+        for feeds in whole(self, source):
+            yield feeds | {"lengths": feeds["lengths"] - 1}
+
+    from unrolled.export.onnx.format import OnnxSequences
+
+    monkeypatch.setattr(SequenceInterface, "on_file", shorter)
+    inner = OnnxSequences._runner
+
+    def runner(self, interface, file):
+        run_it = inner(self, interface, file)
+        return lambda feeds: run_it(feeds | {"lengths": feeds["lengths"] + (feeds["h_0"].max() == 0)})
+
+    monkeypatch.setattr(OnnxSequences, "_runner", runner)
+    assert main([*run, "--check", str(place / "new.csv")]) == 1
+    said = capsys.readouterr().out
+    assert "your file: DIFFERENT: the largest difference is" in said
+    assert (tmp_path / "m.onnx").exists()  # to look at
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["both", "--to", "onnx-step"], "network: expected one that reads one way, trained with"),
+        (["both", "--to", "onnx", "--opset", "7"], "--opset: expected 13 to "),
+        (["both", "--to", "tflite"], "--to: expected one of onnx, onnx-step, c, torch, keras, got 'tflite'"),
+        (["both", "--to", "onnx", "--check", "other.csv"], "expected "),
+        (["both", "--to", "onnx", "--check", "missing.csv"], "expected "),
+        (
+            ["both", "--to", "torch", "--opset", "17"],
+            "--opset: expected --to onnx or onnx-step beside it, got torch",
+        ),
+        (
+            ["both", "--to", "torch", "--weights", "int8"],
+            "--weights: expected float32 with --to torch, got int8",
+        ),
+        (["nothing", "--to", "onnx"], "expected "),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(words, line, place, tmp_path, capsys):
+    run, *rest = words
+    rest = [str(place / each) if each.endswith(".csv") else each for each in rest]
+    suffix = "pt2" if "torch" in rest else "onnx"
+    code = main(["export", str(place / run), *rest, "--out", str(tmp_path / f"m.{suffix}")])
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.count("\n") == 1
+    assert line in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays_unless_it_is_to_be_replaced(place, tmp_path, capsys):
+    out = tmp_path / "m.onnx"
+    out.write_text("mine")
+    run = ["export", str(place / "both"), "--to", "onnx", "--out", str(out)]
+    assert main(run) == 2
+    assert "--out: expected a place where nothing is yet, or --overwrite" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert main([*run, "--overwrite"]) == 0
+    assert out.stat().st_size > 1000
