@@ -98,14 +98,6 @@ def test_a_difference_on_the_users_file_is_exit_code_1(place, tmp_path, capsys, 
         (["both", "--to", "tflite"], "--to: expected one of onnx, onnx-step, c, torch, keras, got 'tflite'"),
         (["both", "--to", "onnx", "--check", "other.csv"], "expected "),
         (["both", "--to", "onnx", "--check", "missing.csv"], "expected "),
-        (
-            ["both", "--to", "torch", "--opset", "17"],
-            "--opset: expected --to onnx or onnx-step beside it, got torch",
-        ),
-        (
-            ["both", "--to", "torch", "--weights", "int8"],
-            "--weights: expected float32 with --to torch, got int8",
-        ),
         (["nothing", "--to", "onnx"], "expected "),
     ],
 )
