@@ -7,6 +7,7 @@ is unrolled over time, so steps, rows and lengths stay free.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ def run(call: Call, compute: Callable[[Call], Result]) -> Result:
         ConfigError: ONNX has no such cell, projection, resets or trajectories.
     """
     _check(call)
-    hidden, steps, rows = call.weight_hh.shape[1], call.x.shape[0], call.x.shape[1]
+    hidden, steps, rows = _hidden(call), call.x.shape[0], call.x.shape[1]
     attributes: dict[str, Any] = {
         "hidden_size": hidden,
         "direction": "reverse" if call.reverse else "forward",
@@ -67,6 +68,13 @@ def run(call: Call, compute: Callable[[Call], Result]) -> Result:
     return Result(y.squeeze(1), states, ())
 
 
+def _hidden(call: Call) -> int:
+    """Return H as a number: a tracer has tensors for sizes, and the weights' do not vary."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return int(call.weight_hh.shape[1])
+
+
 def _check(call: Call) -> None:
     if call.op not in ONNX_GATES:
         raise ConfigError(
@@ -82,7 +90,7 @@ def _check(call: Call) -> None:
 def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return W [1, G·H, I], R [1, G·H, H] and B [1, 2·G·H] in ONNX's order of gates."""
     gates = ONNX_GATES[call.op]
-    hidden = call.weight_hh.shape[1]
+    hidden = _hidden(call)
 
     def ordered(weight: Tensor) -> Tensor:
         if len(gates) == 1:
