@@ -76,10 +76,9 @@ def exported(model, inputs, *, dynamo, **options):
         pytest.importorskip("onnxscript", reason="onnxscript is not installed")
         dims = [torch.export.Dim.DYNAMIC] * 2
         free = tuple(dict(zip(where[each.dim()], dims, strict=False)) for each in inputs)
-        for place, each in enumerate(inputs):
-            if place > 1:
-                free[place].pop(0, None)
-                free[place][1] = torch.export.Dim.DYNAMIC
+        for each in free[2:]:  # states: layers, rows
+            each.pop(0, None)
+            each[1] = torch.export.Dim.DYNAMIC
         if len(inputs) > 1 and isinstance(model, Reader):
             options["dynamic_shapes"] = (*free[:2], free[2:])
         else:
