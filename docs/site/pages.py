@@ -62,7 +62,10 @@ def places() -> set[str]:
 
 def on_config(config: Any) -> Any:
     names = public_names()
-    decisions = sorted(f"decisions/{p.name}" for p in Path(config.docs_dir, "decisions").glob("*.md"))
+    decisions, exports = (
+        sorted(f"{folder}/{p.name}" for p in Path(config.docs_dir, folder).glob("*.md"))
+        for folder in ("decisions", "export")
+    )
     shown_first = ("index.md", "when-it-helps.md")
     clients = sorted(
         f"clients/{p.name}"
@@ -76,6 +79,7 @@ def on_config(config: Any) -> Any:
         {"Python": ["api.md", *({room: f"api/{room}.md"} for room in ["unrolled", *rooms(names)])]},
         {"In other programs": ["clients/index.md", "clients/when-it-helps.md", *clients]},
         {"The lecture": ["lecture.md", {"Measured": "lecture/report.md"}]},
+        {"Export": exports},
         {"Figures": "results.md"},
         {"Decisions": decisions},
         {"Contributing": "contributing.md"},

@@ -47,7 +47,7 @@ PINNED = {
         NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.export": """
-        Check Exported Format OnnxModel Subject export register subject_of
+        Check Exported Format OnnxModel Subject export from_keras register subject_of to_keras
     """,
     "unrolled.figures": """
         ForecastWindow by_lag confusion coverage_by_horizon dark error_by error_by_horizon families

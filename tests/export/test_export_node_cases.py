@@ -1,9 +1,4 @@
-"""ONNX's own test cases of its recurrent operators, with their weights in our layers.
-
-Left out, as torch's layers and ours have nothing like it: the peepholes of an LSTM; and a GRU whose reset is applied
-before the product (linear_before_reset=0), where that can be told apart, since a state or the recurrent bias of n is
-not zero. From the zero state one step of both is the same, so those cases run.
-"""
+"""ONNX's own test cases of its recurrent operators, with their weights in our layers: all of them."""
 
 from __future__ import annotations
 
@@ -20,14 +15,7 @@ from unrolled.ops import ONNX_GATES
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-KINDS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
-BEFORE = "linear_before_reset=0"
-REFUSED = {
-    "test_lstm_with_peepholes": "peepholes",
-    "test_gru_seq_length": BEFORE,
-    "test_gru_reverse": BEFORE,
-    "test_gru_bidirectional": BEFORE,
-}
+KINDS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 
 
 def cases():
@@ -42,25 +30,26 @@ def cases():
             yield case.name, case.model, case.data_sets[0]
 
 
-def refused(node, given):
-    """Say why a node cannot be one of our layers; None where it can."""
-    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+def attributes_of(node):
+    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+
+
+def cell_of(node, attributes):
+    """Return our cell of a node: one of torch's, or the one with peepholes or the reset before the product."""
     if node.op_type == "LSTM" and len(node.input) > 7 and node.input[7]:
-        return "peepholes"
+        return "peephole_lstm"
     if node.op_type == "GRU" and not attributes.get("linear_before_reset", 0):
-        hidden = given["R"].shape[2]
-        steps = given["X"].shape[1 if attributes.get("layout") else 0]
-        if steps > 1 or "initial_h" in given or ("B" in given and given["B"][:, 5 * hidden :].any()):
-            return BEFORE
-    return None
+        return "reset_before_gru"
+    return KINDS[node.op_type]
 
 
 def layer_of(node, given):
     """Return our layer with a node's weights; of a node that goes backwards they are those of the second direction."""
-    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    attributes = attributes_of(node)
     hidden, way = given["R"].shape[2], attributes.get("direction", b"forward")
-    made = KINDS[node.op_type](given["W"].shape[2], hidden, bidirectional=way != b"forward")
-    order = np.argsort(ONNX_GATES[node.op_type.lower()])
+    cell = cell_of(node, attributes)
+    made = nn.layer(cell, given["W"].shape[2], hidden, bidirectional=way != b"forward")
+    order = np.argsort(ONNX_GATES[cell])
     width = len(order) * hidden
     bias = given.get("B", np.zeros((len(given["W"]), 2 * width), np.float32))
     parts = {
@@ -74,20 +63,20 @@ def layer_of(node, given):
         for end, one in zip(("_reverse",) if way == b"reverse" else ("", "_reverse"), value, strict=False):
             blocks = np.split(one, len(order))
             state[f"{name}_l0{end}"] = torch.from_numpy(np.concatenate([blocks[gate] for gate in order]))
+    if cell == "peephole_lstm":
+        i, o, f = np.split(given["P"][0], 3)
+        state["peephole_l0"] = torch.from_numpy(np.concatenate([i, f, o]))
     made.load_state_dict(state)
     return made
 
 
-@pytest.mark.parametrize(("name", "model", "data"), [pytest.param(*case, id=case[0]) for case in cases()])
-def test_our_layers_pass_onnxs_own_cases(name, model, data):
+@pytest.mark.parametrize(("model", "data"), [pytest.param(*each, id=name) for name, *each in cases()])
+def test_our_layers_pass_onnxs_own_cases(model, data):
     node, (inputs, outputs) = model.graph.node[0], data
     names = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
     there = [known for known, used in zip(names, node.input, strict=False) if used]
     given = dict(zip(there, map(np.asarray, inputs), strict=True))
-    assert refused(node, given) == REFUSED.get(name)
-    if name in REFUSED:
-        return
-    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    attributes = attributes_of(node)
     layout, way = attributes.get("layout", 0), attributes.get("direction", b"forward")
     x = torch.from_numpy(given["X"])
     x = x.transpose(0, 1) if layout else x
@@ -115,12 +104,13 @@ def test_there_are_cases_of_every_operator_and_every_direction():
     names = [name for name, *_ in cases()]
     assert len(names) >= 18
     assert {kind for kind in KINDS for name in names if kind.lower() in name} == set(KINDS)
-    assert set(REFUSED) <= set(names)
+    found = {cell_of(model.graph.node[0], attributes_of(model.graph.node[0])) for _, model, _ in cases()}
+    assert found == {"lstm", "peephole_lstm", "reset_before_gru", "rnn"}  # none applies the reset behind it
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_onnxs_reference_gives_what_ours_gives_of_the_file_that_is_written(cell, tmp_path):
-    """Its GRU cases all apply the reset before the product; its reference knows both ways to do it."""
+    """Its GRU cases all apply the reset before the product; its reference knows both ways."""
     from onnx.reference import ReferenceEvaluator
 
     made = layer(cell, num_layers=1)

@@ -30,6 +30,8 @@ NETWORKS = {
     "missing values, uneven times": lambda: sequence("lstm", missing=True, uneven=True),
     "a number": lambda: sequence("gru", classes=0),
     "two numbers, causal": lambda: sequence("gru", classes=0, numbers=("p", "q"), causal=True, neighbours=1),
+    "peepholes": lambda: language("peephole_lstm"),
+    "a reset before the product": lambda: sequence("reset_before_gru", layers=2),
     "tags": lambda: tagger("lstm"),
     "tags, further columns": lambda: tagger("gru", columns=2),
     "a forecast": lambda: forecaster("gru", known=2, static=2, series=3),
@@ -53,6 +55,8 @@ STEPPED = {
     ),
     "a number": lambda: sequence("gru", classes=0, causal=True, missing=True),
     "a forecast": lambda: forecaster("lstm", causal=True),
+    "peepholes": lambda: layer("peephole_lstm"),
+    "a reset before the product": lambda: layer("reset_before_gru", bias=False),
     "a projection": lambda: layer("lstm", proj_size=2),
 }
 

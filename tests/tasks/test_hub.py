@@ -489,6 +489,46 @@ def test_a_push_uploads_the_files_of_a_save_and_a_card_where_there_is_none(
     assert same(LanguageModel.from_pretrained(tmp_path / "m"), model)
 
 
+class Exported:
+    """What `unrolled.export.export` returns, as far as a save looks at it."""
+
+    def __init__(self, path: Path, line: str) -> None:
+        self.path, self.line = path, line
+
+
+def test_the_card_names_exports_with_their_checks_and_a_later_save_names_its_own(tmp_path: Path):
+    file, folder = tmp_path / "m.onnx", tmp_path / "c"
+    file.write_bytes(b"graph")
+    folder.mkdir()
+    (folder / "model.c").write_text("int x;")
+    model, place = network(), tmp_path / "saved"
+    model.save_pretrained(place, exports=[Exported(file, "`m.onnx`: equal"), Exported(folder, "`c`: equal")])
+    card = (place / "README.md").read_text()
+    assert "## Exports\n\n- `m.onnx`: equal\n- `c`: equal\n" in card
+    assert (place / "m.onnx").read_bytes() == b"graph"
+    assert (place / "c" / "model.c").read_text() == "int x;"
+    assert same(LanguageModel.from_pretrained(place), model)
+    model.save_pretrained(place, exports=[Exported(place / "m.onnx", "`m.onnx`: as before")])
+    card = (place / "README.md").read_text()
+    assert card.count("## Exports") == 1
+    assert "- `m.onnx`: as before\n" in card
+    with pytest.raises(ConfigError, match=r"^exports: expected names that nothing else .* got tokens.json"):
+        model.save_pretrained(place, exports=[Exported(tmp_path / "tokens.json", "")])
+
+
+def test_a_push_adds_exports_to_the_card_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "theirs.md").write_text("# Theirs\n\nwords\n")
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    monkeypatch.setattr(hub, "HfApi", Hub)
+    monkeypatch.setattr(Hub, "there", ("README.md",))
+    fetched = str(tmp_path / "theirs.md")
+    monkeypatch.setattr(Hub, "hf_hub_download", lambda *_, **__: fetched, raising=False)
+    network().push_to_hub("user/model", exports=[Exported(tmp_path / "m.onnx", "`m.onnx`: equal")])
+    files = Hub.given["files"]
+    assert files["m.onnx"] == b"graph"
+    assert files["README.md"].startswith(b"# Theirs\n\nwords\n\n<!-- exports -->\n## Exports\n")
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokens.json"])
 def test_a_push_replaces_no_other_programs_model(monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setattr(hub, "HfApi", Hub)

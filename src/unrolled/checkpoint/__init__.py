@@ -14,10 +14,11 @@ from unrolled import files
 from unrolled.checkpoint.contents import Contents, weights_dtype
 from unrolled.checkpoint.format import FORMAT_VERSION, MODEL_FILES
 from unrolled.checkpoint.reading import locate, read
-from unrolled.checkpoint.reading import read_run as read_run  # these four: for other rooms; not public
+from unrolled.checkpoint.reading import read_run as read_run  # these five: for other rooms; not public
 from unrolled.checkpoint.reading import way_on as way_on
 from unrolled.checkpoint.rundir import clear, clear_data, taken
 from unrolled.checkpoint.tensors import Tensor
+from unrolled.checkpoint.tensors import tensor_chunks as tensor_chunks
 from unrolled.checkpoint.writing import check_config as check_config
 from unrolled.checkpoint.writing import is_run as is_run
 from unrolled.checkpoint.writing import mark, prune, rewind, write_into, write_model, write_step

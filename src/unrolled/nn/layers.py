@@ -164,7 +164,7 @@ class Recurrent(torch.nn.RNNBase):
             input = input.look_up()
         if tracing.is_traced():
             kind = None if beside_torch(self) else TORCH_MODES.get(self.mode)
-            if kind is not None and tracing.is_exported(input):
+            if tracing.is_exported(input) and not beside_torch(self):
                 with tracing.sizes_stay_free():
                     return self._run(input, hx, lengths, resets)
             traced: tuple[Any, Any] = tracing.run_as_torch(

@@ -31,6 +31,8 @@ from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.native import rows_first as rows_first
 from unrolled.ops.onnx import ONNX_GATES as ONNX_GATES
+from unrolled.ops.onnx import ONNX_OPERATORS as ONNX_OPERATORS
+from unrolled.ops.onnx import ONNX_PEEPHOLES as ONNX_PEEPHOLES
 from unrolled.ops.recompute import check_recompute as check_recompute
 from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register, unregister

@@ -17,13 +17,18 @@ from torch import Tensor
 from unrolled.errors import ConfigError, expected
 from unrolled.ops.call import Call, Result
 
-__all__ = ["ONNX_GATES", "is_exporting", "run"]
+__all__ = ["ONNX_GATES", "ONNX_OPERATORS", "ONNX_PEEPHOLES", "is_exporting", "run"]
 
+# Of our blocks, in ONNX's order: i o f c, z r h.
 ONNX_GATES = {
     "lstm": (0, 3, 1, 2),
     "gru": (1, 0, 2),
     "rnn": (0,),
-}  # of our blocks, in ONNX's order: i o f c, z r h
+    "peephole_lstm": (0, 3, 1, 2),
+    "reset_before_gru": (1, 0, 2),
+}
+ONNX_OPERATORS = {name: name.rpartition("_")[2].upper() for name in ONNX_GATES}
+ONNX_PEEPHOLES = (0, 2, 1)  # of our blocks i f o, in ONNX's order i o f
 _C: Any = torch._C
 FROM_HERE = "while a model is exported to ONNX"
 
@@ -52,20 +57,30 @@ def run(call: Call, compute: Callable[[Call], Result]) -> Result:
     if call.op == "rnn":
         attributes["activations"] = [call.nonlinearity.capitalize()]
     lengths = None if call.lengths is None else call.lengths.to(torch.int32)
-    inputs = (call.x, *_weights(call), lengths, *(state.unsqueeze(0) for state in call.states))
+    kind, states = ONNX_OPERATORS[call.op], [state.unsqueeze(0) for state in call.states]
+    inputs = (call.x, *_weights(call), lengths, *states, *_peepholes(call))
     if torch._C._get_tracing_state() is not None:
-        found = _Traced.apply(call, compute, call.op.upper(), attributes, *inputs)  # type: ignore[no-untyped-call]
+        found = _Traced.apply(call, compute, kind, attributes, *inputs)  # type: ignore[no-untyped-call]
     else:
         shapes = [(steps, 1, rows, hidden), *[(1, rows, hidden)] * len(call.states)]
         found = torch.onnx.ops.symbolic_multi_out(
-            call.op.upper(), inputs, attributes, dtypes=[call.x.dtype] * len(shapes), shapes=shapes
+            kind, inputs, attributes, dtypes=[call.x.dtype] * len(shapes), shapes=shapes
         )
     y, *after = found
-    states = tuple(state.squeeze(0) for state in after)
+    finals = tuple(state.squeeze(0) for state in after)
     if call.lengths is not None:  # of a row without steps ONNX says nothing
         empty = (call.lengths == 0).unsqueeze(1)
-        states = tuple(torch.where(empty, old, new) for old, new in zip(call.states, states, strict=True))
-    return Result(y.squeeze(1), states, ())
+        finals = tuple(torch.where(empty, old, new) for old, new in zip(call.states, finals, strict=True))
+    return Result(y.squeeze(1), finals, ())
+
+
+def _peepholes(call: Call) -> tuple[Tensor, ...]:
+    """Return P [1, 3·H] in ONNX's order; nothing of a cell without peepholes."""
+    if call.op != "peephole_lstm":
+        return ()
+    hidden, weight = _hidden(call), call.further[0]
+    parts = [weight[place * hidden : (place + 1) * hidden] for place in ONNX_PEEPHOLES]
+    return (torch.cat(parts).unsqueeze(0),)
 
 
 def _hidden(call: Call) -> int:
@@ -80,10 +95,16 @@ def _check(call: Call) -> None:
         raise ConfigError(
             expected("cell", f"one that ONNX has {FROM_HERE}: {', '.join(ONNX_GATES)}", call.op)
         )
-    given = {"proj_size": call.weight_hr, "resets": call.resets, "trajectories": call.trajectories or None}
+    given = {
+        "proj_size": call.weight_hr,
+        "resets": call.resets,
+        "trajectories": call.trajectories or None,
+        "zoneout": call.zoneout or None,
+        "recurrent_dropout": call.recurrent_mask,
+    }
     for name, value in given.items():
         if value is not None:
-            want = f"none {FROM_HERE}, whose {call.op.upper()} has none"
+            want = f"none {FROM_HERE}, whose {ONNX_OPERATORS[call.op]} has none"
             raise ConfigError(expected(name, want, type(value).__name__))
 
 

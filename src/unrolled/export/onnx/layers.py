@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from unrolled.errors import ConfigError, expected
 from unrolled.export.onnx.graph import Graph
-from unrolled.ops import ONNX_GATES
+from unrolled.ops import ONNX_GATES, ONNX_OPERATORS, ONNX_PEEPHOLES
 from unrolled.spec import cell_of_mode
 from unrolled.stream import convert
 
@@ -86,6 +86,14 @@ class Weights:
             self._known[key] = self._graph.weight(key[0], np.stack(each))
         return self._known[key]
 
+    def peepholes(self, names: list[str]) -> str:
+        """Return the peepholes of both directions [D, 3·H]: of i, o and f."""
+        key = (names[0].format("peepholes"), False, ONNX_PEEPHOLES)
+        if key not in self._known:
+            each = [_ordered(self[name.format("peephole")], ONNX_PEEPHOLES) for name in names]
+            self._known[key] = self._graph.weight(key[0], np.stack(each))
+        return self._known[key]
+
     def linear(self, x: str, name: str, bias: str | None) -> str:
         """Return x · Wᵀ + b."""
         y = self._graph.op("MatMul", x, self.get(name, turned=True))
@@ -124,10 +132,11 @@ def whole(
         before = [graph.part(state, first, first + len(ways)) for state in states]
         names = [f"{prefix}{{}}_l{level}{way}" for way in ways]
         found = graph.ops(
-            cell.name.upper(), 1 + len(states), x,
+            ONNX_OPERATORS[cell.name], 1 + len(states), x,
             _stacked(graph, weights, names, "weight_ih", ONNX_GATES[cell.name]),
             _stacked(graph, weights, names, "weight_hh", ONNX_GATES[cell.name]),
             weights.biases(names, ONNX_GATES[cell.name]), counts, *before,
+            *([weights.peepholes(names)] if cell.name == "peephole_lstm" else []),
             hidden_size=layers.hidden_size, **_attributes(cell.name, nonlinearity, len(ways)),
         )  # fmt: skip
         y, *after = found
@@ -185,15 +194,13 @@ def one_step(
         before = [graph.squeeze(graph.part(state, level, level + 1), 0) for state in states]
         name = f"{prefix}{{}}_l{level}"
         of_x = weights.linear(x, name.format("weight_ih"), name.format("bias_ih"))
-        of_h = weights.linear(before[0], name.format("weight_hh"), name.format("bias_hh"))
-        if cell.name == "lstm":
-            found = _lstm(graph, of_x, of_h, before[1], layers.hidden_size)
-            if layers.proj_size:
-                found[0] = weights.linear(found[0], name.format("weight_hr"), None)
-        elif cell.name == "gru":
-            found = [_gru(graph, of_x, of_h, before[0], layers.hidden_size)]
+        if cell.name == "reset_before_gru":
+            found = [_reset_before(graph, weights, name, of_x, before[0], layers.hidden_size)]
         else:
-            found = [graph.op(str(nonlinearity).capitalize(), graph.op("Add", of_x, of_h))]
+            of_h = weights.linear(before[0], name.format("weight_hh"), name.format("bias_hh"))
+            found = _after(graph, weights, name, cell.name, (of_x, of_h), before, nonlinearity)
+        if layers.proj_size:
+            found[0] = weights.linear(found[0], name.format("weight_hr"), None)
         x = found[0]
         after.append([graph.unsqueeze(each, 0) for each in found])
     return x, [
@@ -202,11 +209,52 @@ def one_step(
     ]
 
 
-def _lstm(graph: Graph, of_x: str, of_h: str, c: str, hidden: int) -> list[str]:
+def _after(
+    graph: Graph,
+    weights: Weights,
+    name: str,
+    cell: str,
+    products: tuple[str, str],
+    before: list[str],
+    nonlinearity: str | None,
+) -> list[str]:
+    """Return the states after a step, of the products of x and of h with their weights."""
+    hidden = len(weights[name.format("weight_ih")]) // len(ONNX_GATES[cell])
+    if cell == "gru":
+        return [_gru(graph, *products, before[0], hidden)]
+    if cell == "rnn":
+        return [graph.op(str(nonlinearity).capitalize(), graph.op("Add", *products))]
+    seen = weights.get(name.format("peephole")) if cell == "peephole_lstm" else ""
+    return _lstm(graph, *products, before[1], hidden, seen)
+
+
+def _lstm(graph: Graph, of_x: str, of_h: str, c: str, hidden: int, peepholes: str) -> list[str]:
     i, f, g, o = graph.split(graph.op("Add", of_x, of_h), [hidden] * 4, 1)
+    of_i, of_f, of_o = graph.split(peepholes, [hidden] * 3, 0) if peepholes else ("", "", "")
+    if peepholes:  # i and f see the c before, o the one after
+        i, f = (graph.op("Add", gate, graph.op("Mul", one, c)) for gate, one in ((i, of_i), (f, of_f)))
     written = graph.op("Mul", graph.op("Sigmoid", i), graph.op("Tanh", g))
     c = graph.op("Add", graph.op("Mul", graph.op("Sigmoid", f), c), written)
+    if peepholes:
+        o = graph.op("Add", o, graph.op("Mul", of_o, c))
     return [graph.op("Mul", graph.op("Sigmoid", o), graph.op("Tanh", c)), c]
+
+
+def _reset_before(graph: Graph, weights: Weights, name: str, of_x: str, h: str, hidden: int) -> str:
+    r_x, z_x, n_x = graph.split(of_x, [hidden] * 3, 1)
+    parts = graph.split(weights.get(name.format("weight_hh"), turned=True), [hidden] * 3, 1)  # of [H, 3·H]
+    biases = ["", "", ""]
+    if name.format("bias_hh") in weights:
+        biases = graph.split(weights.get(name.format("bias_hh")), [hidden] * 3, 0)
+
+    def product(x: str, place: int) -> str:
+        y = graph.op("MatMul", x, parts[place])
+        return graph.op("Add", y, biases[place]) if biases[place] else y
+
+    r = graph.op("Sigmoid", graph.op("Add", r_x, product(h, 0)))
+    z = graph.op("Sigmoid", graph.op("Add", z_x, product(h, 1)))
+    n = graph.op("Tanh", graph.op("Add", n_x, product(graph.op("Mul", r, h), 2)))
+    return graph.op("Add", n, graph.op("Mul", z, graph.op("Sub", h, n)))
 
 
 def _gru(graph: Graph, of_x: str, of_h: str, h: str, hidden: int) -> str:

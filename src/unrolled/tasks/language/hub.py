@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from unrolled import checkpoint, spec
+from unrolled import checkpoint, files, spec
 from unrolled.errors import CheckpointError, ConfigError, MissingExtraError, RunError, counted, expected
 from unrolled.tasks.loading import assemble, check_finite, model_tensors
 from unrolled.tasks.loading import load as load_directory
@@ -25,6 +26,8 @@ __all__ = ["Pretrained"]
 CARD = "README.md"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB_NAME = re.compile(f"{_PART}/{_PART}")
+BEGIN, END = "<!-- exports -->", "<!-- end of exports -->"  # of the section that a save writes anew
+SECTION = re.compile(rf"\n*{BEGIN}.*?{END}\n*", re.DOTALL)
 PAGE = """---
 license: unknown
 library_name: unrolled
@@ -51,6 +54,20 @@ executes nothing, and `manifest.json` holds the sha256 of every file.
 """
 
 
+class Export(Protocol):
+    """What `unrolled.export.export` returns."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+        ...
+
+    @property
+    def line(self) -> str:
+        """What it is, and what its check found."""
+        ...
+
+
 class Pretrained:
     """Saved and found again under the names that people know from transformers."""
 
@@ -59,7 +76,13 @@ class Pretrained:
         tokens: Tokens | None
         data_config: Mapping[str, Any] | None
 
-    def save_pretrained(self, directory: str | os.PathLike[str], *, tokens: Tokens | None = None) -> Path:
+    def save_pretrained(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        tokens: Tokens | None = None,
+        exports: Sequence[Export] = (),
+    ) -> Path:
         """Write the model and its vocabulary into a directory, for `from_pretrained` and `unrolled.load`.
 
         Four files (config.json, model.safetensors, tokens.json, manifest.json) replace those of an earlier
@@ -68,16 +91,20 @@ class Pretrained:
         Args:
             directory: made where it is missing.
             tokens: the vocabulary; default the model's own.
+            exports: what `unrolled.export.export` returned for this model: the files go along, and the card
+                names each with its check.
         Returns:
             The directory.
         Raises:
-            ConfigError: no vocabulary, or one of another size. CheckpointError: the weights are not float32,
-                or not finite. RunError: the directory is a run or inside one, holds another program's model,
-                or cannot be written.
+            ConfigError: no vocabulary, or one of another size; an export with the name of one of the files.
+                CheckpointError: the weights are not float32, or not finite. RunError: the directory is a run
+                or inside one, holds another program's model, or cannot be written.
         """
         directory = Path(directory)
+        _check_exports(exports)
         vocabulary = _write(self, directory, tokens)
         _write_card(self, vocabulary, directory, name=directory.resolve().name)
+        _add_exports(exports, directory)
         return directory
 
     @classmethod
@@ -127,6 +154,7 @@ class Pretrained:
         revision: str | None = None,
         token: str | bool | None = None,
         create_pr: bool = False,
+        exports: Sequence[Export] = (),
     ) -> str:
         """Save the model into a repository of the Hugging Face Hub, made where it is missing.
 
@@ -134,6 +162,7 @@ class Pretrained:
             repo_id: "user/model".
             tokens: the vocabulary; default the model's own.
             commit_message, private, revision, token, create_pr: as huggingface_hub takes them.
+            exports: as `save_pretrained` takes them.
         Returns:
             The commit's address.
         Raises:
@@ -142,6 +171,7 @@ class Pretrained:
                 `hub` is not installed.
         """
         hub = _huggingface_hub("push_to_hub", "an install without it")
+        _check_exports(exports)
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder) / "model"
             vocabulary = _write(self, directory, tokens)
@@ -151,6 +181,10 @@ class Pretrained:
                 _check_ours(api, repo_id, revision)
                 if not api.file_exists(repo_id, CARD, revision=revision):
                     _write_card(self, vocabulary, directory, name=repo_id)
+                elif exports:  # theirs, with the section on exports
+                    kept = api.hf_hub_download(repo_id, CARD, revision=revision)
+                    (directory / CARD).write_bytes(Path(kept).read_bytes())
+                _add_exports(exports, directory)
                 asked = {"commit_message": commit_message, "revision": revision, "create_pr": create_pr}
                 return str(api.upload_folder(repo_id=repo_id, folder_path=directory, **asked).commit_url)
             except RunError:
@@ -227,6 +261,34 @@ def _write_card(model: Any, vocabulary: Tokens, directory: Path, *, name: str) -
         return
     except OSError as error:
         raise _refused(str(directory / CARD), "a file that can be written", error.strerror) from error
+
+
+def _check_exports(exports: Sequence[Export]) -> None:
+    """Raise ConfigError for a name that a save has itself, or that two exports have."""
+    taken = {CARD, *checkpoint.MODEL_FILES}
+    for each in exports:
+        if each.path.name in taken:
+            raise ConfigError(expected("exports", "names that nothing else in the model has", each.path.name))
+        taken.add(each.path.name)
+
+
+def _add_exports(exports: Sequence[Export], directory: Path) -> None:
+    """Copy exports beside the model, and name them and their checks in its card; an older section goes."""
+    if not exports:
+        return
+    for each in exports:
+        place = directory / each.path.name
+        if place.resolve() == each.path.resolve():
+            continue
+        with files.writing(place):
+            if each.path.is_dir():
+                shutil.copytree(each.path, place, dirs_exist_ok=True)
+            else:
+                files.replace(place, each.path.read_bytes())
+    card = directory / CARD
+    text = SECTION.sub("", card.read_text(encoding="utf-8"))
+    lines = "".join(f"- {each.line}\n" for each in exports)
+    files.replace(card, f"{text.rstrip()}\n\n{BEGIN}\n## Exports\n\n{lines}{END}\n")
 
 
 def _is_hub_name(name: str | os.PathLike[str]) -> bool:

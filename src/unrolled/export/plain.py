@@ -1,0 +1,117 @@
+"""The format torch: a folder with the weights and a short script of plain torch, which loads without us."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unrolled import checkpoint
+from unrolled.errors import ConfigError, counted, expected
+from unrolled.export.checks import Check
+from unrolled.export.full_rows import FullRows, examples
+from unrolled.export.interface import Feeds, Interface
+from unrolled.export.sequences import interface_of
+from unrolled.export.subject import Subject
+from unrolled.nn import to_torch
+
+__all__ = ["TorchScript"]
+
+Array = npt.NDArray[Any]
+TOLERANCE = 1e-5
+WEIGHTS, SCRIPT, SIZES = "model.safetensors", "model.py", "model.json"
+TEMPLATE = Path(__file__).with_name("plain_model.py")  # is written as it is
+
+
+class TorchScript:
+    """A folder: model.py, model.safetensors, model.json. It needs torch and nothing else."""
+
+    name = "torch"
+    weights = ("float32",)
+    directory = True
+
+    def check(self, subject: Subject) -> None:
+        """Raise ConfigError where torch.nn has no such network."""
+        interface_of(subject)
+        if subject.task in ("tag", "forecast"):
+            want = "layers, a language model, a classifier or a regressor, with `to` torch"
+            raise ConfigError(expected("network", want, f"one of the task {subject.task}"))
+        to_torch(copy.deepcopy(subject.network))  # says which layers torch.nn does not have
+
+    def write(self, subject: Subject, place: Path, *, weights: str) -> Check:
+        """Write the folder, load it and compare, on ragged rows too."""
+        stored = {
+            name if subject.kind is not None else f"recurrent.{name}": checkpoint.Tensor(
+                "float32", array.shape, array.tobytes()
+            )
+            for name, array in subject.arrays.items()
+        }
+        chunks = checkpoint.tensor_chunks(stored, WEIGHTS)
+        (place / WEIGHTS).write_bytes(b"".join(map(bytes, chunks)))
+        (place / SCRIPT).write_bytes(TEMPLATE.read_bytes())
+        (place / SIZES).write_text(json.dumps(_sizes(subject), indent=2), encoding="utf-8")
+        interface = interface_of(subject)
+        draw, rows = np.random.default_rng(1), FullRows(interface)
+        ragged = [interface.example(draw, steps, 3) for steps in (7, 16)]
+        told = f"torch {torch.__version__}, sequences of up to 16 steps, ragged ones too, states not zero"
+        return _compared(interface, place, [*examples(rows), *ragged], told)
+
+    def compare(self, subject: Subject, place: Path, source: str, *, weights: str) -> Check:
+        """Run what was written, and ours, on a user's file."""
+        interface = interface_of(subject)
+        batches = list(interface.on_file(source))
+        count = sum(len(feeds["lengths"]) for feeds in batches)
+        told = f"torch {torch.__version__}, {counted(count, 'sequence')} of {Path(source).name}"
+        return _compared(interface, place, batches, told)
+
+
+def _sizes(subject: Subject) -> dict[str, Any]:
+    """Return what the script builds its modules of."""
+    layers, config, schema = subject.layers, subject.config, subject.schema
+    return {
+        "kind": layers.mode.partition("_")[0],
+        "nonlinearity": layers.mode.partition("_")[2].lower() or None,
+        "sizes": [layers.input_size, layers.hidden_size, layers.num_layers],
+        "bias": layers.bias,
+        "bidirectional": layers.bidirectional,
+        "proj_size": layers.proj_size,
+        "pooling": getattr(config, "pooling", "step"),
+        "neighbours": getattr(config, "neighbours", 0),
+        "neighbours_after": not getattr(config, "causal", True),
+        "classes": list(getattr(schema, "classes", ())),
+        "several": bool(getattr(schema, "several", False)),
+        "temperature": getattr(schema, "temperature", 1.0),
+        "mean": list(getattr(schema, "mean", (0.0,))),
+        "scale": list(getattr(schema, "scale", (1.0,))),
+    }
+
+
+def _compared(interface: Interface, place: Path, batches: Iterable[Feeds], what: str) -> Check:
+    rows, model = FullRows(interface), _loaded(place)
+
+    def pairs() -> Iterator[tuple[Array, Array]]:
+        for feeds in batches:
+            x, *states = (torch.from_numpy(each) for each in rows.arguments(feeds))
+            with torch.no_grad():
+                theirs = model(x, *states, lengths=torch.from_numpy(feeds["lengths"]))
+            for one, other in zip(theirs, rows.ours(feeds), strict=True):
+                yield one.numpy(), other
+
+    return Check.of(what, pairs(), TOLERANCE)
+
+
+def _loaded(place: Path) -> Any:
+    """Return the model of the script that was written."""
+    found = importlib.util.spec_from_file_location("unrolled_exported_model", place / SCRIPT)
+    assert found is not None  # by the name of the file
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.load(place)

@@ -1,0 +1,110 @@
+"""Programs of torch.export: plain torch, loaded where this package is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from export_cases import CELLS, forecaster, language, layer, sequence, tagger
+
+from unrolled import export
+from unrolled.errors import ConfigError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
+NETWORKS = {
+    "layers": lambda: layer("lstm", bidirectional=True),
+    "a language model": lambda: language("gru", tied=True),
+    "classes, pooled": lambda: sequence("gru", missing=True, neighbours=1),
+    "classes, attention": lambda: sequence("lstm", pooling="attention"),
+    "a number, last": lambda: sequence("rnn", classes=0, pooling="last", layers=2),
+    "labels at each step of a text": lambda: sequence(
+        "gru", pooling="step", several=True, text=True, causal=True
+    ),
+}
+ELSEWHERE = """
+import sys
+sys.modules["unrolled"] = sys.modules["numpy"] = None  # an import of one fails
+sys.path.insert(0, sys.argv[1])
+import torch
+from model import load
+model = load()
+x = torch.arange(24, dtype=torch.float32).reshape(4, 2, 3) / 24
+outputs, *states = model(x, lengths=torch.tensor([4, 2]))
+outputs, *states = model(x[:2], *states)
+print(outputs.sum().item(), *(each.sum().item() for each in states))
+"""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_that_torch_has_is_a_script_and_weights(name, tmp_path):
+    found = export.export(NETWORKS[name](), to="torch", out=tmp_path / "m")
+    assert found.passed
+    assert found.check.count > 50
+    assert {each.name for each in found.path.iterdir()} == {
+        "model.py",
+        "model.safetensors",
+        "model.json",
+        "export.json",
+    }
+    assert json.loads((found.path / "export.json").read_text())["check"] == found.check.to_dict()
+
+
+def test_a_folder_loads_where_this_package_is_not(tmp_path):
+    made = layer("lstm", bidirectional=True)
+    export.export(made, to="torch", out=tmp_path / "m")
+    words = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "m")]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    x = torch.arange(24, dtype=torch.float32).reshape(4, 2, 3) / 24
+    with torch.no_grad():
+        y, state = made(x[:2], made(x, lengths=[4, 2])[1])
+    want = [y.sum().item(), *(each.sum().item() for each in state)]
+    np.testing.assert_allclose(list(map(float, said.split())), want, rtol=1e-4)
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    stored = safetensors.load_file(tmp_path / "m" / "model.safetensors")
+    torch.testing.assert_close(stored["recurrent.weight_hh_l1_reverse"], made.weight_hh_l1_reverse.detach())
+
+
+def test_the_script_gives_the_answers_of_the_task(tmp_path):
+    network = sequence("gru", several=True)
+    export.export(network, to="torch", out=tmp_path / "m")
+    from unrolled.export.plain import _loaded
+
+    outputs = torch.randn(3, 4)
+    got = _loaded(tmp_path / "m").answer(outputs)
+    np.testing.assert_allclose(got, network.schema.answers(outputs.numpy()), atol=1e-6)
+
+
+def test_what_torch_does_not_have_is_refused_in_one_line(tmp_path):
+    for network, words in (
+        (tagger(), r"network: expected layers, a language model, .* got one of the task tag"),
+        (forecaster(), r"network: expected layers, a language model, .* got one of the task forecast"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            export.export(network, to="torch", out=tmp_path / "m")
+    with pytest.raises(ConfigError, match=r"^weights: expected float32 with `to` torch, got int8"):
+        export.export(layer(), to="torch", out=tmp_path / "m", weights="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_to_torch_leaves_plain_modules_with_the_same_state_dict(cell):
+    from unrolled import nn, to_torch
+
+    model = torch.nn.ModuleDict({"rnn": layer(cell, bidirectional=True)})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(5, 2, 3)
+    want = model["rnn"](x)[0]
+    plain = to_torch(model)["rnn"]
+    assert type(plain) is getattr(torch.nn, cell.upper())
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == {
+        n: v.tolist() for n, v in before.items()
+    }
+    torch.testing.assert_close(plain(x)[0], want, atol=1e-5, rtol=1e-5)
+    assert isinstance(plain, torch.nn.RNNBase)
+    assert not isinstance(plain, nn.Recurrent)
