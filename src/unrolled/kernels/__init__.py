@@ -5,13 +5,15 @@ is described in `csrc/engine.h`. `pack_network` makes a whole network of layers 
 step, see `csrc/network.h`. Where this install was built without a C++ compiler everything here still
 imports, and `why_not()` says what is missing.
 
-Internal, for `ops`: `borrow_team`, `kept_size`, `kept_format`.
+Internal, for `ops`: `borrow_team`, `kept_size`, `kept_format`; for `export`: `using`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -273,9 +275,23 @@ else:
         _need_engine().borrow_team(**addresses)
 
 
+_asked: ContextVar[str | None] = ContextVar("instruction set", default=None)
+
+
+@contextmanager
+def using(isa: str) -> Iterator[None]:
+    """Within, what this thread packs takes an instruction set. Raises BackendError: it does not run here."""
+    _need_engine()
+    token = _asked.set(_that_runs("isa", isa))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 def _default_isa() -> str:
     _need_engine()
-    return _that_runs("UNROLLED_ISA", os.environ.get("UNROLLED_ISA") or _runs[-1])
+    return _asked.get() or _that_runs("UNROLLED_ISA", os.environ.get("UNROLLED_ISA") or _runs[-1])
 
 
 def _that_runs(name: str, asked: str) -> str:

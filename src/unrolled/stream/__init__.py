@@ -11,7 +11,7 @@ their model, `open` takes them back to the bit. Decision 0022 says how it works 
 Of a classifier, a regressor or a forecaster that reads one way `load` returns a `TaskModel`: its sessions
 take raw numbers or symbols and give the answer so far.
 
-Internal, for the rooms above: `convert`.
+Internal, for the rooms above: `convert`, `Weight`.
 """
 
 from unrolled.schema import Forecast
@@ -30,6 +30,7 @@ from unrolled.stream.scoring import states_on as states_on
 from unrolled.stream.session import Pool, Session
 from unrolled.stream.step_lines import StepReader
 from unrolled.stream.tasks import TaskModel, TaskPool, TaskSession
+from unrolled.stream.weights import Weight as Weight
 from unrolled.stream.weights import convert as convert
 
 __all__ = [
