@@ -7,8 +7,10 @@ subject.py    what is exported                        checks.py     what a compa
 interface.py, sequences.py  inputs and outputs of each task; examples, and our answers
 plain.py, plain_model.py    plain torch: weights and a script     keras.py, full_rows.py      Keras, both ways
 onnx/         for ONNX Runtime and what reads ONNX    tagging.py    tags of an exported tagger's scores
+c/            for C99: microcontrollers, audio plug-ins
 """
 
+from unrolled.export.c import CFormat as CFormat  # for bench; not public
 from unrolled.export.checks import Check
 from unrolled.export.exporting import Exported, export
 from unrolled.export.formats import Format, register
@@ -34,3 +36,4 @@ register(OnnxSequences())
 register(OnnxStep())
 register(TorchScript())
 register(KerasModel())
+register(CFormat())

@@ -85,6 +85,8 @@ def export(
     weights: str | None = None,
     check: str | None = None,
     opset: int | None = None,
+    prefix: str | None = None,
+    weights_file: bool = False,
     overwrite: bool = False,
 ) -> Exported:
     """Write a trained network in a format that runs without this package, and compare it with ours there.
@@ -98,6 +100,8 @@ def export(
         weights: "float32" or "int8"; default float32.
         check: a file like that of training: what was written and ours are run on it, too.
         opset: of ONNX's operators; default 17.
+        prefix: of "c": what its names and files begin with; default "model".
+        weights_file: of "c": leave the weights out of the code, in a file that the program gives to it.
         overwrite: replace what is at `out`.
     Returns:
         What was written, and what the checks found. Where `Exported.passed` is False, the user's file showed
@@ -109,9 +113,10 @@ def export(
             what was written gave other numbers than ours; then nothing is left at `out`. MissingExtraError:
             a package is not installed.
     """
-    settings = {"weights": weights, "check": check, "opset": opset, "overwrite": overwrite}
+    options = {"opset": opset, "prefix": prefix, "weights_file": weights_file}
+    settings = {"weights": weights, "check": check, "overwrite": overwrite, **options}
     ExportConfig(".", to=to, out=os.fspath(out), **settings)  # type: ignore[arg-type]
-    form, path = _form(to, opset), Path(out)
+    form, path = _form(to, opset, prefix, weights_file), Path(out)
     chosen = weights or form.weights[0]
     if chosen not in form.weights:
         raise ConfigError(expected("weights", f"{' or '.join(form.weights)} with `to` {to}", chosen))
@@ -132,13 +137,19 @@ def export(
     return Exported(path, to, chosen, subject.describe(), subject.fingerprint, found, on_file)
 
 
-def _form(to: str, opset: int | None) -> Format:
+def _form(to: str, opset: int | None, prefix: str | None, weights_file: bool) -> Format:
+    """Return a format with its own settings. Raises ConfigError: one of them belongs to another format."""
     form: Any = format_of(to)
-    if opset is None:
-        return form  # type: ignore[no-any-return]
-    if not hasattr(form, "at_opset"):
-        raise ConfigError(expected("opset", "`to` onnx or onnx-step beside it", to))
-    return form.at_opset(opset)  # type: ignore[no-any-return]
+    if opset is not None:
+        if not hasattr(form, "at_opset"):
+            raise ConfigError(expected("opset", "`to` onnx or onnx-step beside it", to))
+        form = form.at_opset(opset)
+    if prefix is not None or weights_file:
+        if not hasattr(form, "with_options"):
+            name = "prefix" if prefix is not None else "weights_file"
+            raise ConfigError(expected(name, "`to` c beside it", to))
+        form = form.with_options(prefix=prefix, apart=weights_file)
+    return form  # type: ignore[no-any-return]
 
 
 def _check_place(path: Path, form: Format, *, overwrite: bool) -> None:

@@ -191,6 +191,17 @@ class ExportConfig:
     opset: int | None = setting(
         None, "version of ONNX's operators, from 13 on; default: 17", flag="--opset", minimum=1
     )
+    prefix: str | None = setting(
+        None,
+        "of c: what its names and files begin with, so that two models fit into one program; default: model",
+        flag="--prefix",
+        metavar="NAME",
+    )
+    weights_file: bool = setting(
+        False,
+        "of c: leave the weights out of the code, in a file that the program loads",
+        flag="--weights-file",
+    )
     overwrite: bool = setting(False, "replace an earlier result", flag="--overwrite")
 
     def __post_init__(self) -> None:

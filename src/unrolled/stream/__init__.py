@@ -11,7 +11,7 @@ their model, `open` takes them back to the bit. Decision 0022 says how it works 
 Of a classifier, a regressor or a forecaster that reads one way `load` returns a `TaskModel`: its sessions
 take raw numbers or symbols and give the answer so far.
 
-Internal, for the rooms above: `convert`, `Weight`.
+Internal, for the rooms above: `convert`, `Weight`, `as_plain`.
 """
 
 from unrolled.schema import Forecast
@@ -24,6 +24,7 @@ from unrolled.stream.loading import (
 from unrolled.stream.loading import converted as converted
 from unrolled.stream.loading import load
 from unrolled.stream.model import Model, Recurrent
+from unrolled.stream.plain import as_plain as as_plain
 from unrolled.stream.scoring import score
 from unrolled.stream.scoring import states_in as states_in
 from unrolled.stream.scoring import states_on as states_on

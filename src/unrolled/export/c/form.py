@@ -69,6 +69,7 @@ class CFormat:
         """Raise ConfigError where the network does not run step by step, or is too large for code."""
         check_prefix(self.prefix)
         subject.steps()
+        subject.streamed()  # what the runtime cannot do, the code cannot either, and the runtime says why
         _reader(subject)
         size = sum(4 * array.size for array in subject.arrays.values())
         if size > (MOST if self.apart else MOST_IN_CODE):
@@ -161,7 +162,6 @@ def _reader(subject: Subject) -> Reader:
         return Numbers(subject.arrays["weight_ih_l0"].shape[1], hidden)
     assert head is not None  # of every task
     if subject.task == "forecast":
-        subject.streamed()  # what it cannot read, the runtime says
         return SeriesSteps(schema, subject.config.outputs, subject.config.normalise)
     if schema is None or schema.scaler is None:
         assert steps.embedding is not None

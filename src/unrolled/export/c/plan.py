@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.spec import CELLS, Steps
-from unrolled.stream import Weight, convert
+from unrolled.stream import Weight, as_plain, convert
 
 __all__ = ["Layer", "Matrix", "Network", "network_of"]
 
@@ -112,6 +112,7 @@ class Network:
 
 def network_of(tensors: Mapping[str, Weight], steps: Steps, weights: str, fingerprint: bytes) -> Network:
     """Return the network of tensors in storage, as `unrolled.stream` takes them."""
+    tensors, steps = as_plain(tensors, steps, weights)
     layers = [_layer(tensors, steps, index) for index in range(steps.num_layers)]
     embedding = None if steps.embedding is None else np.array(tensors[steps.embedding].data, np.float32)
     first, table = layers[0], None
