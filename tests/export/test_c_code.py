@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unrolled import kernels, stream
-from unrolled.errors import BackendError, ConfigError, NonFiniteError
+from unrolled.errors import BackendError, ConfigError, DataError, NonFiniteError
 from unrolled.export import export, subject_of
 from unrolled.export.c import CFormat
 from unrolled.export.c import check as checking
@@ -266,3 +266,43 @@ def _wide_vocabulary():
 
     vocabulary = tokens.build("char", ["".join(map(chr, range(0x100, 0x300)))])
     return LanguageModel(spec.ModelConfig(vocabulary.size, 2, 16, 1, "lstm"), tokens=vocabulary)
+
+
+@compiled
+def test_a_users_file_is_compared_sample_by_sample(tmp_path: Path):
+    """The check on a file: a text for a language model, a table of raw values for a classifier."""
+    network, folder = cases.language("gru"), tmp_path / "text"
+    folder.mkdir()
+    (tmp_path / "lines.txt").write_text(cases.TEXT * 3)
+    form, subject = CFormat(), subject_of(network)
+    form.write(subject, folder, weights="int8")
+    found = form.compare(subject, folder, str(tmp_path / "lines.txt"), weights="int8")
+    assert found.passed
+    assert found.largest == 0
+    assert found.count >= 50 * network.config.vocab_size
+    network, folder = cases.sequence("lstm", pooling="last", causal=True, missing=True), tmp_path / "table"
+    folder.mkdir()
+    rows = "".join(f"{k // 9},{k},{'' if k % 4 == 1 else k * 0.5},{3 - k}\n" for k in range(27))
+    (tmp_path / "table.csv").write_text("id,a,b,c\n" + rows)
+    network.schema = type(network.schema).from_json(
+        {**network.schema.to_json(), "read_as": {"id": "id", "columns": ["a", "b", "c"]}}
+    )
+    subject = subject_of(network)
+    form.write(subject, folder, weights="float32")
+    found = form.compare(subject, folder, str(tmp_path / "table.csv"), weights="float32")
+    assert found.passed
+    assert found.count == 27 * 4
+    (tmp_path / "other.csv").write_text("id,a,b\n0,1,2\n0,1,2\n")
+    with pytest.raises(DataError):
+        form.compare(subject, folder, str(tmp_path / "other.csv"), weights="float32")
+    (folder / "model_weights.h").write_text((folder / "model_weights.h").read_text().replace("0.1", "0.2"))
+    assert not form.compare(subject, folder, str(tmp_path / "table.csv"), weights="float32").passed
+
+
+def test_settings_of_another_format_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="prefix: expected `to` c beside it, got onnx"):
+        export(c.layers(), to="onnx", out=tmp_path / "x", prefix="amp")
+    with pytest.raises(ConfigError, match="weights_file: expected `to` c beside it, got onnx"):
+        export(c.layers(), to="onnx", out=tmp_path / "x", weights_file=True)
+    with pytest.raises(ConfigError, match="opset: expected"):
+        export(c.layers(), to="c", out=tmp_path / "x", opset=17)

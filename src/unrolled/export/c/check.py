@@ -44,7 +44,7 @@ class Compared:
         equal: whether every bit is that of the runtime's portable kernels.
         nanoseconds: of a step, CPU time, built with FASTEST.
         nearest: the same difference from the runtime's fastest kernels here, and their name.
-        code_bytes: of the machine code, built with -Os for this machine.
+        code_bytes: of code and tables beside the weights, built with -Os for this machine.
     """
 
     compiler: str | None = None
@@ -342,7 +342,8 @@ def _measure(model: Model, folder: Path, inputs: Sequence[Any], tool: str, found
     if size is None:
         return
     with contextlib.suppress(BackendError, ValueError, IndexError), tempfile.TemporaryDirectory() as scratch:
-        found.code_bytes = object_bytes(model, folder, [tool], Path(scratch), size)[0]
+        every = sum(object_bytes(model, folder, [tool], Path(scratch), size))
+        found.code_bytes = every - (0 if model.apart else model.weight_bytes)
 
 
 def object_bytes(

@@ -104,6 +104,7 @@ class CFormat:
         _, answers, _ = checking.ours(runtime("baseline"), inputs)
         _text(place / "main.c", pages.example(model, inputs, answers))
         found = checking.compare(model, place, runtime)
+        _text(place / f"{model.prefix}.h", model.header(about, found.code_bytes))
         _text(place / "README.md", pages.readme(model, about, found))
         if found.compiler is None:
             return NotCompiled(found.notes[0], 0, 0.0, found.tolerance)

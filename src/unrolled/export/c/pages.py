@@ -112,7 +112,7 @@ def readme(model: Model, about: str, found: Compared) -> str:
         "| | |",
         "| --- | --- |",
         f"| weights | {model.network.weights}, {size:,} bytes |",
-        f"| code, built with -Os for the machine of the export | {code} |",
+        f"| code and tables, built with -Os for the machine of the export | {code} |",
         f"| RAM of a stream | {model.ram_bytes:,} bytes |",
         f"| multiply-adds of a step | {model.network.multiply_adds:,} |",
         *([f"| CPU time, measured on export, -O3 -march=native | {time} |"] if time else []),

@@ -136,14 +136,14 @@ int model_choose(model_state *s, int32_t series)
         int32_t h, q;
         for (h = 0; h < MODEL_HORIZON; h++) {{
             float *given = raw + h * {self.per};
-            const double median = given[{middle}];
+            const double median = (double)given[{middle}];
             double sum = 0.0;
             for (q = {middle + 1}; q < {self.per}; q++) {{
-                sum += model_softplus(given[q]);
+                sum += model_softplus((double)given[q]);
                 given[q] = (float)(median + sum{" + (double)s->row[0]" if self.last else ""});
             }}
             for (q = {middle - 1}, sum = 0.0; q >= 0; q--) {{
-                sum += model_softplus(given[q]);
+                sum += model_softplus((double)given[q]);
                 given[q] = (float)(median - sum{" + (double)s->row[0]" if self.last else ""});
             }}
             given[{middle}] = (float)(median{" + (double)s->row[0]" if self.last else ""});

@@ -173,8 +173,16 @@ class Model:
 
     # ---- model.h
 
-    def header(self, about: str) -> str:
-        """Return model.h; `about` is one line for people, without anything that could end a comment."""
+    def header(self, about: str, code_bytes: int | None = None) -> str:
+        """Return model.h.
+
+        Args:
+            about: one line for people, without anything that could end a comment.
+            code_bytes: of what is in flash beside the weights, where it was measured.
+        """
+        code = (
+            "the code is not in it" if code_bytes is None else f"code and tables take about {code_bytes} more"
+        )
         members = "\n".join(
             f"    {field.type} {field.name}{f'[{field.count}]' if field.count else ''}; /* {field.words} */"
             for field in self.fields
@@ -203,7 +211,7 @@ int model_use(const void *bytes, size_t size);
 extern "C" {{
 #endif
 
-#define MODEL_FLASH_BYTES {self.weight_bytes} /* of weights; the code is not in it */
+#define MODEL_FLASH_BYTES {self.weight_bytes} /* of weights; {code} */
 #define MODEL_RAM_BYTES {self.ram_bytes} /* of one model_state, which is all that a stream needs */
 #define MODEL_SAVED_BYTES {self.saved_bytes} /* of a saved state */
 #define MODEL_ANSWERS {self.reader.answers} /* numbers of an answer */
