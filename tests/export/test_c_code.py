@@ -306,3 +306,19 @@ def test_settings_of_another_format_are_refused(tmp_path: Path):
         export(c.layers(), to="onnx", out=tmp_path / "x", weights_file=True)
     with pytest.raises(ConfigError, match="opset: expected"):
         export(c.layers(), to="c", out=tmp_path / "x", opset=17)
+
+
+@compiled
+def test_a_compiler_with_options_is_taken_as_make_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """$CC may hold flags, and may not know --version."""
+    right = checking.compiler()
+    assert right is not None
+    script = tmp_path / "my cc"
+    script.write_text(
+        f'#!/bin/sh\ntest "$1" = -DMINE && shift\ntest "$1" = --version && exit 1\nexec {right[0]} "$@"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", f"'{script}' -DMINE")
+    found = export(c.layers("GRU", 2, 3), to="c", out=tmp_path / "x")
+    assert found.passed
+    assert "built by my cc" in found.check.what

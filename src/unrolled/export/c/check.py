@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -59,13 +60,13 @@ class Compared:
     notes: list[str] = field(default_factory=list)
 
 
-def compiler() -> str | None:
-    """Return the path of the C compiler: the one that $CC names, else cc, gcc or clang."""
-    named = os.environ.get("CC")
-    for name in [named] if named else ["cc", "gcc", "clang"]:
-        found = shutil.which(name)
+def compiler() -> list[str] | None:
+    """Return the command of the C compiler: what $CC says, else cc, gcc or clang; None: there is none."""
+    named = shlex.split(os.environ.get("CC", ""))
+    for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
+        found = shutil.which(words[0])
         if found is not None:
-            return found
+            return [found, *words[1:]]
     return None
 
 
@@ -264,12 +265,14 @@ def compare(model: Model, folder: Path, runtimes: Any, *, steps: int = STEPS) ->
     if tool is None:
         found.notes.append("not compiled, as no C compiler (cc, gcc, clang) was found")
         return found
-    found.compiler = (_said([tool, "--version"]).splitlines() or [tool])[0]
+    found.compiler = Path(tool[0]).name
+    with contextlib.suppress(BackendError, IndexError):
+        found.compiler = _said([*tool, "--version"]).splitlines()[0]
     inputs = inputs_for(model, steps)
     keep = max(1, steps * model.reader.outputs // MOST_KEPT)
     portable = (f"-D{model.prefix.upper()}_FMA=0", "-ffp-contract=off")
     flags = ("-std=c99", "-O2", *portable)
-    outputs, answers, _ = run(model, folder, inputs, command=[tool], flags=flags, keep=keep)
+    outputs, answers, _ = run(model, folder, inputs, command=tool, flags=flags, keep=keep)
     judge = runtimes("baseline")
     wanted, _, most = ours(judge, inputs, keep)
     int8 = model.network.weights == "int8"
@@ -332,17 +335,17 @@ def one_step(model: Model, most: float) -> Array:
     return found
 
 
-def _measure(model: Model, folder: Path, inputs: Sequence[Any], tool: str, found: Compared) -> None:
+def _measure(model: Model, folder: Path, inputs: Sequence[Any], tool: list[str], found: Compared) -> None:
     """Measure the time of a step and the size of the code. What fails here is left out."""
     with contextlib.suppress(BackendError):
         _, _, found.nanoseconds = run(
-            model, folder, inputs, command=[tool], flags=FASTEST, repeats=5, keep=len(inputs)
+            model, folder, inputs, command=tool, flags=FASTEST, repeats=5, keep=len(inputs)
         )
     size = shutil.which("size")
     if size is None:
         return
     with contextlib.suppress(BackendError, ValueError, IndexError), tempfile.TemporaryDirectory() as scratch:
-        every = sum(object_bytes(model, folder, [tool], Path(scratch), size))
+        every = sum(object_bytes(model, folder, tool, Path(scratch), size))
         found.code_bytes = every - (0 if model.apart else model.weight_bytes)
 
 

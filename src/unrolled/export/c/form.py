@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled import files, kernels, stream
-from unrolled.errors import ConfigError, DataError, expected
+from unrolled.errors import ConfigError, DataError, counted, expected
 from unrolled.export.c import check as checking
 from unrolled.export.c import pages
 from unrolled.export.c.fields import Reader
@@ -136,13 +136,15 @@ class CFormat:
             each = each[:left]
             if not each:
                 continue
-            _, answers, _ = checking.run(model, place, each, command=[tool], flags=flags)
+            _, answers, _ = checking.run(model, place, each, command=tool, flags=flags)
             pairs.append((answers, checking.ours(runtime, each)[1]))
             left -= len(each)
             if left <= 0 or len(pairs) >= MOST_SEQUENCES:
                 break
         return Check.of(
-            f"{len(pairs)} sequences, {MOST_ON_FILE - left:,} steps of {comment(source)}", pairs, 1e-5
+            f"{counted(len(pairs), 'sequence')}, {MOST_ON_FILE - left:,} steps of {comment(source)}",
+            pairs,
+            1e-5,
         )
 
 
