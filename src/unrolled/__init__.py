@@ -5,8 +5,9 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.nn             layers and cells: torch.nn's constructors, ragged lengths, resets
     unrolled.ops            rnn(), lstm(), gru() as functions
     unrolled.accelerate     swap the torch.nn recurrent layers of any model, in place
-    unrolled.accelerated    what was swapped, what was not, and why
-    unrolled.to_torch       and back, for quantisation and other tools
+    unrolled.accelerated    with it: whatever is built inside is swapped from the start
+    unrolled.acceleration_report   what was swapped, what was not, and why
+    unrolled.to_torch       and back
     unrolled.explain        which path a call takes, and why
     unrolled.train          train.run(TrainConfig(...)): a text in, a run directory out
     unrolled.load           a trained network from its files
@@ -36,7 +37,7 @@ from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig, provi
 
 if TYPE_CHECKING:
     from unrolled import doctor, lab, nn, ops, probe, sample, tasks, train
-    from unrolled.nn import accelerate, accelerated, explain, to_torch
+    from unrolled.nn import accelerate, accelerated, acceleration_report, explain, to_torch
     from unrolled.tasks import evaluate_text, load
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "accelerate",
     "accelerated",
+    "acceleration_report",
     "doctor",
     "evaluate_text",
     "explain",
@@ -79,6 +81,7 @@ _ROOMS |= {
 _NAMES = {
     "accelerate": "unrolled.nn",
     "accelerated": "unrolled.nn",
+    "acceleration_report": "unrolled.nn",
     "evaluate_text": "unrolled.tasks",
     "explain": "unrolled.nn",
     "load": "unrolled.tasks",

@@ -17,7 +17,8 @@ from unrolled.cli.parser import build
 ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
-        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate accelerated doctor
+        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate accelerated
+        acceleration_report doctor
         evaluate_text explain lab load nn ops probe sample tasks to_torch train
     """,
     "unrolled.adapters": """
@@ -68,7 +69,8 @@ PINNED = {
     "unrolled.parsing": "",
     "unrolled.nn": """
         AccelerationReport CoupledLSTM GRU GRUCell IndRNN LSTM LSTMCell LayerExplanation LayerNormGRU LayerNormLSTM
-        PackingReport PeepholeLSTM RNN RNNCell Recurrent ResetBeforeGRU accelerate accelerated explain init_recurrent layer packed to_torch
+        PackingReport PeepholeLSTM RNN RNNCell Recurrent ResetBeforeGRU accelerate accelerated acceleration_report
+        explain init_recurrent layer packed to_torch
     """,
     "unrolled.ops": """
         Call Embedded Explanation GRUTrajectory LSTMTrajectory Op RNNTrajectory Recurrence Result StepJacobian by_steps

@@ -193,7 +193,7 @@ def test_accelerate_leaves_what_has_no_twin_and_to_torch_refuses():
         UserWarning, match=r"accelerate left 1 recurrent layer: b \(unrolled.nn has none like it"
     ):
         nn.accelerate(model)
-    assert nn.accelerated(model).replaced == {"a": "Recurrent"}
+    assert nn.acceleration_report(model).replaced == {"a": "Recurrent"}
     with pytest.raises(ConfigError, match=r"^module: expected layers that torch.nn has, got a \(.* MGU\)$"):
         nn.to_torch(model)
 

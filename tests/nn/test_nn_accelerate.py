@@ -34,8 +34,14 @@ class Tagger(torch.nn.Module):
         return self.cell(hidden[:, -1])[0]
 
 
+class Checked(torch.nn.GRU):
+    def check_input(self, input, batch_sizes):
+        raise AssertionError
+
+
 class Peephole(torch.nn.LSTM):
-    pass
+    def forward(self, input, hx=None):
+        return input, hx
 
 
 def tagger():
@@ -49,7 +55,7 @@ def test_a_nested_model_gives_the_same_with_its_layers_turned():
     assert nn.accelerate(model) is model
     assert type(model.encoders["a"]) is nn.LSTM
     assert type(model.again) is type(model.encoders["b"][0]) is nn.GRU
-    assert type(model.cell) is torch.nn.LSTMCell
+    assert type(model.cell) is nn.LSTMCell
     assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
     torch.testing.assert_close(model(ids), want)
     state = model.state_dict()
@@ -115,7 +121,7 @@ def test_what_cannot_be_turned_is_left_and_named_in_one_warning():
     model = torch.nn.Module()
     model.plain = torch.nn.GRU(3, 4)
     model.peephole = Peephole(3, 4)
-    model.normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.LSTM(3, 4), "weight_hh_l0")
+    model.checked = Checked(3, 4)
     model.patched = torch.nn.RNN(3, 4)
     model.patched.forward = lambda x: x
     types = {name: type(inner) for name, inner in model.named_children()}
@@ -123,12 +129,12 @@ def test_what_cannot_be_turned_is_left_and_named_in_one_warning():
         nn.accelerate(model)
     assert [str(warning.message) for warning in caught] == [
         "accelerate left 3 recurrent layers: "
-        f"peephole (a subclass, {__name__}.Peephole); "
-        "normed (parametrised); "
+        f"peephole (its forward is its own, {__name__}.Peephole); "
+        f"checked ({__name__}.Checked changes check_input, which torch's forward calls); "
         "patched (its forward was replaced)"
     ]
     assert caught[0].filename == __file__
-    for name in ("peephole", "normed", "patched"):
+    for name in ("peephole", "checked", "patched"):
         assert type(getattr(model, name)) is types[name]
     assert type(model.plain) is nn.GRU
 
@@ -137,7 +143,7 @@ def test_a_module_that_is_itself_left_is_named_so():
     with pytest.warns(UserWarning, match="accelerate left") as caught:
         nn.accelerate(Peephole(3, 4))
     assert str(caught[0].message) == (
-        f"accelerate left 1 recurrent layer: the module itself (a subclass, {__name__}.Peephole)"
+        f"accelerate left 1 recurrent layer: the module itself (its forward is its own, {__name__}.Peephole)"
     )
 
 
@@ -174,11 +180,11 @@ def test_our_own_layers_and_their_subclasses_are_not_news():
     assert type(model[0]) is Mine
 
 
-@pytest.mark.parametrize(("value", "got"), [(None, "NoneType"), (torch.nn.LSTM, "type"), ([], "list")])
+@pytest.mark.parametrize(("value", "got"), [(None, "NoneType"), (dict, "dict"), ([], "list")])
 def test_what_is_no_module_is_refused(value, got):
     with pytest.raises(DtypeError) as caught:
         nn.accelerate(value)
-    assert str(caught.value) == f"module: expected a torch.nn.Module, got {got}"
+    assert str(caught.value) == f"module: expected a torch.nn.Module, or a class of them, got {got}"
 
 
 def mixed():
@@ -190,16 +196,18 @@ def mixed():
 
 def test_what_was_replaced_is_logged_and_what_was_left_too_comes_as_data(caplog):
     model = mixed()
-    assert nn.accelerated(model).left["encoders.b.0"] == "not accelerated yet"
+    assert nn.acceleration_report(model).left["encoders.b.0"] == "not accelerated yet"
     with caplog.at_level(logging.INFO, logger="unrolled"), pytest.warns(UserWarning, match="left 2"):
         nn.accelerate(model)
     assert [record.getMessage() for record in caplog.records] == [
-        "accelerate replaced 2 recurrent layers: encoders.a (LSTM), encoders.b.0 (GRU)"
+        "accelerate replaced 3 recurrent layers: encoders.a (LSTM), encoders.b.0 (GRU), cell (LSTMCell)"
     ]
-    report = nn.accelerated(model)
-    assert report.replaced == {"encoders.a": "LSTM", "encoders.b.0": "GRU"}
+    report = nn.acceleration_report(model)
+    assert report.replaced == {"encoders.a": "LSTM", "encoders.b.0": "GRU", "cell": "LSTMCell"}
+    with pytest.warns(DeprecationWarning, match="acceleration_report"):
+        assert nn.accelerated(model) == report
     assert report.left == {
-        "peephole": f"a subclass, {__name__}.Peephole",
+        "peephole": f"its forward is its own, {__name__}.Peephole",
         "other": "unrolled.nn has none like it, torch.nn.modules.rnn.RNNBase",
     }
     assert (
@@ -243,5 +251,7 @@ def test_to_torch_refuses_what_torch_has_no_twin_of_and_changes_nothing():
     with pytest.raises(ConfigError, match=r"^module: expected layers that torch.nn has, got 1 \(.*Mine\)$"):
         nn.to_torch(model)
     assert type(model[0]) is nn.GRU
-    with pytest.raises(DtypeError, match=r"^module: expected a torch.nn.Module, got list$"):
+    with pytest.raises(
+        DtypeError, match=r"^module: expected a torch.nn.Module, or a class of them, got list$"
+    ):
         nn.to_torch([])

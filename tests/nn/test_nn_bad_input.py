@@ -90,9 +90,17 @@ def test_wrong_resets_are_refused(kind):
     bad(ShapeError, "[5, 2], got [2, 5]", flags.T)
     bad(ShapeError, "[2, 5], got [5, 2]", flags, layer=first, x=X.transpose(0, 1))
     bad(ShapeError, "[5], got [5, 2]", flags, x=X[:, 0])
-    bad(DtypeError, "bool, got float32", flags.float())
+    numbers = "bool, or numbers that are 0 or 1"
+    bad(DtypeError, f"{numbers}, got 0.5", flags + 0.5)
+    bad(DtypeError, f"{numbers}, got nan", flags * torch.nan)
+    bad(DtypeError, f"{numbers}, got 2", (2 * (flags.int() + 1)).numpy())
+    bad(DtypeError, f"{numbers}, got complex numbers", flags.to(torch.complex64))
+    bad(DtypeError, f"{numbers}, got a list of <U4", [["True", "True"]] * 5)
+    bad(DtypeError, f"{numbers}, got str", "00")
+    bad(DtypeError, f"{numbers}, got int", 1)
+    bad(ShapeError, "rows of one length, got rows of several", [[0, 1], [0]])
+    bad(ShapeError, "[5, 2], got [2, 5]", flags.T.tolist())
     bad(DeviceError, "device cpu, as input, got meta", flags.to("meta"))
-    bad(DtypeError, "a tensor, got list", flags.tolist())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +159,8 @@ def test_a_cell_refuses_wrong_input_and_resets(kind):
     bad(DtypeError, "input: expected a tensor, got NoneType", None)
     bad(ShapeError, "resets: expected [2], got [3]", x, resets=torch.zeros(3, dtype=torch.bool))
     bad(ShapeError, "resets: expected [], got [1]", x[0], resets=torch.zeros(1, dtype=torch.bool))
-    bad(DtypeError, "resets: expected bool, got int64", x, resets=torch.zeros(2, dtype=torch.int64))
+    message = "resets: expected bool, or numbers that are 0 or 1, got 3"
+    bad(DtypeError, message, x, resets=torch.full((2,), 3))
     elsewhere = torch.zeros(2, dtype=torch.bool, device="meta")
     bad(DeviceError, "resets: expected device cpu, as input, got meta", x, resets=elsewhere)
 
@@ -187,7 +196,10 @@ def wrong_calls(kind):
     yield torch.randn(*rows, 10).double(), None
     yield torch.randn(*rows, 10), state(*(() if cell else (1,)), 3, 21)
     yield torch.randn(*rows, 10), state(*(() if cell else (1,)), 5, 20)
-    if not cell:
+    if cell:
+        one = torch.randn(3, 1, 1, 20)
+        yield torch.randn(*rows, 10), (one, one) if pair else one
+    else:
         yield torch.randn(*rows, 10), state(2, 3, 20)
         yield torch.randn(1, 1, *rows, 10), None
 
@@ -200,3 +212,39 @@ def test_what_catches_torchs_refusal_catches_ours(kind):
         with pytest.raises(UnrolledError) as ours:
             getattr(nn, kind)(10, 20)(*arguments)
         assert isinstance(ours.value, theirs.type), arguments[0].shape
+
+
+# torch's own module tests, in this order: sizes, then the types of every argument.
+WRONG_CONSTRUCTIONS = [
+    ((10, 0, 1), {}),
+    ((10, 10, 0), {}),
+    ((0, 5), {}),
+    ((-1, 5), {}),
+    ((3, 5.0), {}),
+    ((3.0, 5), {}),
+    (("10", 5), {}),
+    *(((3, 5), {name: value}) for name in ("bias", "batch_first") for value in (0, 1, "True")),
+    *(((3, 5), {"dropout": value}) for value in (-0.1, 1.5, True, "0.1")),
+    ((3, 5), {"proj_size": 5}),
+    ((3, 5), {"proj_size": -1}),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("arguments", "options"), WRONG_CONSTRUCTIONS)
+def test_what_torch_refuses_to_construct_is_refused_in_its_words(kind, arguments, options):
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        getattr(torch.nn, kind)(*arguments, **options)
+    with pytest.raises(theirs.type) as ours:
+        getattr(nn, kind)(*arguments, **options)
+    if "proj_size" not in options:
+        assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths_by_position_are_refused_with_the_way_to_give_them(kind):
+    layer = getattr(nn, kind)(3, 4)
+    message = "forward: expected input, hx, and the rest by name (lengths=…, resets=…), got 3 arguments"
+    refused(DtypeError, message, lambda: layer(X, None, torch.tensor([5, 2])))
+    with pytest.raises(TypeError):  # as torch's own
+        layer(X, None, [5, 2], [])

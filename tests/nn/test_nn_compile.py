@@ -172,10 +172,11 @@ def test_a_layer_on_torchs_kernels_compiles(kind, ragged, options):
     assert_same(compiled(x, **arguments), layer(x, **arguments), leaves, leaves)
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_a_layer_compiles_in_bfloat16_and_under_autocast(kind):
+def test_a_layer_compiles_in_bfloat16_and_under_autocast(kind, backend):
     torch.manual_seed(0)
-    x, layer = torch.randn(6, 3, I), getattr(nn, kind)(I, H)
+    x, layer = torch.randn(6, 3, I), getattr(nn, kind)(I, H, backend=backend)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got, want = compiled(x), layer(x)

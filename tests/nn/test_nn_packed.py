@@ -447,7 +447,7 @@ def test_bad_input_is_named(module, options, error, message):
         (torch.randn(1, 2, 3), torch.zeros(1, 2, 4), None),
         (torch.randn(1, 2, 3), (torch.zeros(1, 2, 4), torch.zeros(1, 2, 5)), None),
         (torch.randn(1, 2, 3), None, torch.zeros(2, 1, dtype=torch.bool)),
-        (torch.randn(1, 2, 3), None, torch.zeros(1, 2)),
+        (torch.randn(1, 2, 3), None, torch.full((1, 2), 0.5)),
     ],
 )
 def test_errors_are_those_of_the_usual_path(x, hx, resets):

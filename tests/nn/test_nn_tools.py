@@ -109,21 +109,39 @@ def test_torch_fx_takes_a_layer_for_a_leaf(kind):
         torch.fx.symbolic_trace(model.rnn)
 
 
+class Doubled(torch.nn.GRU):
+    def forward(self, input, hx=None):
+        return super().forward(2 * input, hx)
+
+
+def test_torch_fx_does_not_record_a_subclass_twice():
+    class Leaves(torch.fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, nn.Recurrent) or super().is_leaf_module(module, name)
+
+    model = nn.accelerate(torch.nn.Sequential(Doubled(3, 4)))
+    with pytest.raises(
+        ConfigError, match=r"^module: expected one whose forward is unrolled.nn's, .* its own$"
+    ):
+        torch.fx.symbolic_trace(model)
+    graph = torch.fx.GraphModule(model, Leaves().trace(model))
+    torch.testing.assert_close(graph(x_of()), model(x_of()))
+
+
 def test_quantisation_that_leaves_a_layer_in_floating_point_says_so():
-    model = torch.nn.Sequential(torch.nn.LSTM(3, 4))
-    nn.accelerate(model)
-    with pytest.warns(UserWarning, match=r"leaves LSTM of unrolled.nn in floating point.*unrolled.to_torch"):
-        left = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM})
-    assert type(left[0]) is nn.LSTM
-    with pytest.warns(UserWarning, match=r"leaves GRUCell of unrolled.nn"):
-        torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(nn.GRUCell(3, 4)), {torch.nn.GRUCell})
-    with pytest.warns(UserWarning, match=r"leaves LSTM of unrolled.nn"):
-        model[0].qconfig = torch.ao.quantization.default_dynamic_qconfig
+    for model in (
+        nn.accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 4))),
+        torch.nn.Sequential(nn.GRUCell(3, 4)),
+    ):
+        kind = type(model[0]).__name__
+        with pytest.warns(
+            UserWarning, match=rf"leaves {kind} of unrolled.nn in floating point.*unrolled.to_torch"
+        ):
+            model[0].qconfig = torch.ao.quantization.default_dynamic_qconfig
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")  # torch's, of itself
-        torch.ao.quantization.quantize_dynamic(torch.nn.ModuleList([nn.GRU(3, 4)]), {torch.nn.Linear})
-        done = torch.ao.quantization.quantize_dynamic(to_torch(model), {torch.nn.LSTM})
-    assert type(done[0]).__module__.startswith("torch.ao.nn.quantized")
+        left = torch.ao.quantization.quantize_dynamic(torch.nn.ModuleList([nn.GRU(3, 4)]), {torch.nn.Linear})
+    assert type(left[0]) is nn.GRU
 
 
 def test_opacus_is_refused_in_one_line_that_names_the_order_that_works():

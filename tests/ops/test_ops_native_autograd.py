@@ -316,10 +316,10 @@ def test_autocasts_off_switch_and_float64_run_natively(variant):
 
 
 @torch_scripts_itself
-@pytest.mark.parametrize("transform", ["grad", "jacrev", "jacfwd", "vmap"])
+@pytest.mark.parametrize("transform", ["grad", "jacrev", "jacfwd"])
 def test_a_transform_of_torch_func_is_refused_by_name_in_words(transform):
     case = make("gru", T=3, B=2, H=2)
-    x = case["x"].detach()[None] if transform == "vmap" else case["x"].detach()
+    x = case["x"].detach()
     function = getattr(torch.func, transform)
     with pytest.raises(BackendError) as caught:
         function(lambda x: call("gru", case | {"x": x}, backend="native")[0].sum())(x)
@@ -327,10 +327,63 @@ def test_a_transform_of_torch_func_is_refused_by_name_in_words(transform):
     assert str(caught.value) == want
 
 
-def test_a_mask_batched_by_vmap_is_refused_too():
-    case = make("gru", T=3, B=2, H=2)
+MAPPED = {
+    "x": ("x",),
+    "states": ("h_0", "c_0", "resets"),
+    "everything but weights": ("x", "h_0", "c_0", "resets"),
+    "a weight": ("weight_hh",),
+    "weights and rows": ("x", "weight_ih", "weight_hh", "bias_hh", "weight_hr"),
+}
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "lstm_projected"])
+@pytest.mark.parametrize("mapped", MAPPED)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_vmap_runs_natively_and_gives_the_bits_of_a_loop(variant, mapped, axis):
+    case = make(variant, T=4, B=3, H=5)
+    case["resets"] = torch.rand(4, 3, generator=torch.Generator().manual_seed(1)) < 0.4
+    names = [name for name in MAPPED[mapped] if name in case]
+    members = [
+        [case[name].roll(n, 0) if name == "resets" else (case[name] * (n + 1)).detach() for name in names]
+        for n in range(3)
+    ]
+    stacked = [torch.stack(each, axis) for each in zip(*members, strict=True)]
+    leaves = [each.requires_grad_() for each in stacked if each.is_floating_point()]
+    leaves += [tensor for name, tensor in case.items() if name not in names and tensor.is_floating_point()]
+
+    def run(*given):
+        return tuple(call(variant, case | dict(zip(names, given, strict=True)), backend="native"))
+
+    got = torch.vmap(run, in_dims=axis)(*stacked)
+    looped = [run(*member) for member in zip(*(each.unbind(axis) for each in stacked), strict=True)]
+    want = [torch.stack(each) for each in zip(*looped, strict=True)]
+    gradients = []
+    for outputs in (got, want):
+        loss = sum((n + 1) * output.square().sum() for n, output in enumerate(outputs))
+        gradients.append(torch.autograd.grad(loss, leaves))
+    for ours, theirs in zip(got, want, strict=True):
+        assert torch.equal(ours, theirs)
+    torch.testing.assert_close(*gradients)
+
+
+def test_vmap_within_vmap_and_within_a_gradient():
+    case = {name: leaf.detach() for name, leaf in make("gru", T=3, B=2, H=4).items()}
+    x = torch.randn(2, 3, *case["x"].shape, dtype=torch.float64)
+
+    def run(x, backend="native"):
+        return call("gru", case | {"x": x}, backend=backend)[0]
+
+    got = torch.vmap(torch.vmap(run))(x)
+    assert torch.equal(got, torch.stack([torch.stack([run(one) for one in each]) for each in x]))
+
+    def loss(x, backend="auto"):
+        return torch.vmap(lambda one: run(one, backend))(x).square().sum()
+
+    torch.testing.assert_close(
+        torch.func.grad(loss)(x[0]), torch.func.grad(lambda x: loss(x, "reference"))(x[0])
+    )
     with pytest.raises(BackendError, match=r"torch\.func"):
-        torch.vmap(lambda r: call("gru", case, resets=r, backend="native")[0])(torch.zeros(2, 3, 2).bool())
+        torch.func.grad(lambda x: loss(x, "native"))(x[0])
 
 
 def test_what_is_not_wrapped_runs_natively_inside_a_transform():

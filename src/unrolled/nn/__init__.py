@@ -2,16 +2,17 @@
 
 layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   arguments, checked once
 cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
-convert.py  accelerate and to_torch, in place              init.py       starting values
+convert.py  accelerate, accelerated, to_torch              init.py       starting values
 packing.py  PackedSequence, both ways                      tracing.py    jit, ONNX, torch.fx and other tools
 inference.py   packed: weights packed once, for rollouts   direct.py     calls that nothing watches
 variants.py    LayerNormLSTM, IndRNN, … of other cells     options.py    zoneout, dropout over time, reverse
+counterparts.py   which class of ours a class becomes      compiling.py  torch.compile takes ours
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.
 """
 
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
-from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, to_torch
+from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, acceleration_report, to_torch
 from unrolled.nn.inference import PackingReport, packed
 from unrolled.nn.init import init_recurrent
 from unrolled.nn.layers import GRU, LSTM, RNN, LayerExplanation, Recurrent, explain, layer
@@ -49,6 +50,7 @@ __all__ = [
     "ResetBeforeGRU",
     "accelerate",
     "accelerated",
+    "acceleration_report",
     "explain",
     "init_recurrent",
     "layer",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrolled.errors import ConfigError, expected
 from unrolled.nn import direct, inference, tracing
-from unrolled.nn.validate import validate_cell
+from unrolled.nn.validate import Resets, resets_of, validate_cell
 
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -36,16 +36,17 @@ class Cells(torch.nn.RNNCellBase):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_packs"}
 
-    def forward(self, input: Tensor, hx: Any = None, *, resets: Tensor | None = None) -> Any:
+    def forward(self, input: Tensor, hx: Any = None, *, resets: Resets | None = None) -> Any:
         """Take one step: input [B, I], hx [B, H] → h [B, H]; unbatched, all without B.
 
         Args:
             input, hx: as torch.nn's cell takes them; hx zeros where None. For an LSTMCell hx, and what is
                 returned, is the pair (h, c).
-            resets: [B] bool; true zeroes the row's state before the step.
+            resets: [B] bool, or numbers that are 0 or 1; true zeroes the row's state before the step.
         Raises:
             ShapeError, DtypeError, DeviceError: an argument does not fit the cell.
         """
+        resets = resets_of(resets, input)
         if not torch.compiler.is_compiling():
             done = inference.run_cell(self, self._packs[-1], input, hx, resets) if self._packs else None
             if done is None and resets is None:
@@ -55,13 +56,15 @@ class Cells(torch.nn.RNNCellBase):
         if tracing.is_traced():
             return tracing.run_as_torch(self, self._torch, input, hx, resets=resets)
         if not isinstance(input, Tensor) and isinstance(input, torch.fx.Proxy):
-            return tracing.leaf(self, input, hx, resets=resets)
+            return tracing.leaf(self, Cells.forward, input, hx, resets=resets)
         states = validate_cell(self, input, hx, resets, self._states)
         return self._torch.forward(self, input, states if len(states) > 1 else states[0])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "qconfig":
-            tracing.check_attribute(self, name, value)
+            kind = self._torch if Cells in type(self).__bases__ else None
+            tracing.quantise(self, kind, value)
+            return
         super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
-from unrolled.errors import ConfigError, DtypeError, expected
-from unrolled.nn import direct, inference, tracing
+from unrolled.errors import ConfigError, DtypeError, counted, expected
+from unrolled.nn import compiling, direct, inference, tracing
 from unrolled.nn.cells import Cells
 from unrolled.nn.init import start_own_weights
 from unrolled.nn.options import Options, beside_torch, check_options, drops_input, options_of
 from unrolled.nn.stack import layer_calls, run_stack
-from unrolled.nn.validate import Lengths, validate_cell, validate_layer
+from unrolled.nn.validate import Lengths, Resets, resets_of, validate_cell, validate_layer
 from unrolled.spec import Cell, cell_of_mode
 
 
 class Recurrent(torch.nn.RNNBase):
     """What the layers share: torch's own base class, so that weights and names are torch's.
 
-    Not a subclass of torch.nn.RNN, LSTM or GRU as well: torch.compile refuses every instance of those.
-    What the constructors refuse, they refuse in torch's words. `layer` builds one for any registered cell.
+    `RNN`, `LSTM` and `GRU` are subclasses of torch.nn's as well. What the constructors refuse, they refuse in
+    torch's words. `layer` builds one for any registered cell.
 
     Beside torch's arguments every layer takes these:
 
@@ -76,7 +76,8 @@ class Recurrent(torch.nn.RNNBase):
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         known = mode in TORCH_MODES
-        super().__init__(mode if known else "RNN_TANH", *sizes, device, dtype)
+        # By name: next in line are torch.nn's own constructors, which take no mode.
+        torch.nn.RNNBase.__init__(self, mode if known else "RNN_TANH", *sizes, device, dtype)
         self.backend, self.recompute, self.between_layers = backend, recompute, None
         for name, value in checked.items():
             if value:
@@ -113,8 +114,13 @@ class Recurrent(torch.nn.RNNBase):
         return cell_of_mode(self.mode)[0]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("qconfig", "ft_compute_sample_grad"):
-            tracing.check_attribute(self, name, value)
+        if name == "qconfig":
+            plain = Recurrent in type(self).__bases__ and not options_of(self)
+            kind = TORCH_MODES.get(self.mode) if plain else None
+            tracing.quantise(self, kind, value)
+            return
+        if name == "ft_compute_sample_grad":
+            tracing.refuse_opacus(self)
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> Any:
@@ -131,9 +137,9 @@ class Recurrent(torch.nn.RNNBase):
         self,
         input: Tensor | PackedSequence | ops.Embedded,
         hx: Any = None,
-        *,
+        *others: Any,
         lengths: Lengths | None = None,
-        resets: Tensor | None = None,
+        resets: Resets | None = None,
     ) -> tuple[Any, Any]:
         """Run the layer, as torch.nn's does, on rows of unequal length and with resets inside.
 
@@ -144,10 +150,10 @@ class Recurrent(torch.nn.RNNBase):
                 input is unbatched; zeros where None. Rows in the order of the input before packing.
             lengths: [B] whole numbers on the CPU (a tensor, a list, an array): valid steps of each row,
                 0 to T. Not with a PackedSequence, which has its own, nor with an unbatched input.
-            resets: bool, true zeroes the row's state before that step (between that step and the one
-                before it in time, in the reverse direction), in every layer. [T, B], or [B, T] with
-                batch_first, or [T] where the input is unbatched; [T, B] for a PackedSequence, rows
-                in the order before packing.
+            resets: bool, or numbers that are 0 or 1 (a tensor, a list, an array); true zeroes the row's
+                state before that step (between that step and the one before it in time, in the reverse
+                direction), in every layer. [T, B], or [B, T] with batch_first, or [T] where the input is
+                unbatched; [T, B] for a PackedSequence, rows in the order before packing.
         Returns:
             output, in the form of the input and zero past a row's length, and h_n or (h_n, c_n), in
             the form and dtype of hx. Under autocast, output has autocast's dtype.
@@ -155,6 +161,12 @@ class Recurrent(torch.nn.RNNBase):
             ShapeError, DtypeError, DeviceError: an argument does not fit the layer.
             BackendError: the backend asked for by name cannot run this call.
         """
+        if type(others) is tuple and others:  # torch.fx hands in something else
+            got = counted(2 + len(others), "argument")
+            raise DtypeError(
+                expected("forward", "input, hx, and the rest by name (lengths=…, resets=…)", got)
+            )
+        resets = resets_of(resets, input)
         if lengths is None and not torch.compiler.is_compiling():
             done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
             done = direct.run_layer(self, input, hx, resets) if done is None else done
@@ -172,7 +184,8 @@ class Recurrent(torch.nn.RNNBase):
             )
             return traced
         if tracing.is_proxy(input):
-            recorded: Any = tracing.leaf(self, input, hx, lengths=lengths, resets=resets)
+            whole: Any = Recurrent.forward
+            recorded: Any = tracing.leaf(self, whole, input, hx, lengths=lengths, resets=resets)
             return recorded  # type: ignore[no-any-return]
         return self._run(input, hx, lengths, resets)
 
@@ -189,7 +202,7 @@ class Recurrent(torch.nn.RNNBase):
         hx: Any = None,
         *,
         lengths: Lengths | None = None,
-        resets: Tensor | None = None,
+        resets: Resets | None = None,
         backend: str | None = None,
     ) -> tuple[Any, Any, list[Any]]:
         """Run the layer and keep every gate and state.
@@ -201,7 +214,7 @@ class Recurrent(torch.nn.RNNBase):
             output and state, as `forward`, and a list with one trajectory of `unrolled.ops` per layer
             and direction (l0, l0_reverse, l1, …), always [T, B, H] inside, B = 1 where unbatched.
         """
-        given = validate_layer(self, input, hx, lengths, resets)
+        given = validate_layer(self, input, hx, lengths, resets_of(resets, input))
         y, states, layers = run_stack(self, given, backend=backend or self.backend, trajectories=True)
         trajectories = [each.output.trajectory for each in layers]
         return given.output_as_given(y), given.states_as_given(states), trajectories
@@ -223,7 +236,7 @@ class Recurrent(torch.nn.RNNBase):
         return line if self.recompute is None else f"{line}, recompute={self.recompute}"
 
 
-class RNN(Recurrent):
+class RNN(Recurrent, torch.nn.RNN):
     """A plain recurrent layer: torch.nn.RNN's arguments, weights and results.
 
     Args:
@@ -275,7 +288,7 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
 
 
-class LSTM(Recurrent):
+class LSTM(Recurrent, torch.nn.LSTM):
     """An LSTM layer: torch.nn.LSTM's arguments, weights and results.
 
     Args:
@@ -314,7 +327,7 @@ class LSTM(Recurrent):
         super().__init__("LSTM", *sizes, device, dtype, backend=backend, recompute=recompute, **options)
 
 
-class GRU(Recurrent):
+class GRU(Recurrent, torch.nn.GRU):
     """A GRU layer: torch.nn.GRU's arguments, weights and results.
 
     Args:
@@ -361,6 +374,7 @@ COUNTERPARTS: dict[type[torch.nn.RNNBase], type[Recurrent]] = {
     torch.nn.LSTM: LSTM,
     torch.nn.GRU: GRU,
 }
+compiling.admit(Recurrent)
 
 
 def layer(
@@ -421,7 +435,7 @@ def explain(
     hx: Any = None,
     *,
     lengths: Lengths | None = None,
-    resets: Tensor | None = None,
+    resets: Resets | None = None,
 ) -> LayerExplanation:
     """Say which path `layer(x, hx, lengths=…, resets=…)` takes and why, without taking it.
 
@@ -433,6 +447,7 @@ def explain(
     Raises:
         DtypeError: not such a layer. And whatever the call itself would raise.
     """
+    resets = resets_of(resets, x)
     if isinstance(layer, Cells) and lengths is None:
         return _explain_cell(layer, x, hx, resets)
     if not isinstance(layer, Recurrent):

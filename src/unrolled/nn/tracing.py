@@ -19,8 +19,6 @@ from torch import Tensor, fx
 from unrolled.errors import ConfigError, expected
 from unrolled.nn.options import options_of
 
-_RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
-
 
 def is_traced() -> bool:
     """Whether torch.jit.trace or one of the ONNX exporters is recording torch's operators."""
@@ -59,18 +57,21 @@ def run_as_torch(layer: Any, kind: type[torch.nn.Module] | None, input: Any, hx:
     for name, value in ours.items():
         if value is not None:
             raise ConfigError(expected(name, f"None {doing} (torch.export takes it)", type(value).__name__))
-    same = kind.__new__(kind)
-    same.__dict__ = layer.__dict__
-    return same.forward(input, hx)
+    return kind.forward(layer, input, hx)
 
 
-def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Proxy:
+def leaf(layer: torch.nn.Module, forward: Any, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Proxy:
     """Record a call of the layer, as torch.fx does for the modules of torch.nn.
 
+    Args:
+        forward: what the call came through. A subclass's own, around it, has been recorded already.
     Raises:
-        ConfigError: the layer itself is traced, not a model that holds it.
+        ConfigError: the layer itself is traced, not a model that holds it, or has a forward of its own.
     """
     tracer = input.tracer
+    if type(layer).forward is not forward:
+        want = "one whose forward is unrolled.nn's, or a tracer to which it is a leaf (is_leaf_module)"
+        raise ConfigError(expected("module", want, f"{type(layer).__name__}, whose forward is its own"))
     if not isinstance(tracer, fx.Tracer) or tracer.root is layer:
         want = "a model that holds the layer, to torch.fx a leaf"
         raise ConfigError(expected("module", want, f"the {type(layer).__name__} itself"))
@@ -79,25 +80,39 @@ def leaf(layer: torch.nn.Module, input: fx.Proxy, hx: Any, **ours: Any) -> fx.Pr
     return tracer.create_proxy("call_module", tracer.path_of_module(layer), args, given)
 
 
-def check_attribute(layer: torch.nn.Module, attribute: str, value: object) -> None:
-    """Warn or refuse where a tool sets an attribute by which it marks a module as its own.
+def quantise(layer: Any, kind: type[torch.nn.Module] | None, value: object) -> None:
+    """Set `qconfig`, by which torch.ao.quantization marks a module, where it marks a layer or cell of ours.
 
-    Raises:
-        ConfigError: opacus prepares a layer, which it would fail on in the first backward pass.
+    It knows modules by their exact type. So where quantize_dynamic is asked for `kind`, torch.nn's type that
+    ours stands for, ours becomes one in the model that is quantised. Where another tool of it marks one, a
+    warning says that it stays as it is.
     """
-    kind = type(layer).__name__
-    if attribute == "qconfig":
-        # torch sets None on whatever it does not quantise: what was asked for is known to its function alone.
-        asked = sys._getframe(2).f_locals.get("qconfig_dict") or {}
-        if value is None and not any(
-            isinstance(each, type) and issubclass(each, _RECURRENT) for each in asked
-        ):
-            return
+    # torch sets None on whatever it does not quantise: what was asked for is known to its function alone.
+    asked = sys._getframe(2).f_locals.get("qconfig_dict") or {}
+    if kind is not None and kind in asked:
+        back_to(kind, layer)
+        value = asked[kind]
+    elif value is not None:
         warnings.warn(
-            f"torch.ao.quantization leaves {kind} of unrolled.nn in floating point, as it knows torch.nn's "
-            "types; call unrolled.to_torch(model) first",
+            f"torch.ao.quantization leaves {type(layer).__name__} of unrolled.nn in floating point, as it "
+            "knows torch.nn's types; call unrolled.to_torch(model) first",
             stacklevel=4,
         )
-    elif attribute == "ft_compute_sample_grad":
-        want = "opacus' own DPLSTM (unrolled.to_torch(model), then opacus' ModuleValidator.fix(model))"
-        raise ConfigError(expected("module", want, f"{kind} of unrolled.nn"))
+    torch.nn.Module.__setattr__(layer, "qconfig", value)  # type: ignore[arg-type]  # takes anything
+
+
+def back_to(kind: type[torch.nn.Module], module: torch.nn.Module) -> None:
+    """Make a layer or cell of ours one of torch.nn's `kind`, or of a subclass, in place."""
+    module.__class__ = kind
+    for name in ("backend", "recompute", "_packs"):
+        vars(module).pop(name, None)
+
+
+def refuse_opacus(layer: torch.nn.Module) -> None:
+    """Refuse where opacus prepares a layer, by an attribute, that it would fail on in the backward pass.
+
+    Raises:
+        ConfigError: always.
+    """
+    want = "opacus' own DPLSTM (unrolled.to_torch(model), then opacus' ModuleValidator.fix(model))"
+    raise ConfigError(expected("module", want, f"{type(layer).__name__} of unrolled.nn"))

@@ -30,6 +30,7 @@ from unrolled.ops import (
 from unrolled.spec import cell_of_mode
 
 Lengths = Tensor | Sequence[int] | np.ndarray[Any, Any]  # [B]
+Resets = Tensor | Sequence[Any] | np.ndarray[Any, Any]  # bool, or numbers that are 0 or 1
 
 
 class Weights(NamedTuple):
@@ -83,8 +84,12 @@ def validate_layer(
         input, weight = input if keep_ids else (input.look_up(), None)
     if not isinstance(input, Tensor):
         raise DtypeError(expected("input", "a tensor or a PackedSequence", type(input).__name__))
+    weights = weights_of(layer)
+    like = weights[0].weight_ih
     if weight is None:
-        _check_input(layer, input)
+        _check_input(layer, input, like)
+    else:
+        check_alike("input.weight", weight, "weight_ih_l0", like)
     sizes = input.shape[: 2 if weight is not None else -1]  # without I
     batched, batch_first = len(sizes) == 2, layer.batch_first and len(sizes) == 2
     if lengths is not None and not batched:
@@ -99,8 +104,8 @@ def validate_layer(
     check_lengths(rows, steps=x.shape[0], rows=x.shape[1])
     return Arguments(
         x=x if weight is None else weight,
-        weights=weights_of(layer),
-        states=_layer_states(layer, hx, x.shape[1] if batched else None),
+        weights=weights,
+        states=_layer_states(layer, hx, x.shape[1] if batched else None, like),
         lengths=rows,
         resets=resets,
         output_as_given=lambda y: y.transpose(0, 1) if batch_first else y if batched else y.squeeze(1),
@@ -114,16 +119,17 @@ def _packed(
 ) -> Arguments:
     if lengths is not None:
         raise ShapeError(expected("lengths", "None with a PackedSequence", type(lengths).__name__))
-    weight = _weight(layer)
+    weights = weights_of(layer)
+    like = weights[0].weight_ih
     check_shape("input.data", input.data, ("n", layer.input_size))
-    check_alike("input.data", input.data, "weight_ih_l0", weight)
+    check_alike("input.data", input.data, "weight_ih_l0", like)
     packing = packing_of(input)
     check_resets(resets, (packing.steps, packing.rows), input.data, "input.data")
     given = input[1:]  # batch_sizes, sorted_indices, unsorted_indices
     return Arguments(
         x=packing.pad(input.data),
-        weights=weights_of(layer),
-        states=_layer_states(layer, hx, packing.rows),
+        weights=weights,
+        states=_layer_states(layer, hx, packing.rows, like),
         lengths=packing.lengths,
         resets=resets,
         output_as_given=lambda y: PackedSequence(packing.pack(y), *given),
@@ -131,22 +137,21 @@ def _packed(
     )
 
 
-def _check_input(layer: torch.nn.RNNBase, input: Tensor) -> None:
+def _check_input(layer: torch.nn.RNNBase, input: Tensor, like: Tensor) -> None:
     if input.dim() not in (2, 3) or input.shape[-1] != layer.input_size:
         batched = "[B, T, {0}]" if layer.batch_first else "[T, B, {0}]"
         want = f"{batched} or [T, {{0}}]".format(layer.input_size)
         raise ShapeError(expected("input", want, list(input.shape)))
-    check_alike("input", input, "weight_ih_l0", _weight(layer))
+    check_alike("input", input, "weight_ih_l0", like)
 
 
 def _check_symbols(layer: torch.nn.RNNBase, input: Embedded) -> None:
     unbatched = isinstance(input.ids, Tensor) and input.ids.dim() == 1
     check_embedded("input", input, ("T",) if unbatched else ("B", "T") if layer.batch_first else ("T", "B"))
     check_shape("input.weight", input.weight, ("V", layer.input_size))
-    check_alike("input.weight", input.weight, "weight_ih_l0", _weight(layer))
 
 
-def _layer_states(layer: torch.nn.RNNBase, hx: object, rows: int | None) -> States:
+def _layer_states(layer: torch.nn.RNNBase, hx: object, rows: int | None, like: Tensor) -> States:
     """Return the states as [L·D, B, ·] each; `rows` is None where the input is unbatched."""
     count = layer.num_layers * (2 if layer.bidirectional else 1)
     cell, _ = cell_of_mode(layer.mode)
@@ -155,7 +160,7 @@ def _layer_states(layer: torch.nn.RNNBase, hx: object, rows: int | None) -> Stat
     }
     between = () if rows is None else (rows,)
     wants = {name: (count, *between, size) for name, size in sizes.items()}
-    states = _states(hx, wants, "weight_ih_l0", _weight(layer))
+    states = _states(hx, wants, "weight_ih_l0", like)
     return states if rows is not None else tuple(state[:, None] for state in states)
 
 
@@ -201,6 +206,8 @@ def _lengths(lengths: object, steps: int) -> Tensor | None:
     if lengths is None or (isinstance(lengths, Tensor) and lengths.dtype == torch.int64):
         return lengths
     if not isinstance(lengths, Tensor):
+        if not isinstance(lengths, Sequence) and hasattr(lengths, "__array__"):  # of numpy, or a data frame's
+            lengths = np.asarray(lengths)
         if not isinstance(lengths, (Sequence, np.ndarray)) or isinstance(lengths, (str, bytes)):
             got = type(lengths).__name__
             raise DtypeError(expected("lengths", "a tensor, a list or an array of whole numbers", got))
@@ -220,22 +227,62 @@ def _lengths(lengths: object, steps: int) -> Tensor | None:
     return lengths.to(torch.int64)
 
 
+def _numbers(name: str, value: object, want: str) -> np.ndarray[Any, Any]:
+    """Return a list or an array of real numbers or bools as an array."""
+    if isinstance(value, (str, bytes)) or not (isinstance(value, Sequence) or hasattr(value, "__array__")):
+        raise DtypeError(expected(name, want, type(value).__name__))
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        raise ShapeError(expected(name, "rows of one length", "rows of several")) from None
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(expected(name, want, f"a {type(value).__name__} of {array.dtype}"))
+    if array.dtype.kind == "b":
+        return array
+    return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+
+
+def resets_of(resets: object, input: object) -> Tensor | None:
+    """Return resets as a bool tensor: of bools or numbers 0 and 1, in a tensor, a list or an array."""
+    if resets is None or (isinstance(resets, Tensor) and resets.dtype == torch.bool):
+        return resets
+    if not isinstance(resets, Tensor):
+        if isinstance(resets, torch.fx.Proxy):
+            return cast(Tensor, resets)
+        flags = _numbers("resets", resets, "bool, or numbers that are 0 or 1")
+        made = torch.from_numpy(np.array(flags))
+        resets = made.to(input.device) if isinstance(input, Tensor) else made
+    if resets.dtype.is_complex:
+        raise DtypeError(expected("resets", "bool, or numbers that are 0 or 1", "complex numbers"))
+    known = not (
+        torch.compiler.is_compiling() or resets.is_meta or torch._C._are_functorch_transforms_active()
+    )
+    if known and resets.dtype != torch.bool:
+        neither = resets[(resets != 0) & (resets != 1)]
+        if neither.numel():
+            raise DtypeError(expected("resets", "bool, or numbers that are 0 or 1", neither[0].item()))
+    return resets != 0
+
+
 def weights_of(layer: torch.nn.RNNBase) -> list[Weights]:
     """Return the weights of each layer and direction, checked: l0, l0_reverse, l1, …
 
-    By attribute and at call time: weight_norm's hooks and functional_call put other tensors there.
+    By attribute and at call time: weight_norm's hooks and functional_call put other tensors there. Each is
+    asked for once, as a parametrisation is computed whenever it is.
     """
     cell, _ = cell_of_mode(layer.mode)
     hidden = layer.proj_size or layer.hidden_size
     suffixes = ("", "_reverse") if layer.bidirectional else ("",)
-    like = _weight(layer)
-    check_float("weight_ih_l0", like)
+    like: Tensor | None = None
     found = []
     for level in range(layer.num_layers):
         width = hidden * len(suffixes) if level else layer.input_size
         wants = cell.weights(width, layer.hidden_size, proj_size=layer.proj_size, bias=layer.bias)
         for suffix in suffixes:
             each = {kind: getattr(layer, f"{kind}_l{level}{suffix}") for kind in wants}
+            if like is None:
+                like = each["weight_ih"]
+                check_float("weight_ih_l0", like)
             for kind, want in wants.items():
                 _check_weight(f"{kind}_l{level}{suffix}", each[kind], want, like)
             further = tuple(each.pop(name) for name, *_ in cell.further)
@@ -251,8 +298,3 @@ def _check_weight(name: str, weight: object, want: tuple[int, ...], like: Tensor
     else:
         check_tensor(name, weight)
         check_shape(name, cast(Tensor, weight), want)
-
-
-def _weight(layer: torch.nn.RNNBase) -> Tensor:
-    weight: Tensor = getattr(layer, "weight_ih_l0")  # noqa: B009
-    return weight

@@ -59,8 +59,9 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     3. reference: always. It alone takes zoneout and recurrent dropout, and runs the cells without kernels
        (layer normalisation, peepholes, a reset before the matmul).
 
-    Inside a torch.func transform and on forward-mode dual tensors `auto` takes the reference, as
-    kernels have neither batching rules nor forward derivatives; native by name is refused there.
+    Inside torch.vmap native runs members that share their weights as rows of one call, and others by a call
+    for each. Inside the differentiating transforms of torch.func (grad, vjp, jvp, …) and on forward-mode dual
+    tensors `auto` takes the reference, as kernels know neither; native by name is refused there.
 
     On native the engine gives first gradients of y and the states. A gradient that is to be
     differentiated again (create_graph=True), that comes through a trajectory, or that comes batched
@@ -133,7 +134,8 @@ def _cannot(call: Call) -> dict[str, str]:
         "torch": within or _why_torch_cannot(call) if op.torch else f"it has no kernel for the {call.op}",
     }
     if is_transformed(call):
-        reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
+        if not _is_only_vmapped():
+            reasons["native"] = reasons["native"] or f"{_TRANSFORMED}, where auto takes the reference"
         if reasons["torch"] is None and any(map(_is_batched, call.tensors())):
             reasons["torch"] = "its kernels have no batching rule for torch.vmap"
     return {name: why for name, why in reasons.items() if why}
@@ -169,6 +171,14 @@ def is_transformed(call: Call) -> bool:
     if compiling or forward_ad._current_level < 0:
         return False
     return any(forward_ad.unpack_dual(t).tangent is not None for t in call.tensors())  # type: ignore[no-untyped-call]  # torch's
+
+
+def _is_only_vmapped() -> bool:
+    """Whether torch.vmap, and no other transform of torch.func, is what surrounds the call."""
+    if torch.compiler.is_compiling() or forward_ad._current_level >= 0:
+        return False
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return all(level.key() == torch._C._functorch.TransformType.Vmap for level in levels)
 
 
 def _is_batched(tensor: Tensor) -> bool:

@@ -3,9 +3,11 @@
 backend.py    a call of an op on it; torch's threads, lent to the engine
 library.py    the registered ops: schema, the engine called on tensors, fakes, FLOPs
 autograd.py   their derivative, by the engine or by the reference
+batching.py   what torch.vmap makes of them
 """
 
-from unrolled.ops.native import autograd as autograd  # it registers itself
+from unrolled.ops.native import autograd as autograd  # these register themselves
+from unrolled.ops.native import batching as batching
 from unrolled.ops.native.autograd import rows_first
 from unrolled.ops.native.backend import cannot, lend_team, reason, run
 
