@@ -32,7 +32,7 @@ def direct_calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 @needs_kernels
 @settings(max_examples=120, deadline=None)
 @given(
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from((*KINDS, "LSTM projected")),
     layers=st.integers(1, 2),
     sizes=st.tuples(st.integers(1, 140), st.integers(1, 140)),
     rows=st.sampled_from((None, 1, 2, 16)),
@@ -48,15 +48,20 @@ def test_a_call_without_gradients_has_the_bits_and_the_layout_of_one_with_them(
     kind, layers, sizes, rows, steps, batch_first, bias, given_state, with_resets, dtype, seed
 ):
     torch.manual_seed(seed)
-    inputs, hidden = sizes
-    layer = getattr(nn, kind)(inputs, hidden, layers, bias=bias, batch_first=batch_first, dtype=dtype)
+    inputs, hidden = sizes[0], sizes[1] + 1
+    options = {"proj_size": max(1, hidden // 3)} if "projected" in kind else {}
+    kind = kind.split()[0]
+    options |= {"bias": bias, "batch_first": batch_first}
+    layer = getattr(nn, kind)(inputs, hidden, layers, dtype=dtype, backend="native", **options)
     shape = (steps,) if rows is None else (rows, steps) if batch_first else (steps, rows)
     x = torch.randn(*shape, inputs, dtype=dtype)
     between = () if rows is None else (rows,)
-    states = [torch.randn(layers, *between, hidden, dtype=dtype) for _ in range(1 + (kind == "LSTM"))]
+    widths = (layer.proj_size or hidden, hidden)[: 1 + (kind == "LSTM")]
+    states = [torch.randn(layers, *between, width, dtype=dtype) for width in widths]
     hx = None if not given_state else tuple(states) if kind == "LSTM" else states[0]
     resets = torch.rand(shape) < 0.4 if with_resets else None
     usual = flat(layer(x, hx, resets=resets))
+    layer.backend = "auto"
     with torch.no_grad():
         assert direct.run_layer(layer, x, hx, resets) is not None
         got = flat(layer(x, hx, resets=resets))
@@ -125,7 +130,6 @@ def test_what_is_watched_or_not_plain_takes_the_usual_path(direct_calls):
         layer(torch.randn(2, 3, 8)[..., ::2])
         torch.func.vmap(lambda one: layer(one)[0])(torch.randn(2, 2, 3, 4))
         nn.LSTM(4, 5, backend="torch")(x)
-        nn.LSTM(4, 5, proj_size=2)(x)
         nn.LSTM(4, 5, bidirectional=True)(x)
         nn.LSTM(4, 5, 2, dropout=0.5)(x)
         torch.nn.utils.parametrizations.weight_norm(nn.LSTM(4, 5), "weight_hh_l0")(x)

@@ -102,8 +102,9 @@ def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tenso
     if layout is None or layout[2] != layer.input_size or dtype not in _TYPES:
         return None
     aligned = dtype.itemsize - 1
-    of_state = (layer.num_layers, *layout[3], layer.hidden_size)
-    states = states_of(hx, (of_state, of_state) if lstm else (of_state,), dtype, aligned)
+    of_c = (layer.num_layers, *layout[3], layer.hidden_size)
+    of_h = (*of_c[:-1], layer.proj_size) if layer.proj_size else of_c
+    states = states_of(hx, (of_h, of_c) if lstm else (of_h,), dtype, aligned)
     cut = None if resets is None else dense(resets, shape[:-1], torch.bool, 0)
     if (
         dense(input, shape, dtype, aligned) is not input
@@ -116,10 +117,10 @@ def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tenso
         return None
     h_0, c_0 = states
     if h_0 is None:
-        h_0 = input.new_zeros(of_state)
-        c_0 = h_0 if lstm else None
-    h_n, c_n = input.new_empty(of_state), input.new_empty(of_state) if lstm else None
-    y = _run(handles, layout, input, cut, (h_0, c_0), (h_n, c_n))
+        h_0 = input.new_zeros(of_h)
+        c_0 = None if not lstm else h_0 if of_c == of_h else input.new_zeros(of_c)
+    h_n, c_n = input.new_empty(of_h), input.new_empty(of_c) if lstm else None
+    y = _run(handles, of_h[-1], layout, input, cut, (h_0, c_0), (h_n, c_n))
     if len(shape) == 2:
         y = y.squeeze_(1)
     elif layer.batch_first:
@@ -129,33 +130,34 @@ def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tenso
 
 def _run(
     handles: list[kernels.Handle],
+    size: int,
     layout: Layout,
     x: Tensor,
     resets: Tensor | None,
     before: Given,
     after: Given,
 ) -> Tensor:
-    """Run the layers of a stack a call for each, to the states after; return y [T, B, H]."""
+    """Run the layers of a stack a call for each, to the states after; return y [T, B, P], P being `size`."""
     steps, rows, width, _, of_steps, of_rows = layout
-    hidden = handles[0].hidden_size
     cut = (0, 0, 0) if resets is None else (resets.data_ptr(), of_steps, of_rows)
     read = (x.data_ptr(), of_steps * width, of_rows * width)
     at = [0 if each is None else each.data_ptr() for each in (*before, *after)]
-    of_layer, threads = rows * hidden * x.itemsize, torch.get_num_threads()
+    of_layer = (rows * size * x.itemsize, rows * handles[0].hidden_size * x.itemsize) * 2  # h, c, h, c
+    threads = torch.get_num_threads()
     for handle in handles:
-        y = x.new_empty(steps, rows, hidden)
-        put = (y.data_ptr(), rows * hidden, hidden)
+        y = x.new_empty(steps, rows, size)
+        put = (y.data_ptr(), rows * size, size)
         kernels.forward(
             handle, threads, False, steps, rows, 0, cut, read, at[0], at[1], put, at[2], at[3], 0, ()
         )
         x, read = y, put  # which keeps alive what the next layer reads
-        at = [each + of_layer if each else 0 for each in at]
+        at = [each + offset if each else 0 for each, offset in zip(at, of_layer, strict=True)]
     return y
 
 
 def _is_ours(layer: Any) -> bool:
     """Whether the engine runs all layers, in one direction."""
-    if layer.bidirectional or layer.proj_size or layer.mode not in _CELLS or not kernels.available():
+    if layer.bidirectional or layer.mode not in _CELLS or not kernels.available():
         return False
     if layer.num_layers > 1 and layer.dropout > 0 and layer.training:
         return False
@@ -171,25 +173,34 @@ def _is_ours(layer: Any) -> bool:
 def _handles(layer: Any, dtype: torch.dtype) -> list[kernels.Handle] | None:
     """Return a handle for each layer, which refers to its weights; None where they are not plain."""
     parameters: dict[str, Any] = layer._parameters
-    hidden, width = layer.hidden_size, layer.input_size
+    hidden, width, projected = layer.hidden_size, layer.input_size, layer.proj_size
     cell, gates = _CELLS[layer.mode]
-    blocks = gates * hidden
+    blocks, size = gates * hidden, projected or hidden
     storage, isa, handles = _TYPES[dtype], kernels.isa(), []
+    biases = ((blocks,), (blocks,)) if layer.bias else ()
     for names in layer._all_weights:
-        shapes = ((blocks, width), (blocks, hidden), (blocks,), (blocks,))
-        found = [0, 0, 0, 0]
-        for place, (name, shape) in enumerate(zip(names, shapes, strict=False)):
+        shapes = ((blocks, width), (blocks, size), *biases, *([(projected, hidden)] if projected else []))
+        found = []
+        for name, shape in zip(names, shapes, strict=True):
             weight = parameters.get(name)
             if weight is None or dense(weight, shape, dtype, dtype.itemsize - 1) is not weight:
                 return None
-            found[place] = parameters[name].data_ptr()
-        addresses = (found[0], found[1], found[2], found[3])
+            found.append(weight.data_ptr())
+        projection = (found.pop(), projected) if projected else (0, 0)
+        weight_ih, weight_hh, bias_ih, bias_hh = found if layer.bias else (*found, 0, 0)
         handles.append(
             kernels.pack(
-                cell, addresses, input_size=width, hidden_size=hidden, storage=storage, isa=isa, copy=False
+                cell,
+                (weight_ih, weight_hh, bias_ih, bias_hh),
+                input_size=width,
+                hidden_size=hidden,
+                projection=projection,
+                storage=storage,
+                isa=isa,
+                copy=False,
             )
         )
-        width = hidden
+        width = size
     return handles
 
 

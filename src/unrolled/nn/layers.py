@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import ops
 from unrolled.errors import ConfigError, DtypeError, counted, expected
-from unrolled.nn import compiling, direct, inference, tracing
+from unrolled.nn import compiling, direct, few_steps, inference, tracing
 from unrolled.nn.cells import Cells
 from unrolled.nn.init import start_own_weights
 from unrolled.nn.options import Options, beside_torch, check_options, drops_input, options_of
@@ -170,6 +170,8 @@ class Recurrent(torch.nn.RNNBase):
         if lengths is None and not torch.compiler.is_compiling():
             done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
             done = direct.run_layer(self, input, hx, resets) if done is None else done
+            if done is None and few_steps.go_to_torch(self, input, hx, lengths, resets):
+                done = TORCH_MODES[self.mode].forward(self, input, hx)
             if done is not None:
                 return done
         if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
@@ -459,6 +461,8 @@ def explain(
         why = inference.explain_layer(layer, x, hx, lengths, resets)
         if why is None:
             return _packed_explanation(layer)
+    if few_steps.go_to_torch(layer, x, hx, lengths, resets):
+        return _few_steps_explanation(layer)
     inner = given.x
     explanations: dict[str, ops.Explanation] = {}
     for level in range(layer.num_layers):
@@ -482,6 +486,16 @@ def _packed_explanation(module: Recurrent | Cells) -> LayerExplanation:
     refused = {"torch": "its kernels would pack the weights anew", "reference": "a Python loop over time"}
     one = ops.Explanation(cell.name, "native", inference.reason(pack), refused)
     return LayerExplanation(_line(module), {f"l{level}": one for level in range(pack.layers)})
+
+
+def _few_steps_explanation(layer: Recurrent) -> LayerExplanation:
+    cell, _ = cell_of_mode(layer.mode)
+    refused = {"native": "slower here", "reference": "a Python loop over time"}
+    one = ops.Explanation(cell.name, "torch", few_steps.REASON, refused)
+    ends = ("", "_reverse") if layer.bidirectional else ("",)
+    return LayerExplanation(
+        _line(layer), {f"l{n}{end}": one for n in range(layer.num_layers) for end in ends}
+    )
 
 
 def _explain_cell(cell: Cells, x: Any, hx: Any, resets: Tensor | None) -> LayerExplanation:

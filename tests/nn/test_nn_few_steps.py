@@ -1,0 +1,80 @@
+"""Training calls of few steps go to torch.nn's own call: the same numbers, said by `explain`, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nn_cases import KINDS, flat, needs_kernels, pair, state_for
+
+from unrolled import nn
+from unrolled.errors import ShapeError
+from unrolled.nn import few_steps
+
+pytestmark = needs_kernels
+
+
+@pytest.fixture
+def torch_calls(monkeypatch):
+    """What `go_to_torch` answered, call by call."""
+    answers, ask = [], few_steps.go_to_torch
+
+    def spy(*arguments):
+        answers.append(ask(*arguments))
+        return answers[-1]
+
+    monkeypatch.setattr(few_steps, "go_to_torch", spy)
+    return answers
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "GRU"])
+def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, torch_calls):
+    theirs, ours = pair(kind, 2, 4, 2, bidirectional=True)
+    x = torch.randn(*(1, 2) if rows is None else (1, rows, 2), dtype=torch.float64).requires_grad_()
+    hx = state_for(ours, rows) if with_state else None
+    results = []
+    for layer in (theirs, ours):
+        found = flat(layer(x, hx))
+        loss = sum((n + 1) * each.square().sum() for n, each in enumerate(found))
+        results.append([*found, *torch.autograd.grad(loss, [x, *layer.parameters()])])
+    assert torch_calls == [True]
+    for want, got in zip(*results, strict=True):
+        assert torch.equal(got, want)
+    calls = nn.explain(ours, x, hx).calls
+    assert list(calls) == ["l0", "l0_reverse", "l1", "l1_reverse"]
+    assert {call.backend for call in calls.values()} == {"torch"}
+    assert "backend='native'" in calls["l0"].reason
+
+
+def test_everything_else_runs_where_it_ran(torch_calls):
+    layer, x = nn.GRU(2, 4), torch.randn(1, 3, 2)
+    with torch.no_grad():
+        layer(x)
+    layer(x, lengths=[1, 1, 0])
+    layer(x, resets=torch.zeros(1, 3))
+    layer(torch.randn(2, 3, 2))
+    nn.GRU(2, 4, backend="native")(x)
+    nn.GRU(2, 4, recompute=1)(x)
+    nn.GRU(256, 512)(torch.randn(1, 128, 256))
+    nn.LSTM(2, 4)(x)
+    with torch.autocast("cpu"):
+        layer(x)
+    layer.bfloat16()(x.bfloat16())
+    torch.func.vmap(lambda one: nn.RNN(2, 4)(one)[0], randomness="same")(x[None])
+    torch.nn.utils.parametrizations.weight_norm(nn.GRU(2, 4), "weight_hh_l0")(x)
+    nn.GRU(2, 4).requires_grad_(requires_grad=False)(x)
+    assert not any(torch_calls)
+    assert nn.explain(nn.GRU(2, 4).requires_grad_(requires_grad=False), x).calls["l0"].backend == "native"
+    nn.GRU(2, 4).requires_grad_(requires_grad=False)(x.requires_grad_())
+    assert torch_calls[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_fit_is_refused_in_our_words(kind):
+    layer = getattr(nn, kind)(2, 4)
+    one = torch.zeros(1, 2, 4)
+    with pytest.raises(ShapeError, match=r"^h_0: expected \[1, 3, 4\], got \[1, 2, 4\]$"):
+        layer(torch.randn(1, 3, 2), (one, one) if kind == "LSTM" else one)
+    with pytest.raises(ShapeError, match=r"^input: expected"):
+        layer(torch.randn(1, 3, 5))
