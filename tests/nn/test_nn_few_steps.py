@@ -56,6 +56,8 @@ def test_everything_else_runs_where_it_ran(torch_calls):
     layer(torch.randn(2, 3, 2))
     nn.GRU(2, 4, backend="native")(x)
     nn.GRU(2, 4, recompute=1)(x)
+    nn.GRU(2, 4, zoneout=0.5)(x)
+    nn.GRU(2, 4, reverse=True)(x)
     nn.GRU(256, 512)(torch.randn(1, 128, 256))
     nn.LSTM(2, 4)(x)
     with torch.autocast("cpu"):

@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from unrolled import kernels
 from unrolled.nn.direct import layout_of
+from unrolled.nn.options import beside_torch
 
 _DTYPES = (torch.float32, torch.float64)
 _LSTM = "LSTM"
@@ -41,7 +42,12 @@ def go_to_torch(layer: Any, input: object, hx: Any, lengths: object, resets: obj
     layout = layout_of(input.shape, layer.batch_first)
     if not limits or layout is None or layout[0] > limits[-1][0] or layout[2] != layer.input_size:
         return False
-    if layer.backend != "auto" or layer.recompute is not None or not kernels.available():
+    if (
+        layer.backend != "auto"
+        or layer.recompute is not None
+        or beside_torch(layer)
+        or not kernels.available()
+    ):
         return False
     size = layer.proj_size or layer.hidden_size
     products = _GATES[mode] * layer.hidden_size * (layer.input_size + size) * layout[1]
