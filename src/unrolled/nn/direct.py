@@ -180,12 +180,12 @@ def _handles(layer: Any, dtype: torch.dtype) -> list[kernels.Handle] | None:
     biases = ((blocks,), (blocks,)) if layer.bias else ()
     for names in layer._all_weights:
         shapes = ((blocks, width), (blocks, size), *biases, *([(projected, hidden)] if projected else []))
-        found = []
+        found: list[int] = []
         for name, shape in zip(names, shapes, strict=True):
             weight = parameters.get(name)
             if weight is None or dense(weight, shape, dtype, dtype.itemsize - 1) is not weight:
                 return None
-            found.append(weight.data_ptr())
+            found.append(parameters[name].data_ptr())
         projection = (found.pop(), projected) if projected else (0, 0)
         weight_ih, weight_hh, bias_ih, bias_hh = found if layer.bias else (*found, 0, 0)
         handles.append(

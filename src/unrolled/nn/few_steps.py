@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from unrolled import kernels
 from unrolled.nn.direct import layout_of
 from unrolled.nn.options import beside_torch
+from unrolled.nn.tracing import is_traced
 
 _DTYPES = (torch.float32, torch.float64)
 _LSTM = "LSTM"
@@ -36,6 +37,8 @@ REASON = (
 def go_to_torch(layer: Any, input: object, hx: Any, lengths: object, resets: object) -> bool:
     """Whether a layer's call is one that torch.nn's forward runs faster, and to the same numbers."""
     if lengths is not None or resets is not None or type(input) is not Tensor or not torch.is_grad_enabled():
+        return False
+    if is_traced():
         return False
     mode = layer.mode if not layer.proj_size else f"{layer.mode} projected"
     limits = _LIMITS.get(mode)

@@ -171,7 +171,8 @@ class Recurrent(torch.nn.RNNBase):
             done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
             done = direct.run_layer(self, input, hx, resets) if done is None else done
             if done is None and few_steps.go_to_torch(self, input, hx, lengths, resets):
-                done = TORCH_MODES[self.mode].forward(self, input, hx)
+                kernel: Any = TORCH_MODES[self.mode]
+                done = kernel.forward(self, input, hx)
             if done is not None:
                 return done
         if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
