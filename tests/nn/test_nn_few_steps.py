@@ -10,28 +10,36 @@ from unrolled import nn
 from unrolled.errors import ShapeError
 from unrolled.nn import few_steps
 
-pytestmark = needs_kernels
+pytestmark = [
+    needs_kernels,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"),
+]
 
 
 @pytest.fixture
 def torch_calls(monkeypatch):
-    """What `go_to_torch` answered, call by call."""
-    answers, ask = [], few_steps.go_to_torch
+    """Whether a call that was asked about went to torch, call by call."""
+    answers, run = [], few_steps.run_layer
 
     def spy(*arguments):
-        answers.append(ask(*arguments))
-        return answers[-1]
+        done = run(*arguments)
+        answers.append(done is not None)
+        return done
 
-    monkeypatch.setattr(few_steps, "go_to_torch", spy)
+    monkeypatch.setattr(few_steps, "run_layer", spy)
     return answers
 
 
 @pytest.mark.parametrize("rows", [None, 3])
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("kind", ["RNN", "GRU"])
-def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, torch_calls):
-    theirs, ours = pair(kind, 2, 4, 2, bidirectional=True)
-    x = torch.randn(*(1, 2) if rows is None else (1, rows, 2), dtype=torch.float64).requires_grad_()
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's, once
+def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, batch_first, torch_calls):
+    options = {"proj_size": 3} if kind == "LSTM" else {}
+    theirs, ours = pair(kind, 2, 4, 2, bidirectional=True, batch_first=batch_first, **options)
+    shape = (1, 2) if rows is None else (rows, 1, 2) if batch_first else (1, rows, 2)
+    x = torch.randn(shape, dtype=torch.float64).requires_grad_()
     hx = state_for(ours, rows) if with_state else None
     results = []
     for layer in (theirs, ours):
@@ -41,6 +49,8 @@ def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, t
     assert torch_calls == [True]
     for want, got in zip(*results, strict=True):
         assert torch.equal(got, want)
+        assert got.stride() == want.stride()
+        assert got._is_view() == want._is_view()
     calls = nn.explain(ours, x, hx).calls
     assert list(calls) == ["l0", "l0_reverse", "l1", "l1_reverse"]
     assert {call.backend for call in calls.values()} == {"torch"}
@@ -70,6 +80,7 @@ def test_everything_else_runs_where_it_ran(torch_calls):
     assert nn.explain(nn.GRU(2, 4).requires_grad_(requires_grad=False), x).calls["l0"].backend == "native"
     nn.GRU(2, 4).requires_grad_(requires_grad=False)(x.requires_grad_())
     assert torch_calls[-1]
+    torch.jit.trace(nn.GRU(2, 4), (x.detach(),))
 
 
 @pytest.mark.parametrize("kind", KINDS)

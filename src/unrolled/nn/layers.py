@@ -166,13 +166,13 @@ class Recurrent(torch.nn.RNNBase):
             raise DtypeError(
                 expected("forward", "input, hx, and the rest by name (lengths=…, resets=…)", got)
             )
-        resets = resets_of(resets, input)
+        if resets is not None:
+            resets = resets_of(resets, input)
         if lengths is None and not torch.compiler.is_compiling():
             done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
             done = direct.run_layer(self, input, hx, resets) if done is None else done
-            if done is None and few_steps.go_to_torch(self, input, hx, lengths, resets):
-                kernel: Any = TORCH_MODES[self.mode]
-                done = kernel.forward(self, input, hx)
+            if done is None and resets is None:
+                done = few_steps.run_layer(self, input, hx)
             if done is not None:
                 return done
         if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
@@ -462,7 +462,7 @@ def explain(
         why = inference.explain_layer(layer, x, hx, lengths, resets)
         if why is None:
             return _packed_explanation(layer)
-    if few_steps.go_to_torch(layer, x, hx, lengths, resets):
+    if lengths is None and resets is None and few_steps.is_faster_on_torch(layer, x):
         return _few_steps_explanation(layer)
     inner = given.x
     explanations: dict[str, ops.Explanation] = {}
