@@ -68,6 +68,9 @@ def test_everything_else_runs_where_it_ran(torch_calls):
     nn.GRU(2, 4, recompute=1)(x)
     nn.GRU(2, 4, zoneout=0.5)(x)
     nn.GRU(2, 4, reverse=True)(x)
+    stack = nn.GRU(2, 4, 2, dropout=0.5)
+    stack.between_layers = torch.nn.Identity()
+    stack(x)
     nn.GRU(256, 512)(torch.randn(1, 128, 256))
     nn.LSTM(2, 4)(x)
     with torch.autocast("cpu"):

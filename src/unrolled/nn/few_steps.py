@@ -90,6 +90,8 @@ def is_faster_on_torch(layer: Any, input: Any) -> bool:
     weight = parameters.get("weight_ih_l0")
     if weight is None or not (input.requires_grad or weight.requires_grad):
         return False
+    if layer.dropout and layer.num_layers > 1 and getattr(layer, "between_layers", None) is not None:
+        return False
     plain = input.dtype in _DTYPES and input.is_cpu and len(parameters) == len(layer._flat_weights_names)
     return plain and layer.recompute is None and not beside_torch(layer) and not _is_transformed()
 

@@ -104,8 +104,9 @@ def quantise(layer: Any, kind: type[torch.nn.Module] | None, value: object) -> N
 def back_to(kind: type[torch.nn.Module], module: torch.nn.Module) -> None:
     """Make a layer or cell of ours one of torch.nn's `kind`, or of a subclass, in place."""
     module.__class__ = kind
-    for name in ("backend", "recompute", "_packs"):
+    for name in ("backend", "recompute", "between_layers", "_packs"):
         vars(module).pop(name, None)
+    module._modules.pop("between_layers", None)
 
 
 def refuse_opacus(layer: torch.nn.Module) -> None:
