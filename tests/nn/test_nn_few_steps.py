@@ -72,7 +72,8 @@ def test_everything_else_runs_where_it_ran(torch_calls):
     stack.between_layers = torch.nn.Identity()
     stack(x)
     nn.GRU(256, 512)(torch.randn(1, 128, 256))
-    nn.LSTM(2, 4)(x)
+    nn.LSTM(2, 4)(torch.randn(3, 3, 2))
+    nn.LSTM(64, 128)(torch.randn(1, 32, 64))
     with torch.autocast("cpu"):
         layer(x)
     layer.bfloat16()(x.bfloat16())

@@ -22,7 +22,7 @@ _LIMITS: dict[str, tuple[tuple[int, int], ...]] = {
     "RNN_TANH": ((1, 8_000_000), (5, 350_000)),
     "RNN_RELU": ((1, 8_000_000), (5, 350_000)),
     "GRU": ((1, 3_000_000),),
-    "LSTM": (),
+    "LSTM": ((2, 150_000),),
     "LSTM projected": ((1, 3_000_000), (2, 350_000)),
 }
 _KERNELS: dict[str, tuple[Any, int]] = {  # and the number of gates
@@ -79,7 +79,7 @@ def is_faster_on_torch(layer: Any, input: Any) -> bool:
     if not 0 < steps <= _MOST_STEPS or layer.mode not in _KERNELS:
         return False
     limits = _LIMITS["LSTM projected" if layer.proj_size else layer.mode]
-    if not limits or steps > limits[-1][0] or shape[-1] != layer.input_size:
+    if steps > limits[-1][0] or shape[-1] != layer.input_size:
         return False
     hidden, gates = layer.hidden_size, _KERNELS[layer.mode][1]
     rows = 1 if len(shape) == 2 else shape[0] if layer.batch_first else shape[1]
