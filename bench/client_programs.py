@@ -1,4 +1,4 @@
-"""Programs of other people, on torch.nn and on our layers: RecurrentPPO, DeepAR, a forecaster, a tagger."""
+"""Programs of other people, on torch.nn and on our layers: agents, forecasts, tags, privacy."""
 
 from __future__ import annotations
 
@@ -110,26 +110,27 @@ def deepar(cell: str) -> Callable[[argparse.Namespace], Program]:
 class Forecaster(nn.Module):
     """A two-layer GRU over a window, and the next day from its last state."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(8, 128, num_layers=2, dropout=0.1, batch_first=True)
-        self.head = nn.Linear(128, 24)
+        self.gru = nn.GRU(8, hidden_size, num_layers=2, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(hidden_size, 24)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.gru(x)[0][:, -1])
         return y
 
 
-def gru_forecaster(_: argparse.Namespace) -> Program:
-    """Take training steps of a forecaster on a week of hours."""
-    torch.manual_seed(0)
-    x, y = torch.randn(64, 168, 8), torch.randn(64, 24)
-    model = Forecaster()
-    return Program(
-        "a forecaster, GRU 2 x 128, 64 windows of 168 steps, a training step",
-        3,
-        _steps(model, lambda network: nn.functional.mse_loss(network(x), y)),
-    )
+def gru_forecaster(hidden_size: int) -> Callable[[argparse.Namespace], Program]:
+    """Take training steps of a forecaster on windows of a week of hours."""
+
+    def program(_: argparse.Namespace) -> Program:
+        torch.manual_seed(0)
+        x, y = torch.randn(64, 168, 8), torch.randn(64, 24)
+        what = f"a forecaster, GRU 2 x {hidden_size}, 64 windows of 168 steps, a training step"
+        sides = _steps(Forecaster(hidden_size), lambda network: nn.functional.mse_loss(network(x), y))
+        return Program(what, 3, sides)
+
+    return program
 
 
 class Tagger(nn.Module):
@@ -178,6 +179,29 @@ def bilstm_crf(asked: argparse.Namespace) -> Program:
     return Program(what, 2, sides)
 
 
+def opacus_lstm(_: argparse.Namespace) -> Program:
+    """Take steps with gradients of each sample: opacus' DPLSTM, and our layer as opacus has it fixed."""
+    import opacus
+    from opacus.validators import ModuleValidator
+
+    from unrolled.adapters import register_opacus
+
+    register_opacus()
+    torch.manual_seed(0)
+    layer, x = nn.LSTM(32, 128, batch_first=True), torch.randn(64, 100, 32)
+    sides: dict[str, Callable[[int], object]] = {}
+    for side, network in _both(layer).items():
+        model = opacus.GradSampleModule(ModuleValidator.fix(network))
+
+        def call(_: int, model: Any = model) -> None:
+            model.zero_grad(set_to_none=True)
+            model(x)[0].sum().backward()
+
+        sides[side] = call
+    what = "opacus, gradients of each of 64 samples of 100 steps, LSTM of 128; beside DPLSTM"
+    return Program(what, 1, sides)
+
+
 def _sentences(path: Path | None) -> tuple[Tensor, int]:
     """Return the lengths of sentences, in a random order, and the number of tags."""
     if path is None:
@@ -215,8 +239,10 @@ PROGRAMS: dict[str, Callable[[argparse.Namespace], Program]] = {
     "recurrent_ppo": recurrent_ppo,
     "deepar_gru": deepar("GRU"),
     "deepar_lstm": deepar("LSTM"),
-    "gru_forecaster": gru_forecaster,
+    "gru_forecaster": gru_forecaster(64),
+    "gru_forecaster_128": gru_forecaster(128),
     "bilstm_crf": bilstm_crf,
+    "opacus_lstm": opacus_lstm,
 }
 
 

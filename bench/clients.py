@@ -8,7 +8,7 @@
 Both sides run in turn in one process. `--clock cpu` gives CPU seconds of the process, for a machine with
 other work on it. `--keep` writes bench/clients.json, for docs/clients/when-it-helps.md (`make docs`).
 
-client_programs.py   the programs: RecurrentPPO, DeepAR, a forecaster, a tagger with a CRF
+client_programs.py   the programs: RecurrentPPO, DeepAR, a forecaster, a tagger with a CRF, opacus
 client_record.py     bench/clients.json
 """
 

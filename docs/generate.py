@@ -48,13 +48,14 @@ that Python's own time decides. `unrolled.explain(layer, x)` says which path a c
 HELPS_LAYERS = """\
 ## Layer by layer
 
-Forward and backward, float32. "Packed": `pack_padded_sequence`, the layer, `pad_packed_sequence`; "padded":
-the layer on every step of the padded batch; lengths are uniform in T/4..T, and "valid" is the share of steps
-that count. "Loop": a loop over steps that zeroes states, where 1 % of the steps are reset. A ratio is the
-median over rounds in which both sides take turns. Measured with `make bench`, which writes bench/layers.json:
+Forward and backward, float32. "Full": torch.nn on full rows. "Packed": `pack_padded_sequence`, the layer,
+`pad_packed_sequence`; "padded": the layer on every step of the padded batch; lengths are uniform in
+T/4..T, and "valid" is the share of steps that count. "Loop": a loop over steps that zeroes states, where
+1 % of the steps are reset. A ratio is the median over rounds in which both sides take turns. `make bench`
+measures them anew:
 {machine}.
 
-| cell | T, B, I, H | {threads} threads | 1 thread | ragged: packed | padded | valid | resets: loop |
+| cell | T, B, I, H | full, {threads} threads | full, 1 thread | packed | padded | valid | loop |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 HELPS_PROGRAMS = """\
@@ -120,9 +121,8 @@ def when_it_helps() -> str:
     ranges |= {name: _range(several, name) for name in ("packed", "padded", "loop")}
     ranges["single"] = _range(single, "full")
     facts = stored["machine"]
-    machine = (
-        f"{facts['processor']}, {facts['cores']:g} cores, kernels {facts['kernels']}, torch {facts['torch']}"
-    )
+    where = "{processor}, {cores:g} cores, kernels {kernels}, torch {torch}".format(**facts)
+    machine = f"{where}, {found[0]['taken']}"
     layers = HELPS_LAYERS.format(machine=machine, threads=facts["threads"])
     page = ["# When it helps, and by how much", "", HELPS_INTRODUCTION.format(**ranges)]
     return "\n".join([*page, layers + "\n".join(lines), "", *_programs()])
@@ -144,6 +144,7 @@ def _ratios(rows: list[dict[str, Any]], grid: dict[str, Any]) -> dict[str, Any]:
     return {
         "cell": case["cell"],
         "single": case["B"] == 1,
+        "taken": grid["taken"].partition(" ")[0],
         "shape": ", ".join(str(case[axis]) for axis in "TBIH"),
         "full": ratio(grid, "torch.nn"),
         "one": ratio(row_of("threads", "forward + backward"), "torch.nn"),

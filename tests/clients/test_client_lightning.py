@@ -66,6 +66,17 @@ def test_a_training_gives_what_it_gives_without_us_and_its_checkpoint_needs_noth
     torch.testing.assert_close(again(x), ours(x))
 
 
+def test_a_log_leaves_the_training_as_it_is(tmp_path):
+    found = []
+    for gates_every in (0, 1):
+        module = Forecaster()
+        module.memory.dropout = 0.5
+        fitted(module, tmp_path, adapters.lightning_callback(gates_every=gates_every))
+        found.append(module.state_dict())
+    for name, value in found[0].items():
+        assert torch.equal(found[1][name], value), name
+
+
 @pytest.mark.parametrize(("kind", "gates"), [("GRU", "rz"), ("LSTM", "ifo"), ("RNN", "h")])
 def test_it_logs_the_share_of_closed_and_open_gates(kind, gates, tmp_path):
     module = Forecaster(kind)

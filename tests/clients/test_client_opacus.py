@@ -186,8 +186,10 @@ def test_a_fixed_layer_keeps_torchs_names(options: dict[str, Any]):
         assert torch.equal(value, other.state_dict()[name])
 
 
-def test_a_projection_is_refused_in_one_line():
-    with pytest.raises(
-        ConfigError, match=r"^module: expected an RNN, LSTM or GRU without proj_size, got LSTM"
-    ):
-        validators.ModuleValidator.fix(nn.LSTM(3, 5, proj_size=2))
+@pytest.mark.parametrize(
+    "options", [{"proj_size": 2}, {"zoneout": 0.1}, {"recurrent_dropout": 0.1}, {"reverse": True}], ids=str
+)
+def test_what_has_no_gradient_of_each_sample_is_refused_in_one_line(options: dict[str, Any]):
+    want = r"^module: expected an RNN, LSTM or GRU without proj_size, .*, got LSTM"
+    with pytest.raises(ConfigError, match=want):
+        validators.ModuleValidator.fix(nn.LSTM(3, 5, **options))

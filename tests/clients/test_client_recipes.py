@@ -68,3 +68,92 @@ def test_skorch_trains_clones_and_searches():
         base.clone(ours), {"module__hidden_size": [4, 8]}, cv=2, scoring="accuracy"
     )
     assert type(search.fit(x, labels).best_estimator_.module_.memory) is nn.GRU
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_darts_builds_trains_and_loads_our_layers_within_accelerated(kind: str, tmp_path):
+    darts, models = client("darts"), client("darts.models")
+    values = darts.TimeSeries.from_values(np.sin(np.arange(80) / 5).astype(np.float32))
+
+    def model() -> Any:
+        quiet = {
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "logger": False,
+        }
+        return models.BlockRNNModel(
+            12, 6, model=kind, hidden_dim=4, n_rnn_layers=2, n_epochs=1, random_state=0, pl_trainer_kwargs=quiet,
+            work_dir=str(tmp_path),
+        )  # fmt: skip
+
+    theirs = model().fit(values).predict(6).values()
+    with unrolled.accelerated():
+        ours = model().fit(values)
+    assert isinstance(ours.model.rnn, nn.Recurrent)
+    np.testing.assert_allclose(ours.predict(6).values(), theirs, atol=1e-4)
+    ours.save(str(tmp_path / "model.pt"))
+    with unrolled.accelerated():
+        again = models.BlockRNNModel.load(str(tmp_path / "model.pt"))
+    np.testing.assert_allclose(again.predict(6).values(), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_the_deepar_of_pytorch_forecasting_has_the_same_loss_and_gradients(cell: str):
+    forecasting, pandas = client("pytorch_forecasting"), client("pandas")
+    steps = np.arange(60)
+    table = pandas.concat(
+        [pandas.DataFrame({"series": str(n), "step": steps, "y": np.sin(steps / (3 + n))}) for n in range(3)]
+    )
+    data = forecasting.TimeSeriesDataSet(
+        table.reset_index(drop=True), time_idx="step", target="y", group_ids=["series"], min_encoder_length=4,
+        max_encoder_length=20, max_prediction_length=5, time_varying_unknown_reals=["y"], randomize_length=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = forecasting.DeepAR.from_dataset(data, cell_type=cell, hidden_size=8, rnn_layers=2, dropout=0.0)
+    ours = unrolled.accelerate(copy.deepcopy(theirs))
+    assert isinstance(ours.rnn, nn.Recurrent)
+    x, y = next(iter(data.to_dataloader(batch_size=16)))
+    losses = [model.loss(model(x)["prediction"], y) for model in (theirs, ours)]
+    torch.testing.assert_close(losses[1], losses[0], **NEAR)
+    for loss in losses:
+        loss.backward()
+    for (name, want), (_, got) in zip(theirs.named_parameters(), ours.named_parameters(), strict=True):
+        if want.grad is not None:
+            torch.testing.assert_close(
+                got.grad, want.grad, **NEAR, msg=lambda said, name=name: f"{name}: {said}"
+            )
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_seed_gives_a_pretrained_model_of_transformers_torchs_weights(kind: str, tmp_path):
+    transformers = client("transformers")
+
+    class Config(transformers.PretrainedConfig):
+        model_type = "recurrent"
+
+    def model_of(package: Any) -> type:
+        class Model(transformers.PreTrainedModel):
+            config_class = Config
+
+            def __init__(self, config: Any) -> None:
+                super().__init__(config)
+                self.memory = getattr(package, kind)(2, 8, num_layers=2, batch_first=True)
+                self.head = torch.nn.Linear(8, 2)
+                self.post_init()
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.head(self.memory(x)[0])
+
+        return Model
+
+    built = []
+    for package in (torch.nn, nn):
+        torch.manual_seed(0)
+        built.append(model_of(package)(Config()))
+    theirs, ours = built
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    ours.save_pretrained(tmp_path / "saved")
+    again = model_of(torch.nn).from_pretrained(tmp_path / "saved")
+    torch.testing.assert_close(again(series()), ours(series()), **NEAR)

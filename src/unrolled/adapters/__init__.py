@@ -94,8 +94,9 @@ def _client(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "unrolled":
+        name = (error.name or "").partition(".")[0]
+        if name == "unrolled":
             raise
         raise MissingExtraError(
-            f"unrolled.adapters: needs {error.name}, which is not installed; pip install 'unrolled[{extra}]'"
+            f"unrolled.adapters: needs {name}, which is not installed; pip install 'unrolled[{extra}]'"
         ) from error

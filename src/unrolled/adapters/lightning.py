@@ -58,8 +58,11 @@ class Accelerate(lightning.Callback):
             handle.remove()
         self._watched.clear()
         for path, (layer, args, kwargs) in self._given.items():
-            found = {f"gates/{path}.{name}": value for name, value in shares(layer, *args, **kwargs)}
-            pl_module.log_dict(found)
+            with torch.random.fork_rng(
+                devices=[]
+            ):  # dropout between layers draws; the training's own draws stay
+                found = dict(shares(layer, *args, **kwargs))
+            pl_module.log_dict({f"gates/{path}.{name}": value for name, value in found.items()})
         self._given.clear()
 
 

@@ -22,6 +22,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.nn import GRU, LSTM, RNN, Recurrent, run_stack, validate_layer
 
 _KINDS = (RNN, LSTM, GRU)
+_OPTIONS = ("proj_size", "zoneout", "input_dropout", "recurrent_dropout", "reverse")
 _WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -54,8 +55,10 @@ class PrivateRecurrent(torch.nn.Module):
 
     def __init__(self, layer: Recurrent) -> None:
         super().__init__()
-        if type(layer) not in _KINDS or layer.proj_size:
-            raise ConfigError(expected("module", "an RNN, LSTM or GRU without proj_size", str(layer)))
+        others = any(getattr(layer, name) for name in _OPTIONS)
+        if type(layer) not in _KINDS or others:
+            want = f"an RNN, LSTM or GRU without {', '.join(_OPTIONS)}"
+            raise ConfigError(expected("module", want, str(layer)))
         for name in ("mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"):
             setattr(self, name, getattr(layer, name))
         self.bidirectional, self.proj_size, self.backend = layer.bidirectional, 0, layer.backend
