@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def direct_calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     dtype=st.sampled_from((torch.float32, torch.float64)),
     seed=st.integers(0, 2**31),
 )
-def test_a_call_without_gradients_has_the_bits_and_the_layout_of_one_with_them(
+def test_a_direct_call_has_the_bits_the_layout_and_the_gradients_of_the_usual_one(
     kind, layers, sizes, rows, steps, batch_first, bias, given_state, with_resets, dtype, seed
 ):
     torch.manual_seed(seed)
@@ -60,16 +61,65 @@ def test_a_call_without_gradients_has_the_bits_and_the_layout_of_one_with_them(
     states = [torch.randn(layers, *between, width, dtype=dtype) for width in widths]
     hx = None if not given_state else tuple(states) if kind == "LSTM" else states[0]
     resets = torch.rand(shape) < 0.4 if with_resets else None
-    usual = flat(layer(x, hx, resets=resets))
+    leaves = [x.requires_grad_(), *layer.parameters()] + [
+        each.requires_grad_() for each in states if given_state
+    ]
+    with patch.object(direct, "run_layer", lambda *_: None):
+        usual = flat(layer(x, hx, resets=resets))
     layer.backend = "auto"
     with torch.no_grad():
         assert direct.run_layer(layer, x, hx, resets) is not None
         got = flat(layer(x, hx, resets=resets))
-    for ours, theirs in zip(got, usual, strict=True):
+    assert (direct.run_layer(layer, x, hx, resets) is None) == (rows is None)
+    wanting = flat(layer(x, hx, resets=resets))
+    for ours, theirs, wants in zip(got, usual, wanting, strict=True):
         assert torch.equal(ours, theirs)
-        assert ours.stride() == theirs.stride()
+        assert torch.equal(wants, theirs)
+        assert ours.stride() == wants.stride() == theirs.stride()
         assert not ours._is_view()
-        assert not ours.requires_grad
+        assert rows is None or not wants._is_view()
+        assert (ours.requires_grad, wants.requires_grad) == (False, True)
+    gradients = [
+        torch.autograd.grad(sum(each.sin().sum() for each in way), leaves) for way in (usual, wanting)
+    ]
+    assert all(map(torch.equal, *gradients))
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_of_a_direct_call_are_detached_in_place_and_written_over(kind, direct_calls):
+    layer, x = getattr(nn, kind)(4, 5), torch.randn(3, 2, 4)
+    y, final = layer(x)
+    for state in final if isinstance(final, tuple) else (final,):
+        state.detach_().mul_(0)
+        assert state.shape == (1, 2, 5)
+    y.sum().backward()
+    y, _ = layer(x, final)
+    y.mul_(2).sum().backward()
+    assert direct_calls == [True, True]
+    assert torch.equal(y, 2 * layer(x)[0])
+
+
+@needs_kernels
+def test_a_direct_call_is_seen_by_hooks_of_saved_tensors_checkpoints_and_transforms(direct_calls):
+    layer, x = nn.GRU(4, 5), torch.randn(3, 2, 4)
+    parameters = dict(layer.named_parameters())
+    (want,) = torch.autograd.grad(layer(x)[0].sin().sum(), [layer.weight_hh_l0])
+    packed: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t.clone(), lambda t: t):
+        y = layer(x)[0]
+    assert len(packed) > 5
+    assert torch.equal(torch.autograd.grad(y.sin().sum(), [layer.weight_hh_l0])[0], want)
+    run = torch.utils.checkpoint.checkpoint(lambda x: layer(x)[0], x, use_reentrant=False)
+    assert torch.equal(torch.autograd.grad(run.sin().sum(), [layer.weight_hh_l0])[0], want)
+    assert all(direct_calls)
+    got = torch.func.grad(lambda p: torch.func.functional_call(layer, p, (x,))[0].sin().sum())(parameters)
+    torch.testing.assert_close(got["weight_hh_l0"], want)
+    assert not direct_calls[-1]
+    swapped = {name: (2 * value).detach().requires_grad_() for name, value in parameters.items()}
+    y = torch.func.functional_call(layer, swapped, (x,))[0]
+    assert direct_calls[-1]
+    torch.autograd.grad(y.sum(), list(swapped.values()))
 
 
 @needs_kernels
@@ -119,7 +169,13 @@ def test_one_step_goes_through_lengths_resets_and_reverse_as_the_reference_does(
 @needs_kernels
 def test_what_is_watched_or_not_plain_takes_the_usual_path(direct_calls):
     layer, x = nn.LSTM(4, 5), torch.randn(2, 3, 4)
-    layer(x)
+    with (
+        torch.utils.flop_counter.FlopCounterMode(display=False) as counter,
+        torch.autograd.profiler.profile(),
+    ):
+        layer(x)[0].sum().backward()
+    assert counter.get_total_flops() > 0
+    assert not any(direct_calls)
     with torch.no_grad():
         with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
             layer(x)

@@ -192,8 +192,8 @@ def test_native_equals_reference_on_thousands_of_drawn_calls(drawn):
 SEQUENCES = "handle threads reverse T B lengths resets x h_0 c_0 "
 GRADIENTS = ("dx", "dh_0", "dc_0", "dweight_ih", "dweight_hh", "dbias_ih", "dbias_hh", "dweight_hr")
 ARGUMENTS = {
-    "forward": (SEQUENCES + "y h_n c_n kept traces ids V").split(),
-    "backward": [*(SEQUENCES + "y kept dy dh_n dc_n").split(), *GRADIENTS, "ids", "V"],
+    "forward": (SEQUENCES + "y h_n c_n kept traces ids V batch_sizes").split(),
+    "backward": [*(SEQUENCES + "y kept dy dh_n dc_n").split(), *GRADIENTS, "ids", "V", "batch_sizes"],
 }
 
 

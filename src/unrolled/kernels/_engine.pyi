@@ -51,6 +51,7 @@ def forward(
     traces: Sequence[int],
     ids: _Strided = ...,
     V: int = 0,
+    batch_sizes: int = 0,
 ) -> None: ...
 def backward(
     handle: Handle,
@@ -78,6 +79,7 @@ def backward(
     dweight_hr: int = 0,
     ids: _Strided = ...,
     V: int = 0,
+    batch_sizes: int = 0,
 ) -> None: ...
 def borrow_team(*, parallel: int, size: int, in_parallel: int) -> None: ...
 def runs(isa: int) -> bool: ...

@@ -3,10 +3,9 @@
 layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   arguments, checked once
 cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
 convert.py  accelerate, accelerated, to_torch              init.py       starting values
-packing.py  PackedSequence, both ways                      tracing.py    jit, ONNX, torch.fx and other tools
 inference.py   packed: weights packed once, for rollouts   direct.py     calls that nothing watches
 variants.py    LayerNormLSTM, IndRNN, … of other cells     options.py    zoneout, dropout over time, reverse
-few_steps.py   training calls that torch.nn runs faster
+few_steps.py   training calls that torch.nn runs faster    tracing.py    jit, ONNX, torch.fx and other tools
 counterparts.py   which class of ours a class becomes      compiling.py  torch.compile takes ours
 
 Internal, for the rooms above: `validate_layer`, `run_stack` and what they return.

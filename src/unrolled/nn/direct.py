@@ -1,4 +1,4 @@
-"""Calls that nothing watches and no gradient needs: straight to what computes them.
+"""Calls that nothing watches: straight to what computes them.
 
 A step takes the engine a few microseconds, and the usual path ten times that: messages, autograd, torch's
 registry. So what is plain is recognised here, by looking, and anything else is left: None sends a call on the
@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from unrolled import kernels, ops
+from unrolled.ops import is_watched as is_watched
 
 Given = tuple[Tensor | None, Tensor | None]  # h and c; None for zeros, and where the cell has no c
 # Of rows [T, B, ·], [B, T, ·] or [T, ·]: T, B and their width; the B of the states, as (B,), or () where
@@ -26,24 +26,6 @@ _CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _STRIDED = torch.strided
 _CONTIGUOUS = torch.contiguous_format
 _tracing = torch._C._get_tracing_state
-_dispatch_modes = torch._C._len_torch_dispatch_stack
-_function_modes = torch._C._len_torch_function_stack
-_transforms = torch._C._are_functorch_transforms_active
-_profiling = torch._C._autograd._profiler_enabled
-_autocasting = torch.is_autocast_enabled
-
-
-def is_watched() -> bool:
-    """Whether something here records, rewrites or counts what torch runs, or casts it."""
-    return (
-        _tracing() is not None
-        or _dispatch_modes() > 0
-        or _function_modes() > 0
-        or _transforms()
-        or _profiling()
-        or forward_ad._current_level >= 0
-        or _autocasting("cpu")
-    )
 
 
 def dense(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype, aligned: int = 3) -> Tensor | None:
@@ -95,7 +77,7 @@ def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tenso
 
     The backend is the one that the usual path takes: `auto` puts the engine first for all that is plain.
     """
-    if type(input) is not Tensor or torch.is_grad_enabled() or is_watched() or not _is_ours(layer):
+    if type(input) is not Tensor or is_watched() or not _is_ours(layer):
         return None
     dtype, shape, lstm = input.dtype, input.shape, layer.mode == "LSTM"
     layout = layout_of(shape, layer.batch_first)
@@ -112,14 +94,19 @@ def run_layer(layer: Any, input: object, hx: Any, resets: object) -> tuple[Tenso
         or (cut is None and resets is not None)
     ):
         return None
-    handles = _handles(layer, dtype)
-    if handles is None:
+    weights = _weights(layer, dtype)
+    if weights is None:
         return None
     h_0, c_0 = states
     if h_0 is None:
         h_0 = input.new_zeros(of_h)
         c_0 = None if not lstm else h_0 if of_c == of_h else input.new_zeros(of_c)
+    flat = [weight for each in weights for weight in each]
+    if torch.is_grad_enabled() and torch._C._any_requires_grad(input, h_0, c_0, *flat):
+        usual = layer.recompute is not None or len(shape) == 2
+        return None if usual else _with_gradients(layer, weights, input, cut, h_0, c_0)
     h_n, c_n = input.new_empty(of_h), input.new_empty(of_c) if lstm else None
+    handles = _handles(layer, weights, dtype)
     y = _run(handles, of_h[-1], layout, input, cut, (h_0, c_0), (h_n, c_n))
     if len(shape) == 2:
         y = y.squeeze_(1)
@@ -155,6 +142,31 @@ def _run(
     return y
 
 
+def _with_gradients(
+    layer: Any,
+    weights: list[list[Tensor | None]],
+    x: Tensor,
+    resets: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor | None,
+) -> tuple[Tensor, Any]:
+    """Run the layers of a stack on batched rows by an op for each; return what the layer does."""
+    if layer.batch_first:
+        x, resets = x.transpose(0, 1), None if resets is None else resets.T
+    cell, finals = _CELLS[layer.mode][0], []
+    for level, each in enumerate(weights):
+        c = None if c_0 is None else c_0[level]
+        x, *final = ops.run_plainly(cell, x, h_0[level], c, each, resets)
+        finals.append(final)
+    states = [_stacked(each) for each in zip(*finals, strict=True) if each[0] is not None]
+    return ops.rows_first(x) if layer.batch_first else x, states[0] if len(states) == 1 else tuple(states)
+
+
+def _stacked(states: tuple[Tensor, ...]) -> Tensor:
+    """Return the states [B, H] of each layer as [L, B, H]; of one layer without a copy, and no view."""
+    return states[0].unsqueeze_(0) if len(states) == 1 else torch.stack(states)
+
+
 def _is_ours(layer: Any) -> bool:
     """Whether the engine runs all layers, in one direction."""
     if layer.bidirectional or layer.mode not in _CELLS or not kernels.available():
@@ -170,37 +182,45 @@ def _is_ours(layer: Any) -> bool:
     return layer.backend in ("auto", "native")
 
 
-def _handles(layer: Any, dtype: torch.dtype) -> list[kernels.Handle] | None:
-    """Return a handle for each layer, which refers to its weights; None where they are not plain."""
+def _weights(layer: Any, dtype: torch.dtype) -> list[list[Tensor | None]] | None:
+    """Return weight_ih, weight_hh, bias_ih, bias_hh, weight_hr of each layer; None where one is not plain."""
     parameters: dict[str, Any] = layer._parameters
     hidden, width, projected = layer.hidden_size, layer.input_size, layer.proj_size
-    cell, gates = _CELLS[layer.mode]
-    blocks, size = gates * hidden, projected or hidden
-    storage, isa, handles = _TYPES[dtype], kernels.isa(), []
-    biases = ((blocks,), (blocks,)) if layer.bias else ()
+    blocks, size, aligned = _CELLS[layer.mode][1] * hidden, projected or hidden, dtype.itemsize - 1
+    biases, projection = [(blocks,)] * 2 if layer.bias else [], [(projected, hidden)] if projected else []
+    found = []
     for names in layer._all_weights:
-        shapes = ((blocks, width), (blocks, size), *biases, *([(projected, hidden)] if projected else []))
-        found: list[int] = []
-        for name, shape in zip(names, shapes, strict=True):
+        each: list[Tensor | None] = []
+        for name, shape in zip(names, [(blocks, width), (blocks, size), *biases, *projection], strict=True):
             weight = parameters.get(name)
-            if weight is None or dense(weight, shape, dtype, dtype.itemsize - 1) is not weight:
+            if weight is None or dense(weight, shape, dtype, aligned) is not weight:
                 return None
-            found.append(parameters[name].data_ptr())
-        projection = (found.pop(), projected) if projected else (0, 0)
-        weight_ih, weight_hh, bias_ih, bias_hh = found if layer.bias else (*found, 0, 0)
+            each.append(weight)
+        hr = each.pop() if projected else None
+        found.append([*each, hr] if layer.bias else [*each, None, None, hr])
+        width = size
+    return found
+
+
+def _handles(layer: Any, weights: list[list[Tensor | None]], dtype: torch.dtype) -> list[kernels.Handle]:
+    """Return a handle for each layer, which refers to its weights."""
+    cell, storage, isa = _CELLS[layer.mode][0], _TYPES[dtype], kernels.isa()
+    width, handles = layer.input_size, []
+    for each in weights:
+        w_ih, w_hh, b_ih, b_hh, w_hr = (0 if weight is None else weight.data_ptr() for weight in each)
         handles.append(
             kernels.pack(
                 cell,
-                (weight_ih, weight_hh, bias_ih, bias_hh),
+                (w_ih, w_hh, b_ih, b_hh),
                 input_size=width,
-                hidden_size=hidden,
-                projection=projection,
+                hidden_size=layer.hidden_size,
+                projection=(w_hr, layer.proj_size),
                 storage=storage,
                 isa=isa,
                 copy=False,
             )
         )
-        width = size
+        width = layer.proj_size or layer.hidden_size
     return handles
 
 

@@ -16,7 +16,7 @@ from unrolled.errors import ConfigError, DtypeError, counted, expected
 from unrolled.nn import compiling, direct, few_steps, inference, tracing
 from unrolled.nn.cells import Cells
 from unrolled.nn.init import start_own_weights
-from unrolled.nn.options import Options, beside_torch, check_options, drops_input, options_of
+from unrolled.nn.options import Options, beside_torch, check_options, options_of, takes_compact
 from unrolled.nn.stack import layer_calls, run_stack
 from unrolled.nn.validate import Lengths, Resets, resets_of, validate_cell, validate_layer
 from unrolled.spec import Cell, cell_of_mode
@@ -170,9 +170,9 @@ class Recurrent(torch.nn.RNNBase):
             resets = resets_of(resets, input)
         if lengths is None and not torch.compiler.is_compiling():
             done = inference.run_layer(self, self._packs[-1], input, hx, resets) if self._packs else None
-            done = direct.run_layer(self, input, hx, resets) if done is None else done
             if done is None and resets is None:
                 done = few_steps.run_layer(self, input, hx)
+            done = direct.run_layer(self, input, hx, resets) if done is None else done
             if done is not None:
                 return done
         if isinstance(input, ops.Embedded) and (tracing.is_traced() or tracing.is_proxy(input.ids)):
@@ -193,7 +193,7 @@ class Recurrent(torch.nn.RNNBase):
         return self._run(input, hx, lengths, resets)
 
     def _run(self, input: Any, hx: Any, lengths: Any, resets: Any) -> tuple[Any, Any]:
-        given = validate_layer(self, input, hx, lengths, resets, keep_ids=not drops_input(self))
+        given = validate_layer(self, input, hx, lengths, resets, compact=takes_compact(self))
         y, states, _ = run_stack(self, given, backend=self.backend)
         swaps = self.batch_first and given.batched and not isinstance(input, PackedSequence)
         output = ops.rows_first(y) if swaps else given.output_as_given(y)
@@ -456,7 +456,7 @@ def explain(
     if not isinstance(layer, Recurrent):
         kind = f"{type(layer).__module__}.{type(layer).__name__}"
         raise DtypeError(expected("layer", "an unrolled.nn RNN, LSTM or GRU", kind))
-    given = validate_layer(layer, x, hx, lengths, resets, keep_ids=not drops_input(layer))
+    given = validate_layer(layer, x, hx, lengths, resets, compact=takes_compact(layer))
     why = None
     if layer._packs:
         why = inference.explain_layer(layer, x, hx, lengths, resets)
@@ -472,8 +472,8 @@ def explain(
             explanations[name] = ops.explain_call(call, layer.backend)
             width += layer.proj_size or layer.hidden_size
         # The sizes of what the next layer gets, without computing it.
-        steps, rows = (given.x if given.ids is None else given.ids).shape[:2]
-        inner = given.x.new_zeros(()).expand(steps, rows, width)
+        places = given.x.shape[:-1] if given.ids is None else given.ids.shape
+        inner = given.x.new_zeros(()).expand(*places, width)
     if why is not None:
         explanations = {
             name: replace(it, reason=f"{it.reason}; not packed: {why}") for name, it in explanations.items()

@@ -25,6 +25,7 @@ __all__ = [
     "dropped_input",
     "drops_input",
     "options_of",
+    "takes_compact",
     "within_steps",
 ]
 
@@ -95,6 +96,11 @@ def beside_torch(layer: Any) -> str:
 def drops_input(layer: torch.nn.Module) -> bool:
     """Whether `dropped_input` drops anything, and so needs the input itself, not symbols."""
     return layer.training and bool(getattr(layer, "input_dropout", 0.0))
+
+
+def takes_compact(layer: torch.nn.Module) -> bool:
+    """Whether a layer reads symbols and packed rows as they are: masks are of rows [T, B, ·]."""
+    return not drops_input(layer) and not getattr(layer, "zoneout", 0.0)
 
 
 def dropped_input(layer: torch.nn.Module, x: Tensor) -> Tensor:

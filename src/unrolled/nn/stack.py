@@ -26,7 +26,7 @@ class LayerRun(NamedTuple):
 class StackRun(NamedTuple):
     """The whole stack, as it ran."""
 
-    y: Tensor  # [T, B, D·P]
+    y: Tensor  # [T, B, D·P], or [n, D·P] where rows are packed
     states: ops.States  # each [L·D, B, ·]
     layers: list[LayerRun]  # with trajectories alone: else what lies between the layers is let go
 
@@ -98,6 +98,7 @@ def layer_calls(
             nonlinearity=nonlinearity or "",
             recompute=None if trajectories else getattr(layer, "recompute", None),
             ids=ids,
+            batch_sizes=arguments.batch_sizes,
             further=weights.further,
             **within_steps(layer, (x if ids is None else ids).shape[0], states, draw=draw),
         )

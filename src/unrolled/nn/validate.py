@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled.errors import DtypeError, ShapeError, expected
-from unrolled.nn.packing import packing_of
 from unrolled.ops import (
     Embedded,
     States,
@@ -26,6 +25,7 @@ from unrolled.ops import (
     check_resets,
     check_shape,
     check_tensor,
+    packing_of,
 )
 from unrolled.spec import cell_of_mode
 
@@ -47,7 +47,7 @@ class Weights(NamedTuple):
 class Arguments(NamedTuple):
     """A layer's arguments and weights in one form, validated, and the way back to the caller's form."""
 
-    x: Tensor  # [T, B, I]; where there are ids, [V, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]; where there are batch_sizes, [n, I]
     states: States  # each [L·D, B, P or H]
     weights: list[Weights]  # of each layer and direction
     lengths: Tensor | None
@@ -55,10 +55,14 @@ class Arguments(NamedTuple):
     output_as_given: Callable[[Tensor], Tensor | PackedSequence]
     batched: bool
     ids: Tensor | None = None  # [T, B]: see `ops.Embedded`
+    batch_sizes: Tensor | None = None  # [T]: of packed rows, in falling order of length
+    unsorted: Tensor | None = None  # [B]: the place among them of each of the caller's rows
 
     def states_as_given(self, states: States) -> Tensor | States:
         """Return the states as the caller has them: a tensor, or a pair for the LSTM."""
         given = states if self.batched else tuple(state.squeeze(1) for state in states)
+        if self.unsorted is not None:
+            given = tuple(state.index_select(1, self.unsorted) for state in given)
         return given[0] if len(given) == 1 else given
 
 
@@ -69,19 +73,20 @@ def validate_layer(
     lengths: object,
     resets: Tensor | None,
     *,
-    keep_ids: bool = False,
+    compact: bool = False,
 ) -> Arguments:
     """Check a layer's arguments and bring them to one form.
 
     Args:
-        keep_ids: leave the symbols of an `Embedded` input as they are; else they are looked up.
+        compact: leave the symbols of an `Embedded` input and the rows of a PackedSequence as they are; else
+            they are looked up and padded, and x is [T, B, I].
     """
     if isinstance(input, PackedSequence):
-        return _packed(layer, input, hx, lengths, resets)
+        return _packed(layer, input, hx, lengths, resets, compact)
     weight = None
     if isinstance(input, Embedded):
         _check_symbols(layer, input)
-        input, weight = input if keep_ids else (input.look_up(), None)
+        input, weight = input if compact else (input.look_up(), None)
     if not isinstance(input, Tensor):
         raise DtypeError(expected("input", "a tensor or a PackedSequence", type(input).__name__))
     weights = weights_of(layer)
@@ -115,7 +120,12 @@ def validate_layer(
 
 
 def _packed(
-    layer: torch.nn.RNNBase, input: PackedSequence, hx: object, lengths: object, resets: Tensor | None
+    layer: torch.nn.RNNBase,
+    input: PackedSequence,
+    hx: object,
+    lengths: object,
+    resets: Tensor | None,
+    compact: bool,
 ) -> Arguments:
     if lengths is not None:
         raise ShapeError(expected("lengths", "None with a PackedSequence", type(lengths).__name__))
@@ -123,16 +133,38 @@ def _packed(
     like = weights[0].weight_ih
     check_shape("input.data", input.data, ("n", layer.input_size))
     check_alike("input.data", input.data, "weight_ih_l0", like)
-    packing = packing_of(input)
-    check_resets(resets, (packing.steps, packing.rows), input.data, "input.data")
-    given = input[1:]  # batch_sizes, sorted_indices, unsorted_indices
+    sizes, order, unsorted = given = input[1:]
+    rows = int(sizes[0]) if order is None else len(order)
+    check_resets(resets, (len(sizes), rows), input.data, "input.data")
+    states = _layer_states(layer, hx, rows, like)
+    if compact:
+        if order is not None:
+            resets = None if resets is None else resets.index_select(1, order)
+            states = states if hx is None else tuple(state.index_select(1, order) for state in states)
+        return Arguments(
+            x=input.data,
+            weights=weights,
+            states=states,
+            lengths=None,
+            resets=resets,
+            output_as_given=lambda y: PackedSequence(y, *given),
+            batched=True,
+            batch_sizes=sizes,
+            unsorted=unsorted,
+        )
+    packing = packing_of(sizes, rows, input.data.device)
+    x, row_lengths = packing.pad(input.data), packing.lengths
+    if unsorted is not None:
+        x, row_lengths = x.index_select(1, unsorted), row_lengths.index_select(0, unsorted.cpu())
     return Arguments(
-        x=packing.pad(input.data),
+        x=x,
         weights=weights,
-        states=_layer_states(layer, hx, packing.rows, like),
-        lengths=packing.lengths,
+        states=states,
+        lengths=row_lengths,
         resets=resets,
-        output_as_given=lambda y: PackedSequence(packing.pack(y), *given),
+        output_as_given=lambda y: PackedSequence(
+            packing.pack(y if order is None else y.index_select(1, order)), *given
+        ),
         batched=True,
     )
 

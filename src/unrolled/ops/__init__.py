@@ -4,8 +4,8 @@ call.py       what a call is, and what it returns         registry.py   what com
 choice.py     the rule that `auto` follows                dispatch.py   run, explain: choose, run, return
 validate.py   checks of arguments, autocast               jacobian.py   one step's Jacobian; gradients by lag
 scan.py       the reference time loop                     packed.py     the torch backend
-recompute.py  segments that the backward pass runs again  native/       the engine as a backend
-onnx.py       a call in torch.onnx's exporters
+packing.py    packed rows as padded ones, and back        native/       the engine as a backend
+recompute.py  segments that the backward pass runs again  onnx.py       a call in torch.onnx's exporters
 lstm.py gru.py rnn.py   the reference (the specification), its Jacobian, its backends, the public function
 variants.py   cells with layer normalisation, peepholes, …  plain.py    those that a plain cell's kernels run
 recurrence.py a cell by one step of it; its Jacobian, by differentiating the step
@@ -30,9 +30,12 @@ from unrolled.ops.jacobian import backward_step as backward_step
 from unrolled.ops.jacobian import gradients_by_lag as gradients_by_lag
 from unrolled.ops.lstm import LSTMTrajectory, lstm
 from unrolled.ops.native import rows_first as rows_first
+from unrolled.ops.native import run_plainly as run_plainly
 from unrolled.ops.onnx import ONNX_GATES as ONNX_GATES
 from unrolled.ops.onnx import ONNX_OPERATORS as ONNX_OPERATORS
 from unrolled.ops.onnx import ONNX_PEEPHOLES as ONNX_PEEPHOLES
+from unrolled.ops.packing import Packing as Packing
+from unrolled.ops.packing import packing_of as packing_of
 from unrolled.ops.recompute import check_recompute as check_recompute
 from unrolled.ops.recurrence import Recurrence, by_steps, of_hidden
 from unrolled.ops.registry import Op, register, unregister
@@ -50,6 +53,7 @@ from unrolled.ops.validate import check_resets as check_resets
 from unrolled.ops.validate import check_shape as check_shape
 from unrolled.ops.validate import check_tensor as check_tensor
 from unrolled.ops.validate import nonlinearity_of as nonlinearity_of
+from unrolled.ops.watched import is_watched as is_watched
 
 __all__ = [
     "Call",

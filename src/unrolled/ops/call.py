@@ -37,7 +37,7 @@ class Call(NamedTuple):
     """Arguments that agree in shape, dtype and device. P is H where there is no projection."""
 
     op: str  # the cell's name
-    x: Tensor  # [T, B, I]; where there are ids, [V, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]; where rows are packed, [n, I]
     states: States  # h_0 [B, P] and, for the LSTM, c_0 [B, H]
     weight_ih: Tensor  # [G·H, I]
     weight_hh: Tensor  # [G·H, P]
@@ -56,16 +56,19 @@ class Call(NamedTuple):
     # of each state: at which steps and units [T, B, ·] bool, or (a float) how much of it, is kept
     zoneout: tuple[Tensor | float, ...] = ()
     recurrent_mask: Tensor | None = None  # [B, P] what h is multiplied by on its way to weight_hh
+    # [T] int64, of a PackedSequence: rows in falling order of length; x and y are [n, ·], step after step.
+    batch_sizes: Tensor | None = None
 
     @property
     def steps(self) -> int:
         """T."""
-        return (self.x if self.ids is None else self.ids).shape[0]
+        first = self.x if self.ids is None else self.ids
+        return (first if self.batch_sizes is None else self.batch_sizes).shape[0]
 
     @property
     def rows(self) -> int:
         """B."""
-        return (self.x if self.ids is None else self.ids).shape[1]
+        return self.states[0].shape[0]
 
     def looked_up(self) -> Call:
         """Return the call with x [T, B, I] in place of ids."""

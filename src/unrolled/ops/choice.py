@@ -13,6 +13,7 @@ from unrolled.errors import BackendError, expected
 from unrolled.ops import native
 from unrolled.ops.call import Call
 from unrolled.ops.packed import is_dense
+from unrolled.ops.packing import plain
 from unrolled.ops.registry import OPS
 
 BACKENDS = ("native", "torch", "reference")  # in the order that `auto` prefers
@@ -94,6 +95,14 @@ def takes_table(call: Call, backend: str) -> bool:
     return call.recompute is None and 2 * call.x.shape[0] <= call.steps * call.rows
 
 
+def takes_packed(call: Call, backend: str) -> bool:
+    """Whether a call on packed rows is run on them as they are: native, which keeps no trajectory of them.
+
+    Else they are padded before the call, and y is packed after it; so they are with `recompute`.
+    """
+    return backend == "native" and call.recompute is None and not call.trajectories
+
+
 def check_backend(asked: object) -> None:
     """Raise BackendError where this is no backend's name."""
     if asked not in ("auto", *BACKENDS):
@@ -110,7 +119,7 @@ def explanation(call: Call, asked: str) -> Explanation:
             reason += ", several times as slow as a kernel"
     elif backend == "native":
         reason = native.reason(call)
-    elif is_dense(call):
+    elif is_dense(plain(call)):
         reason = "full rows without resets inside go to torch's kernel in one direct call"
     else:
         reason = "rows cut into segments at lengths and resets go to torch's kernel as one packed batch"

@@ -15,7 +15,8 @@ from unrolled.errors import ConfigError, expected
 from unrolled.ops import onnx
 from unrolled.ops import recompute as recomputing
 from unrolled.ops.call import Call, Embedded, Output, Result, States
-from unrolled.ops.choice import Explanation, choose, explanation, is_transformed, takes_table
+from unrolled.ops.choice import Explanation, choose, explanation, is_transformed, takes_packed, takes_table
+from unrolled.ops.packing import packing_for, run_plain
 from unrolled.ops.registry import OPS, op_of
 from unrolled.ops.validate import autocast_call, autocast_is_on, dtype_within, validate
 
@@ -82,7 +83,7 @@ def execute(call: Call, backend: str = "auto") -> Output:
     dtype that they came in, so that what one call returns the next one takes, within autocast or after it.
     """
     if onnx.is_exporting():
-        y, states, _ = onnx.run(call.looked_up(), _computed)
+        y, states, _ = run_plain(lambda plain: onnx.run(plain, _computed), call)
         return Output(y, states, None)
     given = call.states
     device = call.x.device.type
@@ -92,6 +93,9 @@ def execute(call: Call, backend: str = "auto") -> Output:
     name, _ = choose(call, backend)
     if not takes_table(call, name):
         call = call.looked_up()
+    packing = None if takes_packed(call, name) else packing_for(call)
+    if packing is not None:
+        call = packing.padded(call)
     if autocasting and name != "native":
         call = autocast_call(call)
     op = OPS[call.op]
@@ -99,9 +103,12 @@ def execute(call: Call, backend: str = "auto") -> Output:
     with torch.autocast(device, enabled=False) if autocasting else nullcontext():
         whole = call.recompute is None or is_transformed(call)
         y, states, traces = function(call) if whole else recomputing.run(function, call)
+    trajectory = op.trajectory._make((*traces, y)) if call.trajectories else None  # type: ignore[union-attr]
+    if packing is not None:
+        y = packing.pack(y)
     if any(state.dtype != came.dtype for state, came in zip(states, given, strict=True)):
         states = tuple(state.to(came.dtype) for state, came in zip(states, given, strict=True))
-    return Output(y, states, op.trajectory._make((*traces, y)) if call.trajectories else None)  # type: ignore[union-attr]
+    return Output(y, states, trajectory)
 
 
 def _computed(call: Call) -> Result:

@@ -639,7 +639,7 @@ class Backward : Pass<V, C> {
                 static_cast<S*>(o.dc_0)[row * w.H + u] = none ? still : zeroed ? S(0) : buf.carry[j * P + u];
             }
         }
-        if (o.dx.data == nullptr || Base::has_ids()) return;
+        if (o.dx.data == nullptr || Base::has_ids() || Base::is_packed()) return;
         const Range rows = share(q.B, thread, threads);
         for (int64_t rank = rows.begin; rank < rows.end; ++rank)
             for (int64_t t = plan.length[rank]; t < q.T; ++t)

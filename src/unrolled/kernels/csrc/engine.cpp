@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 
 #include "dispatch.h"
 #include "validate.h"
@@ -52,6 +53,14 @@ void validate_weights(Validation& v, const Weights& w) {
     v.address("weight_hr", w.weight_hr, w.projected > 0 ? Need::required : Need::unused);
 }
 
+// The strides of x, y or a gradient of theirs; there are steps.
+template <class Element>
+void steps(const char* name, Validation& v, const Sequences& q, const Strided<Element>& a, int64_t width) {
+    if (q.batch_sizes) return v.rows(name, a, std::accumulate(q.batch_sizes, q.batch_sizes + q.T, int64_t{0}), width);
+    if constexpr (std::is_const<Element>::value) v.strides(name, a, width);
+    else v.output_strides(name, a, width);
+}
+
 void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
     v.within("threads", q.threads, 1, INT32_MAX);
     v.within("T", q.T, 0, most);
@@ -71,11 +80,17 @@ void validate_sequences(Validation& v, const Weights& w, const Sequences& q) {
     v.bytes("V * I", {q.V, w.I});
     v.bytes("4 * V * H", {4, q.V, P});
     v.address("lengths", q.lengths, Need::optional, sizeof(int64_t));
+    v.address("batch_sizes", q.batch_sizes, Need::optional, sizeof(int64_t));
+    if (q.batch_sizes && (q.lengths || q.V > 0)) v.refuse("batch_sizes: expected null beside lengths or ids, got an address");
+    if (v.complaint) return;
+    for (int64_t t = 0; q.batch_sizes && t < q.T && !v.complaint; ++t)
+        v.within("batch_sizes", q.batch_sizes[t], 1, t > 0 ? q.batch_sizes[t - 1] : q.B);
+    if (v.complaint) return;
     v.address("ids", q.ids.data, wanted(q.V > 0 && work > 0), sizeof(int64_t));
     v.address("x", q.x.data, wanted(work > 0));
     v.address("h_0", q.h_0, wanted(q.B > 0));
     v.address("c_0", q.c_0, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
-    if (work > 0 && q.V == 0) v.strides("x", q.x, w.I);
+    if (work > 0 && q.V == 0) steps("x", v, q, q.x, w.I);
     if (work > 0 && q.V > 0) v.rows("x", q.x, q.V, w.I);
     if (work > 0 && q.V > 0) v.strides("ids", q.ids, 1);
     if (work > 0 && q.resets.data) v.strides("resets", q.resets, 1);
@@ -102,7 +117,7 @@ void validate(Validation& v, const Weights& w, const Sequences& q, const Forward
     v.address("h_n", out.h_n, wanted(q.B > 0));
     v.address("c_n", out.c_n, is_lstm(w) ? wanted(q.B > 0) : Need::unused);
     v.address("kept", out.kept, Need::optional);
-    if (some_work) v.output_strides("y", out.y, w.R());
+    if (some_work) steps("y", v, q, out.y, w.R());
     validate_traces(v, w.cell, some_work, out.traces);
 }
 
@@ -151,9 +166,9 @@ void validate(Validation& v, const Handle& handle, const Sequences& q, const Bac
     v.address("dweight_hr", out.dweight_hr, w.projected > 0 ? Need::optional : Need::unused);
     if (out.dx.data && q.V > 0) v.rows("dx", out.dx, q.V, w.I);
     if (!some_work || v.complaint) return;
-    v.strides("y", in.y, w.R());
-    if (in.dy.data) v.strides("dy", in.dy, w.R());
-    if (out.dx.data && q.V == 0) v.output_strides("dx", out.dx, w.I);
+    steps("y", v, q, in.y, w.R());
+    if (in.dy.data) steps("dy", v, q, in.dy, w.R());
+    if (out.dx.data && q.V == 0) steps("dx", v, q, out.dx, w.I);
     if (v.complaint || was_kept_in(handle.format, in.kept)) return;
     Format wrote;
     const bool known = kept_format(in.kept, handle.format.storage, wrote);

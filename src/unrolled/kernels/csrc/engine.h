@@ -75,13 +75,17 @@ struct Sequences {
     // that its id names: x·W_ih is computed once per symbol, with the bits that each step would compute.
     Strided<const int64_t> ids;        // [T, B], each 0..V-1; past a row's length never read
     int64_t V = 0;
+    // Where rows are packed, in falling order of length: [T], how many of them have a step t, never rising and at
+    // least 1. Then x, y and their gradients are [n, ·], step after step, n the sum, with stride b between rows;
+    // `lengths` is null, and there are no ids.
+    const int64_t* batch_sizes = nullptr;
 };
 
 struct ForwardOut {
     Strided<void> y;      // [T, B, R]; zero past a row's length
     void* h_n = nullptr;  // [B, R], contiguous
     void* c_n = nullptr;  // [B, H], contiguous; LSTM only
-    // [kept_size], contiguous: what backward needs, in a layout of the engine's own which begins with the
+    // [kept_size], contiguous, of n rows of one step where they are packed: what backward needs, in a layout of the engine's own which begins with the
     // format; null where no backward will come. Of its rows only Σlengths are touched.
     void* kept = nullptr;
     // The trajectory, each [T, B, H] contiguous, zero past a row's length; all null, or none of the

@@ -150,7 +150,8 @@ class Forward : Pass<V, C> {
     }
 
     void take_memory() {
-        prefer_large_pages(o.kept, static_cast<size_t>(kept_size(C::cell, q.T, q.B, w.H)) * sizeof(S));
+        const int64_t kept_rows = Base::is_packed() ? plan.valid() : q.T * q.B;
+        prefer_large_pages(o.kept, static_cast<size_t>(kept_size(C::cell, kept_rows, 1, w.H)) * sizeof(S));
         const size_t trace = static_cast<size_t>(q.T * q.B * w.H) * sizeof(S);
         for (int i = 0; i < 5 && o.traces[i] != nullptr;) {  // those that lie end to end, as one
             char* const first = static_cast<char*>(o.traces[i]);
@@ -485,7 +486,7 @@ class Forward : Pass<V, C> {
                 std::memcpy(static_cast<S*>(o.c_n) + row * w.H, c, w.H * sizeof(S));
             }
             for (int64_t t = length; t < q.T; ++t) {
-                std::memset(at(o.y, rank, t), 0, R * sizeof(S));
+                if (!Base::is_packed()) std::memset(at(o.y, rank, t), 0, R * sizeof(S));
                 for (void* trace : o.traces)
                     if (trace != nullptr)
                         std::memset(static_cast<S*>(trace) + (t * q.B + row) * w.H, 0, w.H * sizeof(S));

@@ -66,7 +66,7 @@ void activate(int type, int isa, int which, Address x, Address y, int64_t n) {
 #define SEQUENCES                                                                                       \
     Sequences {                                                                                         \
         threads, reverse, T, B, at<int64_t>(lengths), strided<const uint8_t>(resets),                   \
-            strided<const void>(x), at(h_0), at(c_0), strided<const int64_t>(ids), V                    \
+            strided<const void>(x), at(h_0), at(c_0), strided<const int64_t>(ids), V, at<int64_t>(batch_sizes) \
     }
 #define SEQUENCES_NAMES                                                                                 \
     "handle"_a, "threads"_a, "reverse"_a, "T"_a, "B"_a, "lengths"_a, "resets"_a, "x"_a, "h_0"_a, "c_0"_a
@@ -104,21 +104,23 @@ NB_MODULE(_engine, m) {
     m.def(
         "forward",
         [](const Handle& handle, SEQUENCES_PARAMETERS, const Tensor& y, Address h_n, Address c_n,
-           Address kept, const std::vector<Address>& traces, const Tensor& ids, int64_t V) {
+           Address kept, const std::vector<Address>& traces, const Tensor& ids, int64_t V,
+           Address batch_sizes) {
             ForwardOut out{strided(y), at(h_n), at(c_n), at(kept), {}};
             if (traces.size() > 5) throw nb::value_error("traces: expected at most 5 addresses");
             for (size_t i = 0; i < traces.size(); ++i) out.traces[i] = at(traces[i]);
             call([&] { return forward(handle, SEQUENCES, out); });
         },
         SEQUENCES_NAMES, "y"_a, "h_n"_a, "c_n"_a, "kept"_a, "traces"_a,
-        "ids"_a = Tensor(0, 0, 0), "V"_a = 0);
+        "ids"_a = Tensor(0, 0, 0), "V"_a = 0, "batch_sizes"_a = 0);
 
     m.def(
         "backward",
         [](const Handle& handle, SEQUENCES_PARAMETERS, const Tensor& y, Address kept, const Tensor& dy,
            Address dh_n, Address dc_n, const Tensor& dx, Address dh_0, Address dc_0, Address dweight_ih,
            Address dweight_hh, Address dbias_ih, Address dbias_hh, Address dweight_hr,
-           const Tensor& ids, int64_t V) {
+           const Tensor& ids, int64_t V,
+           Address batch_sizes) {
             const BackwardIn in{strided<const void>(y), at(kept), strided<const void>(dy), at(dh_n),
                                 at(dc_n)};
             const BackwardOut out{strided(dx),    at(dh_0),       at(dc_0),    at(dweight_ih),
@@ -127,7 +129,7 @@ NB_MODULE(_engine, m) {
         },
         SEQUENCES_NAMES, "y"_a, "kept"_a, "dy"_a, "dh_n"_a, "dc_n"_a, "dx"_a, "dh_0"_a, "dc_0"_a,
         "dweight_ih"_a, "dweight_hh"_a, "dbias_ih"_a, "dbias_hh"_a, "dweight_hr"_a = 0,
-        "ids"_a = Tensor(0, 0, 0), "V"_a = 0);
+        "ids"_a = Tensor(0, 0, 0), "V"_a = 0, "batch_sizes"_a = 0);
 
     m.def(
         "borrow_team",

@@ -98,11 +98,14 @@ class Pass {
         return n;
     }
 
-    // A row of a tensor [T, B, ·].
+    bool is_packed() const { return q.batch_sizes != nullptr; }
+
+    // A row of a tensor [T, B, ·], or [n, ·] where rows are packed.
     template <class Element>
     auto at(const Strided<Element>& a, int64_t rank, int64_t t) const {
         using To = std::conditional_t<std::is_const<Element>::value, const S, S>;
-        return static_cast<To*>(a.data) + t * a.t + plan.row[rank] * a.b;
+        const int64_t at = is_packed() ? (plan.offset[t] + rank) * a.b : t * a.t + plan.row[rank] * a.b;
+        return static_cast<To*>(a.data) + at;
     }
 
     // Whether x is a row for each symbol, and steps name theirs; that of a step, and a symbol's row.
@@ -120,7 +123,8 @@ class Pass {
     }
     template <class Kept>
     auto cells_in(Kept* kept, int64_t rank, int64_t s) const {
-        return gates_in(kept, 0, 0) + q.T * q.B * gates_width(C::cell, w.H) + (plan.offset[s] + rank) * P;
+        const int64_t rows = is_packed() ? plan.valid() : q.T * q.B;
+        return gates_in(kept, 0, 0) + rows * gates_width(C::cell, w.H) + (plan.offset[s] + rank) * P;
     }
 };
 

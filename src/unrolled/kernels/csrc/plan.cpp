@@ -15,8 +15,9 @@ Plan plan_rows(const Sequences& q, Scratch& scratch) {
         std::stable_sort(row, row + q.B,
                          [&](int64_t a, int64_t b) { return q.lengths[a] > q.lengths[b]; });
     }
-    for (int64_t i = 0; i < q.B; ++i) {
-        length[i] = q.lengths != nullptr ? q.lengths[row[i]] : q.T;
+    for (int64_t i = 0, t = q.T; i < q.B; ++i) {
+        while (q.batch_sizes != nullptr && t > 0 && q.batch_sizes[t - 1] <= i) --t;
+        length[i] = q.lengths != nullptr ? q.lengths[row[i]] : t;
     }
     plan.steps = q.B > 0 ? length[0] : 0;
     int64_t* active = scratch.take<int64_t>(plan.steps + 1);

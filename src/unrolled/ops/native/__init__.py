@@ -9,8 +9,8 @@ batching.py   what torch.vmap makes of them
 from unrolled.ops.native import autograd as autograd  # these register themselves
 from unrolled.ops.native import batching as batching
 from unrolled.ops.native.autograd import rows_first
-from unrolled.ops.native.backend import cannot, lend_team, reason, run
+from unrolled.ops.native.backend import cannot, lend_team, reason, run, run_plainly
 
-__all__ = ["cannot", "reason", "rows_first", "run"]
+__all__ = ["cannot", "reason", "rows_first", "run", "run_plainly"]
 
 lend_team()

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from unrolled.ops.call import Call
-from unrolled.ops.native.library import Inputs, layer, layer_backward, library
+from unrolled.ops.native.library import Inputs, backward, forward, layer, layer_backward, library
+from unrolled.ops.packing import run_plain
 from unrolled.ops.registry import OPS
+from unrolled.ops.watched import are_plain, is_watched
 
 _EMPTY = torch.empty(0)
 # Whose backward passes do not read their output, or are told that its axes were swapped.
@@ -31,41 +33,65 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():
-            outputs: tuple[Tensor, ...] = layer(*arguments)
-        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories, _, weight_hr, ids = arguments
+        *arguments, plain = arguments  # type: ignore[assignment]
+        outputs: tuple[Tensor, ...]
+        if plain:
+            outputs = forward(*arguments, known=True)
+        else:
+            with torch._C._AutoDispatchBelowAutograd():
+                outputs = layer(*arguments)
+        ctx.cell, *inputs, ctx.reverse, ctx.keep, trajectories = arguments[:13]
         y, _, c_n, kept, traces = outputs
         saved: tuple[Tensor, ...] = ()
         if ctx.keep:
             ctx.version, ctx.unwritten = _version_of(y), y._version
             # The same memory, with a version of its own; while torch.compile traces, `version` is y itself.
             saved = (kept, y.data) if type(y) is Tensor else (kept,)
-        ctx.save_for_backward(*inputs, weight_hr, ids, *saved)
+        ctx.save_for_backward(*inputs, *arguments[14:], *saved)
+        ctx.set_materialize_grads(False)  # what is not there costs nothing, and is seen not to be there
+        if plain:
+            return (*outputs[:3], None, traces)  # type: ignore[arg-type]
         absent = [c_n] if inputs[2] is None else []
         absent += [] if trajectories else [traces]
         ctx.mark_non_differentiable(kept, *absent)
-        ctx.set_materialize_grads(False)  # what is not there costs nothing, and is seen not to be there
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, dh_n, dc_n, _, dtraces = grads
         saved = ctx.saved_tensors  # once: checkpointing hands them out once
-        inputs = Inputs(*saved[:11])
+        inputs = Inputs(*saved[:12])
         wanted = [*ctx.needs_input_grad[1:8], ctx.needs_input_grad[14]]
         native = ctx.keep and dtraces is None and not torch.is_grad_enabled()
         if native and not any(map(is_batched, (dy, dh_n, dc_n))):
-            kept, y = saved[11], saved[12] if len(saved) > 12 else ctx.version
+            kept, y = saved[12], saved[13] if len(saved) > 13 else ctx.version
             if ctx.version._version != ctx.unwritten:
                 y = None
-            found = layer_backward(
-                ctx.cell, *inputs[:9], ctx.reverse, y, kept, dy, dh_n, dc_n, wanted, *inputs[9:]
-            )
+            given = (ctx.cell, *inputs[:9], ctx.reverse, y, kept, dy, dh_n, dc_n, wanted, *inputs[9:])
+            found = backward(*given, known=True) if _is_plain(given) else layer_backward(*given)
             gradients = [grad if want else None for grad, want in zip(found, wanted, strict=True)]
         else:
             grads = (dy, dh_n, dc_n, dtraces)
             gradients = _of_the_reference(ctx.cell, inputs, ctx.reverse, grads, wanted)
-        return (None, *gradients[:7], *[None] * 6, gradients[7], None)
+        return (None, *gradients[:7], *[None] * 6, gradients[7], None, None, None)
+
+
+def _is_plain(arguments: Sequence[Any]) -> bool:
+    """Whether torch's registry has nothing to add to a call; it takes as long as a small call."""
+    return not torch.compiler.is_compiling() and not is_watched() and are_plain(arguments)
+
+
+def run_layer(*arguments: Any) -> tuple[Tensor, ...]:
+    """Return what `layer` does, without a way through the registry where nobody would notice.
+
+    The arguments agree. What is not there, empty tensors of `layer`, may be None.
+    """
+    if not _is_plain(arguments):
+        return layer(*arguments)  # type: ignore[no-any-return]
+    if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
+        # What `_Layer.apply` does beside it is for transforms of torch.func, and there are none.
+        return super(torch.autograd.Function, _Layer).apply(*arguments, True)  # type: ignore[no-any-return, no-untyped-call]
+    return forward(*arguments, known=True)
 
 
 def _version_of(tensor: Tensor) -> Tensor:
@@ -105,8 +131,8 @@ def is_batched(tensor: Tensor | None) -> bool:
 def _autograd(*arguments: Any) -> tuple[Tensor, ...]:
     # By hand, as what torch.library.register_autograd wraps around it costs 35 µs a call.
     if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-        every = (*arguments, None, None, None)[:16]  # torch leaves out defaults
-        return _Layer.apply(*every)  # type: ignore[no-any-return, no-untyped-call]
+        every = (*arguments, None, None, None, None)[:17]  # torch leaves out defaults
+        return _Layer.apply(*every, False)  # type: ignore[no-any-return, no-untyped-call]
     with torch._C._AutoDispatchBelowAutograd():
         return layer(*arguments)  # type: ignore[no-any-return]
 
@@ -130,7 +156,7 @@ def _of_the_reference(
         leaves = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
         for leaf in leaves:
             leaf.requires_grad_()
-        again = Inputs._make((*views[:7], *inputs[7:9], views[7], inputs.ids))
+        again = Inputs._make((*views[:7], *inputs[7:9], views[7], *inputs[10:]))
         outputs = _reference(cell, again, reverse, traced=grads[3] is not None)
         pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None]
         found = iter(
@@ -164,8 +190,9 @@ def _reference(cell: str, inputs: Inputs, reverse: bool, *, traced: bool) -> tup
         trajectories=traced,
         nonlinearity=nonlinearity,
         ids=inputs.ids,
+        batch_sizes=inputs.batch_sizes,
     )
-    y, final, traces = OPS[op].reference(call.looked_up())
+    y, final, traces = run_plain(OPS[op].reference, call)
     c_n = final[1] if len(final) == 2 else None
     return y, final[0], c_n, torch.stack(traces) if traces else None
 

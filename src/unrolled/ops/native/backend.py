@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from unrolled import kernels
 from unrolled.errors import counted
 from unrolled.ops.call import Call, Result
-from unrolled.ops.native.library import TYPES, layer
+from unrolled.ops.native.autograd import run_layer
+from unrolled.ops.native.library import TYPES
 from unrolled.spec import CELLS
 
 _FUNCTIONS = {"parallel": "GOMP_parallel", "size": "omp_get_num_threads", "in_parallel": "omp_in_parallel"}
@@ -31,7 +33,7 @@ def run(call: Call) -> Result:
     if narrow:
         call = _in_float32(call)
     h_0, c_0 = call.states if len(call.states) == 2 else (*call.states, None)
-    y, h_n, c_n, _, traces = layer(
+    y, h_n, c_n, _, traces = run_layer(
         _cell(call),
         call.x,
         h_0,
@@ -48,11 +50,32 @@ def run(call: Call) -> Result:
         "bfloat16" if narrow else None,
         call.weight_hr,
         call.ids,
+        call.batch_sizes,
     )
     states = (h_n,) if c_0 is None else (h_n, c_n)
     if narrow:
-        y, traces = y.bfloat16(), traces.bfloat16()
+        y, traces = y.bfloat16(), traces.bfloat16() if call.trajectories else traces
     return Result(y, states, traces.unbind(0) if call.trajectories else ())
+
+
+def run_plainly(
+    cell: str,
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor | None],
+    resets: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run a layer as `run` does, first step to last, for callers that have looked at every argument.
+
+    Args:
+        cell: one of `kernels.CELLS`. weights: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr.
+    Returns:
+        y, h_n and c_n, None where the cell has none.
+    """
+    options = (None, resets, False, torch.is_grad_enabled(), False, None, weights[4], None, None)
+    y, h_n, c_n, _, _ = run_layer(cell, x, h_0, c_0, *weights[:4], *options)
+    return y, h_n, None if c_0 is None else c_n
 
 
 def _in_float32(call: Call) -> Call:

@@ -32,13 +32,14 @@ _tags = (torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout)
 # the type in which float32 tensors are multiplied; `kept` names it too.
 library.define(
     f"layer(str cell, {_INPUTS}, bool keep, bool trajectories, str? operand=None, Tensor? weight_hr=None, "
-    "Tensor? ids=None) "
+    "Tensor? ids=None, Tensor? batch_sizes=None) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor kept, Tensor traces)",
     tags=_tags,
 )
 library.define(
     f"layer_backward(str cell, {_INPUTS}, Tensor? y, Tensor kept, "
-    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, Tensor? weight_hr=None, Tensor? ids=None) "
+    "Tensor? dy, Tensor? dh_n, Tensor? dc_n, bool[] wanted, Tensor? weight_hr=None, Tensor? ids=None, "
+    "Tensor? batch_sizes=None) "
     "-> (Tensor dx, Tensor dh_0, Tensor dc_0, Tensor dweight_ih, Tensor dweight_hh, "
     "Tensor dbias_ih, Tensor dbias_hh, Tensor dweight_hr)",
     tags=_tags,
@@ -50,7 +51,7 @@ layer_backward = torch.ops.unrolled.layer_backward.default
 class Inputs(NamedTuple):
     """What the forward and the backward pass both read, in the order of the ops' schemas."""
 
-    x: Tensor  # [T, B, I]; where there are ids, [V, I]
+    x: Tensor  # [T, B, I]; where there are ids, [V, I]; where rows are packed, [n, I]
     h_0: Tensor  # [B, P], P = H unless there is a projection
     c_0: Tensor | None  # [B, H]; LSTM only
     weight_ih: Tensor  # [G·H, I]
@@ -61,22 +62,35 @@ class Inputs(NamedTuple):
     resets: Tensor | None  # [T, B] bool
     weight_hr: Tensor | None = None  # [P, H]; LSTM only
     ids: Tensor | None = None  # [T, B] int64
+    batch_sizes: Tensor | None = None  # [T] int64
 
     @classmethod
     def of_forward(cls, arguments: Sequence[Any]) -> Inputs:
         """Return those among the arguments of `layer` after its cell; torch leaves out defaults."""
-        return cls(*arguments[:9], *arguments[13:15])
+        return cls(*arguments[:9], *arguments[13:16])
 
     @classmethod
     def of_backward(cls, arguments: Sequence[Any]) -> Inputs:
         """Return those among the arguments of `layer_backward` after its cell."""
-        return cls(*arguments[:9], *arguments[16:18])
+        return cls(*arguments[:9], *arguments[16:19])
 
     @property
     def sizes(self) -> tuple[int, int]:
         """T and B."""
-        steps, rows = (self.x if self.ids is None else self.ids).shape[:2]
+        if self.batch_sizes is not None:
+            return self.batch_sizes.shape[0], self.h_0.shape[0]
+        steps, rows = self.places
         return steps, rows
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The sizes of y and of what is kept, without the last: T and B, or n where rows are packed."""
+        return tuple(self.ids.shape if self.ids is not None else self.x.shape[:-1])
+
+    def kept_size(self, cell: str) -> int:
+        """Return how many numbers a forward pass keeps."""
+        steps, rows = (*self.places, 1)[:2]
+        return kernels.kept_size(cell, steps, rows, self.hidden)
 
     @property
     def hidden(self) -> int:
@@ -88,11 +102,13 @@ class Inputs(NamedTuple):
         return (*self[:7], self.weight_hr)
 
 
-def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    """Run the layer in the engine."""
+def forward(cell: str, *arguments: Any, known: bool = False) -> tuple[Tensor, ...]:
+    """Run the layer in the engine; with `known` the arguments agree, and what is not there is None."""
     reverse, keep, trajectories, operand = (*arguments[9:13], None)[:4]
-    inputs = _readable(cell, Inputs.of_forward(arguments))
-    outputs = _outputs(cell, inputs, keep, trajectories)
+    inputs = Inputs.of_forward(arguments)
+    if not known or not _lie_dense(inputs):
+        inputs = _readable(cell, inputs)
+    outputs: tuple[Tensor, ...] = _outputs(cell, inputs, keep, trajectories, known=known)
     try:
         _run(_handle(cell, inputs, kernels.isa(), operand), inputs, reverse, outputs)
     except ValueError as error:  # of lengths, where torch.compile kept validation from looking
@@ -100,82 +116,88 @@ def _forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     return outputs
 
 
-def _run(handle: kernels.Handle, inputs: Inputs, reverse: bool, outputs: tuple[Tensor, ...]) -> None:
+def _run(handle: kernels.Handle, inputs: Inputs, reverse: bool, outputs: tuple[Any, ...]) -> None:
     y, h_n, c_n, kept, traces = outputs
     kernels.forward(
         handle,
         *_sequences(inputs, reverse),
-        _strided(y),
+        _rows_of(y),
         h_n.data_ptr(),
-        c_n.data_ptr(),
-        kept.data_ptr(),
-        [trace.data_ptr() for trace in traces] if traces.numel() else (),
-        *_symbols(inputs),
+        _address(c_n),
+        _address(kept),
+        [trace.data_ptr() for trace in traces] if traces is not None and traces.numel() else (),
+        *_further(inputs),
     )
 
 
-def _backward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    """Run the layer's backward pass in the engine."""
+def backward(cell: str, *arguments: Any, known: bool = False) -> tuple[Tensor, ...]:
+    """Run its backward pass; with `known` the arguments agree, and what is not there is None."""
     reverse, y, kept, dy, dh_n, dc_n, wanted = arguments[9:16]
-    inputs = _readable(cell, Inputs.of_backward(arguments))
+    inputs = Inputs.of_backward(arguments)
+    if not known or not _lie_dense(inputs):
+        inputs = _readable(cell, inputs)
     x = inputs.x
-    steps, rows, _ = shape = (*inputs.sizes, inputs.h_0.shape[1])
-    kept = _dense("kept", kept, (kernels.kept_size(cell, steps, rows, inputs.hidden),), x)
+    shape = (*inputs.places, inputs.h_0.shape[1])
+    kept = _dense("kept", kept, (inputs.kept_size(cell),), x)
     wrote = kernels.kept_format(kept.data_ptr(), TYPES[x.dtype])
     if wrote is None:
         raise DtypeError(expected("kept", f"what a forward pass kept in {TYPES[x.dtype]}", "other numbers"))
     dy = None if dy is None else _rows("dy", dy, shape, x)
-    dh_n = None if dh_n is None else _dense("dh_n", dh_n, shape[1:], x)
-    dc_n = None if dc_n is None else _dense("dc_n", dc_n, (rows, inputs.hidden), x)
+    dh_n = None if dh_n is None else _dense("dh_n", dh_n, tuple(inputs.h_0.shape), x)
+    dc_n = None if dc_n is None else _dense("dc_n", dc_n, (len(inputs.h_0), inputs.hidden), x)
     handle = _handle(cell, inputs, *wrote)
     if y is None:
-        outputs = _outputs(cell, inputs, keep=False, trajectories=False)
+        outputs = _outputs(cell, inputs, keep=False, trajectories=False, known=True)
         _run(handle, inputs, reverse, outputs)
         y = outputs[0]
     y = _rows("y", y, shape, x)
-    gradients = _gradients(inputs, wanted)
+    gradients = _gradients(inputs, wanted, known=known)
     dx, dh_0, dc_0, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr = gradients
     kernels.backward(
         handle,
         *_sequences(inputs, reverse),
-        _strided(y),
+        _rows_of(y),
         kept.data_ptr(),
-        _strided(dy),
+        _rows_of(dy),
         _address(dh_n),
         _address(dc_n),
-        _at(dx, inputs.ids) if wanted[0] else (0, 0, 0),
-        dh_0.data_ptr(),
-        dc_0.data_ptr(),
-        dweight_ih.data_ptr(),
-        dweight_hh.data_ptr(),
-        dbias_ih.data_ptr(),
-        dbias_hh.data_ptr(),
-        dweight_hr.data_ptr(),
-        *_symbols(inputs),
+        _rows_of(dx if wanted[0] else None),
+        _address(dh_0),
+        _address(dc_0),
+        _address(dweight_ih),
+        _address(dweight_hh),
+        _address(dbias_ih),
+        _address(dbias_hh),
+        _address(dweight_hr),
+        *_further(inputs),
     )
     return gradients
 
 
-def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool) -> tuple[Tensor, ...]:
-    """Return y [T, B, P], h_n [B, P], c_n [B, H], kept, traces [K, T, B, H]; empty: none of it."""
+def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool, *, known: bool = False) -> Any:
+    """Return y [T, B, P] or [n, P], h_n [B, P], c_n [B, H], kept, traces [K, T, B, H]; empty: none of it."""
     x, _, c_0 = inputs[:3]
     steps, rows = inputs.sizes
     hidden, projected = inputs.hidden, inputs.weight_hh.shape[1]
+
+    def given(is_there: bool, *shape: int) -> Tensor | None:
+        return x.new_empty(shape) if is_there else None if known else x.new_empty(0)
+
     return (
-        x.new_empty((steps, rows, projected)),
+        x.new_empty((*inputs.places, projected)),
         x.new_empty((rows, projected)),
-        x.new_empty(0 if c_0 is None else (rows, hidden)),
-        x.new_empty(kernels.kept_size(cell, steps, rows, hidden) if keep else 0),
-        x.new_empty((len(_CELLS[cell].traces), steps, rows, hidden) if trajectories else 0),
+        given(c_0 is not None, rows, hidden),
+        given(keep, inputs.kept_size(cell)),
+        given(trajectories, len(_CELLS[cell].traces), steps, rows, hidden),
     )
 
 
-def _gradients(inputs: Inputs, wanted: list[bool]) -> tuple[Tensor, ...]:
-    """Return room for the gradient of each of `inputs.wanting()`; empty where it is not wanted."""
+def _gradients(inputs: Inputs, wanted: list[bool], *, known: bool = False) -> tuple[Any, ...]:
+    """Return room for the gradient of each of `inputs.wanting()`; empty, or None, where it is not wanted."""
     x = inputs.x
     wanted = [*wanted, False][:8]  # without a projection seven are enough
     return tuple(
-        x.new_empty(tensor.shape if want and tensor is not None else 0)
+        x.new_empty(tensor.shape) if want and tensor is not None else None if known else x.new_empty(0)
         for tensor, want in zip(inputs.wanting(), wanted, strict=True)
     )
 
@@ -211,20 +233,23 @@ def _sequences(
         rows,
         _address(inputs.lengths),
         _strided(inputs.resets),
-        _at(x, inputs.ids),
+        _rows_of(x),
         h_0.data_ptr(),
         _address(c_0),
     )
 
 
-def _symbols(inputs: Inputs) -> tuple[_Strided, int]:
-    """Return the fields of `Sequences` that ids have: where they are, and V."""
-    return _strided(inputs.ids), 0 if inputs.ids is None else inputs.x.shape[0]
+def _further(inputs: Inputs) -> tuple[_Strided, int, int]:
+    """Return the last fields of `Sequences`: where ids are, V, and where batch_sizes are."""
+    symbols = 0 if inputs.ids is None else inputs.x.shape[0]
+    return _strided(inputs.ids), symbols, _address(inputs.batch_sizes)
 
 
-def _at(x: Tensor, ids: Tensor | None) -> _Strided:
-    """Return x or its gradient: [T, B, I], or where there are ids [V, I], whose rows have the last stride."""
-    return _strided(x) if ids is None else (x.data_ptr(), 0, x.stride(0))
+def _rows_of(tensor: Tensor | None) -> _Strided:
+    """Return x, y or a gradient of theirs: [T, B, ·], or [n, ·] or [V, ·], whose rows have stride b."""
+    if tensor is None or tensor.dim() == 3:
+        return _strided(tensor)
+    return tensor.data_ptr(), 0, tensor.stride(0)
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -237,16 +262,23 @@ def _strided(tensor: Tensor | None) -> _Strided:
     return (0, 0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
 
 
+def _lie_dense(inputs: Inputs) -> bool:
+    """Whether the engine can read every tensor where it lies."""
+    return all(t is None or (t.is_contiguous() and not t.data_ptr() % t.itemsize) for t in inputs)
+
+
 def _readable(cell: str, inputs: Inputs) -> Inputs:
     """Return the tensors as the engine can read them, copied only where it could not.
 
     The ops are public names of torch's registry and the engine sees addresses alone, so this is where
     sizes and dtypes are validated for whoever calls them.
     """
-    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets, weight_hr, ids = inputs
+    x, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, lengths, resets, weight_hr, ids, sizes = inputs
     for name, tensor, dims in (
         ("ids", ids, 2),
-        ("x", x, 3 if ids is None else 2),
+        ("batch_sizes", sizes, 1),
+        ("h_0", h_0, 2),
+        ("x", x, 3 if ids is None and sizes is None else 2),
         ("weight_hh", weight_hh, 2),
         ("weight_hr", weight_hr, 2),
     ):
@@ -254,6 +286,10 @@ def _readable(cell: str, inputs: Inputs) -> Inputs:
             raise ShapeError(expected(name, f"{dims} dimensions", list(tensor.shape)))
     if x.dtype not in TYPES:
         raise DtypeError(expected("x", " or ".join(TYPES.values()), str(x.dtype).removeprefix("torch.")))
+    if sizes is not None:
+        sizes = _of(torch.int64, "batch_sizes", sizes, sizes.shape).contiguous()
+        if int(sizes.sum()) != x.shape[0]:
+            raise ShapeError(expected("x", f"{int(sizes.sum())} rows, as batch_sizes add up to", x.shape[0]))
     steps, rows = inputs.sizes
     width, hidden, projected = x.shape[-1], inputs.hidden, weight_hh.shape[1]
     blocks, state = (len(_CELLS[cell].gates) * hidden,), (rows, hidden)
@@ -269,6 +305,7 @@ def _readable(cell: str, inputs: Inputs) -> Inputs:
         None if resets is None else _of(torch.bool, "resets", resets, (steps, rows)),
         None if weight_hr is None else _dense("weight_hr", weight_hr, (projected, hidden), x),
         None if ids is None else _of(torch.int64, "ids", ids, (steps, rows)),
+        sizes,
     )
 
 
@@ -281,7 +318,7 @@ def _dense(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> T
 
 
 def _rows(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return [T, B, ·] or [V, ·], or a copy where the last axis is not dense. Others may have any strides."""
+    """Return x or y, or a copy where the last axis is not dense. The other axes may have any strides."""
     _of(like.dtype, name, tensor, shape)
     dense = tensor.stride(-1) == 1 or shape[-1] == 1
     if dense and not tensor.data_ptr() % tensor.itemsize:
@@ -301,6 +338,8 @@ def _of(dtype: torch.dtype, name: str, tensor: Tensor, shape: tuple[int, ...]) -
 def _valid_steps(inputs: Inputs) -> int:
     """Return how many steps are computed over all rows; all of them where lengths have no values yet."""
     lengths, (steps, rows) = inputs.lengths, inputs.sizes
+    if inputs.batch_sizes is not None:
+        return inputs.x.shape[0]
     if lengths is None or type(lengths) is not Tensor or lengths.is_meta:
         return steps * rows
     return int(lengths.sum())
@@ -328,15 +367,16 @@ def _backward_flops(_cell: str, *arguments: Any, **_: Any) -> int:
 
 
 def _fake_forward(cell: str, *arguments: Any) -> tuple[Tensor, ...]:
-    return _outputs(cell, Inputs.of_forward(arguments), *arguments[10:12])
+    outputs: tuple[Tensor, ...] = _outputs(cell, Inputs.of_forward(arguments), *arguments[10:12])
+    return outputs
 
 
 def _fake_backward(_cell: str, *arguments: Any) -> tuple[Tensor, ...]:
     return _gradients(Inputs.of_backward(arguments), arguments[15])
 
 
-library.impl("layer", _forward, "CPU")
-library.impl("layer_backward", _backward, "CPU")
+library.impl("layer", forward, "CPU")
+library.impl("layer_backward", backward, "CPU")
 register_flop_formula(torch.ops.unrolled.layer, get_raw=True)(_forward_flops)
 register_flop_formula(torch.ops.unrolled.layer_backward, get_raw=True)(_backward_flops)
 torch.library.register_fake(layer, _fake_forward, lib=library)
