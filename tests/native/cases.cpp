@@ -1,5 +1,6 @@
 #include "cases.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -131,6 +132,10 @@ std::vector<int64_t> lengths(const Case& one, Random& random) {
     for (int64_t b = 0; b < one.B; ++b) {
         const int64_t any = random.below(one.T + 1);
         out.push_back(random.pick<int64_t>({any, any, any, one.T, 0, one.T > 0 ? 1 : 0}));
+    }
+    if (!out.empty() && random.chance(0.4)) {  // as rows are packed
+        out[0] = one.T;
+        std::sort(out.rbegin(), out.rend());
     }
     return out;
 }

@@ -13,6 +13,7 @@ struct Setting {
     bool keep = true;     // ask for what backward needs
     bool traces = false;  // ask for the trajectory
     bool packed = false;  // forward, by a handle that has packed its weights
+    bool rows_packed = false;  // steps without padding, where lengths fall
     bool symbols = false; // every step's x is a symbol of its own, the last step's the first
     uint64_t layout = 0;  // seed of where things lie in memory
 };

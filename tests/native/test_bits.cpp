@@ -75,6 +75,7 @@ void threads_and_requests(const Problem<S>& problem, Setting setting, const naiv
         setting.threads = threads, setting.layout = random.next();
         setting.keep = random.chance(0.5), setting.traces = random.chance(0.3);
         setting.packed = random.chance(0.5), setting.symbols = random.chance(0.3);
+        setting.rows_packed = !setting.keep && random.chance(0.5);
         const auto got = forward(problem, setting).out;
         same_rows(std::to_string(threads) + (setting.packed ? " threads, packed" : " threads"), problem.in, got, want, all_rows(problem.in.B));
     }
@@ -272,7 +273,7 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         setting.bf16 = one.bf16;
         setting.threads = random.pick({1, 2, 3});
         setting.layout = random.next();
-        setting.symbols = random.chance(0.2);
+        setting.symbols = random.chance(0.2), setting.rows_packed = random.chance(0.4);
         const auto forwarded = forward(problem, setting);
         const auto& want = forwarded.out;
         threads_and_requests(problem, setting, want, random);

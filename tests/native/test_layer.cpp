@@ -98,10 +98,11 @@ void test(const Case& one, const std::vector<Isa>& isas) {
         setting.traces = random.chance(0.5);
         setting.packed = random.chance(0.3);
         setting.symbols = random.chance(0.3);
+        setting.rows_packed = random.chance(0.6);
         setting.layout = random.next();
         now_testing(one.line() + ", isa=" + name(isa) + " threads=" + std::to_string(setting.threads) +
                     (setting.traces ? " traces" : "") + (setting.packed ? " packed" : "") +
-                    (setting.symbols ? " symbols" : ""));
+                    (setting.symbols ? " symbols" : "") + (setting.rows_packed ? " packed rows" : ""));
         const auto forwarded = forward(problem, setting);
         compare_outputs(problem, operand, forwarded.out, want);
         if (relu) {

@@ -16,6 +16,7 @@ struct Call {
     Memory nowhere{0, true, 0};
     int64_t lengths[2] = {3, 2};
     int64_t id = 0;  // of every step
+    int64_t sizes[3] = {2, 2, 1};
     unrolled::Weights weights;
     unrolled::Format format;
     unrolled::Sequences q;
@@ -108,6 +109,12 @@ void test_validate(const std::vector<Isa>& isas) {
     refuses("symbols without number", [](C c) { c.q.ids = {&c.id, 0, 0}, c.q.V = INT64_MAX / 8; });
     refuses("x stride of symbols", [](C c) { c.q.ids = {&c.id, 0, 0}, c.q.V = 3, c.q.x.b = INT64_MAX; });
     refuses("ids strides", [](C c) { c.q.ids = {&c.id, INT64_MAX, 0}, c.q.V = 3; });
+    const int64_t sizes[][3] = {{3, 1, 1}, {2, 0, 0}, {1, 2, 1}, {-1, -1, -1}};
+    for (const auto& each : sizes)
+        refuses("batch_sizes", [&](C c) { c.q.batch_sizes = each, c.q.lengths = nullptr; });
+    refuses("batch_sizes beside lengths", [](C c) { c.q.lengths = c.lengths, c.q.batch_sizes = c.lengths; });
+    refuses("x stride of packed rows", [](C c) { c.q.batch_sizes = c.sizes, c.q.x.b = INT64_MAX; });
+    forward_refuses("y stride of packed rows", [](C c) { c.q.batch_sizes = c.sizes, c.out.y.b = 4; });
     refuses("no x", [](C c) { c.q.x.data = nullptr; });
     refuses("no h_0", [](C c) { c.q.h_0 = nullptr; });
     refuses("no c_0", [](C c) { c.q.c_0 = nullptr; });

@@ -115,7 +115,8 @@ def _cell(call: Call) -> str:
 
 def reason(call: Call) -> str:
     """Say in which form the engine runs this call."""
-    inside = [name for name in ("lengths", "resets") if getattr(call, name) is not None]
+    given = {"lengths": call.lengths, "packed rows": call.batch_sizes, "resets": call.resets}
+    inside = [name for name, value in given.items() if value is not None]
     form = f", {' and '.join(inside)} inside" if inside else ""
     threads = torch.get_num_threads()
     held = f"{'at most ' * (threads > 1)}{counted(threads, 'thread')}"
