@@ -66,7 +66,6 @@ def test_a_direct_call_has_the_bits_the_layout_and_the_gradients_of_the_usual_on
     ]
     with patch.object(direct, "run_layer", lambda *_: None):
         usual = flat(layer(x, hx, resets=resets))
-    layer.backend = "auto"
     with torch.no_grad():
         assert direct.run_layer(layer, x, hx, resets) is not None
         got = flat(layer(x, hx, resets=resets))
@@ -88,7 +87,7 @@ def test_a_direct_call_has_the_bits_the_layout_and_the_gradients_of_the_usual_on
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS)
 def test_states_of_a_direct_call_are_detached_in_place_and_written_over(kind, direct_calls):
-    layer, x = getattr(nn, kind)(4, 5), torch.randn(3, 2, 4)
+    layer, x = getattr(nn, kind)(4, 5, backend="native"), torch.randn(3, 2, 4)
     y, final = layer(x)
     for state in final if isinstance(final, tuple) else (final,):
         state.detach_().mul_(0)
@@ -168,7 +167,7 @@ def test_one_step_goes_through_lengths_resets_and_reverse_as_the_reference_does(
 
 @needs_kernels
 def test_what_is_watched_or_not_plain_takes_the_usual_path(direct_calls):
-    layer, x = nn.LSTM(4, 5), torch.randn(2, 3, 4)
+    layer, x = nn.LSTM(4, 5, backend="native"), torch.randn(2, 3, 4)
     with (
         torch.utils.flop_counter.FlopCounterMode(display=False) as counter,
         torch.autograd.profiler.profile(),
