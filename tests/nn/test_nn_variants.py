@@ -264,3 +264,29 @@ def test_a_variant_with_kernels_streams(name, weights):
 def test_a_variant_without_kernels_does_not_stream():
     with pytest.raises(ConfigError, match=r"^cell: expected one that has a kernel \(lstm, gru, rnn, coupled"):
         stream.Recurrent.from_torch(nn.LayerNormLSTM(I, H))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lstm", "layernorm_gru"])
+def test_a_layer_with_options_compiles_whole_and_is_exported(name):
+    torch._dynamo.reset()
+    layer, x = build(name, zoneout=0.1, recurrent_dropout=0.1, input_dropout=0.1), inputs()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    compiled(x, **RAGGED)[0].sum().backward()
+    assert all(weight.grad is not None for weight in layer.parameters())
+    layer.eval()
+    torch.testing.assert_close(compiled(x, **RAGGED)[0], layer(x, **RAGGED)[0])
+    exported = torch.export.export(layer, (x,), strict=False).module()
+    torch.testing.assert_close(exported(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_under_autocast_a_variant_computes_in_bfloat16(name):
+    layer, x = build(name, zoneout=0.1, recurrent_dropout=0.1).float(), inputs().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = layer(x, **RAGGED)
+        assert y.dtype == torch.bfloat16
+        assert flat(state)[0].dtype == torch.float32
+        near, _ = layer.eval()(x, **RAGGED)
+    y.float().sum().backward()
+    torch.testing.assert_close(near.float(), layer(x, **RAGGED)[0], rtol=5e-2, atol=1e-1)

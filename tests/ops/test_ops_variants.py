@@ -351,3 +351,19 @@ def test_a_variants_own_weights_are_checked():
         ConfigError, match=r"^weight_hr: expected None, as the layernorm_gru has no projection"
     ):
         run("layernorm_gru", draw("layernorm_gru") | {"weight_hr": torch.zeros(2, 6, dtype=torch.float64)})
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_references_backward_pass_grows_with_the_steps_alone(name):
+    """An index into x at each step would have a derivative as large as x at each step."""
+    case = draw(name)
+    y, *_ = run(name, case, backend="reference")
+    seen, open_ones = set(), [y.grad_fn]
+    while open_ones:
+        node = open_ones.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            open_ones += [after for after, _ in node.next_functions]
+    names = [node.name() for node in seen]
+    assert "UnbindBackward0" in names
+    assert "SelectBackward0" not in names

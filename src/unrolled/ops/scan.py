@@ -51,12 +51,13 @@ def scan(call: Call, project: Callable[[Tensor], Tensor], step: Step) -> Result:
     xs = project(x)
     if steps == 0:
         return _empty(call, xs, step)
+    rows = xs.unbind()  # whose derivative is one stack; that of xs[t] would be as large as xs at every step
 
     trace: list[tuple[Tensor, ...]] = []
     for t in reversed(range(steps)) if call.reverse else range(steps):
         if cut is not None:
             states = tuple(state.masked_fill(cut[t], 0) for state in states)
-        new, seen = step(xs[t], states)
+        new, seen = step(rows[t], states)
         if call.zoneout:
             new = zoned(call, t, states, new)
             seen = _as_carried(call, new, seen)

@@ -116,7 +116,8 @@ def bytes_needed(model: ModelConfig, *, rows: int, steps: int, recompute: int | 
         recompute: steps whose activations are held at once; beside them, a state for each so many steps.
     """
     weights = sum(math.prod(shape) for _, shape in tensors(model).values())
-    a_step = FLOATS_PER_UNIT * model.num_layers * model.hidden_size + 3 * model.vocab_size
+    of_unit = FLOATS_PER_UNIT * (2 if CELLS[model.cell].norm else 1)  # products before they are normalised
+    a_step = of_unit * model.num_layers * model.hidden_size + 3 * model.vocab_size
     held = min(steps, recompute or steps)
     states = len(CELLS[model.cell].states) * model.num_layers * model.hidden_size * (steps // held)
     return 4 * (COPIES * weights + rows * (held * a_step + states)) + IDS * rows * steps
