@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from train_cases import stopped
 
 from unrolled import DataConfig, kernels, probe, stream
 from unrolled.cli.commands import _sampled
-from unrolled.errors import ConfigError
+from unrolled.errors import BackendError, ConfigError
 from unrolled.sample import sample
 from unrolled.spec import CELLS, TrainConfig
 from unrolled.train import Observer, run
@@ -95,3 +96,21 @@ def test_norm_names_the_cell_and_a_cell_names_its_norm():
     with pytest.raises(ConfigError, match=r"^norm: expected none, or `cell` lstm or gru, got `cell` rnn$"):
         TrainConfig(data, cell="rnn", norm="layer")
     assert {cell.variant_of for cell in CELLS.values()} >= {"lstm", "gru", "rnn"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "native", "zoneout": 0.1}, "auto or reference beside zoneout, .*, got native"),
+        (
+            {"backend": "torch", "cell": "peephole_lstm"},
+            "auto or reference beside the peephole_lstm, .*, got torch",
+        ),
+    ],
+)
+def test_a_backend_without_a_kernel_is_refused_before_anything_is_written(
+    small: Make, tmp_path: Path, settings: dict[str, Any], message: str
+):
+    with pytest.raises(BackendError, match=f"^backend: expected {message}$"):
+        run(small(**settings, run=str(tmp_path / "run")), observers=[])
+    assert not (tmp_path / "run").exists()

@@ -13,7 +13,8 @@ import torch
 
 from unrolled import figures, files
 from unrolled.errors import NonFiniteError, RunError, counted, expected
-from unrolled.spec import CELLS, TaskKind, TrainConfig
+from unrolled.ops import op_of
+from unrolled.spec import TaskKind, TrainConfig
 from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
 from unrolled.train.observers import Row
@@ -60,19 +61,18 @@ def notes(
     return lines
 
 
-def has_kernels(config: TrainConfig) -> bool:
-    """Whether kernels compute the recurrent layers of a run; else the reference does, a loop over time."""
-    return CELLS[config.cell].has_kernels and not config.zoneout
+def has_kernels(config: TrainConfig, *backends: str) -> bool:
+    """Whether kernels of one of the backends, by default of any, compute the recurrent layers of a run."""
+    op = op_of(config.cell)
+    return not config.zoneout and any(getattr(op, name) for name in backends or ("native", "torch"))
 
 
 def slow_notes(config: TrainConfig) -> list[str]:
     """Return a line on a run whose recurrent layers no kernel computes."""
     if has_kernels(config):
         return []
-    what = (
-        "" if CELLS[config.cell].has_kernels else f"the {config.cell}",
-        "zoneout" if config.zoneout else "",
-    )
+    op = op_of(config.cell)
+    what = ["" if op.native or op.torch else f"the {config.cell}", "zoneout" if config.zoneout else ""]
     named = " with ".join(word for word in what if word)
     return [f"note      no kernel computes {named}: a step is a Python loop over time, several times as slow"]
 

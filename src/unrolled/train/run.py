@@ -447,9 +447,11 @@ def _check_install(config: TrainConfig) -> None:
     figures.require()
     if config.tensorboard:
         require_tensorboard()
-    if config.backend != "native":
-        return
-    if not kernels.available():
+    if config.backend in ("native", "torch") and not report.has_kernels(config, config.backend):
+        what = "zoneout" if config.zoneout else f"the {config.cell}"
+        want = f"auto or reference beside {what}, for which it has no kernel"
+        raise BackendError(expected("backend", want, config.backend))
+    if config.backend == "native" and not kernels.available():
         got = f"native: {kernels.why_not()}"
         raise BackendError(expected("backend", "one that this install has (auto, reference, torch)", got))
 
