@@ -2,6 +2,7 @@
 
 backend.py    a call of an op on it; torch's threads, lent to the engine
 library.py    the registered ops: schema, the engine called on tensors, fakes, FLOPs
+kept.py       memory for what a forward pass keeps
 autograd.py   their derivative, by the engine or by the reference
 batching.py   what torch.vmap makes of them
 """

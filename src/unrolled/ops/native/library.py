@@ -15,6 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from unrolled import kernels
 from unrolled.errors import DtypeError, ShapeError, expected
+from unrolled.ops.native.kept import room
 from unrolled.spec import cell_of_mode
 
 _Strided = tuple[int, int, int]
@@ -187,7 +188,7 @@ def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool, *, known
         x.new_empty((*inputs.places, projected)),
         x.new_empty((rows, projected)),
         given(c_0 is not None, rows, hidden),
-        given(keep, inputs.kept_size(cell)),
+        room(inputs.kept_size(cell), like=x) if keep else given(False),
         given(trajectories, len(_CELLS[cell].traces), steps, rows, hidden),
     )
 

@@ -1,0 +1,114 @@
+"""Memory of what forward passes keep: used again once nothing refers to it, and never while something does."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from unrolled import kernels, ops  # noqa: E402
+from unrolled.ops.native import kept  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason=f"no kernels: {kernels.why_not()}")
+
+T, B, I, H = 40, 32, 3, 64  # noqa: E741  # keeps 1.6 MB
+
+
+@pytest.fixture(autouse=True)
+def nothing_free(monkeypatch):
+    gc.collect()
+    monkeypatch.setattr(kept, "_free", [])
+
+
+def draw(seed, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((T, B, I), (B, H), (B, H), (4 * H, I), (4 * H, H))
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+def run(tensors):
+    x, h_0, c_0, weight_ih, weight_hh = tensors
+    return ops.lstm(x, (h_0, c_0), weight_ih, weight_hh, backend="native")[0]
+
+
+def gradients(tensors):
+    return torch.autograd.grad(run(tensors).sum(), tensors)
+
+
+def addresses():
+    return {memory.data_ptr() for memory in kept._free}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_training_step_takes_the_memory_of_the_one_before(dtype):
+    tensors = draw(0, dtype)
+    first = gradients(tensors)
+    held = addresses()
+    assert len(held) == 1
+    again = gradients(tensors)
+    assert addresses() == held
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def test_graphs_that_live_at_once_share_no_memory():
+    several = [draw(seed) for seed in range(3)]
+    want = [gradients(tensors) for tensors in several]
+    outputs = [run(tensors) for tensors in several]
+    assert not kept._free
+    for y, tensors, gradient in reversed(list(zip(outputs, several, want, strict=True))):
+        for _ in range(2):  # a retained graph keeps its memory
+            found = torch.autograd.grad(y.sum(), tensors, retain_graph=True)
+            assert all(torch.equal(one, other) for one, other in zip(found, gradient, strict=True))
+            gradients(draw(9))  # another call between them
+    del outputs, y, found
+    gc.collect()
+    assert len(addresses()) == len(kept._free) == 4
+
+
+def test_a_view_of_what_was_kept_holds_its_memory():
+    like = torch.zeros(())
+    tensor = kept.room(kept.LEAST, like)
+    view = tensor[5:9]
+    del tensor
+    assert not kept._free
+    del view
+    assert len(kept._free) == 1
+
+
+def test_free_memory_is_bounded_and_serves_its_own_size():
+    like = torch.zeros(())
+    size = kept.MOST // 4 // 4  # numbers in a quarter of all
+    several = [kept.room(size, like) for _ in range(7)]
+    del several
+    assert 0 < sum(map(len, kept._free)) <= kept.MOST
+    count = len(kept._free)
+    smaller = kept.room(size // 2, like)  # much too large a piece for it
+    assert len(kept._free) == count
+    near = kept.room(size - 1000, like)
+    assert len(kept._free) == count - 1
+    assert near.shape == (size - 1000,)
+    assert near.data_ptr() % 64 == smaller.data_ptr() % 64 == 0
+    assert kept.room(kept.MOST, like).shape == (kept.MOST,)  # four times as many bytes: not from here
+    assert len(kept._free) == count - 1
+
+
+def test_threads_that_call_at_once_share_no_memory():
+    want = gradients(draw(5))
+    wrong = []
+
+    def call():
+        tensors = draw(5)
+        for _ in range(10):
+            found = gradients(tensors)
+            wrong.extend(not torch.equal(one, other) for one, other in zip(found, want, strict=True))
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wrong) == 3 * 10 * 5
+    assert not any(wrong)
