@@ -223,6 +223,16 @@ def test_the_limits_of_a_container_are_shown_and_no_problem(monkeypatch):
     assert "memory       unknown\n" in str(report())
 
 
+def test_the_caches_are_those_that_the_kernels_go_by(monkeypatch):
+    monkeypatch.setattr(kernels, "_caches", lambda: (48 << 10, 2 << 20, 0, True))
+    found = report()
+    assert found.caches_bytes == (48 << 10, 2 << 20, 0)
+    assert "caches       48 KiB and 2,048 KiB for each core; the kernels" in str(found)
+    monkeypatch.setattr(kernels, "_caches", lambda: (32 << 10, 512 << 10, 0, False))
+    assert report().caches_bytes is None
+    assert "caches       unknown" in str(report())
+
+
 def test_the_text_says_what_training_does_about_threads_that_wait():
     line = next(line for line in str(report()).splitlines() if line.startswith("threads "))
     assert "wait for one another" in line

@@ -63,6 +63,7 @@ class Report:
     load: float | None  # threads of all programs that want a processor, over a minute; None where unknown
     memory_bytes: int | None  # that this process may use; None where the system does not say
     instruction_sets: tuple[str, ...]
+    caches_bytes: tuple[int, int, int] | None  # first and second of each core, third; None: not known
     packages: Mapping[str, str | None]  # name → version; None: not installed
     torch_threads: int | None  # None without torch
     waiting: str  # how the environment lets torch's threads wait for one another; "" where it does not say
@@ -86,6 +87,7 @@ class Report:
             "memory       "
             + ("unknown" if self.memory_bytes is None else f"{self.memory_bytes / GIB:.1f} GiB to use"),
             f"instructions {' '.join(self.instruction_sets) or 'none that matter here'}",
+            f"caches       {_sizes(self.caches_bytes)}",
             f"threads      torch uses {self.torch_threads}; {THREADS} (unrolled train --threads)"
             if self.torch_threads
             else "threads      no torch",
@@ -146,6 +148,7 @@ def report() -> Report:
         load=for_json(load_average()),
         memory_bytes=memory_limit(),
         instruction_sets=_instruction_sets(torch),
+        caches_bytes=_caches(),
         packages=packages,
         torch_threads=threads,
         waiting=", ".join(f"{name}={os.environ[name]}" for name in WAITING if os.environ.get(name)),
@@ -223,6 +226,20 @@ def _explain(torch: Any, cell: str, backend: str, dtype: str = "float32") -> Any
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         layer = nn.layer(cell, 1, 1, backend=backend, dtype=getattr(torch, dtype))
         return nn.explain(layer, torch.zeros(2, 1, 1, dtype=layer.weight_ih_l0.dtype)).calls["l0"]
+
+
+def _caches() -> tuple[int, int, int] | None:
+    found = kernels.caches()
+    return found[:3] if found is not None and found.known else None
+
+
+def _sizes(caches: tuple[int, int, int] | None) -> str:
+    """Say what the caches hold, and what follows from it."""
+    if caches is None:
+        return "unknown; where there are kernels, they take small ones for granted"
+    first, second, third = (f"{size // 1024:,} KiB" for size in caches)
+    whole = f", {third} in all" if caches[2] else ""
+    return f"{first} and {second} for each core{whole}; the kernels' blocks follow them"
 
 
 def _backend(torch: Any, name: str) -> Backend:

@@ -59,8 +59,8 @@ PINNED = {
         processor_seconds quoted read_regular refusal replace replacing sync_directory temporary write writing
     """,
     "unrolled.kernels": """
-        CELLS DTYPES Handle ISAS LayerWeights Network OPERANDS Outcome STORAGES Streams available backward forward
-        isa isas pack pack_network why_not
+        CELLS Caches DTYPES Handle ISAS LayerWeights Network OPERANDS Outcome STORAGES Streams available backward
+        caches forward isa isas pack pack_network why_not
     """,
     "unrolled.lab": """
         Done Experiment Lab Trial number pick run spread spread_text within_cap within_text

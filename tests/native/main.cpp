@@ -96,6 +96,7 @@ int run(const Options& options) {
         return (options.only.empty() || options.only == part) && !report.enough();
     };
     if (wanted("pool") && report.run(test_pool)) std::printf("pool: well\n");
+    if (wanted("caches") && report.run(test_caches)) std::printf("caches: well\n");
     if (wanted("validate") && report.run([&] { test_validate(options.isas); })) std::printf("validate: well\n");
     if (wanted("naive")) {
         for (int64_t n = 0; n < options.cases && !report.enough(); ++n)

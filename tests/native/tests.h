@@ -25,6 +25,9 @@ void test_validate(const std::vector<Isa>& isas);
 
 void test_pool();
 
+// What is read of a machine's caches, from folders such as Linux has.
+void test_caches();
+
 // Networks that run step by step, drawn from a seed; what they refuse, and what threads and forks do to them.
 void test_stream(uint64_t seed, const std::vector<Isa>& isas);
 void test_stream_errors(const std::vector<Isa>& isas);

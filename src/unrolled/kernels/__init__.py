@@ -26,6 +26,7 @@ __all__ = [
     "ISAS",
     "OPERANDS",
     "STORAGES",
+    "Caches",
     "Handle",
     "LayerWeights",
     "Network",
@@ -33,6 +34,7 @@ __all__ = [
     "Streams",
     "available",
     "backward",
+    "caches",
     "forward",
     "isa",
     "isas",
@@ -59,6 +61,7 @@ except ModuleNotFoundError:
     )
 except ImportError as error:
     _why_not = f"the compiled kernels do not load ({' '.join(str(error).split())}); reinstall unrolled here"
+_caches: Any = getattr(_engine, "caches", None)
 _runs = tuple(name for number, name in enumerate(ISAS) if _engine is not None and _engine.runs(number))
 
 
@@ -83,6 +86,20 @@ def isa() -> str:
     The environment is read on every call. A name that cannot run here is a BackendError.
     """
     return _default_isa()
+
+
+class Caches(NamedTuple):
+    """The processor's data caches, in bytes: what the kernels' blocks are sized for."""
+
+    first: int  # of each core
+    second: int  # of each core; of a cache that several cores share, one core's part
+    third: int  # of the whole; 0 for none
+    known: bool  # false where the system does not say: small guesses
+
+
+def caches() -> Caches | None:
+    """Return the caches that the kernels have found; None where there are no kernels."""
+    return None if _caches is None else Caches(*_caches())
 
 
 def kept_size(cell: str, steps: int, rows: int, hidden: int) -> int:

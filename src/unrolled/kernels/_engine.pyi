@@ -17,6 +17,7 @@ class Handle:
     accumulator: int
     packed: bool
 
+def caches() -> tuple[int, int, int, bool]: ...
 def pack(
     cell: int,
     isa: int,

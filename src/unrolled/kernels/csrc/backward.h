@@ -1,11 +1,14 @@
 // A layer backward over its whole sequence.
 //
 // In the time loop only dh·W_hh and the pointwise part: gradients of the pre-activations go to a block
-// of steps. When a block is full, every thread takes its share of dW_ih, dW_hh, db and dx from it.
-// Sums over rows and steps are cut in the same places whatever the thread count.
+// of steps. When a block is full, dW_ih, dW_hh, db and dx are taken from it. Sums over rows and steps are cut in
+// the same places whatever the thread count and the machine: rows in up to two bands, each summed by itself, a
+// band's rows of a block in chunks. Two threads that share the rows so sum one band each and never wait; in any
+// other number they share the gates of every sum.
 #pragma once
 
 #include "activation.h"
+#include "cache.h"
 #include "pass.h"
 #include "tile.h"
 
@@ -104,7 +107,7 @@ class Backward : Pass<V, C> {
     using Base::L, Base::w, Base::q, Base::plan, Base::nb, Base::P, Base::way, Base::team,
         Base::threads, Base::zeros, Base::shares, Base::most, Base::time, Base::cut, Base::running, Base::at,
         Base::R, Base::padded_R, Base::projects;
-    static constexpr int kChunk = 128;   // rows of one partial sum of dW: two panels fit the first cache
+    static constexpr int kChunk = 128 * O::per;  // rows of one partial sum of dW: two panels fit the first cache
     static constexpr int kBlock = 256;   // rows of a block at least, where one step has fewer
     static constexpr int kCacheLine = 64;
 
@@ -123,6 +126,9 @@ class Backward : Pass<V, C> {
                           ceil_div(nh(), split), split, L,
                           sizeof(S), tile_rows<V>(4), O::words(of_x + R) * C::gates * nb};
         way = choose_way(plan, shape, q.threads);
+        // Two sums where adding them up is little beside making them.
+        const int64_t numbers = C::gates * w.H * (w.I + R) + w.projected * w.H;
+        bands = !Base::has_ids() && q.B >= 32 && plan.valid() >= 4 * kBlock && numbers <= 512 << 10 ? 2 : 1;
     }
 
     void run() { Base::run(this); }
@@ -131,6 +137,16 @@ class Backward : Pass<V, C> {
     Scratch& memory = Base::scratch;
     const BackwardIn& in;
     const BackwardOut& o;
+    // What is summed over rows and steps; null where it is not wanted.
+    struct Sums {
+        S* of[5] = {};  // dweight_ih, dweight_hh, dweight_hr, dbias_ih, dbias_hh
+    };
+    int64_t sizes[5];
+    int bands;
+    Share band[2];
+    Sums sums[2];  // the first are the outputs
+    bool own = false;  // whether each thread sums the band that it runs
+    bool near = false;  // whether the weights of dh·W_hh stay in the second cache
     int64_t pairs_stride = 0;
     int64_t part, x_part, stride, block_rows;  // of a row of gradients: numbers, numbers, words
     int wide = 4;  // vectors in a panel of dh·W_hh
@@ -150,15 +166,19 @@ class Backward : Pass<V, C> {
         const Word** d_after;
         S** dh_now;
         Row* rows;
+        const S** gates;  // [rows + 1] of a step, and of the step to come
         S *dh, *carry;  // [rows, padded_R], [rows, P]
         S* before;      // [rows, P] the gradient of what is projected
         S** before_now;
         const Word** projected_now;
+        // Of the rows and steps of a band in a block: x, the state before, the gradients for either and dx.
         const S **x, **h;
-        const Word** d_now;
+        const Word **d_x, **d_h;
         S** dx;
         Word* chunk;  // [words of kChunk, 4 · lanes]
-        Word* pairs;  // [words of kChunk, pairs_stride] where a word holds numbers of more than one row
+        // Where a word holds numbers of more than one row: [words of kChunk, pairs_stride], and its rows.
+        Word* pairs;
+        const Word** pair_rows;
     };
     Buffers* buffers;
 
@@ -203,6 +223,7 @@ class Backward : Pass<V, C> {
     void take_memory() {
         const int64_t B = q.B;
         wide = way == Way::by_units ? width_by_units(threads) : 4;
+        near = dh_panels() * O::words(part) * wide * L * static_cast<int64_t>(sizeof(Word)) <= caches().second / 2;
         w_hh = memory.take<Word>(dh_panels() * O::words(part) * wide * L);
         w_ih = memory.take<Word>(o.dx.data != nullptr ? dx_panels() * O::words(part) * 4 * L : 0);
         const int64_t most_at_once = B > block_rows ? B : block_rows;
@@ -225,29 +246,42 @@ class Backward : Pass<V, C> {
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
         Base::share_all_rows();
+        own = bands > 1 && way == Way::by_rows && threads == bands;
+        const int64_t GH = C::gates * w.H, numbers[] = {GH * w.I, GH * R, w.projected * w.H, GH, GH};
+        void* const outputs[] = {o.dweight_ih, o.dweight_hh, o.dweight_hr, o.dbias_ih, o.dbias_hh};
+        for (int i = 0; i < 5; ++i) {
+            sizes[i] = outputs[i] != nullptr ? numbers[i] : 0;
+            sums[0].of[i] = static_cast<S*>(outputs[i]);
+            if (bands > 1) sums[1].of[i] = outputs[i] != nullptr ? memory.take<S>(sizes[i]) : nullptr;
+        }
+        share_rows(plan, bands, memory, band);
         buffers = memory.take<Buffers>(threads);
         for (int t = 0; t < threads; ++t) buffers[t] = {};
         const int64_t n = threads;
         const Word** d_after = memory.take<const Word*>(n * most);
         S** dh_now = memory.take<S*>(n * most);
         Row* rows = memory.take<Row>(n * most);
+        const S** gates = memory.take<const S*>(n * (most + 1));
         S* dh = memory.take<S>(n * most * padded_R);
         S* before = memory.take<S>(projects ? n * most * P : 0);
         S** before_now = memory.take<S*>(projects ? n * most : 0);
         const Word** projected_now = memory.take<const Word*>(projects ? n * most : 0);
         S* carry = memory.take<S>(n * most * P);
         const S** pointers = memory.take<const S*>(n * pointed * 2);
-        const Word** d_now = memory.take<const Word*>(n * pointed);
+        const Word** gradients = memory.take<const Word*>(n * pointed * 2);
         S** dx = memory.take<S*>(n * pointed);
         pairs_stride = part > padded_R ? part : padded_R;
         const int64_t chunk_size = O::words(kChunk) * 4 * L;
         const int64_t pairs_size = O::per > 1 ? O::words(kChunk) * pairs_stride : 0;
         Word* chunk = memory.take<Word>(n * chunk_size);
         Word* pairs = memory.take<Word>(n * pairs_size);
+        const int64_t pairs_count = O::per > 1 ? O::words(kChunk) : 0;
+        const Word** pair_rows = memory.take<const Word*>(n * pairs_count);
         for (int64_t t = 0; t < n; ++t) {
             buffers[t] = {d_after + t * most,
                         dh_now + t * most,
                         rows + t * most,
+                        gates + t * (most + 1),
                         dh + t * most * padded_R,
                         carry + t * most * P,
                         before + (projects ? t * most * P : 0),
@@ -255,15 +289,24 @@ class Backward : Pass<V, C> {
                         projected_now + (projects ? t * most : 0),
                         pointers + t * pointed * 2,
                         pointers + t * pointed * 2 + pointed,
-                        d_now + t * pointed,
+                        gradients + t * pointed * 2,
+                        gradients + t * pointed * 2 + pointed,
                         dx + t * pointed,
                         chunk + t * chunk_size,
-                        pairs + t * pairs_size};
+                        pairs + t * pairs_size,
+                        pair_rows + t * pairs_count};
+            for (int64_t i = 0; i < pairs_count; ++i)
+                buffers[t].pair_rows[i] = buffers[t].pairs + i * pairs_stride;
         }
     }
 
-    static void clear(void* p, int64_t count) {
-        if (p != nullptr) std::memset(p, 0, static_cast<size_t>(count) * sizeof(S));
+    // This thread's part of a band's sums.
+    void clear(const Sums& all, int part, int parts) const {
+        for (int i = 0; i < 5; ++i) {
+            const Range mine = share(sizes[i], part, parts);
+            if (mine.end > mine.begin)
+                std::memset(all.of[i] + mine.begin, 0, static_cast<size_t>(mine.end - mine.begin) * sizeof(S));
+        }
     }
 
     void prepare(int thread) {
@@ -286,14 +329,10 @@ class Backward : Pass<V, C> {
             const Range symbols = share(q.V, thread, threads);
             std::memset(table + symbols.begin * table_stride, 0,
                         static_cast<size_t>((symbols.end - symbols.begin) * table_stride) * sizeof(S));
+            if (thread == 0) mark_used();
         }
-        if (thread > 0) return;
-        if (has_table()) mark_used();
-        clear(o.dweight_ih, C::gates * w.H * w.I);
-        clear(o.dweight_hh, C::gates * w.H * R);
-        clear(o.dweight_hr, w.projected * w.H);
-        clear(o.dbias_ih, C::gates * w.H);
-        clear(o.dbias_hh, C::gates * w.H);
+        if (own) return clear(sums[thread], 0, 1);
+        for (int i = 0; i < bands; ++i) clear(sums[i], thread, threads);
     }
 
     void mark_used() const {
@@ -324,13 +363,23 @@ class Backward : Pass<V, C> {
                 n_after = step(thread, mine, s, n_after, after, block, in_block(s, begin));
                 if (way == Way::by_units) team->barrier();
             }
-            if (way == Way::by_rows) team->barrier();
-            consume(thread, begin, end, block);
+            if (own) {
+                consume(buffers[thread], thread, 0, 1, begin, end, block);
+            } else {
+                if (way == Way::by_rows) team->barrier();
+                for (int i = 0; i < bands; ++i) consume(buffers[thread], i, thread, threads, begin, end, block);
+            }
             end = begin;
             if (end == 0) finish(thread, mine, n_after, d[block]);
         }
         if (plan.steps == 0) finish(thread, mine, 0, nullptr);
         if (has_table()) of_symbols(thread);
+        if (bands == 1) return;
+        team->barrier();
+        for (int i = 0; i < 5; ++i) {
+            const Range some = share(sizes[i], thread, threads);
+            for (int64_t n = some.begin; n < some.end; ++n) sums[0].of[i][n] += sums[1].of[i][n];
+        }
     }
 
     int64_t in_block(int64_t s, int64_t begin) const { return plan.offset[s] - plan.offset[begin]; }
@@ -370,10 +419,19 @@ class Backward : Pass<V, C> {
             through_projection(thread, mine, n_after, n, after, projected[block] + in_block * projected_stride);
             return n;
         }
+        const Range mine_too = my_blocks(thread);
+        // What the pointwise part of a tile reads comes from far: it is fetched during the tile before.
+        const int64_t tile = tile_rows<V>(wide);
+        fetch(buf, 0, n < tile ? n : tile, mine_too.begin, mine_too.begin + wide);
+        if (has_gates() && near) {
+            for (int64_t j = 0; j < n; ++j) buf.gates[j] = buf.rows[j].g;
+            buf.gates[n] = s > 0 && n > 0 ? Base::gates_in(in.kept, mine.rank[0], s - 1) : zeros;
+        }
         products(thread, mine, n_after, after, [&](int64_t begin, int64_t stop, int64_t u0, int64_t u1) {
+            if (stop < n) fetch(buf, stop, n - stop < tile ? n : stop + tile, u0, u1);
+            else fetch(buf, 0, n < tile ? n : tile, u1, u1 + wide);
             pointwise(buf, begin, stop, u0, u1);
         });
-        const Range mine_too = my_blocks(thread);
         pointwise(buf, n_after, n, mine_too.begin, mine_too.end);
         return n;
     }
@@ -408,6 +466,17 @@ class Backward : Pass<V, C> {
         }
     }
 
+    UNROLLED_PREFETCHES void fetch(const Buffers& buf, int64_t begin, int64_t end, int64_t first,
+                                   int64_t past) const {
+        const int64_t at = first * L, count = ((past < nb ? past : nb) - first) * L;
+        for (int64_t j = begin; j < end; ++j) {
+            const Row& row = buf.rows[j];
+            if (has_gates() && !near) prefetch_row(row.g + C::slots * at, C::slots * count);
+            prefetch_row((C::cell == Cell::lstm ? row.c_before : row.h_before) + at, count);
+            if (row.dy != nullptr) prefetch_row(row.dy + at, count);
+        }
+    }
+
     void pointwise(const Buffers& buf, int64_t begin, int64_t end, int64_t first, int64_t past) const {
         for (int64_t j = begin; j < end; ++j)
             for (int64_t b = first; b < past; ++b)
@@ -426,56 +495,74 @@ class Backward : Pass<V, C> {
         for (int64_t p = panels.begin; p < panels.end; ++p) {
             const Panel<Word> panel{w_hh + p * O::words(part) * wide * L, O::words(part), dh_vectors(p)};
             const int64_t first = p * wide;
+            Following gates;
+            if (has_gates() && near && !projects && p == panels.begin)
+                gates = {reinterpret_cast<const void* const*>(buf.gates),
+                         gates_width(C::cell, w.H) * static_cast<int64_t>(sizeof(S))};
             through_rows<V, O>(panel, buf.d_after, n, Start::zero, nullptr, buf.dh_now, first * L,
                             panel.vectors * L, [&](int64_t begin, int64_t end) {
                                 then(begin, end, first, first + panel.vectors);
-                            });
+                            }, gates);
         }
     }
 
-    // dW, db and dx of one block of steps.
-    void consume(int thread, int64_t s, int64_t end, int block) {
-        const Buffers& buf = buffers[thread];
-        const Word* const grads = d[block];
-        const int64_t rows = plan.offset[end] - plan.offset[s];
-        int64_t m = 0;
-        for (; s < end; ++s) {
-            for (int64_t rank = 0; rank < plan.active[s]; ++rank, ++m) {
-                const int64_t t = time(rank, s);
-                buf.h[m] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
-                buf.d_now[m] = grads + m * stride + O::words(x_part);
-                if (Base::has_ids()) {
-                    buf.dx[m] = has_table() ? table + Base::id(rank, t) * table_stride : nullptr;
-                } else {
-                    buf.x[m] = at(q.x, rank, t);
-                    buf.dx[m] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
-                }
+    // dW, db and dx of a band in one block of steps: of the sums, and of the rows of dx, one part of several.
+    void consume(const Buffers& buf, int which, int part_index, int parts, int64_t begin, int64_t end, int block) {
+        const Sums& to = sums[which];
+        int64_t rows = 0;
+        each_row(which, begin, end, [&](int64_t rank, int64_t s, int64_t in_block) {
+            const int64_t t = time(rank, s);
+            buf.h[rows] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
+            buf.d_h[rows] = d[block] + in_block * stride;
+            buf.d_x[rows] = buf.d_h[rows] + O::words(x_part);
+            if (Base::has_ids()) {
+                buf.dx[rows] = has_table() ? table + Base::id(rank, t) * table_stride : nullptr;
+            } else {
+                buf.x[rows] = at(q.x, rank, t);
+                buf.dx[rows] = o.dx.data != nullptr ? at(o.dx, rank, t) : nullptr;
             }
+            ++rows;
+        });
+        const Part mine = my_part(part_index, parts);
+        if (has_table()) add_to_table(buf, rows, share(nb * C::gates, part_index, parts));
+        if (!Base::has_ids()) weights(buf, buf.x, w.I, mine.x, rows, {buf.d_x, C::gates, w.H}, mine.gates, to.of[0]);
+        weights(buf, buf.h, R, mine.h, rows, {buf.d_h, C::gates, w.H}, mine.gates, to.of[1]);
+        const Range of_bias = share(nb * C::gates, part_index, parts);
+        if (x_part == 0) {
+            biases(of_bias, rows, buf.d_h, to.of[3], to.of[4]);
+        } else {
+            biases(of_bias, rows, buf.d_x, to.of[3], nullptr);
+            biases(of_bias, rows, buf.d_h, nullptr, to.of[4]);
         }
-        const Part mine = my_part(thread);
-        const Word* const of_x = grads + O::words(x_part);
-        const Gradients x_gates{of_x, stride, C::gates, w.H}, h_gates{grads, stride, C::gates, w.H};
-        if (has_table()) add_to_table(buf, rows, share(nb * C::gates, thread, threads));
-        if (!Base::has_ids()) weights(buf, buf.x, w.I, mine.x, rows, x_gates, mine.gates, static_cast<S*>(o.dweight_ih));
-        weights(buf, buf.h, R, mine.h, rows, h_gates, mine.gates, static_cast<S*>(o.dweight_hh));
-        if (projects && o.dweight_hr != nullptr) {
-            for (m = 0; m < rows; ++m) buf.h[m] = unprojected[block] + m * P;
-            weights(buf, buf.h, w.H, {0, nb}, rows, {projected[block], projected_stride, 1, R},
-                    share(nh(), thread, threads), static_cast<S*>(o.dweight_hr));
-        }
-        biases(thread, rows, of_x, static_cast<S*>(o.dbias_ih));
-        biases(thread, rows, grads, static_cast<S*>(o.dbias_hh));
-        if (!Base::has_ids()) of_inputs(buf, share(rows, thread, threads));
+        if (!Base::has_ids()) of_inputs(buf, share(rows, part_index, parts));
+        if (!projects || o.dweight_hr == nullptr) return;
+        rows = 0;
+        each_row(which, begin, end, [&](int64_t, int64_t, int64_t in_block) {
+            buf.h[rows] = unprojected[block] + in_block * P;
+            buf.d_h[rows++] = projected[block] + in_block * projected_stride;
+        });
+        weights(buf, buf.h, w.H, {0, nb}, rows, {buf.d_h, 1, R}, share(nh(), part_index, parts), to.of[2]);
     }
 
-    // dx of some rows, from buf.d_now.
+    // do(rank, step, place in the block) for every row of a band at every step of a block.
+    template <class Do>
+    void each_row(int which, int64_t begin, int64_t end, Do what) const {
+        int64_t n = band[which].count;
+        for (int64_t s = begin; s < end; ++s) {
+            n = running(band[which], s, n);
+            for (int64_t j = 0; j < n; ++j)
+                what(band[which].rank[j], s, in_block(s, begin) + band[which].rank[j]);
+        }
+    }
+
+    // dx of some rows, from buf.d_x.
     void of_inputs(const Buffers& buf, Range my_rows) {
         if (o.dx.data == nullptr) return;
         for (int64_t p = 0; p < dx_panels(); ++p) {
             const Panel<Word> panel{w_ih + p * O::words(part) * 4 * L, O::words(part), dx_vectors(p)};
             const int64_t column = p * 4 * L, left = w.I - column;
             const int cols = static_cast<int>(left < panel.vectors * L ? left : panel.vectors * L);
-            through_rows<V, O>(panel, buf.d_now + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
+            through_rows<V, O>(panel, buf.d_x + my_rows.begin, my_rows.end - my_rows.begin, Start::zero,
                             nullptr, buf.dx + my_rows.begin, column, cols, [](int64_t, int64_t) {});
         }
     }
@@ -485,7 +572,7 @@ class Backward : Pass<V, C> {
         for (int64_t m = 0; m < rows; ++m)
             for (int64_t g = gates.begin; g < gates.end; ++g) {
                 S* const sum = buf.dx[m] + g * L;
-                (V::load(sum) + O::row(buf.d_now[m], g * L)).store(sum);
+                (V::load(sum) + O::row(buf.d_x[m], g * L)).store(sum);
             }
     }
 
@@ -512,24 +599,24 @@ class Backward : Pass<V, C> {
         }
         for (int64_t v = 0; v < q.V; ++v) {
             buf.x[v] = used[v] ? Base::symbol(v) : no_symbol;
-            buf.d_now[v] = grads + v * row;
+            buf.d_x[v] = grads + v * row;
             buf.dx[v] = o.dx.data != nullptr ? static_cast<S*>(o.dx.data) + v * o.dx.b : nullptr;
         }
-        const Part mine = my_part(thread);
-        weights(buf, buf.x, w.I, mine.x, q.V, {grads, row, C::gates, w.H}, mine.gates, static_cast<S*>(o.dweight_ih));
+        const Part mine = my_part(thread, threads);
+        weights(buf, buf.x, w.I, mine.x, q.V, {buf.d_x, C::gates, w.H}, mine.gates, sums[0].of[0]);
         of_inputs(buf, symbols);
     }
 
-    // What a thread adds up of dW_ih and dW_hh: a share of the gates' vectors, or, where those are few as
+    // What is added up of dW_ih and dW_hh: a share of the gates' vectors, or, where those are few as
     // in the RNN, of the columns of x and h side by side.
     struct Part {
         Range gates, x, h;  // vectors
     };
 
-    Part my_part(int thread) const {
+    Part my_part(int part_index, int parts) const {
         const int64_t gates = nb * C::gates, x = ceil_div(w.I, L), h = nh();
-        if (gates > x + h) return {share(gates, thread, threads), {0, x}, {0, h}};
-        const Range mine = share(x + h, thread, threads);
+        if (gates > x + h) return {share(gates, part_index, parts), {0, x}, {0, h}};
+        const Range mine = share(x + h, part_index, parts);
         const auto at_most = [](int64_t a, int64_t b) { return a < b ? a : b; };
         return {{0, gates},
                 {at_most(mine.begin, x), at_most(mine.end, x)},
@@ -538,8 +625,7 @@ class Backward : Pass<V, C> {
 
     // Rows of gradients, [unit block][gate][lane] each.
     struct Gradients {
-        const Word* d;
-        int64_t stride;  // words
+        const Word* const* rows;
         int gates;
         int64_t units;
     };
@@ -548,38 +634,38 @@ class Backward : Pass<V, C> {
     void weights(const Buffers& buf, const S* const* from, int64_t K, Range columns, int64_t rows,
                  const Gradients& grads, Range gates, S* to) {
         if (to == nullptr || columns.begin == columns.end) return;
-        const int64_t past = columns.end * L < K ? columns.end * L : K;
+        // As many columns at once as three quarters of the first cache hold.
+        const int64_t fit = caches().first * 3 / 4 / (O::words(kChunk) * L * static_cast<int64_t>(sizeof(Word)));
+        const int64_t count = columns.end - columns.begin, groups = ceil_div(count, fit < 2 ? 2 : fit > 4 ? 4 : fit);
         for (int64_t m = 0; m < rows; m += kChunk) {
             const int64_t M = rows - m < kChunk ? rows - m : kChunk;
-            const Columns d = columns_of(grads.d + m * grads.stride, grads.stride, M, gates, buf.pairs);
-            for (int64_t k = columns.begin * L; k < past; k += 4 * L) {
-                const int64_t cols = past - k < 4 * L ? past - k : 4 * L;
-                const int vectors = static_cast<int>(ceil_div(cols, L));
+            const Word* const* const d = along_rows(grads.rows + m, M, gates, buf);
+            for (int64_t group = 0; group < groups; ++group) {
+                const Range some{columns.begin + count * group / groups, columns.begin + count * (group + 1) / groups};
+                const int64_t k = some.begin * L, left = K - k;
+                const int vectors = static_cast<int>(some.end - some.begin);
                 for (int v = 0; v < vectors; ++v)
-                    fill_chunk(from + m, M, k + v * L, cols - v * L, buf.chunk + v * L, vectors * L);
+                    fill_chunk(from + m, M, k + v * L, left - v * L, buf.chunk + v * L, vectors * L);
+                const int cols = static_cast<int>(left < vectors * L ? left : vectors * L);
                 for (int64_t g = gates.begin; g < gates.end; ++g)
-                    weights_of_vector(d, grads, g, O::words(M), buf.chunk, vectors, to, K, k, static_cast<int>(cols));
+                    weights_of_vector(d, grads, g, g + 1 < gates.end ? g + 1 : gates.begin, O::words(M), buf.chunk,
+                                      vectors, to, K, k, cols);
             }
         }
     }
 
-    // Gradients of some rows, their words along the rows: number r of word m lies at d[m · stride + r].
-    struct Columns {
-        const Word* d;
-        int64_t stride;
-    };
-
-    Columns columns_of(const Word* grads, int64_t step, int64_t M, Range gates, Word* pairs) const {
+    // Gradients of some rows with words that go along the rows: as they are, or in pairs.
+    const Word* const* along_rows(const Word* const* grads, int64_t M, Range gates, const Buffers& buf) const {
         if constexpr (O::per == 1) {
-            return {grads, step};
+            return grads;
         } else {
             for (int64_t m = 0; m < M; m += 2) {
-                const Word* const low = grads + m * step;
-                const Word* const high = m + 1 < M ? low + step : nullptr;
+                const Word* const low = grads[m];
+                const Word* const high = m + 1 < M ? grads[m + 1] : nullptr;
                 for (int64_t g = gates.begin; g < gates.end; ++g)
-                    O::pair(low, high, g * L).store(pairs + m / 2 * pairs_stride + g * L);
+                    O::pair(low, high, g * L).store(buf.pairs + m / 2 * pairs_stride + g * L);
             }
-            return {pairs, pairs_stride};
+            return buf.pair_rows;
         }
     }
 
@@ -592,8 +678,8 @@ class Backward : Pass<V, C> {
         }
     }
 
-    void weights_of_vector(Columns d, const Gradients& grads, int64_t g, int64_t depth, const Word* chunk,
-                           int vectors, S* to, int64_t K, int64_t k, int cols) {
+    void weights_of_vector(const Word* const* d, const Gradients& grads, int64_t g, int64_t next, int64_t depth,
+                           const Word* chunk, int vectors, S* to, int64_t K, int64_t k, int cols) {
         const int64_t unit = g / grads.gates * L, gate = g % grads.gates, left = grads.units - unit;
         const int units = static_cast<int>(left < L ? left : L);
         const int most = tile_rows<V>(vectors), tiles = (units + most - 1) / most;
@@ -601,20 +687,32 @@ class Backward : Pass<V, C> {
             const int begin = units * i / tiles, end = units * (i + 1) / tiles;
             S* rows[8];
             for (int r = begin; r < end; ++r) rows[r - begin] = to + (gate * grads.units + unit + r) * K;
-            with_size<V, O, Outer>(end - begin, vectors, d.d + g * L + begin, d.stride, depth, chunk,
+            with_size<V, O, Outer>(end - begin, vectors, d, g * L + begin, (i == 0 ? next : g) * L, depth, chunk,
                                 static_cast<S* const*>(rows), k, cols);
         }
     }
 
-    void biases(int thread, int64_t rows, const Word* grads, S* to) {
-        if (to == nullptr) return;
-        const Range mine = share(nb * C::gates, thread, threads);
-        for (int64_t g = mine.begin; g < mine.end; ++g) {
-            const int64_t unit = g / C::gates * L;
-            V sum = V::zero();
-            for (int64_t m = 0; m < rows; ++m) sum = sum + O::row(grads + m * stride, g * L);
-            S* at = to + (g % C::gates) * w.H + unit;
-            store_some(sum + load_some<V>(at, w.H - unit), at, w.H - unit);
+    // One sum over rows for each, added to both of them.
+    void biases(Range mine, int64_t rows, const Word* const* grads, S* to, S* too) const {
+        if (to == nullptr && too == nullptr) return;
+        constexpr int64_t kSide = 4;  // side by side, as an addition waits for the one before it
+        for (int64_t g = mine.begin; g < mine.end; g += kSide) {
+            const int64_t count = mine.end - g < kSide ? mine.end - g : kSide;
+            V sum[kSide] = {V::zero(), V::zero(), V::zero(), V::zero()};
+            if (count == kSide) {
+                for (int64_t m = 0; m < rows; ++m)
+#pragma GCC unroll 4
+                    for (int64_t i = 0; i < kSide; ++i) sum[i] = sum[i] + O::row(grads[m], (g + i) * L);
+            } else {
+                for (int64_t i = 0; i < count; ++i)
+                    for (int64_t m = 0; m < rows; ++m) sum[i] = sum[i] + O::row(grads[m], (g + i) * L);
+            }
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t unit = (g + i) / C::gates * L, at = (g + i) % C::gates * w.H + unit;
+                for (S* all : {to, too})
+                    if (all != nullptr)
+                        store_some(sum[i] + load_some<V>(all + at, w.H - unit), all + at, w.H - unit);
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 // A layer forward over its whole sequence.
 //
 // Per thread: x·W_ih for a block of steps, stored; then step by step h·W_hh, which continues the
-// stored chains, and the activations while the sums are in the nearest cache.
+// stored chains, and the activations while the sums are in the nearest cache. Where the weights are small,
+// both products step by step, with sums that stay in registers: the same chains.
 #pragma once
 
 #include <utility>
 
+#include "cache.h"
 #include "cells.h"
 #include "pass.h"
 #include "tile.h"
@@ -18,7 +20,7 @@ template <class V, class O>
 struct ForwardRow {
     using S = typename V::Scalar;
     const S* h;         // [H] hidden state before the step: h_0, y of the step before, or zeros
-    S* g;               // [slots of all units] pre-activations, which become gates
+    S* g;               // [slots of all units] where gates go, or null; their sums may lie there too
     const S* c_before;  // [P] cell state before the step
     S* c;               // [P] cell state after it; may be c_before
     S* y;               // [H], or where o · tanh(c) goes to be projected
@@ -39,18 +41,21 @@ struct Traces {
     }
 };
 
+// The gates and the state of a unit block from `sums`, its pre-activations.
 template <class V, class O>
-inline void activate(LstmShape, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
-                     const Traces<V>& traces) {
+inline void activate(LstmShape, const typename V::Scalar* sums, const ForwardRow<V, O>& row, int64_t unit,
+                     int64_t left, const Traces<V>& traces) {
     constexpr int L = V::lanes;
-    typename V::Scalar* at = row.g + 4 * unit;
     const LstmGates<V> gates =
-        lstm_gates(V::load(at), V::load(at + L), V::load(at + 2 * L), V::load(at + 3 * L));
+        lstm_gates(V::load(sums), V::load(sums + L), V::load(sums + 2 * L), V::load(sums + 3 * L));
     const V c = gates.cell(V::load(row.c_before + unit));
-    gates.i.store(at);
-    gates.f.store(at + L);
-    gates.g.store(at + 2 * L);
-    gates.o.store(at + 3 * L);
+    if (row.g != nullptr) {
+        typename V::Scalar* const at = row.g + 4 * unit;
+        gates.i.store(at);
+        gates.f.store(at + L);
+        gates.g.store(at + 2 * L);
+        gates.o.store(at + 3 * L);
+    }
     c.store(row.c + unit);
     row.put_hidden(gates.hidden(c), unit, left);
     if (traces.of[0] == nullptr) return;
@@ -63,15 +68,18 @@ inline void activate(LstmShape, const ForwardRow<V, O>& row, int64_t unit, int64
 }
 
 template <class V, class O>
-inline void activate(GruShape, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
-                     const Traces<V>& traces) {
+inline void activate(GruShape, const typename V::Scalar* sums, const ForwardRow<V, O>& row, int64_t unit,
+                     int64_t left, const Traces<V>& traces) {
     constexpr int L = V::lanes;
-    typename V::Scalar* at = row.g + 4 * unit;
-    const GruGates<V> gates =
-        gru_gates(V::load(at), V::load(at + L), V::load(at + 2 * L), V::load(at + 3 * L));
-    gates.n.store(at);
-    gates.r.store(at + L);
-    gates.z.store(at + 2 * L);
+    const V n_of_h = V::load(sums + 3 * L);
+    const GruGates<V> gates = gru_gates(V::load(sums), V::load(sums + L), V::load(sums + 2 * L), n_of_h);
+    if (row.g != nullptr) {
+        typename V::Scalar* const at = row.g + 4 * unit;
+        gates.n.store(at);
+        gates.r.store(at + L);
+        gates.z.store(at + 2 * L);
+        n_of_h.store(at + 3 * L);
+    }
     row.put_hidden(gates.hidden(load_some<V>(row.h + unit, left)), unit, left);
     if (traces.of[0] == nullptr) return;
     const int64_t to = row.at + unit;
@@ -81,9 +89,9 @@ inline void activate(GruShape, const ForwardRow<V, O>& row, int64_t unit, int64_
 }
 
 template <class V, class O, bool relu>
-inline void activate(RnnShape<relu>, const ForwardRow<V, O>& row, int64_t unit, int64_t left,
-                     const Traces<V>& traces) {
-    const V a = V::load(row.g + unit);
+inline void activate(RnnShape<relu>, const typename V::Scalar* sums, const ForwardRow<V, O>& row, int64_t unit,
+                     int64_t left, const Traces<V>& traces) {
+    const V a = V::load(sums);
     traces.put(0, a, row.at + unit, left);
     row.put_hidden(relu ? max(V::zero(), a) : tanh(a), unit, left);
 }
@@ -132,6 +140,7 @@ class Forward : Pass<V, C> {
     S* unprojected = nullptr;  // [B, P] by rank: o · tanh(c) of a step
     Word* unprojected_words = nullptr;  // [B, words of P]
     int64_t block_rows, block_steps;
+    bool near = false;  // whether this thread's weights of x and of h stay in the second cache
     struct Buffers {  // what one thread works on
         const Word** x;
         S** g;  // of a block of steps
@@ -168,11 +177,14 @@ class Forward : Pass<V, C> {
         unprojected_words = memory.take<Word>(projects && O::per > 1 ? q.B * O::words(P) : 0);
         Base::share_all_rows();
         // A block's gates fill a quarter of the second cache; few rows take more steps.
-        const int64_t fit = (256 << 10) / (width * static_cast<int64_t>(sizeof(S)));
+        const int64_t second = caches().second, fit = second / 4 / (width * static_cast<int64_t>(sizeof(S)));
         const int64_t rows = fit < 48 ? 48 : fit > 2048 ? 2048 : fit;
         block_steps = most == 0 ? 1 : rows / most < 1 ? 1 : rows / most;
         if (block_steps > plan.steps) block_steps = plan.steps;
         block_rows = block_steps * most;
+        const int64_t deep = O::words(w.I) + O::words(R);
+        const int64_t my_share = way == Way::by_units ? ceil_div(panel_count, threads) : panel_count;
+        near = !in_pieces && !Base::has_ids() && deep <= kDeep && my_share * Weight::panel_size(deep) * static_cast<int64_t>(sizeof(S)) <= second / 2;
         buffers = memory.take<Buffers>(threads);
         const bool keeps = gates_width(C::cell, w.H) > 0 && o.kept != nullptr;
         const int64_t n = threads;
@@ -243,11 +255,14 @@ class Forward : Pass<V, C> {
             const int64_t end = s + block_steps < plan.steps ? s + block_steps : plan.steps;
             n = running(mine, s, n);
             if (n == 0) break;
-            input_products(thread, mine, buf, s, end, n);
+            const bool whole = near && n >= tile_rows<V>(C::blocks * C::gates + C::first_h);  // fewer wait for their sums
+            if (whole) point_inputs(mine, buf, s, end, n);
+            else input_products(thread, mine, buf, s, end, n);
             int64_t in_block = 0, now = n;
             for (int64_t step = s; step < end; ++step) {
                 now = running(mine, step, now);
-                if (now > 0) take_step(thread, mine, buf, step, now, in_block);
+                if (now > 0 && whole) take_whole_step(thread, mine, buf, step, now, in_block);
+                else if (now > 0) take_step(thread, mine, buf, step, now, in_block);
                 in_block += now;
                 if (way == Way::by_units) team->barrier();
                 if (!projects) continue;
@@ -355,6 +370,11 @@ class Forward : Pass<V, C> {
         return traces;
     }
 
+    // A unit block whose sums lie where its gates go.
+    void activate_stored(const Row& row, int64_t block, const Traces<V>& traces) const {
+        activate<V, O>(C{}, row.g + C::slots * block * L, row, block * L, w.H - block * L, traces);
+    }
+
     void take_step(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n, int64_t in_block) {
         point_rows(mine, buf, s, n, in_block);
         const Traces<V> traces = all_traces();
@@ -368,9 +388,63 @@ class Forward : Pass<V, C> {
                             [&](int64_t begin, int64_t end) {
                                 for (int64_t j = begin; j < end; ++j)
                                     for (int64_t b = first; b < first + panel.vectors / C::gates; ++b)
-                                        activate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
+                                        activate_stored(buf.rows[j], b, traces);
                             });
         }
+    }
+
+    // The same with x's products too, for a layer whose weights are near: its sums never lie in memory that is far.
+    void take_whole_step(int thread, const Share& mine, const Buffers& buf, int64_t s, int64_t n,
+                         int64_t in_block) {
+        point_rows(mine, buf, s, n, in_block);
+        if (buf.gates != nullptr)
+            for (int64_t j = 0; j < n; ++j) buf.rows[j].g = nullptr;
+        const Traces<V> traces = all_traces();
+        const Range panels = my_panels(thread);
+        alignas(64) S sums[V::registers * L];
+        for (int64_t p = panels.begin; p < panels.end; ++p) {
+            const int vectors = Weight::vectors(w, p), every = vectors + C::first_h;
+            const int64_t tiles = ceil_div(n, tile_rows<V>(every)), first = p * C::blocks;
+            const int64_t most = tile_rows<V>(every);
+            const Following gates{reinterpret_cast<const void* const*>(buf.g_now), C::slots * nb * L * static_cast<int64_t>(sizeof(S))};
+            int64_t begin = 0;
+            for (int64_t i = 1; i <= tiles; ++i) {
+                const int64_t end = n * i / tiles;
+                if (i < tiles) fetch(buf, end, n * (i + 1) / tiles, first, vectors / C::gates);
+                const int64_t of_x = O::words(w.I), of_h = O::words(R);
+                const Word* const w_x = packed.w_ih + p * Weight::panel_size(of_x);
+                const Word* const w_h = packed.w_hh + p * Weight::panel_size(of_h);
+                const bool whole_rows = p == panels.begin && buf.gates == nullptr && i < tiles;
+                const Factor<Word> x{buf.x + in_block + begin, of_x, w_x, panel_after<V>(w_x, of_x, vectors, i)};
+                const Factor<Word> h{buf.h + begin, of_h, w_h, whole_rows ? gates.of(end, most, of_h)
+                                                                          : panel_after<V>(w_h, of_h, vectors, i)};
+                both(static_cast<int>(end - begin), vectors, x, h,
+                     static_cast<const S*>(packed.bias + p * Weight::panel_size(1)),
+                     static_cast<const S*>(packed.bias_n + p * C::blocks * L), static_cast<S*>(sums));
+                for (int64_t j = begin; j < end; ++j)
+                    for (int64_t b = 0; b < vectors / C::gates; ++b)
+                        activate<V, O>(C{}, sums + ((j - begin) * every + b) * L, buf.rows[j], (first + b) * L,
+                                       w.H - (first + b) * L, traces);
+                begin = end;
+            }
+        }
+    }
+
+    // What the next tile will write, fetched during this one.
+    UNROLLED_PREFETCHES void fetch(const Buffers& buf, int64_t begin, int64_t end, int64_t block,
+                                   int64_t blocks) const {
+        for (int64_t j = begin; j < end; ++j)
+            for (int64_t b = block; b < block + blocks; ++b) {
+                __builtin_prefetch(buf.rows[j].y + b * L, 1);
+                if (C::cell == Cell::lstm) __builtin_prefetch(buf.rows[j].c + b * L, 1);
+            }
+    }
+
+    template <class... Args>
+    static void both(int rows, int vectors, Args... args) {
+        constexpr int first = C::first_h;
+        if constexpr (C::blocks == 1) with_rows<V, O, Both<first>::template Tile, C::gates>(rows, args...);
+        else with_size<V, O, Both<first>::template Tile>(rows, vectors, args...);
     }
 
     // h of a step, from what take_step has left of every row.
@@ -418,7 +492,7 @@ class Forward : Pass<V, C> {
                            column + C::first_h * L);
             for (int64_t j = 0; j < n; ++j)
                 for (int64_t b = first; b < first + Weight::vectors(w, p) / C::gates; ++b)
-                    activate<V, O>(C{}, buf.rows[j], b * L, w.H - b * L, traces);
+                    activate_stored(buf.rows[j], b, traces);
         }
     }
 
@@ -440,7 +514,7 @@ class Forward : Pass<V, C> {
             for (int64_t i = 0; i < tiles; ++i) {
                 const int64_t begin = rows * i / tiles, end = rows * (i + 1) / tiles;
                 with_size<V, O, Tile>(static_cast<int>(end - begin), vectors, a + begin, from, depth,
-                                   static_cast<const S*>(buf.piece), static_cast<const S*>(buf.piece), start, bias,
+                                   static_cast<const S*>(buf.piece), Ahead{buf.piece, 0}, start, bias,
                                    buf.g_now + begin, column, vectors * L);
             }
         }
@@ -466,7 +540,7 @@ class Forward : Pass<V, C> {
                 if (i == 0) continue;
                 const int64_t begin = kPiece * part / (N * parts), end = kPiece * (part + 1) / (N * parts);
                 const S* const columns = other + begin * N * L;
-                chains<V, O, 1, N>(acc, &a, (i - 1) * kPiece + begin, end - begin, columns, columns);
+                chains<V, O, 1, N>(acc, &a, (i - 1) * kPiece + begin, end - begin, columns, {columns, 0});
             }
             std::swap(piece, other);
         }

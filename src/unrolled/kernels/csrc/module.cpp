@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "cache.h"
 #include "dispatch.h"
 #include "engine.h"
 #include "module_stream.h"
@@ -142,6 +143,10 @@ NB_MODULE(_engine, m) {
         },
         nb::call_guard<nb::gil_scoped_release>(), nb::kw_only(), "parallel"_a, "size"_a, "in_parallel"_a,
         "Run jobs on the threads of an OpenMP runtime, by the addresses of its functions; see csrc/pool.h.");
+    m.def("caches", [] {
+        const Caches& has = caches();
+        return std::make_tuple(has.first, has.second, has.third, has.read);
+    });
     m.def("runs", [](int isa) { return runs(static_cast<Isa>(isa)); }, "isa"_a);
     m.def(
         "kept_size",

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cache.h"
+
 namespace unrolled {
 
 Plan plan_rows(const Sequences& q, Scratch& scratch) {
@@ -44,10 +46,13 @@ constexpr double kBarrierCycles = 500;  // two threads that arrive together, mea
 constexpr double kTileCycles = 120;     // a tile's first and last instructions wait for each other
 constexpr double kPointCycles = 60;     // the pointwise part of a row and unit block
 
-// Bytes per cycle at which a core is fed, by how much it goes through again and again; measured on
-// Zen 5, and of the same order on what else has 48 KB and 1 MB of cache to a core.
+// Bytes per cycle at which a core is fed, by how much it goes through again and again: measured on Zen 5,
+// where a cache serves up to some four fifths of its size. Others are of the same order.
 double bytes_per_cycle(double footprint) {
-    return footprint <= 40e3 ? 100 : footprint <= 750e3 ? 55 : 25;
+    const Caches& has = caches();
+    return footprint <= 0.8 * static_cast<double>(has.first)     ? 100
+           : footprint <= 0.72 * static_cast<double>(has.second) ? 55
+                                                                 : 25;
 }
 
 double step_cycles(const Shape& shape, int64_t rows, int64_t panels, int vectors) {

@@ -23,7 +23,7 @@ class Scratch {
 
   private:
     void* bytes(size_t size);
-    static constexpr int kMost = 128;
+    static constexpr int kMost = 256;
     void* held_[kMost] = {};
     int count_ = 0;
     size_t asked_ = 0;    // bytes, in all

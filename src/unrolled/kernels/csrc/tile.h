@@ -18,9 +18,20 @@ constexpr int tile_rows(int n) {
     return V::registers / n < 8 ? V::registers / n : 8;
 }
 
+// GCC takes a function that only prefetches for one without effects and leaves its calls out, unless it has become
+// part of its caller before.
+#define UNROLLED_PREFETCHES inline __attribute__((always_inline))
+
+// `count` numbers from a row that is read soon.
+template <class S>
+UNROLLED_PREFETCHES void prefetch_row(const S* row, int64_t count) {
+    constexpr int64_t kLine = 64 / sizeof(S);
+    for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(row + i);
+}
+
 // What a tile will add to or continue, fetched while other work goes on.
 template <class S>
-inline void prefetch(const S* const* c, int64_t rows, int64_t at, int64_t cols) {
+UNROLLED_PREFETCHES void prefetch(const S* const* c, int64_t rows, int64_t at, int64_t cols) {
     constexpr int64_t kLine = 64 / sizeof(S);
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < cols; i += kLine) __builtin_prefetch(c[r] + at + i, 1);
@@ -51,20 +62,27 @@ inline void get(V (&acc)[R][N], typename V::Scalar* const* c, int64_t at, int co
     }
 }
 
-// acc[r][·] += Σ_k a[r][from + k] · w[k][·]; w is packed [K][N · lanes]. From `next` on, two vectors for
-// each k are prefetched: what comes after w, which may lie in a far cache.
-template <class V, class O, int R, int N>
-inline void chains(V (&acc)[R][N], const typename O::Word* const* a, int64_t from, int64_t K,
-                   const typename O::Word* w, const typename O::Word* next) {
+// What is prefetched during a product, since it may lie in a far cache: two vectors for each k, and then `step`
+// numbers further on.
+struct Ahead {
+    const void* from;
+    int64_t step;  // bytes
+};
+
+// acc[r][first + ·] += Σ_k a[r][from + k] · w[k][·]; w is packed [K][N · lanes].
+template <class V, class O, int R, int N, int first = 0, int M>
+inline void chains(V (&acc)[R][M], const typename O::Word* const* a, int64_t from, int64_t K,
+                   const typename O::Word* w, Ahead ahead) {
     constexpr int L = V::lanes;
     const typename O::Word* row[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) row[r] = a[r] + from;
-    for (int64_t k = 0; k < K; ++k, w += N * L, next += 2 * L) {
+    const char* next = static_cast<const char*>(ahead.from);
+    for (int64_t k = 0; k < K; ++k, w += N * L, next += ahead.step) {
         typename O::Vector column[N];
         if (R >= 3) {  // fewer rows wait for their own panel anyway
             __builtin_prefetch(next, 0, 2);
-            __builtin_prefetch(next + L, 0, 2);
+            __builtin_prefetch(next + L * sizeof(*w), 0, 2);
         }
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) column[n] = O::load(w + n * L);
@@ -72,7 +90,7 @@ inline void chains(V (&acc)[R][N], const typename O::Word* const* a, int64_t fro
         for (int r = 0; r < R; ++r) {
             const typename O::Vector s = O::all(row[r][k]);
 #pragma GCC unroll 8
-            for (int n = 0; n < N; ++n) acc[r][n] = O::dot(s, column[n], acc[r][n]);
+            for (int n = 0; n < N; ++n) acc[r][first + n] = O::dot(s, column[n], acc[r][first + n]);
         }
     }
 }
@@ -80,7 +98,7 @@ inline void chains(V (&acc)[R][N], const typename O::Word* const* a, int64_t fro
 // c[r][at .. at + cols) = start + Σ_k a[r][from + k] · w[k][·].
 template <class V, class O, int R, int N>
 void tile(const typename O::Word* const* a, int64_t from, int64_t K, const typename O::Word* w,
-          const typename O::Word* next, Start start, const typename V::Scalar* bias,
+          Ahead next, Start start, const typename V::Scalar* bias,
           typename V::Scalar* const* c, int64_t at, int cols) {
     constexpr int L = V::lanes;
     V acc[R][N];
@@ -103,10 +121,42 @@ void tile(const typename O::Word* const* a, int64_t from, int64_t K, const typen
     put<V, R, N>(acc, c, at, cols);
 }
 
-// c[r][at .. at + cols) += Σ_m a[m · stride + r] · b[m][·]; b is packed [M][N · lanes].
-// The sum over m is made apart and added at the end: long sums stay accurate.
+// Operands of two chains in turn: those of x and its weights, then those of h.
+template <class Word>
+struct Factor {
+    const Word* const* rows;
+    int64_t K;
+    const Word* w;  // a packed panel
+    Ahead next;
+};
+
+// sums [R][(N + first) · lanes]: the bias, then x's products, then h's, each sum one chain that never leaves its
+// register. h's panel begins `first` vectors further on than x's; where they do not overlap chains begin with
+// `second`.
+template <class V, class O, int R, int N, int first>
+void both_products(const Factor<typename O::Word>& x, const Factor<typename O::Word>& h,
+                   const typename V::Scalar* bias, const typename V::Scalar* second, typename V::Scalar* sums) {
+    constexpr int L = V::lanes, M = N + first;
+    V acc[R][M];
+#pragma GCC unroll 8
+    for (int n = 0; n < M; ++n) {
+        const V start = n < N ? V::load(bias + n * L) : V::load(second + (n - N) * L);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) acc[r][n] = start;
+    }
+    chains<V, O, R, N>(acc, x.rows, 0, x.K, x.w, x.next);
+    chains<V, O, R, N, first>(acc, h.rows, 0, h.K, h.w, h.next);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int n = 0; n < M; ++n) acc[r][n].store(sums + (r * M + n) * L);
+}
+
+// c[r][at .. at + cols) += Σ_m a[m][from + r] · b[m][·]; b is packed [M][N · lanes]. What will be wanted next of
+// the same rows, at a[m][next], is prefetched. The sum over m is made apart and added at the end: long sums
+// stay accurate.
 template <class V, class O, int R, int N>
-void outer(const typename O::Word* a, int64_t stride, int64_t M, const typename O::Word* b,
+void outer(const typename O::Word* const* a, int64_t from, int64_t next, int64_t M, const typename O::Word* b,
            typename V::Scalar* const* c, int64_t at, int cols) {
     constexpr int L = V::lanes;
     prefetch(c, R, at, cols);
@@ -115,13 +165,15 @@ void outer(const typename O::Word* a, int64_t stride, int64_t M, const typename 
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) acc[r][n] = V::zero();
-    for (int64_t m = 0; m < M; ++m, a += stride, b += N * L) {
+    for (int64_t m = 0; m < M; ++m, b += N * L) {
         typename O::Vector column[N];
+        const typename O::Word* const row = a[m] + from;
+        __builtin_prefetch(a[m] + next, 0, 2);
 #pragma GCC unroll 8
         for (int n = 0; n < N; ++n) column[n] = O::load(b + n * L);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const typename O::Vector s = O::all(a[r]);
+            const typename O::Vector s = O::all(row[r]);
 #pragma GCC unroll 8
             for (int n = 0; n < N; ++n) acc[r][n] = O::dot(s, column[n], acc[r][n]);
         }
@@ -169,6 +221,17 @@ struct Tile {
     static void run(Args... args) { tile<V, O, R, N>(args...); }
 };
 
+template <int first>
+struct Both {
+    template <class V, class O, int R, int N>
+    struct Tile {
+        template <class... Args>
+        static void run(Args... args) {
+            if constexpr (R * (N + first) <= V::registers) both_products<V, O, R, N, first>(args...);
+        }
+    };
+};
+
 template <class V, class O, int R, int N>
 struct Outer {
     template <class... Args>
@@ -183,14 +246,30 @@ struct Panel {
     int vectors;
 };
 
+constexpr int64_t kDeep = 768;  // words of a row that a tile goes through at once
+
+// Half of the panel that follows one of K words and some vectors; two tiles take one half each.
+template <class V, class Word>
+inline Ahead panel_after(const Word* w, int64_t K, int vectors, int64_t tile) {
+    constexpr int64_t L = V::lanes;
+    return {w + K * (vectors + 2 * (tile & 1)) * L, 2 * L * static_cast<int64_t>(sizeof(Word))};
+}
+
+// Rows that are read or written after each tile, one more than there are, `bytes` apart as a rule: those of the next
+// tile are fetched during a tile of K words.
+struct Following {
+    const void* const* rows = nullptr;  // null: none
+    int64_t bytes = 0;
+    Ahead of(int64_t row, int64_t count, int64_t K) const { return {rows[row], (count * bytes + K - 1) / K}; }
+};
+
 // One panel against rows a[0 .. rows), in tiles of about equal size; after(begin, end) follows each
 // tile while its results are in the nearest cache. Deep panels are gone through in parts, so that the
 // rows of a tile stay there too; a chain that was stored continues, with the same bits.
 template <class V, class O, class After>
 inline void through_rows(Panel<typename O::Word> panel, const typename O::Word* const* a, int64_t rows,
                          Start start, const typename V::Scalar* bias, typename V::Scalar* const* c,
-                         int64_t at, int cols, After after) {
-    constexpr int64_t kDeep = 768;
+                         int64_t at, int cols, After after, Following following = {}) {
     const int64_t most = tile_rows<V>(panel.vectors), parts = (panel.K + kDeep - 1) / kDeep;
     const int64_t tiles = (rows + most - 1) / most;
     for (int64_t part = 0; part < parts; ++part) {
@@ -200,7 +279,8 @@ inline void through_rows(Panel<typename O::Word> panel, const typename O::Word* 
         for (int64_t i = 1; i <= tiles; ++i) {
             const int64_t end = rows * i / tiles;
             if (i < tiles) prefetch(c + end, rows * (i + 1) / tiles - end, at, cols);
-            const typename O::Word* next = w + K * (panel.vectors + 2 * (i & 1)) * V::lanes;
+            const Ahead next = following.rows != nullptr ? following.of(end, most, K)
+                                                         : panel_after<V>(w, K, panel.vectors, i);
             with_size<V, O, Tile>(static_cast<int>(end - begin), panel.vectors, a + begin, from, K, w, next,
                                part == 0 ? start : Start::stored, bias, c + begin, at, cols);
             if (part == parts - 1) after(begin, end);
