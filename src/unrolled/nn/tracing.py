@@ -115,5 +115,8 @@ def refuse_opacus(layer: torch.nn.Module) -> None:
     Raises:
         ConfigError: always.
     """
-    want = "opacus' own DPLSTM (unrolled.to_torch(model), then opacus' ModuleValidator.fix(model))"
+    want = (
+        "opacus' layers (unrolled.adapters.register_opacus() for ours or unrolled.to_torch(model) for its "
+        "own, then opacus' ModuleValidator.fix(model))"
+    )
     raise ConfigError(expected("module", want, f"{type(layer).__name__} of unrolled.nn"))
