@@ -36,7 +36,7 @@ def test_a_tanh_rnn_at_zero_has_the_rate_of_its_gain(rho):
 
 @pytest.mark.parametrize("forget", [0.5, 0.9, 0.99])
 def test_an_lstm_with_forced_forget_gates_has_their_half_life(forget):
-    h, c = probe.gradient_flow(forced_lstm(forget), noise(80, 3, 3)).flows
+    h, c = probe.gradient_flow(forced_lstm(forget), noise(90, 3, 3), lags=80).flows
     assert c.rate == pytest.approx(math.log(forget), rel=0.01)
     assert c.half_life == pytest.approx(math.log(2) / -math.log(forget), rel=0.01)
     assert (h.verdict, h.fitted, h.carried) == ("none", None, 0.0)

@@ -204,7 +204,10 @@ def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tm
     without_pictures(monkeypatch)
     write(dataclasses.replace(measured, findings=()), tmp_path / "a.html")
     words = Page((tmp_path / "a.html").read_text()).text
-    assert "No findings: looked for, and not found: the loss runs away on a long text; " in words
+    assert (
+        "No findings: looked for, and not found: the answers do not use their inputs; the loss runs away on a long text; "
+        in words
+    )
 
 
 def test_every_kind_of_finding_has_a_heading_on_the_page():

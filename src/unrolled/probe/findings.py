@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled.probe.answer_findings import answer_findings
 from unrolled.probe.gates import LayerGates
-from unrolled.probe.gradient import EXPLODING, VANISHING, Flow
+from unrolled.probe.gradient import ENOUGH, EXPLODING, VANISHING, Flow, grows
 from unrolled.probe.long_run import WORSE
 from unrolled.probe.measurements import Finding, Measurements
 from unrolled.probe.memory import CLOSE
@@ -19,18 +19,18 @@ from unrolled.spec import OPEN, TrainConfig, settings
 
 TAIL = 10.0  # the largest gradient of a window over their median: clipping is for such
 TOUCHES = 0.8  # of the training window: a horizon from here on is cut by it
-ENOUGH = 16  # steps or lags: over fewer, what grows may be a beginning that levels off
-BURST = math.log(100)  # nats: a gradient that grew by so much within fewer lags explodes all the same
 LEFT = 1e-3  # of the gradient at lag 0: with less at a lag, training hardly sees that lag
 SMALLEST = 1e-30  # nats: a loss that a ratio is taken of
 REST = 0.1  # nats, or of the loss with one input: where less is left with all, no memory can gain more
 STUCK = 0.95  # of the steps: a unit that is saturated at so many is saturated
 MANY = 0.5  # of the units of a layer: so many saturated ones are a finding
-IDLE = 0.1  # of the units of a layer: so many that never change are one
+IDLE = 0.1  # of the units of a layer: so many that never change, or are never read, are one
 SHORT = 1.0  # steps: a unit whose time constant is below keeps a third of its state at best
 
 
 FLAGS = {setting.name: setting.flag for setting in settings(TrainConfig)}
+MEMORY = ("lag", "vanishing", "forgets", "window")  # findings that say that memory is too short
+INSTEAD = {"blind": (*MEMORY, "unread"), "exploding": (*MEMORY, "clipping")}
 
 
 class Remedy(NamedTuple):
@@ -48,10 +48,36 @@ def find(report: Measurements) -> tuple[Finding, ...]:
     where inputs before the present one matter, context lowers the loss by at least 1 % and leaves more
     than `REST` to gain, or where nothing says whether it does. A network of independent tokens has none.
     Of a task's answers it is one where they reach less far than a lag or a season that is known.
+
+    What follows from something worse is no finding of its own. Where a network ignores its inputs, or where
+    gradients explode, nothing is said of its memory: no window and no start of the gates helps before that is
+    mended. Where gradients explode, one limit to clip at is named, and not two.
     """
-    answers = tuple(answer_findings(report))
-    rules = (_runaway, _exploding, _lag, _vanishing, _forgets, _window, _clipping, _saturated, _idle)
-    return answers + tuple(finding for rule in rules for finding in rule(report))
+    rules = (_blind, _runaway, _exploding, _lag, _vanishing, _forgets, _window, _clipping, _saturated,
+             _unread, _idle)  # fmt: skip
+    found = [*answer_findings(report), *(finding for rule in rules for finding in rule(report))]
+    names = {each.name for each in found}
+    hidden = {name for worse, rest in INSTEAD.items() if worse in names for name in rest}
+    return tuple(each for each in found if each.name not in hidden)
+
+
+def _blind(report: Measurements) -> Iterator[Finding]:
+    """Find predictions that do not depend on the inputs."""
+    horizon = report.memory_horizon
+    if horizon is None or report.asked or horizon.differ == 0:
+        return
+    most = float(np.nanmax(horizon.effect))
+    if most >= horizon.threshold:
+        return
+    problem = "the prediction hardly depends on the inputs, the present one included"
+    trained = report.trained.get("steps")
+    longer = isinstance(trained, int) and trained > 0
+    remedy = Remedy(
+        "check that the weights of the inputs and of the output are not zero, and train for longer",
+        _flags(steps=2 * int(str(trained))) if longer else _flags(minutes=10),
+        "for name, weight in model.named_parameters(): print(name, weight.abs().mean())",
+    )
+    yield Finding("blind", None, problem, most, horizon.unit, horizon.threshold, *remedy)
 
 
 def _runaway(report: Measurements) -> Iterator[Finding]:
@@ -93,6 +119,9 @@ def _exploding(report: Measurements) -> Iterator[Finding]:
         leading = max(exponents.layers, key=lambda each: float(each.exponents[0]))
         layer, value, limit = leading.layer, exponents.leading, 0.0
         problem = f"the states are chaotic: a disturbance grows by {exponents.leading:.4f} nats per step"
+    elif report.update_norms is not None and math.isinf(report.update_norms.largest):
+        layer, value, limit = None, math.inf, EXPLODING
+        problem = "the gradient of a training window is beyond the largest number of its dtype"
     else:
         return
     yield Finding("exploding", layer, problem, value, "nats per step", limit, *_tamer(report))
@@ -100,10 +129,7 @@ def _exploding(report: Measurements) -> Iterator[Finding]:
 
 def _explodes(flow: Flow) -> bool:
     """Whether a gradient grows for sure, and over enough lags to say so."""
-    if flow.fitted is None or not _or(flow.rate_interval.low, flow.rate) > EXPLODING:
-        return False
-    lags = flow.fitted[1]
-    return lags >= ENOUGH or flow.rate * lags > BURST
+    return grows(flow.rate, flow.fitted) and _or(flow.rate_interval.low, flow.rate) > EXPLODING
 
 
 def _lag(report: Measurements) -> Iterator[Finding]:
@@ -125,9 +151,14 @@ def _vanishing(report: Measurements) -> Iterator[Finding]:
     best = _best(report)
     if flow is None or best is None or flow.verdict != "vanishing" or not _of_use(report):
         return
-    half_life = steps(float(f"{best.half_life:.2g}"))
-    problem = f"the gradient halves within {half_life}, even along the path that keeps most of it"
-    yield Finding("vanishing", best.layer, problem, best.rate, "nats per step", VANISHING, *_opener(report))
+    assert best.decay is not None
+    half, hundredth = (float(f"{left.steps:.2g}") for left in (best.decay.half, best.decay.hundredth))
+    problem = (
+        f"a hundredth of the gradient is left after {steps(hundredth)}, a half after {steps(half)}, even "
+        "along the path that keeps most of it"
+    )
+    value = best.decay.hundredth.steps
+    yield Finding("vanishing", best.layer, problem, value, "steps", VANISHING, *_opener(report))
 
 
 def _forgets(report: Measurements) -> Iterator[Finding]:
@@ -167,6 +198,8 @@ def _clipping(report: Measurements) -> Iterator[Finding]:
     norms = report.update_norms
     if norms is None or not norms.spread > TAIL or not norms.ninetieth > 0:
         return
+    if norms.ninetieth >= _trained(report, "clip_norm", math.inf):  # more than that was clipped in training
+        return
     problem = f"the largest gradient of a window is {norms.spread:.0f} times the median one"
     remedy = _clip("clip at the 90th percentile of the measured norms", norms.ninetieth)
     yield Finding("clipping", None, problem, norms.spread, "times the median", TAIL, *remedy)
@@ -198,6 +231,23 @@ def _saturated(report: Measurements) -> Iterator[Finding]:
                 f"torch.optim.AdamW(model.parameters(), lr={rate}, weight_decay=0.1)",
             )
             yield Finding("saturated", layer.layer, problem, value, "of the units", MANY, *remedy)
+
+
+def _unread(report: Measurements) -> Iterator[Finding]:
+    """Find layers with units that no loss depends on."""
+    flow = report.gradient_flow
+    for each in flow.flows if flow is not None else ():
+        if each.state != "h" or each.unread <= IDLE:
+            continue
+        size = next((len(layer.never_changes) for layer in _layers(report) if layer.layer == each.layer), 1)
+        fewer = max(1, round(size * (1 - each.unread)))
+        remedy = Remedy(
+            "as many units as are read do the same, faster",
+            _flags(hidden_size=fewer),
+            f"hidden_size={fewer}",
+        )
+        problem = f"no loss depends on {each.unread:.0%} of the units"
+        yield Finding("unread", each.layer, problem, each.unread, "of the units", IDLE, *remedy)
 
 
 def _idle(report: Measurements) -> Iterator[Finding]:
@@ -236,7 +286,9 @@ def _tamer(report: Measurements) -> Remedy:
     """Return a remedy for exploding gradients, given how the network was trained."""
     norms, before = report.update_norms, _trained(report, "clip_norm", math.inf)
     clip = norms.median if norms is not None and norms.median > 0 else 1.0
-    if clip < before:
+    if min(clip, before) > 1.0:  # the norms of a network that explodes say nothing of a healthy one
+        remedy = _clip("clip the gradient", 1.0)
+    elif clip < before:
         remedy = _clip("clip the gradient at the median of its measured norms", clip)
     else:
         remedy = _clip("clip the gradient at less", before / 4)
@@ -305,8 +357,15 @@ def _layers(report: Measurements) -> tuple[LayerGates, ...]:
 
 def _best(report: Measurements) -> Flow | None:
     """Return the flow of the path that keeps most of the gradient."""
-    carried = [flow for flow in _flows(report) if not math.isnan(flow.rate)]
-    return max(carried, key=lambda flow: flow.rate, default=None)
+    carried = [flow for flow in _flows(report) if flow.decay is not None]
+    return max(carried, key=_kept, default=None)
+
+
+def _kept(flow: Flow) -> tuple[float, float]:
+    """Return how far back a hundredth of a gradient is left, and what is left at the last lag, to compare."""
+    assert flow.decay is not None
+    last = float(flow.nats[-1]) - float(flow.nats[flow.decay.start])
+    return flow.decay.hundredth.steps, last
 
 
 def _reaches(report: Measurements, flow: Flow, lag: int) -> bool:
@@ -318,9 +377,11 @@ def _reaches(report: Measurements, flow: Flow, lag: int) -> bool:
 
 
 def _left(flow: Flow, lag: int) -> float:
-    """Return the part of the gradient at lag 0 left at a lag: beyond the measured lags by the rate."""
-    known = min(lag, len(flow.nats) - 1)
-    nats = float(flow.nats[known]) - float(flow.nats[0]) + (lag - known) * flow.rate
+    """Return the part of the largest norm that is left at a lag, beyond those measured by the last slope."""
+    assert flow.decay is not None
+    known, start = min(lag, len(flow.nats) - 1), flow.decay.start
+    slope = next((each for each in (flow.decay.slow, flow.decay.fast, flow.rate) if math.isfinite(each)), 0.0)
+    nats = float(flow.nats[known]) - float(flow.nats[start]) + (lag - known) * slope
     return math.exp(min(nats, 700.0)) if math.isfinite(nats) else 0.0
 
 

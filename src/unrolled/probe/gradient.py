@@ -16,9 +16,11 @@ from unrolled.data import Batch
 from unrolled.errors import DtypeError, NonFiniteError, expected
 from unrolled.ops import gradients_by_lag, valid_steps
 from unrolled.probe.batch import at_least_one, positions, unbroken
+from unrolled.probe.decay import SAMPLES_AT_FLOOR, Decay, Left, decay
 from unrolled.probe.losses import (
     Loss,
     Norms,
+    Parts,
     Progress,
     Split,
     by_nodes,
@@ -29,12 +31,14 @@ from unrolled.probe.losses import (
 from unrolled.probe.recording import Recording, nodes, record
 from unrolled.probe.result import Floats, Interval, Mask, Result, mean_interval
 from unrolled.probe.subject import Subject, untouched
-from unrolled.probe.words import number, steps
 from unrolled.tasks import detach
 
-VANISHING = -math.log(2) / 2  # nats per step: a gradient that halves within two, a thousandth after twenty
+VANISHING = 13  # steps: a gradient of which a hundredth is left within them has halved every two
 EXPLODING = 0.01  # nats per step: one that doubles within seventy
-SAMPLES_AT_FLOOR = 0.1  # the fit ends before the lag at which more of the samples have no gradient
+ENOUGH = 16  # lags: over fewer, what grows may be a beginning that levels off
+UNREAD = 1e-6  # of the largest unit's gradient: with less, no loss depends on a unit
+BURST = math.log(100)  # nats: a gradient that grew by so much within fewer lags explodes all the same
+VERDICTS = ("exploding", "steady", "undecided", "vanishing", "none")  # a stack's is the first of its states'
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,22 @@ class Flow(Result):
         layer, state: recurrent.l0 and h (or c).
         nats: [lags + 1] mean over samples of ln ‖∂L_t/∂state_{t−k}‖; -inf where no sample has any left.
         low, high: [lags + 1] the 10th and 90th percentile of the samples.
+        decay: after how many steps a half, a tenth and a hundredth of it is left, and how fast it falls; None
+            where nothing is carried.
         fitted: the first and last lag that the rate is fitted on; None where there are fewer than two.
-        rate: nats per step, the slope of `nats` over those lags; NaN without them.
+        rate: nats per step, the mean slope of `nats` over those lags, which changes with them where the curve
+            bends; NaN without them.
         rate_interval: its 95 % interval; NaN with one row only.
-        half_life: steps, ln 2 / −rate; infinite where the gradient does not fall.
-        half_life_interval: of the same 95 %.
-        verdict: "vanishing" (rate < −0.347), "steady", "exploding" (rate > 0.01), or "none": nothing is
-            carried.
+        half_life: steps after which half of it is left, `decay.half`; infinite where more is left at the last
+            lag, NaN where nothing is carried.
+        half_life_interval: its 95 % interval.
+        verdict: "vanishing" (a hundredth is left within 13 steps), "steady" (more is), "exploding" (it grows
+            by more than 0.01 nats per step over 16 lags or more, or a hundredfold within fewer), "undecided"
+            (too few lags were measured to tell) or "none": nothing is carried.
         injected, carried: mean norms of what the summed loss of all steps adds at a step, and of what comes
             from later steps. What is added to c at a step is all that reaches it through h.
+        unread: share of the units that no loss depends on: their part of the gradient of the summed loss is
+            below a millionth of the largest unit's.
     """
 
     layer: str
@@ -61,6 +72,7 @@ class Flow(Result):
     nats: Floats
     low: Floats
     high: Floats
+    decay: Decay | None
     fitted: tuple[int, int] | None
     rate: float
     rate_interval: Interval
@@ -69,6 +81,7 @@ class Flow(Result):
     verdict: str
     injected: float
     carried: float
+    unread: float
 
     @property
     def carried_share(self) -> float:
@@ -85,7 +98,7 @@ class GradientFlow(Result):
         flows: one for every state of every layer, the lowest layer first.
         lags: how far back. samples: losses that were followed. rows: of the batch.
         verdict: "exploding" if any state's is; else "steady" if any state's is, as the gradient needs one
-            path only; else "vanishing", or "none" where no state carries any.
+            path only; else "undecided", "vanishing", or "none" where no state carries any.
     """
 
     flows: tuple[Flow, ...]
@@ -126,10 +139,11 @@ def gradient_flow(
     model has one recurrent module and L_t depends on its output at t alone, all losses are followed at
     once; otherwise one backward pass is made for each, which takes several times as long.
 
-    The rate is the slope of the mean logarithm over lags 1 to the last one at which at most a tenth of the
-    samples has fallen below the smallest norm that the dtype holds at full precision; the samples that have
-    are left out. Its interval compares the slopes of the rows, which are independent, so that it needs two
-    rows, and is no narrower for losses of one row that say the same.
+    The rate is the slope of the mean logarithm over the lags at which at most a tenth of the samples lies
+    below the smallest norm that the dtype holds at full precision, from 1 (or the first such lag, where what
+    a state adds is read later) to the last before more do; the samples that do are left out. Its interval
+    compares the slopes of the rows, which are independent, so that it needs two rows, and is no narrower for
+    losses of one row that say the same.
 
     Args:
         model: any module that holds RNN, LSTM or GRU of unrolled.nn or torch.nn, running forward.
@@ -149,7 +163,7 @@ def gradient_flow(
         norms, split, used, count = _measure(recording, lags, steps, loss, progress)
     flows = tuple(_flow(key, norms[key], split[key], used, count) for key in norms)
     verdicts = {flow.verdict for flow in flows}
-    overall = next(word for word in ("exploding", "steady", "vanishing", "none") if word in verdicts)
+    overall = next(word for word in VERDICTS if word in verdicts)
     return GradientFlow(flows, lags, int(used.sum()), used.shape[1], overall)
 
 
@@ -183,18 +197,23 @@ def _measure(
     return *by_nodes(ran, losses * valid, at, lags, progress), used, count
 
 
-def _flow(key: tuple[str, str], norms: Tensor, split: tuple[Tensor, Tensor], used: Mask, count: int) -> Flow:
+def _flow(key: tuple[str, str], norms: Tensor, parts: Parts, used: Mask, count: int) -> Flow:
     limits = torch.finfo(norms.dtype)
     size = norms.double().cpu().numpy()
     gone = ~np.isfinite(size) | (size < limits.tiny / limits.eps)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(gone, -np.inf, np.log(size))  # [lags + 1, n, B]
-    rate, interval, fitted = _fit(logs, gone | ~used)
+    unusable = gone | ~used
+    rate, interval, fitted = _fit(logs, unusable)
+    found = decay(logs, unusable)
     nats, low, high = _bands(logs[:, used])
-    injected, carried = (float(part.sum() / count) for part in split)
+    injected, carried = (float(part.sum() / count) for part in (parts.injected, parts.carried))
+    unread = float((parts.units <= UNREAD * parts.units.max()).double().mean()) if parts.units.any() else 1.0
+    half = Left(math.nan, Interval(math.nan, math.nan)) if found is None else found.half
+    verdict = _verdict(found, rate, fitted)
     return Flow(
-        *key, nats, low, high, fitted, rate, interval, _half_life(rate),
-        Interval(_half_life(interval.low), _half_life(interval.high)), _verdict(rate), injected, carried,
+        *key, nats, low, high, found, fitted, rate, interval, half.steps, half.interval, verdict, injected,
+        carried, unread,
     )  # fmt: skip
 
 
@@ -213,43 +232,50 @@ def _bands(logs: Floats) -> tuple[Floats, Floats, Floats]:
 def _fit(logs: Floats, unusable: Mask) -> tuple[float, Interval, tuple[int, int] | None]:
     """Return the slope of the mean of `logs` [lags + 1, n, B], its interval over rows, and its range."""
     nothing = math.nan, Interval(math.nan, math.nan), None
-    alive = ~unusable[0]
+    alive: Mask = np.any(~unusable[1:], axis=0)
     if not alive.any():
         return nothing
-    over = [k for k in range(len(logs)) if (unusable[k] & alive).sum() > SAMPLES_AT_FLOOR * alive.sum()]
-    last = (over[0] if over else len(logs)) - 1
-    if last < 2:
+    over = (unusable & alive).sum(axis=(1, 2)) > SAMPLES_AT_FLOOR * alive.sum()
+    within = np.flatnonzero(~over[1:]) + 1
+    if not len(within):
         return nothing
-    good: Mask = np.logical_not(unusable[: last + 1].any(axis=0))  # [n, B]
-    columns = (logs[1 : last + 1, good[:, b], b] for b in np.flatnonzero(good.any(axis=0)))
-    rows = [column.mean(axis=1) for column in columns]  # [last] each
+    first = int(within[0])
+    last = next((k for k in range(first, len(logs)) if over[k]), len(logs)) - 1
+    if last <= first:
+        return nothing
+    good: Mask = alive & ~np.any(unusable[first : last + 1], axis=0)  # [n, B]
+    columns = (logs[first : last + 1, good[:, b], b] for b in np.flatnonzero(good.any(axis=0)))
+    rows = [column.mean(axis=1) for column in columns]  # [last - first + 1] each
     if not rows:
         return nothing
-    lag = np.arange(1.0, last + 1)
+    lag = np.arange(float(first), last + 1)
     weights = (lag - lag.mean()) / ((lag - lag.mean()) ** 2).sum()
     mean, low, high = mean_interval(np.array(rows) @ weights)
-    return float(mean), Interval(float(low), float(high)), (1, last)
+    return float(mean), Interval(float(low), float(high)), (first, last)
 
 
-def _half_life(rate: float) -> float:
-    if math.isnan(rate):
-        return math.nan
-    return math.log(2) / -rate if rate < 0 else math.inf
+def grows(rate: float, fitted: tuple[int, int] | None) -> bool:
+    """Whether a gradient grows by more than `EXPLODING`, and over enough lags to say so."""
+    if fitted is None or not rate > EXPLODING:
+        return False
+    lags = fitted[1] - fitted[0] + 1
+    return lags >= ENOUGH or rate * lags > BURST
 
 
-def _verdict(rate: float) -> str:
-    if math.isnan(rate):
+def _verdict(found: Decay | None, rate: float, fitted: tuple[int, int] | None) -> str:
+    if found is None:
         return "none"
-    return "vanishing" if rate < VANISHING else "exploding" if rate > EXPLODING else "steady"
+    if grows(rate, fitted):
+        return "exploding"
+    if found.hundredth.steps <= VANISHING:
+        return "vanishing"
+    return "steady" if found.lags >= VANISHING else "undecided"
 
 
 def _words(flow: Flow) -> str:
-    if flow.fitted is None:
+    if flow.decay is None:
         return "no gradient is carried"
-    rate = f"{number(flow.rate)} nats per step"
-    if math.isinf(flow.half_life):
-        return f"{rate}, {flow.verdict}"
-    return f"{rate}, half-life {steps(flow.half_life)}, {flow.verdict}"
+    return f"{flow.decay.summary}: {flow.verdict}"
 
 
 @dataclass(frozen=True)
@@ -258,7 +284,7 @@ class UpdateNorms(Result):
 
     Attributes:
         norms: [windows] global norm of the gradient of the mean loss with respect to all parameters, before
-            clipping.
+            clipping; infinite where it is beyond what the dtype holds.
         median, ninetieth, largest: of them. The ninetieth percentile is where clipping leaves nine of ten
             steps alone.
         window: steps. rows: of the batch.
@@ -274,6 +300,8 @@ class UpdateNorms(Result):
     @property
     def spread(self) -> float:
         """The largest over the median; 1 where all are 0."""
+        if math.isinf(self.largest):
+            return np.inf
         if self.median:
             return self.largest / self.median
         return np.inf if self.largest else 1.0
@@ -311,7 +339,7 @@ def update_norms(
             row, all of it is one window.
         progress: called with (done, of how many).
     Raises:
-        DtypeError: another model or batch. NonFiniteError: a weight or a gradient is NaN or infinite.
+        DtypeError: another model or batch. NonFiniteError: a weight or a loss is NaN or infinite.
     """
     at_least_one(window=window)
     if not is_sequence_model(model):
@@ -331,6 +359,8 @@ def update_norms(
             if part.count == 0:
                 break
             nats, count, state = model.loss(part, detach(state))
+            if not bool(torch.isfinite(nats)):
+                raise NonFiniteError(expected("loss", "finite values", "NaN or infinity"))
             norms.append(_norm(nats / count, weights))
             if progress is not None:
                 progress(len(norms), steps // window)
@@ -338,7 +368,7 @@ def update_norms(
     return UpdateNorms(
         norms=found,
         median=float(np.median(found)),
-        ninetieth=float(np.percentile(found, 90)),
+        ninetieth=float(np.percentile(found, 90, method="linear" if np.isfinite(found).all() else "higher")),
         largest=float(found.max()),
         window=window,
         rows=rows,
@@ -348,6 +378,4 @@ def update_norms(
 def _norm(loss: torch.Tensor, weights: list[torch.Tensor]) -> float:
     grads = torch.autograd.grad(loss, weights, allow_unused=True)
     norm = float(torch.nn.utils.get_total_norm([g for g in grads if g is not None]))
-    if not np.isfinite(norm):
-        raise NonFiniteError(expected("gradient", "finite values", "NaN or infinity"))
-    return norm
+    return norm if np.isfinite(norm) else math.inf

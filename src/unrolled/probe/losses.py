@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,7 +19,22 @@ from unrolled.tasks import LanguageModel
 Loss = Callable[[Tensor], Tensor]  # the model's output → [T, B]
 Progress = Callable[[int, int], None]  # (done, of how many)
 Norms = dict[tuple[str, str], Tensor]  # (layer, state) → [lags + 1, n, B]
-Split = dict[tuple[str, str], tuple[Tensor, Tensor]]  # (layer, state) → injected, carried, [T, B] each
+
+
+class Parts(NamedTuple):
+    """The gradient of the summed loss with respect to one state of one layer.
+
+    Attributes:
+        injected, carried: [T, B] the norms of what is added at a step, and of what comes from later ones.
+        units: [H] the magnitudes, summed over steps and rows.
+    """
+
+    injected: Tensor
+    carried: Tensor
+    units: Tensor
+
+
+Split = dict[tuple[str, str], Parts]  # by (layer, state)
 
 
 def gives_logits(model: object) -> TypeGuard[LanguageModel]:
@@ -87,7 +102,7 @@ def _checked(losses: object, run: Run) -> Tensor:
 def split_by_sweep(
     names: Sequence[Sequence[tuple[str, str]]], layers: Sequence[StepJacobian], seeds: Tensor
 ) -> Split:
-    """Return the norms of what the summed loss injects at each step, and of what comes from later ones.
+    """Return what the summed loss injects at each step, and what comes from later ones.
 
     Args:
         names: per layer, the keys of its states.
@@ -97,6 +112,11 @@ def split_by_sweep(
     steps, rows = seeds.shape[:2]
     parts: dict[tuple[str, str], tuple[list[Tensor], list[Tensor]]] = {
         key: ([], []) for keys in names for key in keys
+    }
+    units = {
+        key: seeds.new_zeros(size)
+        for keys, layer in zip(names, layers, strict=True)
+        for key, size in zip(keys, layer.sizes, strict=True)
     }
     carried: list[States] = [
         tuple(seeds.new_zeros(1, rows, size) for size in layer.sizes) for layer in layers
@@ -108,7 +128,10 @@ def split_by_sweep(
             for key, total, part in zip(keys, whole, onward, strict=True):
                 parts[key][0].append((total - part)[0].norm(dim=-1))
                 parts[key][1].append(part[0].norm(dim=-1))
-    return {key: (torch.stack(a[::-1]), torch.stack(b[::-1])) for key, (a, b) in parts.items()}
+                units[key] += total[0].abs().sum(dim=0)
+    return {
+        key: Parts(torch.stack(a[::-1]), torch.stack(b[::-1]), units[key]) for key, (a, b) in parts.items()
+    }
 
 
 def is_local(losses: Tensor, passed: Passed, at: Tensor) -> bool:
@@ -166,5 +189,7 @@ def _split_nodes(run: Run, losses: Tensor) -> Split:
                     (layer.carried[state], gradients[len(nodes) :]),
                 )
             )
-            found[layer.name, state] = ((whole - onward).norm(dim=-1), onward.norm(dim=-1))
+            found[layer.name, state] = Parts(
+                (whole - onward).norm(dim=-1), onward.norm(dim=-1), whole.abs().sum(dim=(0, 1))
+            )
     return found

@@ -18,6 +18,7 @@ from unrolled.probe.result import Floats, Result, mean_interval
 from unrolled.probe.subject import untouched
 from unrolled.probe.words import number
 
+EDGE = 1e-6  # nats per step: an exponent that is no further from 0 is rounding
 REPEATS = 8  # rows, or blocks of rows where there are fewer, that an interval compares
 
 
@@ -44,8 +45,8 @@ class Lyapunov(Result):
     Attributes:
         layers: the lowest first. A stack's exponents are those of its layers together: a layer drives those
             above it and none below, so that the Jacobian is block-triangular.
-        leading: the largest of all. verdict: "chaotic" where the low end of its interval is above 0 (the
-            exponent itself where it has none), else "stable" where it is below 0, else "at the edge".
+        leading: the largest of all. verdict: "chaotic" where the low end of its interval (the exponent itself
+            where it has none) is above 1e-6, "stable" where the high end is below −1e-6, else "at the edge".
         steps: over which the mean was taken, after `transient` were left out. rows: of the batch.
     """
 
@@ -117,7 +118,7 @@ def lyapunov(
     top = max(found, key=lambda each: each.exponents[0])
     leading, low, high = (float(values[0]) for values in (top.exponents, top.low, top.high))
     low, high = (leading if np.isnan(end) else end for end in (low, high))
-    verdict = "chaotic" if low > 0 else "stable" if high < 0 else "at the edge"
+    verdict = "chaotic" if low > EDGE else "stable" if high < -EDGE else "at the edge"
     return Lyapunov(tuple(found), leading, verdict, ran.steps - transient, transient, ran.rows)
 
 

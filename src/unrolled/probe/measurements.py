@@ -30,9 +30,9 @@ class Finding(Result):
     """Something that is wrong with the network.
 
     Attributes:
-        name: "runaway", "exploding", "clipping", "saturated" or "idle"; or, where memory is too short,
-            "vanishing", "forgets", "lag" or "window"; of a task's answers "blind", "leak", "short", "late" or
-            "unused".
+        name: "blind", "runaway", "exploding", "clipping", "saturated", "unread" or "idle"; or, where memory
+            is too short, "vanishing", "forgets", "lag" or "window"; of a task's answers "blind", "leak",
+            "short", "late" or "unused".
         layer: which; None for the whole network.
         problem: what is wrong, in a sentence.
         value: the number behind it. unit: of it. limit: the threshold that it lies beyond.

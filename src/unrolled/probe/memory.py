@@ -50,6 +50,7 @@ class MemoryHorizon(Result):
             none beyond the present input does.
         horizon_interval: from there to the largest lag whose high end reaches it.
         lags: how far back was looked. samples: inputs that were replaced. rows: of the batch.
+        differ: share of them that were replaced by another value; 0 where all inputs are equal.
         bptt_steps: the window of truncated back-propagation that the model was trained with, where given.
     """
 
@@ -63,6 +64,7 @@ class MemoryHorizon(Result):
     lags: int
     samples: int
     rows: int
+    differ: float
     bptt_steps: int | None
 
     @property
@@ -141,23 +143,24 @@ def memory_horizon(
         x = steps_first(recording.subject, recording.inputs)
         last = positions(x.shape[0], lags, steps)
         used = unbroken(recording.inputs, last, lags, x.shape[1])
-        effects = _effects(recording, last - lags, lags, logits, seed, progress)  # [lags + 1, n, B]
-    return _result(effects, used, logits, lags, bptt_steps)
+        others = _others(recording.inputs, x, len(last), seed)
+        effects = _effects(recording, last - lags, others, lags, logits, progress)  # [lags + 1, n, B]
+        changed = (x[last - lags] != others).view(*used.shape, -1).any(-1).cpu().numpy()
+    return _result(effects, used, float(changed[used].mean()), logits, lags, bptt_steps)
 
 
 def _effects(
     recording: Recording,
     at: Tensor,
+    others: Tensor,
     lags: int,
     logits: bool,
-    seed: int,
     progress: Progress | None,
 ) -> Floats:
     subject, inputs = recording.subject, recording.inputs
     x = steps_first(subject, inputs)
     steps, rows = x.shape[:2]
     base = by_step(subject, output(subject, inputs), steps, rows)
-    others = _others(inputs, x, len(at), seed)
     scale = 1.0 if logits else _variance(base)
     found = []
     width = copies_at_once(rows, base[:, 0].numel())
@@ -206,7 +209,9 @@ def _variance(output: Tensor) -> float:
     return float(output.double().flatten(0, 1).var(0, correction=0).sum()) or 1.0
 
 
-def _result(effects: Floats, used: Mask, logits: bool, lags: int, bptt_steps: int | None) -> MemoryHorizon:
+def _result(
+    effects: Floats, used: Mask, differ: float, logits: bool, lags: int, bptt_steps: int | None
+) -> MemoryHorizon:
     by_row = [effects[:, used[:, b], b].mean(axis=1) for b in range(used.shape[1]) if used[:, b].any()]
     effect, low, high = mean_interval(np.array(by_row))
     threshold = max(SHARE * float(effect.max()), FLOOR_NATS if logits else FLOOR_SQUARED)
@@ -215,7 +220,18 @@ def _result(effects: Floats, used: Mask, logits: bool, lags: int, bptt_steps: in
     reach = Interval(np.nan, np.nan) if single else Interval(sure, _largest(high, threshold))
     unit = "nats" if logits else "parts of the output's variance"
     return MemoryHorizon(
-        effect, low, high, unit, threshold, sure, reach, lags, int(used.sum()), used.shape[1], bptt_steps
+        effect,
+        low,
+        high,
+        unit,
+        threshold,
+        sure,
+        reach,
+        lags,
+        int(used.sum()),
+        used.shape[1],
+        differ,
+        bptt_steps,
     )
 
 

@@ -15,9 +15,9 @@ from unrolled.files import replace
 from unrolled.probe.answer_findings import PERFECT
 from unrolled.probe.answer_findings import WORSE as WORSE_LATER
 from unrolled.probe.columns import CARRIES
-from unrolled.probe.findings import ENOUGH, IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
+from unrolled.probe.findings import IDLE, LEFT, MANY, SHORT, STUCK, TAIL, TOUCHES
 from unrolled.probe.gates import STILL
-from unrolled.probe.gradient import EXPLODING, VANISHING
+from unrolled.probe.gradient import ENOUGH, EXPLODING, VANISHING
 from unrolled.probe.long_run import LEAST, WORSE
 from unrolled.probe.measurements import Finding, Measurements
 from unrolled.probe.memory import CLOSE, FLOOR_NATS, FLOOR_SQUARED, SHARE
@@ -61,7 +61,7 @@ UNDEFINED = {
     "update_norms": "needs a network of a task, and a Batch",
 }
 THRESHOLDS = (
-    ("Vanishing", f"{number(VANISHING)} nats per step", "a rate below: the gradient halves within two steps"),
+    ("Vanishing", f"a hundredth left within {VANISHING} steps", "as of a gradient halving every two steps"),
     ("Exploding", f"{number(EXPLODING)} nats per step", "a rate above: the gradient doubles within 70 steps"),
     ("Horizon", f"{percent(SHARE)} of the largest effect", "an effect of at least this counts"),
     ("Horizon, floor", f"{number(FLOOR_NATS)} nats", "a smaller effect on a distribution never counts"),
@@ -76,18 +76,23 @@ THRESHOLDS = (
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of finding: its name and heading, which measurement it needs, and when it is reported."""
+    """One kind of finding: its name and heading, which measurements can show it, and when it is reported."""
 
     name: str
     heading: str
     needs: str
     when: str
 
+    def looked_for(self, report: Measurements) -> bool:
+        """Whether one of the measurements that can show it was made."""
+        return any(getattr(report, name) is not None for name in self.needs.split())
+
 
 RULES = (
-    Rule("blind", "The answers do not use their inputs", "reach",
-         "the score where every input is another sample's lies within the 95 % interval of the score, or is "
-         "better"),
+    Rule("blind", "The answers do not use their inputs", "reach memory_horizon",
+         "of a task: the score where every input is another sample's lies within the 95 % interval of the "
+         "score, or is better; of predictions at each step: replacing an input changes them by less than the "
+         "horizon's threshold at every lag"),
     Rule("leak", "One column gives the answer", "columns",
          f"with one column alone the score has {percent(PERFECT)} of the way from no inputs to no errors"),
     Rule("short", "The answers look back less far than they should", "reach",
@@ -103,21 +108,25 @@ RULES = (
          f"{number(LEAST)} nats, above that with a fresh one"),
     Rule("exploding", "Gradients explode, or states are chaotic", "gradient_flow",
          f"the low end of a gradient's rate over at least {ENOUGH} lags is above {number(EXPLODING)} nats "
-         "per step and disturbances do not fade, or the low end of the leading exponent is above 0"),
+         "per step (or over fewer, if it grows a hundredfold) and disturbances do not fade, or the low "
+         "end of the leading exponent is above 0, or a gradient is beyond the range of its dtype"),
     Rule("lag", "The known lag is out of reach", "known_lag",
          f"less than {number(LEFT)} of the gradient is left at the lag that the task has, or inputs matter "
          "for fewer steps"),
     Rule("vanishing", "Gradients vanish", "gradient_flow",
-         f"the rate of every state is below {number(VANISHING)} nats per step, and more memory is of use"),
+         f"of every state's gradient a hundredth is left within {VANISHING} steps, and memory is of use"),
     Rule("forgets", "Gates forget at once", "gates",
          f"gradients vanish, and half of a layer's units have a time constant below {number(SHORT)} step"),
     Rule("window", "The training window cuts memory short", "memory_horizon",
          f"the horizon is at least {percent(TOUCHES)} of the training window, where that is known"),
     Rule("clipping", "A few gradients are far above the rest", "update_norms",
-         f"the largest norm is more than {number(TAIL)} times the median"),
+         f"the largest norm is more than {number(TAIL)} times the median, and nine of ten lie below what "
+         "training clipped at"),
     Rule("saturated", "Units are saturated", "gates",
          f"more than {percent(MANY)} of a layer's units take nothing in, give nothing out or are at an end "
          f"of tanh, at {percent(STUCK)} of the steps or more"),
+    Rule("unread", "Units are never read", "gradient_flow",
+         f"no loss depends on more than {percent(IDLE)} of a layer's units"),
     Rule("idle", "Units never change", "gates", f"more than {percent(IDLE)} of a layer's units never change"),
 )  # fmt: skip
 RULE_HEADINGS = {rule.name: rule.heading for rule in RULES}
@@ -285,10 +294,17 @@ def _gradients(report: Measurements) -> Iterator[Row]:
     for each in report.gradient_flow.flows if report.gradient_flow else ():
         where = f"{each.layer} {each.state}"
         words = "nothing is carried" if each.verdict == "none" else each.verdict
-        yield (f"Gradient rate, {where}", f"{number(each.rate)} nats per step",
-               between(*each.rate_interval), words)  # fmt: skip
-        value = "does not halve" if math.isinf(each.half_life) else steps(each.half_life)
-        yield f"Gradient half-life, {where}", value, between(*each.half_life_interval), words
+        found = each.decay
+        if found is None:
+            yield f"Gradient, {where}", "none", "not defined", words
+            continue
+        for name, left in (("half", found.half), ("hundredth", found.hundredth)):
+            value = (
+                steps(float(f"{left.steps:.3g}"))
+                if math.isfinite(left.steps)
+                else f"beyond {steps(found.lags)}"
+            )
+            yield f"A {name} of the gradient is left, {where}", value, between(*left.interval), words
 
 
 def _memory(report: Measurements) -> Iterator[Row]:
@@ -353,7 +369,7 @@ def _findings(report: Measurements) -> Markup:
         order = ", worst first" if len(report.findings) > 1 else ""
         count = paragraph(f"{counted(len(report.findings), 'finding')}{order}.")
         return joined([count, *(_one(finding, report.by_flags) for finding in report.findings)])
-    headings = [rule.heading for rule in RULES if getattr(report, rule.needs) is not None]
+    headings = [rule.heading for rule in RULES if rule.looked_for(report)]
     if not headings:
         return paragraph("No findings: nothing that could be looked for was measured.")
     return paragraph(tag("b", "No findings"), ": looked for, and not found: "
@@ -379,7 +395,7 @@ def _looked_for(report: Measurements) -> Markup:
     names = {finding.name for finding in report.findings}
     rows = []
     for rule in RULES:
-        checked = getattr(report, rule.needs) is not None
+        checked = rule.looked_for(report)
         outcome = "found" if rule.name in names else "not found" if checked else "not looked for"
         rows.append((rule.heading, rule.when, outcome))
     return table("What a report looks for", ("Finding", "It is one where", "Here"), rows)

@@ -122,11 +122,12 @@ def flow(result: GradientFlow) -> Section:
         name="gradient_flow",
         kind="A curve over lags for each state of each layer, with a band.",
         reading="each curve is the logarithm of the norm of the gradient of the loss with respect to a state "
-        "k steps earlier; the band holds 80 % of the samples. A curve that falls by 0.69 has halved, a level "
-        "one loses nothing, and one that keeps rising explodes.",
+        "k steps earlier; the band holds 80 % of the samples. A curve that falls by 0.69 has halved, by 2.3 "
+        "is at a tenth and by 4.6 at a hundredth; a level one loses nothing, and one that keeps rising "
+        "explodes.",
         shows=f"over {counted(result.lags, 'lag')} and {counted(result.samples, 'loss', 'losses')} the "
         f"gradient is {result.verdict}: "
-        f"{'; '.join(map(_words, result.flows))}."
+        f"{'. '.join(map(_words, result.flows))}."
         if result.verdict != "none"
         else "no state carries any gradient back in time.",
         tables=(_split(result), *map(_curve, result.flows)),
@@ -136,22 +137,30 @@ def flow(result: GradientFlow) -> Section:
 
 def _words(each: Flow) -> str:
     where = f"with respect to {each.layer} {each.state}"
-    if each.fitted is None:
+    if each.decay is None:
         return f"{where} nothing is carried back"
-    change = f"{where} it changes by {number(each.rate)} nats per step"
-    if math.isinf(each.half_life):
-        return f"{change} and does not halve"
-    return f"{change} and halves every {steps(each.half_life)}"
+    if each.verdict == "exploding":
+        return f"{where} it grows by {number(each.rate)} nats per step"
+    slopes = f"; {each.decay.slopes}" if each.decay.slopes else ""
+    return f"{where} {each.decay.summary}{slopes}"
 
 
 def _split(result: GradientFlow) -> Markup:
-    head = ("State", "Injected at a step", "Carried from later steps", "Share that is carried", "Lags fitted")
+    head = (
+        "State",
+        "Injected at a step",
+        "Carried from later steps",
+        "Share that is carried",
+        "Lags fitted",
+        "Units never read",
+    )
     rows = (
         (
             f"{each.layer} {each.state}",
             *numbers(each.injected, each.carried),
             percent(each.carried_share),
             "none" if each.fitted is None else f"{each.fitted[0]} to {each.fitted[1]}",
+            percent(each.unread),
         )
         for each in result.flows
     )
@@ -161,17 +170,17 @@ def _split(result: GradientFlow) -> Markup:
 
 
 def _curve(each: Flow) -> Markup:
-    head = ("Lag", "Mean ln norm, nats", "Share of lag 0", "10th percentile", "90th percentile")
+    head = ("Lag", "Mean ln norm, nats", "Share of the largest", "10th percentile", "90th percentile")
     rows = ((k, number(each.nats[k]), _left(each, k), *numbers(each.low[k], each.high[k]))
             for k in thinned(each.nats))  # fmt: skip
     return table(f"Gradient with respect to {each.layer} {each.state} by lag", head, rows)
 
 
 def _left(each: Flow, k: int) -> str:
-    """Say which part of the gradient at lag 0 is left."""
-    if not np.isfinite(each.nats[[0, k]]).all():
+    """Say which part of the largest norm of any lag there is at a lag."""
+    if each.decay is None or not np.isfinite(each.nats[k]):
         return "nothing"
-    return number(np.exp(np.clip(each.nats[k] - each.nats[0], -700, 700)))
+    return number(np.exp(np.clip(each.nats[k] - each.nats[each.decay.start], -700, 700)))
 
 
 def exponents(result: Lyapunov) -> Section:
