@@ -8,12 +8,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import inspect
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as `nohup` and background jobs hand it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("house", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)

@@ -146,3 +146,19 @@ def test_bad_arguments_are_named(arguments, error, message):
     with pytest.raises(error) as caught:
         draw(**{"logits": [0.0, 1.0], "generator": fresh(), **arguments})
     assert str(caught.value) == message
+
+
+def reached(logits, **settings):
+    """Return every id that some uniform number draws."""
+    return {draw(logits, generator=Fixed(u), **settings) for u in np.linspace(0, 1, 200, endpoint=False)}
+
+
+def test_top_p_that_is_met_exactly_keeps_no_id_more():
+    assert reached([0.0, 0.0, 0.0, 0.0], top_p=0.5) == {0, 1}
+    assert reached([0.0] * 8, top_p=0.125) == {0}
+
+
+def test_top_p_is_of_what_top_k_left():
+    logits = np.log([0.5, 0.3, 0.2])  # of the two largest the first has 0.625
+    assert reached(logits, top_k=2, top_p=0.6) == {0}
+    assert reached(logits, top_p=0.6) == {0, 1}

@@ -118,3 +118,22 @@ def test_a_setting_that_could_not_act_is_refused(layer, wrong, message):
 
 def test_without_biases_only_the_weights_are_filled():
     nn.init_recurrent(nn.LSTM(5, 8, bias=False), generator=generator())
+
+
+@pytest.mark.parametrize(("kind", "keep", "admit"), [(nn.LSTM, 1, 0), (nn.GRU, 1, None)])
+def test_a_chrono_start_spreads_memories_over_1_to_lags_less_one_steps(
+    kind: type[torch.nn.RNNBase], keep: int, admit: int | None
+):
+    """Tallec and Ollivier 2018: b_keep ~ ln U(1, T − 1), and an LSTM's b_i = −b_f."""
+    layer = kind(1, 2_000)
+    nn.init_recurrent(layer, init="uniform", chrono_steps=10, generator=generator())
+    total = [a + b for a, b in zip(gates(layer, "bias_ih_l0"), gates(layer, "bias_hh_l0"), strict=True)]
+    memories = total[keep].exp().sort().values
+    assert 1 <= float(memories[0]) < 1.03
+    assert 8.97 < float(memories[-1]) <= 9.0001
+    torch.testing.assert_close(memories, torch.linspace(1, 9, 2_000), atol=0.3, rtol=0)  # uniform between
+    for number, bias in enumerate(total):
+        if number == admit:
+            assert torch.equal(bias, -total[keep])
+        elif number != keep:
+            assert not bias.any()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_cases import assert_equal, call, evaluate, make, needs_kernels, ragged
 
-from unrolled import kernels
+from unrolled import kernels, ops
 from unrolled.errors import BackendError, DtypeError, ShapeError
 
 pytestmark = needs_kernels
@@ -298,3 +298,19 @@ def test_an_instruction_set_that_cannot_run_is_refused(monkeypatch):
     monkeypatch.setenv("UNROLLED_ISA", "avx9000")
     with pytest.raises(BackendError, match=r"^UNROLLED_ISA: expected one that runs here: .*, got 'avx9000'$"):
         call("gru", make("gru", T=2, B=1, H=2))
+
+
+def test_activations_are_exact_to_a_few_roundings_over_their_whole_range():
+    """A layer without recurrence applies tanh and sigmoid to its input: against float64, far out and near 0."""
+    x = torch.cat([torch.linspace(-20, 20, 8001), torch.logspace(-6, 0, 200), -torch.logspace(-6, 0, 200)])
+    rows = x.view(-1, 1)[None]  # [1, B, 1]
+    one, none = torch.ones(1, 1), torch.zeros(1, 1)
+    y, _ = ops.rnn(rows, torch.zeros(len(x), 1), one, none, backend="native")
+    torch.testing.assert_close(y[0, :, 0].double(), x.double().tanh(), atol=1.3e-7, rtol=3e-7)
+    # i = sigmoid(x), g = 1, f = 0, o = 1: c is sigmoid(x)
+    weight = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    bias = torch.tensor([0.0, -100.0, 50.0, 50.0])
+    _, (_, c) = ops.lstm(
+        rows, (torch.zeros(len(x), 1),) * 2, weight, torch.zeros(4, 1), bias, torch.zeros(4), backend="native"
+    )
+    torch.testing.assert_close(c[:, 0].double(), x.double().sigmoid(), atol=0, rtol=6e-7)

@@ -123,3 +123,24 @@ def test_a_row_or_layer_that_is_not_there_is_one_line(tmp_path):
         recorded.plot(tmp_path / "a.png", row=3)
     with pytest.raises(ConfigError, match=r"layer: expected one of recurrent.l0, recurrent.l1, got 'l9'"):
         recorded.plot(tmp_path / "a.png", layer="l9")
+
+
+def test_a_time_constant_is_that_of_the_mean_logarithm_of_the_gate_that_keeps():
+    """Where a gate varies, the mean of its logarithm is what a state decays by, and not the mean gate."""
+    x = noise(300, 4, 3)
+    (layer,) = probe.gates(forced_lstm(0.9, spread=2.0), x).layers
+    forget = torch.sigmoid(math.log(9) + 2.0 * x[..., 0])
+    exact = -1 / float(forget.log().mean())
+    assert layer.time_constant == pytest.approx(np.full(5, exact), rel=1e-6)
+    assert exact < 0.8 * (-1 / math.log(float(forget.mean())))
+
+
+def test_a_grus_time_constant_is_read_off_z():
+    layer = torch.nn.GRU(3, 4, dtype=F64)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.zero_()
+        layer.bias_ih_l0[:4] = -3.0  # r
+        layer.bias_ih_l0[4:8] = 2.0  # z
+    (found,) = probe.gates(layer, noise(20, 2, 3)).layers
+    assert found.time_constant == pytest.approx(np.full(4, -1 / math.log(1 / (1 + math.exp(-2.0)))))

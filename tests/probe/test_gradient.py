@@ -290,3 +290,16 @@ def test_the_interval_holds_the_true_rate_in_95_of_100_draws():
         interval = probe.gradient_flow(layer, draw(seed), lags=20, steps=40).flows[1].rate_interval
         hits += interval.low <= truth <= interval.high
     assert 180 <= hits <= 198
+
+
+def test_the_rate_is_the_slope_over_every_lag_that_is_fitted():
+    """On a curve that bends each lag counts: the slope of least squares, over lags 1 to the last."""
+    layer = forced_lstm(0.5, size=2)
+    with torch.no_grad():
+        layer.bias_ih_l0[3] = math.log(0.95 / 0.05)  # one unit keeps for longer than the other
+    flow = probe.gradient_flow(layer, noise(60, 1, 3), lags=12).flows[1]
+    assert flow.fitted == (1, 12)
+    lag = np.arange(1.0, 13)
+    assert flow.rate == pytest.approx(np.polyfit(lag, flow.nats[1:], 1)[0], rel=1e-9)
+    assert flow.rate != pytest.approx(np.polyfit(lag[:-1], flow.nats[1:-1], 1)[0], rel=1e-3)
+    assert flow.rate != pytest.approx(np.polyfit(lag[1:], flow.nats[2:], 1)[0], rel=1e-3)

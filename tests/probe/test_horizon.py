@@ -149,3 +149,16 @@ def test_the_interval_holds_the_true_effect_in_95_of_100_draws():
         assert found.horizon == 3
         hits += bool(found.low[3] <= 2 <= found.high[3])
     assert 180 <= hits <= 198, hits
+
+
+def test_the_horizon_is_where_the_low_end_of_the_interval_last_reaches_the_threshold():
+    """Rows that differ: one has large inputs, the others next to none, so the mean reaches where few rows do."""
+    model = Last(delay_line(8), 1)
+    inputs = noise(40, 6, 1).abs() * torch.tensor([1.0, 0, 0, 0, 0, 0])[:, None]
+    found = probe.memory_horizon(model, inputs, lags=12, steps=4)
+    low, mean, high = (
+        max((lag for lag in range(13) if values[lag] >= found.threshold), default=0)
+        for values in (found.low, found.effect, found.high)
+    )
+    assert (low, mean, high) == (0, 8, 8)
+    assert (found.horizon, found.horizon_interval) == (0, (0, 8))

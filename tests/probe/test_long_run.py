@@ -128,3 +128,14 @@ def test_one_row_that_has_run_away_is_counted_beside_healthy_ones():
     carried[2] *= 1.2
     assert dataclasses.replace(found, carried=carried).lost == 1
     assert dataclasses.replace(found, carried=found.fresh).lost == 0
+
+
+@pytest.mark.parametrize(
+    ("carried", "fresh", "lost"),
+    [(2.05, 2.0, 0), (0.015, 0.01, 0), (2.3, 2.0, 1), (0.025, 0.01, 1)],
+    ids=["above the floor, below a tenth", "above a tenth, below the floor", "both", "both, of a small loss"],
+)  # fmt: skip
+def test_a_row_has_run_away_where_it_is_worse_by_a_tenth_and_by_the_floor(carried, fresh, lost):
+    nothing = np.zeros(1)
+    run = probe.LongRun((64,), nothing, nothing, nothing, np.array([carried]), np.array([fresh]), 1)
+    assert run.lost == lost

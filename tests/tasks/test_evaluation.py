@@ -93,3 +93,23 @@ def test_bad_settings_and_models_are_refused(tmp_path: Path):
     empty = Split(np.zeros(1, np.uint8), np.zeros(0, np.int64), 0)
     with pytest.raises(DataError, match=r"^text: expected at least one character, got none$"):
         evaluate_split(loaded().model, empty, shape="stream", unknown=0)
+
+
+def test_the_carried_score_goes_on_over_the_windows_of_an_evaluation():
+    """A text of several windows, by a network that remembers: one pass over all of it gives the same loss."""
+    text = TEXT * 12
+    ids = encode_text([Document("a", text)], build("char", [text]), "stream").ids
+    assert len(ids) > 2.5 * 1024
+    model = LanguageModel(ModelConfig(int(ids.max()) + 1, 6, 24, cell="gru"), seed=3).eval()
+    with torch.no_grad():
+        model.recurrent.bias_ih_l0[24:48] = 6.0  # update gates that keep for 400 steps
+        model.readout.weight.mul_(20)
+    split = Split(ids, np.zeros(1, np.int64), len(ids) - 1)
+    found = evaluate_split(model, split, shape="stream", unknown=0).carried
+    targets = torch.from_numpy(ids.astype(np.int64))
+    with torch.no_grad():
+        whole, _ = model(targets[:-1, None])
+        pieces = [model(part[:, None])[0] for part in targets[:-1].split(1024)]  # each from the zero state
+    loss = torch.nn.functional.cross_entropy
+    assert found.nats_per_token == pytest.approx(float(loss(whole[:, 0], targets[1:])), rel=1e-5)
+    assert found.nats_per_token != pytest.approx(float(loss(torch.cat(pieces)[:, 0], targets[1:])), rel=1e-4)
