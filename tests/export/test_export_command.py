@@ -113,6 +113,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(words, line, place, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("given", "missing"), [(["--to", "onnx"], "--out"), (["--out", "m.onnx"], "--to")])
+def test_a_missing_flag_is_one_line(given, missing, capsys):
+    assert main(["export", "run", *given]) == 2
+    assert f"{missing}: expected a value, got none" in capsys.readouterr().err
+
+
 def test_what_is_there_stays_unless_it_is_to_be_replaced(place, tmp_path, capsys):
     out = tmp_path / "m.onnx"
     out.write_text("mine")

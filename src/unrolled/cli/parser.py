@@ -155,7 +155,7 @@ def _command(
     parser.set_defaults(action=action, configs=configs)
     for cls in configs:
         for s in spec.settings(cls):
-            _add(parser, s)
+            _add(parser, s, required=s.default is MISSING)
     if json:
         parser.add_argument("--json", action="store_true", help=json)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -203,11 +203,11 @@ def _train_command(subs: Any) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _add(parser: Any, s: spec.Setting, *, bare: bool = False) -> None:
+def _add(parser: Any, s: spec.Setting, *, bare: bool = False, required: bool = False) -> None:
     """Add one flag; its bounds are checked by the dataclass, which words the message.
 
     What is not given is not in the namespace: the dataclass has the defaults, and a resumed run its own.
-    `bare`: without a value it is None.
+    `bare`: without a value it is None. `required`: the command needs this flag.
     """
     if s.flag is None:
         return
@@ -221,6 +221,8 @@ def _add(parser: Any, s: spec.Setting, *, bare: bool = False) -> None:
         nargs = None if s.default is MISSING else "?"
         parser.add_argument(s.name, metavar=s.flag, nargs=nargs, **told)
         return
+    if required:
+        told["required"] = True
     told["metavar"] = s.metavar or "|".join(s.choices) or METAVARS[s.type]
     if bare or s.bare is not None:
         told |= {"nargs": "?", "const": s.bare}

@@ -95,8 +95,8 @@ def export(
         source: a run, checkpoint or model directory; what `unrolled.load` returns; a task's network; or an
             RNN, LSTM or GRU of `unrolled.nn` or torch.nn.
         to: "onnx" (whole sequences), "onnx-step" (one step, its state an input and an output), "c" (C99),
-            "torch" (a program of torch.export), "keras" (weights for Keras' layers).
-        out: the file, or for "c" the folder; its parent exists.
+            "torch" (a script of plain torch with its weights), "keras" (a model of Keras).
+        out: the file, or for "c" and "torch" the folder; its parent exists.
         weights: "float32" or "int8"; default float32.
         check: a file like that of training: what was written and ours are run on it, too.
         opset: of ONNX's operators; default 17.

@@ -173,11 +173,11 @@ class ExportConfig:
     to: str = setting(
         MISSING,
         "format: onnx reads whole sequences, onnx-step takes one step with the state as input and output, "
-        "c is C99, torch a program of torch.export, keras weights for Keras' layers",
+        "c is C99, torch a script with weights, keras a model of Keras",
         flag="--to",
         choices=EXPORTS,
     )
-    out: str = setting(MISSING, "file to write, or of c the folder", flag="--out", metavar="PATH")
+    out: str = setting(MISSING, "file to write, or of c and torch the folder", flag="--out", metavar="PATH")
     weights: str | None = setting(
         None, "type of the weights; default: float32", flag="--weights", choices=("float32", "int8")
     )
