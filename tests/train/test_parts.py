@@ -75,14 +75,15 @@ def test_more_time_and_more_text_never_choose_a_smaller_network():
     assert sizes(10**6, 30).hidden_size > sizes(10**6, 3).hidden_size
 
 
-def test_a_text_that_is_read_often_is_trained_with_more_dropout_and_an_lstm_faster():
-    assert sizes(10**6, 3).dropout > sizes(10**6, 1.5).dropout > sizes(10**6, 1).dropout
+def test_a_text_that_is_read_often_is_trained_with_more_dropout_and_a_short_run_of_an_lstm_faster():
+    assert sizes(10**6, 3).dropout > sizes(10**6, 1).dropout
     assert sizes(10**7, 3).dropout == sizes(10**6, 1).dropout
     given = [{"epochs": 2}, {"epochs": 7}, {"steps": 20_000}]
     found = [resolve(TrainConfig(DataConfig("x"), **each), corpus(1_000_000)).dropout for each in given]  # type: ignore[arg-type]
-    assert found == [0.1, 0.2, 0.3]
+    assert found == [0.1, 0.2, 0.2]
     assert sizes(10**6, 3, "rnn") == sizes(10**6, 3, "gru")
-    assert sizes(10**6, 3, "gru").learning_rate < sizes(10**6, 3, "lstm").learning_rate
+    assert sizes(10**6, 0.5, "gru").learning_rate < sizes(10**6, 0.5, "lstm").learning_rate
+    assert sizes(10**6, 3, "gru") == sizes(10**6, 3, "lstm")
     assert resolve(TrainConfig(DataConfig("x"), cell="rnn"), corpus(1_000_000)).learning_rate == 3e-3
 
 

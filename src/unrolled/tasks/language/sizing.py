@@ -16,6 +16,7 @@ DEFAULT_MINUTES = 3.0
 COPIES = 8  # of the weights: themselves, gradients, two moments; and the same again while calibrating
 FLOATS_PER_UNIT = 12  # of a step of a layer: gates, states and their gradients
 IDS = 16  # bytes of a step's input and target
+FEW_STEPS = 3_000  # in which a high rate is worth more than what it leaves behind
 READ_A_MINUTE = 4_500_000  # tokens, by the network of the fourth row on two cores
 MEMORISED = 3_000  # tokens; a smaller corpus is memorised
 
@@ -41,11 +42,11 @@ def sizes(tokens: int, minutes: float, cell: str = "lstm", passes: float | None 
     Measured on parts of tiny Shakespeare with two cores (bench/RESULTS.md, "The sizing rule"; the rates and
     dropout of the third and fourth row: docs/decisions/0032):
 
-    | tokens | minutes | hidden x layers | dropout | batch x window | rate: LSTM; others |
+    | tokens | minutes | hidden x layers | dropout | batch x window | rate |
     | --- | --- | --- | --- | --- | --- |
     | under 3,000 | any | 128 x 1 | 0 | 10 x 32 | 5e-3 |
     | under 500,000 | any | 256 x 2 | 0.3 | 16 x 64 | 3e-3 |
-    | more | under 10 | 256 x 2 | 0.1; from 5 passes on 0.2, from 10 on 0.3 | 16 x 64 | 6e-3; 3e-3 |
+    | more | under 10 | 256 x 2 | 0.1; from 5 passes on 0.2 | 16 x 64 | 3e-3; LSTM, under 3,000 steps: 6e-3 |
     | more | 10 or more | 512 x 2 | 0.3 | 16 x 64 | 2e-3 |
     """
     if tokens < MEMORISED:
@@ -54,8 +55,8 @@ def sizes(tokens: int, minutes: float, cell: str = "lstm", passes: float | None 
         return Sizes(256, 2, 0.3, 16, 64, 3e-3)
     if minutes < 10:
         passes = minutes * READ_A_MINUTE / tokens if passes is None else passes
-        dropout = 0.1 if passes < 5 else 0.2 if passes < 10 else 0.3
-        return Sizes(256, 2, dropout, 16, 64, 6e-3 if cell == "lstm" else 3e-3)
+        dropout, few = 0.1 if passes < 5 else 0.2, passes * tokens < FEW_STEPS * 16 * 64
+        return Sizes(256, 2, dropout, 16, 64, 6e-3 if cell == "lstm" and few else 3e-3)
     return Sizes(512, 2, 0.3, 16, 64, 2e-3)
 
 
