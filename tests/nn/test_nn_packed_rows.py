@@ -153,6 +153,32 @@ def test_torch_func_autocast_and_recompute_give_the_results_of_padded_rows():
 
 
 @needs_kernels
+@pytest.mark.parametrize("mapped", ["rows", "a state", "weights"])
+def test_vmap_gives_the_bits_and_gradients_of_a_loop(mapped):
+    _, layer = pair("LSTM", I, H, num_layers=2, bidirectional=True)
+    packed = pack_padded_sequence(drawn(), LENGTHS, enforce_sorted=False)
+    h_0, c_0 = state_for(layer, B)
+    weight = layer.weight_hh_l1
+    factors = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64, requires_grad=True)
+
+    def run(factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows = packed._replace(data=packed.data * factor) if mapped == "rows" else packed
+        hx = (h_0 * factor, c_0) if mapped == "a state" else (h_0, c_0)
+        weights = {"weight_hh_l1": weight * factor} if mapped == "weights" else {}
+        output, (h_n, c_n) = torch.func.functional_call(layer, weights, (rows, hx))
+        return output.data, h_n, c_n
+
+    got = torch.vmap(run)(factors)
+    want = [torch.stack(each) for each in zip(*map(run, factors), strict=True)]
+    gradients = []
+    for outputs in (got, want):
+        loss = sum((n + 1) * output.square().sum() for n, output in enumerate(outputs))
+        gradients.append(torch.autograd.grad(loss, [factors, *layer.parameters()]))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(got, want, strict=True))
+    torch.testing.assert_close(*gradients)
+
+
+@needs_kernels
 @pytest.mark.parametrize("order", ["falling", "any"])
 def test_a_compiled_layer_takes_packed_rows(order):
     torch._dynamo.reset()

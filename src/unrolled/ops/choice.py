@@ -60,9 +60,10 @@ def choose(call: Call, asked: str) -> tuple[str, dict[str, str]]:
     3. reference: always. It alone takes zoneout and recurrent dropout, and runs the cells without kernels
        (layer normalisation, peepholes, a reset before the matmul).
 
-    Inside torch.vmap native runs members that share their weights as rows of one call, and others by a call
-    for each. Inside the differentiating transforms of torch.func (grad, vjp, jvp, …) and on forward-mode dual
-    tensors `auto` takes the reference, as kernels know neither; native by name is refused there.
+    Inside torch.vmap native runs members that share their weights as rows of one call, and others, and
+    those whose rows are packed, by a call for each. Inside the differentiating transforms of torch.func
+    (grad, vjp, jvp, …) and on forward-mode dual tensors `auto` takes the reference, as kernels know
+    neither; native by name is refused there.
 
     On native the engine gives first gradients of y and the states. A gradient that is to be
     differentiated again (create_graph=True), that comes through a trajectory, or that comes batched

@@ -1,4 +1,7 @@
-"""`unrolled::layer` in torch.vmap: more rows of one call where weights are shared, else a call each."""
+"""`unrolled::layer` in torch.vmap: more rows of one call where weights are shared, else a call each.
+
+Where rows are packed it is a call each too: rows of two members would not lie in falling order of length.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ _ROWS = {
     15: 1,
 }  # argument → its axis of rows: x, h_0, c_0, lengths, resets, ids
 _WEIGHTS = (4, 5, 6, 7, 14)
-_KEEP, _IDS = 11, 15
+_KEEP, _IDS, _BATCH_SIZES = 11, 15, 16
 
 
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    given, dims = [*arguments, None, None, None][:16], [*in_dims, None, None, None][:16]
+    given, dims = ([*each, None, None, None, None][:17] for each in (arguments, in_dims))
     tensors = [each for each in given if isinstance(each, Tensor)]
     given[_KEEP] = torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
     shared = _WEIGHTS if given[_IDS] is None else (1, *_WEIGHTS)  # x is what ids look up
-    if all(dims[place] is None for place in shared):
+    if given[_BATCH_SIZES] is None and all(dims[place] is None for place in shared):
         return _as_rows(info.batch_size, dims, given)
     return _one_by_one(info.batch_size, dims, given)
 
