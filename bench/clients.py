@@ -10,18 +10,18 @@ other work on it. `--keep` writes bench/clients.json, for docs/clients/when-it-h
 
 client_programs.py   the programs: RecurrentPPO, DeepAR, a forecaster, a tagger with a CRF, opacus
 client_record.py     bench/clients.json
+shape_grid.py        single layers and cells, over shapes
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 
 PARTS = {  # a command: the file that measures it
     "programs": ("client_programs", "whole programs, on torch.nn and on our layers"),
-    "grid": ("client_grid", "single layers, over shapes"),
+    "grid": ("shape_grid", "single layers and cells, over shapes"),
 }
 
 
@@ -32,9 +32,8 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     parts = {}
     for name, (file, words) in PARTS.items():
-        if importlib.util.find_spec(file) is not None:
-            parts[name] = importlib.import_module(file)
-            parts[name].add_arguments(commands.add_parser(name, help=words, description=words))
+        parts[name] = importlib.import_module(file)
+        parts[name].add_arguments(commands.add_parser(name, help=words, description=words))
     asked = parser.parse_args()
     code: int = parts[asked.command].run(asked)
     return code

@@ -58,33 +58,57 @@ def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, b
 
 
 def test_everything_else_runs_where_it_ran(torch_calls):
-    layer, x = nn.GRU(2, 4), torch.randn(1, 3, 2)
+    layer, x = nn.RNN(2, 4), torch.randn(1, 3, 2)
     with torch.no_grad():
         layer(x)
     layer(x, lengths=[1, 1, 0])
     layer(x, resets=torch.zeros(1, 3))
-    layer(torch.randn(2, 3, 2))
-    nn.GRU(2, 4, backend="native")(x)
-    nn.GRU(2, 4, recompute=1)(x)
-    nn.GRU(2, 4, zoneout=0.5)(x)
-    nn.GRU(2, 4, reverse=True)(x)
-    stack = nn.GRU(2, 4, 2, dropout=0.5)
+    layer(torch.randn(3, 3, 2))
+    nn.RNN(2, 4, backend="native")(x)
+    nn.RNN(2, 4, recompute=1)(x)
+    nn.RNN(2, 4, zoneout=0.5)(x)
+    nn.RNN(2, 4, reverse=True)(x)
+    stack = nn.RNN(2, 4, 2, dropout=0.5)
     stack.between_layers = torch.nn.Identity()
     stack(x)
-    nn.GRU(256, 512)(torch.randn(1, 128, 256))
-    nn.LSTM(2, 4)(torch.randn(3, 3, 2))
-    nn.LSTM(64, 128)(torch.randn(1, 32, 64))
+    nn.RNN(256, 512)(torch.randn(1, 128, 256))
+    nn.GRU(2, 4)(x)
+    nn.GRU(256, 256)(torch.randn(1, 4, 256))
+    nn.LSTM(2, 4)(x)
+    nn.LSTM(256, 256)(torch.randn(1, 1, 256))
+    nn.LSTM(2, 4, dtype=torch.float64)(torch.randn(2, 3, 2, dtype=torch.float64))
     with torch.autocast("cpu"):
         layer(x)
     layer.bfloat16()(x.bfloat16())
     torch.func.vmap(lambda one: nn.RNN(2, 4)(one)[0], randomness="same")(x[None])
-    torch.nn.utils.parametrizations.weight_norm(nn.GRU(2, 4), "weight_hh_l0")(x)
-    nn.GRU(2, 4).requires_grad_(requires_grad=False)(x)
+    torch.nn.utils.parametrizations.weight_norm(nn.RNN(2, 4), "weight_hh_l0")(x)
+    nn.RNN(2, 4).requires_grad_(requires_grad=False)(x)
     assert not any(torch_calls)
-    assert nn.explain(nn.GRU(2, 4).requires_grad_(requires_grad=False), x).calls["l0"].backend == "native"
-    nn.GRU(2, 4).requires_grad_(requires_grad=False)(x.requires_grad_())
+    assert nn.explain(nn.RNN(2, 4).requires_grad_(requires_grad=False), x).calls["l0"].backend == "native"
+    nn.RNN(2, 4).requires_grad_(requires_grad=False)(x.requires_grad_())
     assert torch_calls[-1]
-    torch.jit.trace(nn.GRU(2, 4), (x.detach(),))
+    torch.jit.trace(nn.RNN(2, 4), (x.detach(),))
+
+
+@pytest.mark.parametrize(
+    ("layer", "steps", "rows"),
+    [
+        (nn.RNN(2, 4), 2, 64),
+        (nn.RNN(256, 512), 2, 1),
+        (nn.GRU(64, 256), 1, 1),
+        (nn.LSTM(64, 128, proj_size=64), 1, 1),
+        (nn.LSTM(2, 4, batch_first=True, dtype=torch.float64), 1, 64),
+        (nn.GRU(256, 512, batch_first=True, dtype=torch.float64), 3, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_calls_that_torch_runs_faster_go_to_torch(layer, steps, rows, torch_calls):
+    shape = (rows, steps) if layer.batch_first else (steps, rows)
+    x = torch.randn(*shape, layer.input_size, dtype=layer.weight_ih_l0.dtype)
+    layer(x)
+    layer(torch.cat([x, x, x, x], dim=int(layer.batch_first)))
+    assert torch_calls == [True, False]
 
 
 @pytest.mark.parametrize("kind", KINDS)

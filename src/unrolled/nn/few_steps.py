@@ -1,13 +1,15 @@
 """Training calls of few steps: there a layer's backend `auto` takes torch.nn's own call, which is faster.
 
-The engine's call with gradients has a cost of its own, some 100 µs with the backward pass, that a few small
-steps do not earn back. Calls that want no gradient are never taken: what they give has the engine's bits,
-however a sequence is cut. See docs/decisions/0033 for the measurements that the limits rest on.
+The engine's call with gradients has a cost of its own, autograd's and Python's, that an RNN of one step does
+not earn back; and for a single row torch.nn computes the weights' gradients faster. An LSTM in float32 has no
+such calls: torch.nn's goes through oneDNN, which costs more. Calls that want no gradient are never taken:
+what they give has the engine's bits, however a sequence is cut. See docs/decisions/0033 for the measurements.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +18,34 @@ from torch.autograd import forward_ad
 from unrolled import kernels
 from unrolled.nn.options import beside_torch
 
-_DTYPES = (torch.float32, torch.float64)
-# mode → for calls of up to so many steps, from how many multiplications a step the engine is faster.
-_LIMITS: dict[str, tuple[tuple[int, int], ...]] = {
-    "RNN_TANH": ((1, 8_000_000), (5, 350_000)),
-    "RNN_RELU": ((1, 8_000_000), (5, 350_000)),
-    "GRU": ((1, 3_000_000),),
-    "LSTM": ((2, 150_000),),
-    "LSTM projected": ((1, 3_000_000), (2, 350_000)),
+
+class _Calls(NamedTuple):
+    """Calls that torch.nn runs faster."""
+
+    steps: int  # at most
+    rows: float = math.inf  # at most
+    weights: int = 0  # of a layer, at least
+    products: float = math.inf  # of weights and rows, fewer than
+
+
+_RNN: dict[torch.dtype, tuple[_Calls, ...]] = {
+    torch.float32: (
+        _Calls(1, products=1_500_000),
+        _Calls(2, products=10_000),
+        _Calls(2, rows=1, weights=300_000),
+    ),
+    torch.float64: (_Calls(1), _Calls(2, products=1_600_000), _Calls(3, products=400_000)),
+}
+_BY_STEPS = (_Calls(1), _Calls(2, rows=4, weights=350_000), _Calls(3, rows=1, weights=500_000))
+_FASTER: dict[str, dict[torch.dtype, tuple[_Calls, ...]]] = {
+    "RNN_TANH": _RNN,
+    "RNN_RELU": _RNN,
+    "GRU": {torch.float32: (_Calls(1, rows=1, weights=150_000),), torch.float64: _BY_STEPS},
+    "LSTM": {torch.float64: _BY_STEPS},
+    "LSTM projected": {
+        torch.float32: (_Calls(1, rows=1, weights=50_000), _Calls(1, rows=4, weights=1_000_000)),
+        torch.float64: _BY_STEPS,
+    },
 }
 _KERNELS: dict[str, tuple[Any, int]] = {  # and the number of gates
     "RNN_TANH": (torch.rnn_tanh, 1),
@@ -31,14 +53,11 @@ _KERNELS: dict[str, tuple[Any, int]] = {  # and the number of gates
     "GRU": (torch.gru, 3),
     "LSTM": (torch.lstm, 4),
 }
-_MOST_STEPS = max(steps for limits in _LIMITS.values() for steps, _ in limits)
 _REFUSALS = (AttributeError, RuntimeError, TypeError, ValueError, Warning)
 _tracing = torch._C._get_tracing_state
 _transforms = torch._C._are_functorch_transforms_active
 _autocasting = torch.is_autocast_enabled
-REASON = (
-    "a training call of so few small steps: torch.nn's own call is faster (backend='native' keeps the engine)"
-)
+REASON = "a training call of so few steps: torch.nn's own call is faster (backend='native' keeps the engine)"
 
 
 def run_layer(layer: Any, input: Any, hx: Any) -> tuple[Tensor, Any] | None:
@@ -72,19 +91,24 @@ def is_faster_on_torch(layer: Any, input: Any) -> bool:
     """Whether a call without lengths and resets is one that torch's kernel runs faster."""
     if type(input) is not Tensor or not torch.is_grad_enabled() or layer.backend != "auto":
         return False
-    if _tracing() is not None or input.dim() not in (2, 3):
+    faster = _FASTER.get("LSTM projected" if layer.proj_size else layer.mode, {}).get(input.dtype)
+    if faster is None or _tracing() is not None or input.dim() not in (2, 3):
         return False
     shape = input.shape
-    steps = shape[1] if layer.batch_first and len(shape) == 3 else shape[0]
-    if not 0 < steps <= _MOST_STEPS or layer.mode not in _KERNELS:
-        return False
-    limits = _LIMITS["LSTM projected" if layer.proj_size else layer.mode]
-    if steps > limits[-1][0] or shape[-1] != layer.input_size:
+    steps, rows = (shape[0], 1) if len(shape) == 2 else shape[:2]
+    if layer.batch_first and len(shape) == 3:
+        steps, rows = rows, steps
+    if not 0 < steps <= faster[-1].steps or not rows or shape[-1] != layer.input_size:
         return False
     hidden, gates = layer.hidden_size, _KERNELS[layer.mode][1]
-    rows = 1 if len(shape) == 2 else shape[0] if layer.batch_first else shape[1]
-    products = gates * hidden * (layer.input_size + (layer.proj_size or hidden)) * rows
-    if not 0 < products < (limits[0][1] if steps <= limits[0][0] else limits[-1][1]):
+    weights = gates * hidden * (layer.input_size + (layer.proj_size or hidden))
+    if not any(
+        steps <= calls.steps
+        and rows <= calls.rows
+        and weights >= calls.weights
+        and weights * rows < calls.products
+        for calls in faster
+    ):
         return False
     parameters = layer._parameters
     weight = parameters.get("weight_ih_l0")
@@ -92,7 +116,7 @@ def is_faster_on_torch(layer: Any, input: Any) -> bool:
         return False
     if layer.dropout and layer.num_layers > 1 and getattr(layer, "between_layers", None) is not None:
         return False
-    plain = input.dtype in _DTYPES and input.is_cpu and len(parameters) == len(layer._flat_weights_names)
+    plain = input.is_cpu and len(parameters) == len(layer._flat_weights_names)
     return plain and layer.recompute is None and not beside_torch(layer) and not _is_transformed()
 
 
