@@ -151,7 +151,9 @@ def test_only_the_prefix_of_names_is_replaced():
     )
 
 
-@pytest.mark.parametrize("prefix", ["", "1x", "a-b", "main", "x" * 41, "a_", "a b", "é", "../x"])
+@pytest.mark.parametrize(
+    "prefix", ["", "1x", "a-b", "main", "x" * 41, "a_", "a b", "é", "../x", "math", "Stdio", "harness"]
+)
 def test_a_prefix_that_is_no_name_is_refused(prefix: str):
     with pytest.raises(ConfigError, match="prefix: expected a name in C"):
         CFormat().with_options(prefix=prefix)

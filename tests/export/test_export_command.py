@@ -128,3 +128,17 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(place, tmp_path, capsys
     assert out.read_text() == "mine"
     assert main([*run, "--overwrite"]) == 0
     assert out.stat().st_size > 1000
+
+
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(place, tmp_path, capsys, monkeypatch):
+    def refused(self, *_given, **_named):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for to, method in (("onnx", "touch"), ("onnx", "write_bytes"), ("torch", "mkdir")):
+        out = tmp_path / f"m{'.onnx' if to == 'onnx' else ''}"
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refused)
+            assert main(["export", str(place / "causal"), "--to", to, "--out", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert said == f"unrolled: {out}: expected to write there, got: Permission denied\n"
+        assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import torch
 from export_cases import CELLS, forecaster, language, layer, sequence, tagger
 
 from unrolled import export, nn
-from unrolled.errors import ConfigError, NonFiniteError
+from unrolled.errors import CheckpointError, ConfigError, NonFiniteError
 from unrolled.export import OnnxModel
 from unrolled.export.sequences import interface_of
 
@@ -271,3 +271,22 @@ def test_the_check_never_passes_what_it_has_not_compared():
     bad = (one * np.nan, one[:2], one * np.inf, one + 1e-3)
     for theirs, ours in itertools.product(bad, [one]):
         assert not of("", [(theirs, ours), (one, one)], 1e-4).passed
+
+
+@pytest.mark.parametrize("held", [None, b"", b"no protobuf", "foreign"])
+def test_a_file_that_is_no_export_is_refused_by_our_own_error(held, tmp_path):
+    path = tmp_path / "m\n.onnx"
+    if held == "foreign":
+        value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.INT32, [1])
+        out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, [1])
+        node = onnx.helper.make_node("Identity", ["x"], ["y"])
+        graph = onnx.helper.make_graph([node], "g", [value], [out])
+        opsets = [onnx.helper.make_opsetid("", 17)]
+        made = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        onnx.helper.set_model_props(made, {"fingerprint": "no JSON"})
+        held = made.SerializeToString()
+    if held is not None:
+        path.write_bytes(held)
+    with pytest.raises(CheckpointError, match="expected a file that unrolled has exported, got") as found:
+        OnnxModel(path)
+    assert "\n" not in str(found.value)

@@ -193,7 +193,14 @@ def _in_the_making(path: Path, directory: bool) -> Iterator[Path]:
         with files.writing(path):
             if directory:
                 new.mkdir()
+            else:
+                new.touch(exist_ok=False)
         yield new
+    except OSError as error:
+        if not str(error.filename or "").startswith(str(new)):
+            raise
+        with files.writing(path):  # says where it was to be, and not what it was called in the making
+            raise
     finally:
         with suppress(OSError):
             if new.is_dir():

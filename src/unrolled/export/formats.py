@@ -42,7 +42,7 @@ class Format(Protocol):
         """Write the network, run what was written, and compare it with ours.
 
         Args:
-            place: a folder that is empty, or a file that does not exist yet.
+            place: a folder, or a file, that is empty.
         """
         ...
 

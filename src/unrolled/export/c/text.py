@@ -16,6 +16,11 @@ __all__ = ["array", "check_prefix", "comment", "number", "prefixed", "string", "
 
 LONGEST_NAME = 255  # bytes of a name in the C code; C99 promises room for 4,095
 LONGEST_PREFIX = 40
+HEADERS = """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg stdbool
+    stddef stdint stdio stdlib string tgmath time wchar wctype
+"""  # of C: a folder on the search path would hide them
+TAKEN = frozenset(["main", "harness", *HEADERS.split()])  # main.c, and what the check compiles
 A_LINE = 8  # numbers of an array
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+.,:;()[]<>=|#~^&!%'{}")
 COMMENT = re.compile(r"[^A-Za-z0-9 _.,:;=+()-]")
@@ -24,10 +29,12 @@ OURS = re.compile(r"\b(model|MODEL)(?=_[A-Za-z0-9]|\.(?:h|c|bin)\b)")
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise ConfigError: no name in C begins with it, or a file of that name is there already."""
+    """Raise ConfigError: no name in C begins with it, or a file of that name is another: main.c, math.h."""
     right = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) and len(prefix) <= LONGEST_PREFIX
-    if not right or prefix.endswith("_") or prefix.lower() == "main":
-        want = f"a name in C of at most {LONGEST_PREFIX} letters, digits and _, other than main"
+    if not right or prefix.endswith("_") or prefix.lower() in TAKEN:
+        want = (
+            f"a name in C of at most {LONGEST_PREFIX} letters, digits and _, other than main and C's headers"
+        )
         raise ConfigError(expected("prefix", want, repr(prefix[:80])))
 
 

@@ -154,12 +154,6 @@ def whole(
     ]
 
 
-def _joined(graph: Graph, levels: list[list[str]]) -> list[str]:
-    """Return each state of all layers [L·D, B, ·], of those of each layer."""
-    every = zip(*levels, strict=True)
-    return [parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=0) for parts in every]
-
-
 def _attributes(cell: str, nonlinearity: str | None, ways: int) -> dict[str, Any]:
     found: dict[str, Any] = {"direction": "bidirectional"} if ways == 2 else {}
     if cell == "gru":

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from unrolled.errors import CheckpointError, DataError, ShapeError, expected
 from unrolled.export.onnx.graph import runtime_package
+from unrolled.files import refusal
 
 __all__ = ["OnnxModel", "session_of"]
 
@@ -30,12 +31,19 @@ class OnnxModel:
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         """Open a file. Raises CheckpointError: it is none that this package wrote; MissingExtraError."""
-        self._session = session_of(path, threads)
-        stored = self._session.get_modelmeta().custom_metadata_map
-        if "fingerprint" not in stored:
-            raise CheckpointError(expected(str(path), "a file that unrolled has exported", "another"))
-        self.metadata: dict[str, Any] = {name: json.loads(value) for name, value in stored.items()}
-        self._types = {each.name: TYPES[each.type] for each in self._session.get_inputs()}
+        want = "a file that unrolled has exported"
+        if not Path(path).is_file():
+            raise refusal(CheckpointError, path, want, "no such file")
+        runtime_package()
+        try:
+            self._session = session_of(path, threads)
+            stored = self._session.get_modelmeta().custom_metadata_map
+            self.metadata: dict[str, Any] = {name: json.loads(value) for name, value in stored.items()}
+            self._types = {each.name: TYPES[each.type] for each in self._session.get_inputs()}
+        except Exception as error:  # ONNX Runtime has errors of its own, which share no other class
+            raise refusal(CheckpointError, path, want, "another") from error
+        if not {"fingerprint", "task", "states"} <= self.metadata.keys():
+            raise refusal(CheckpointError, path, want, "another")
         self.inputs = {each.name: tuple(each.shape) for each in self._session.get_inputs()}
         self.outputs = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
 
