@@ -184,7 +184,8 @@ class Forward : Pass<V, C> {
         block_rows = block_steps * most;
         const int64_t deep = O::words(w.I) + O::words(R);
         const int64_t my_share = way == Way::by_units ? ceil_div(panel_count, threads) : panel_count;
-        near = !in_pieces && !Base::has_ids() && deep <= kDeep && my_share * Weight::panel_size(deep) * static_cast<int64_t>(sizeof(S)) <= second / 2;
+        constexpr bool enough = tile_rows<V>(C::blocks * C::gates + C::first_h) >= 6;  // else panels are read too often
+        near = enough && !in_pieces && !Base::has_ids() && deep <= kDeep && my_share * Weight::panel_size(deep) * static_cast<int64_t>(sizeof(S)) <= second / 2;
         buffers = memory.take<Buffers>(threads);
         const bool keeps = gates_width(C::cell, w.H) > 0 && o.kept != nullptr;
         const int64_t n = threads;
