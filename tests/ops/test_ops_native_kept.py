@@ -112,3 +112,13 @@ def test_threads_that_call_at_once_share_no_memory():
         thread.join()
     assert len(wrong) == 3 * 10 * 5
     assert not any(wrong)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_compiled_call_is_traced_without_memory(dynamic):
+    tensors = draw(1)
+    torch.compiler.reset()
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    got = torch.autograd.grad(compiled(tensors).sum(), tensors)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(got, gradients(tensors), strict=True))
+    assert len(kept._free) > 0  # the compiled calls themselves take it

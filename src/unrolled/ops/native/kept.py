@@ -10,6 +10,7 @@ import weakref
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 LEAST = 1 << 20  # bytes; memory of smaller size the allocator reuses itself
 MOST = 64 << 20  # bytes that lie free here, at most
@@ -19,6 +20,8 @@ _free: list[Tensor] = []  # [bytes] uint8 each, the longest unused first
 
 def room(count: int, like: Tensor) -> Tensor:
     """Return a tensor [count] of like's dtype, not initialised, in memory that no living tensor uses."""
+    if type(like) is not Tensor and type(like) is not Parameter:  # a fake one: sizes, and no memory
+        return like.new_empty(count)
     size = count * like.itemsize
     if not LEAST <= size <= MOST:
         return like.new_empty(count)
