@@ -224,6 +224,13 @@ def test_without_a_compiler_the_folder_says_so(tmp_path: Path, monkeypatch: pyte
     assert "Not checked" in (tmp_path / "x" / "README.md").read_text()
 
 
+def test_a_compiler_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CC", 'gcc "')
+    with pytest.raises(ConfigError, match="CC: expected the command of a C compiler, got 'gcc"):
+        export(c.layers(), to="c", out=tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CC", "/nonexistent")
     (tmp_path / "x").mkdir()

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled import stream
-from unrolled.errors import BackendError, expected
+from unrolled.errors import BackendError, ConfigError, expected
 from unrolled.export.c.reading import Samples, Symbols
 from unrolled.export.c.series import SeriesSteps
 from unrolled.export.c.source import Model
 from unrolled.export.c.text import prefixed
+from unrolled.files import quoted
 
 __all__ = ["Compared", "compare", "compiler", "inputs_for", "run"]
 
@@ -61,8 +62,16 @@ class Compared:
 
 
 def compiler() -> list[str] | None:
-    """Return the command of the C compiler: what $CC says, else cc, gcc or clang; None: there is none."""
-    named = shlex.split(os.environ.get("CC", ""))
+    """Return the command of the C compiler: what $CC says, else cc, gcc or clang; None: there is none.
+
+    Raises:
+        ConfigError: a quotation mark in $CC is not closed.
+    """
+    said = os.environ.get("CC", "")
+    try:
+        named = shlex.split(said)
+    except ValueError:
+        raise ConfigError(expected("CC", "the command of a C compiler", quoted(said))) from None
     for words in [named] if named else [["cc"], ["gcc"], ["clang"]]:
         found = shutil.which(words[0])
         if found is not None:
