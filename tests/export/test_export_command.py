@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from unrolled import nn
 from unrolled.cli import main
+from unrolled.export import subject_of
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -142,3 +144,8 @@ def test_a_place_that_cannot_be_written_is_named_as_it_was_given(place, tmp_path
         said = capsys.readouterr().err
         assert said == f"unrolled: {out}: expected to write there, got: Permission denied\n"
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["RESET_BEFORE_GRU", "PEEPHOLE_LSTM", "LSTM", "RNN"])
+def test_a_network_is_described_by_the_name_of_its_cell(mode):
+    assert subject_of(nn.layer(mode.lower(), 3, 5, 2)).describe() == f"{mode} 2 x 5, layers alone"

@@ -101,7 +101,8 @@ class Subject:
         layers = self.layers
         both = ", both ways" if layers.bidirectional else ""
         kind = self.task if self.kind is not None else "layers alone"
-        return f"{layers.mode.partition('_')[0]} {layers.num_layers} x {layers.hidden_size}{both}, {kind}"
+        name = cell_of_mode(layers.mode)[0].name.upper()
+        return f"{name} {layers.num_layers} x {layers.hidden_size}{both}, {kind}"
 
     def metadata(self) -> dict[str, Any]:
         """Return what reads raw values and says what outputs mean, as JSON; None where there is none."""
