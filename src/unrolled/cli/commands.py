@@ -111,11 +111,14 @@ def _sampled(run: str) -> Any:
         from unrolled import kernels
         from unrolled.sample import check_text
 
-    streams = check_text(run)
-    with loading():
-        if streams and kernels.available():
+        native = kernels.available()
+        if native:
             from unrolled.stream import load
-        else:
+        else:  # where torch is missing, that is said before the run is looked at
+            from unrolled.tasks import load  # type: ignore[assignment]
+
+    if not check_text(run) and native:
+        with loading():
             from unrolled.tasks import load  # type: ignore[assignment]
     return load(run)
 
