@@ -11,7 +11,7 @@ import torch
 from export_cases import CELLS, forecaster, language, layer, sequence, tagger
 
 from unrolled import export, nn
-from unrolled.errors import CheckpointError, ConfigError, NonFiniteError
+from unrolled.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from unrolled.export import OnnxModel
 from unrolled.export.sequences import interface_of
 
@@ -153,15 +153,26 @@ def test_layers_of_torch_are_exported_as_ours_are(tmp_path):
     assert theirs.batch_first
 
 
-def test_a_tagger_in_onnx_gives_the_tags_that_ours_gives(tmp_path):
-    model = tagger()
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_tagger_in_onnx_gives_the_tags_that_ours_gives(count, tmp_path):
+    model = tagger(columns=count)
     export.export(model, to="onnx", out=tmp_path / "m.onnx")
     sentences = [["Fay", "sings"], ["Ben", "and", "Fay", "sing", "1976"], ["O"]]
     from unrolled.data import Sentences
 
-    encoded = model.schema.encode(Sentences(sentences, (), (), None, ("0", "1", "2"), None, "", ""))
-    want = model.schema.outside(model.answers(encoded).paths)
-    assert OnnxModel(tmp_path / "m.onnx").tag(sentences) == want
+    names = model.schema.features
+    columns = {name: [["pqz"[(n + len(word)) % 3] for word in each] for each in sentences]
+               for n, name in enumerate(names)}  # fmt: skip
+    told = Sentences(sentences, names, tuple(columns.values()), None, ("0", "1", "2"), None, "", "")
+    want = model.schema.outside(model.answers(model.schema.encode(told)).paths)
+    there = OnnxModel(tmp_path / "m.onnx")
+    assert there.tag(sentences, dict(reversed(columns.items()))) == want
+    for wrong in ({}, {"other": sentences}) if names else ({"other": sentences},):
+        with pytest.raises(DataError, match=r"^columns: expected"):
+            there.tag(sentences, wrong)
+    for name in names:
+        with pytest.raises(DataError, match=r"^columns\['column \d'\]: expected a value for each word"):
+            there.tag(sentences, columns | {name: columns[name][:-1]})
 
 
 def test_the_file_says_what_reads_raw_values_and_what_its_outputs_mean(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from export_cases import CELLS, forecaster, language, layer, sequence, tagger
 
-from unrolled import export
+from unrolled import export, to_torch
 from unrolled.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings(
@@ -94,7 +94,7 @@ def test_what_torch_does_not_have_is_refused_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_to_torch_leaves_plain_modules_with_the_same_state_dict(cell):
-    from unrolled import nn, to_torch
+    from unrolled import nn
 
     model = torch.nn.ModuleDict({"rnn": layer(cell, bidirectional=True)})
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -108,3 +108,29 @@ def test_to_torch_leaves_plain_modules_with_the_same_state_dict(cell):
     torch.testing.assert_close(plain(x)[0], want, atol=1e-5, rtol=1e-5)
     assert isinstance(plain, torch.nn.RNNBase)
     assert not isinstance(plain, nn.Recurrent)
+
+
+PROGRAM = """
+import sys
+sys.modules["unrolled"] = None  # an import of it fails
+import torch
+program = torch.export.load(sys.argv[1]).module()
+y, h = program(torch.arange(30, dtype=torch.float32).reshape(5, 2, 3) / 30)
+print(y.double().sum().item())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_program_of_torch_export_made_from_to_torch_loads_where_this_package_is_not(cell, tmp_path):
+    ours = layer(cell, num_layers=2)
+    x = torch.arange(30, dtype=torch.float32).reshape(5, 2, 3) / 30
+    want = float(ours(x)[0].double().sum())
+    plain = to_torch(ours)
+    torch.export.save(torch.export.export(plain, (x,)), tmp_path / "program.pt2")
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "program.pt2")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert float(said.stdout) == pytest.approx(want, rel=1e-5)

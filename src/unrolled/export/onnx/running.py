@@ -90,18 +90,26 @@ class OnnxModel:
         """The classes, in the order of probabilities; () where there are none."""
         return tuple((self.metadata.get("schema") or {}).get("classes", ()))
 
-    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Return the tag of each word, of a tagger without further columns: the best path of each sentence.
+    def tag(
+        self,
+        sentences: Sequence[Sequence[str]],
+        columns: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    ) -> list[list[str]]:
+        """Return the tag of each word: the best path of each sentence, by Viterbi.
 
+        Args:
+            sentences: their words.
+            columns: by the names of training, a value for each word of each sentence, of a tagger that reads
+                further columns (`self.metadata["schema"]["features"]`).
         Raises:
-            DataError: the file holds no tagger, or one that reads further columns.
+            DataError: the file holds no tagger; other columns than those of training, or values for other
+                words than there are.
         """
         from unrolled.export.tagging import best_tags
 
-        if self.metadata["task"] != "tag" or "columns" in self.inputs:
-            got = "one with further columns" if self.metadata["task"] == "tag" else self.metadata["task"]
-            raise DataError(expected("file", "a tagger of words alone", got))
-        return best_tags(self.metadata["schema"], sentences, self.run)
+        if self.metadata["task"] != "tag":
+            raise DataError(expected("file", "a tagger", self.metadata["task"]))
+        return best_tags(self.metadata["schema"], sentences, columns or {}, self.run)
 
 
 def session_of(source: str | Path | bytes, threads: int = 1) -> Any:
