@@ -34,7 +34,8 @@ def test_a_wheel_holds_every_module_and_no_sources_of_the_engine(backend, tmp_pa
     modules = {
         str(p.relative_to(PACKAGE)) for kind in ("*.py", "*.toml", "*.css") for p in PACKAGE.rglob(kind)
     }
-    assert held == modules | {"py.typed", "kernels/_engine.pyi"}
+    templates = {str(p.relative_to(PACKAGE)) for p in (PACKAGE / "export").rglob("*.c")}  # of exported C
+    assert held == modules | templates | {"py.typed", "kernels/_engine.pyi"}
     assert "License-Expression: Apache-2.0" in metadata
 
 
