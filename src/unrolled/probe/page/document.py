@@ -304,7 +304,7 @@ def _gradients(report: Measurements) -> Iterator[Row]:
                 if math.isfinite(left.steps)
                 else f"beyond {steps(found.lags)}"
             )
-            yield f"A {name} of the gradient is left, {where}", value, between(*left.interval), words
+            yield f"Gradient down to a {name}, {where}", value, between(*left.interval), words
 
 
 def _memory(report: Measurements) -> Iterator[Row]:

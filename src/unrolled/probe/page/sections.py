@@ -126,7 +126,7 @@ def flow(result: GradientFlow) -> Section:
         "is at a tenth and by 4.6 at a hundredth; a level one loses nothing, and one that keeps rising "
         "explodes.",
         shows=f"over {counted(result.lags, 'lag')} and {counted(result.samples, 'loss', 'losses')} the "
-        f"gradient is {result.verdict}: "
+        f"gradient is {result.verdict}. "
         f"{'. '.join(map(_words, result.flows))}."
         if result.verdict != "none"
         else "no state carries any gradient back in time.",
@@ -136,7 +136,7 @@ def flow(result: GradientFlow) -> Section:
 
 
 def _words(each: Flow) -> str:
-    where = f"with respect to {each.layer} {each.state}"
+    where = f"With respect to {each.layer} {each.state}"
     if each.decay is None:
         return f"{where} nothing is carried back"
     if each.verdict == "exploding":
