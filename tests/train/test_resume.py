@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -343,6 +344,21 @@ def test_the_second_signal_ends_a_run_at_once_and_leaves_the_checkpoint_before(s
         run(config, observers=[Signal(3, signal.SIGINT, signal.SIGTERM)])
     assert load(config.run or "").step == 0
     resumed(config)
+
+
+def test_a_second_signal_while_the_first_is_put_into_words_still_says_how_to_go_on(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+):
+    join, times = shlex.quote, itertools.count()
+
+    def quote(word: str) -> str:
+        if next(times) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return join(word)
+
+    monkeypatch.setattr(shlex, "quote", quote)
+    with pytest.raises(Stopped, match=r"^stopped at once by SIGTERM; go on with: unrolled train "):
+        run(small(), observers=[Signal(3, signal.SIGINT)])
 
 
 def test_a_clock_that_goes_backwards_is_nothing_to_a_run(

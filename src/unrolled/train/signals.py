@@ -101,11 +101,17 @@ class HowToGoOn:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if not isinstance(error, Stopped):
             return
+        try:
+            told = self._told(error)
+        except Stopped as again:  # by a second signal, while the words for the first were found
+            error, told = again, self._told(again)
+        raise Stopped(told, error.signum) from None
+
+    def _told(self, error: Stopped) -> str:
         if not (self.owns and RunDirectory(self._run).latest.exists()):
-            raise Stopped(f"{error}; nothing was saved yet", error.signum) from None
+            return f"{error}; nothing was saved yet"
         if self._source is None:  # of a task in Python
-            raise Stopped(f"{error}; go on with the same config and resume=True", error.signum) from None
+            return f"{error}; go on with the same config and resume=True"
         words = " ".join(shlex.quote(word) for word in (self._source, *self._task, "--run", str(self._run)))
         again = " with the same text on standard input" if self._source == "-" else ""
-        text = f"{error}; go on with: unrolled train {words} --resume{again}"
-        raise Stopped(text, error.signum) from None
+        return f"{error}; go on with: unrolled train {words} --resume{again}"

@@ -146,6 +146,7 @@ class Backward : Pass<V, C> {
     Share band[2];
     Sums sums[2];  // the first are the outputs
     bool own = false;  // whether each thread sums the band that it runs
+    bool even = false;  // whether all rows run at every step
     bool near = false;  // whether the weights of dh·W_hh stay in the second cache
     int64_t pairs_stride = 0;
     int64_t part, x_part, stride, block_rows;  // of a row of gradients: numbers, numbers, words
@@ -247,6 +248,8 @@ class Backward : Pass<V, C> {
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
         Base::share_all_rows();
         own = bands > 1 && way == Way::by_rows && threads == bands;
+        // Then a row has the same place in every block, so that a thread which is blocks ahead writes over its own rows.
+        even = plan.valid() == q.B * plan.steps;
         const int64_t GH = C::gates * w.H, numbers[] = {GH * w.I, GH * R, w.projected * w.H, GH, GH};
         void* const outputs[] = {o.dweight_ih, o.dweight_hh, o.dweight_hr, o.dbias_ih, o.dbias_hh};
         for (int i = 0; i < 5; ++i) {
@@ -364,6 +367,7 @@ class Backward : Pass<V, C> {
                 if (way == Way::by_units) team->barrier();
             }
             if (own) {
+                if (!even) team->barrier();
                 consume(buffers[thread], thread, 0, 1, begin, end, block);
             } else {
                 if (way == Way::by_rows) team->barrier();
