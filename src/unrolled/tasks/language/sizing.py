@@ -46,7 +46,7 @@ def sizes(tokens: int, minutes: float, cell: str = "lstm", passes: float | None 
     | --- | --- | --- | --- | --- | --- |
     | under 3,000 | any | 128 x 1 | 0 | 10 x 32 | 5e-3 |
     | under 500,000 | any | 256 x 2 | 0.3 | 16 x 64 | 3e-3 |
-    | more | under 10 | 256 x 2 | 0.1; from 5 passes on 0.2 | 16 x 64 | 3e-3; LSTM, under 3,000 steps: 6e-3 |
+    | more | under 10 | 256 x 2 | 0.1; LSTM, 5 passes: 0.2 | 16 x 64 | 3e-3; LSTM, under 3,000 steps: 6e-3 |
     | more | 10 or more | 512 x 2 | 0.3 | 16 x 64 | 2e-3 |
     """
     if tokens < MEMORISED:
@@ -55,8 +55,10 @@ def sizes(tokens: int, minutes: float, cell: str = "lstm", passes: float | None 
         return Sizes(256, 2, 0.3, 16, 64, 3e-3)
     if minutes < 10:
         passes = minutes * READ_A_MINUTE / tokens if passes is None else passes
-        dropout, few = 0.1 if passes < 5 else 0.2, passes * tokens < FEW_STEPS * 16 * 64
-        return Sizes(256, 2, dropout, 16, 64, 6e-3 if cell == "lstm" and few else 3e-3)
+        if cell != "lstm":
+            return Sizes(256, 2, 0.1, 16, 64, 3e-3)
+        few = passes * tokens < FEW_STEPS * 16 * 64
+        return Sizes(256, 2, 0.1 if passes < 5 else 0.2, 16, 64, 6e-3 if few else 3e-3)
     return Sizes(512, 2, 0.3, 16, 64, 2e-3)
 
 
