@@ -67,6 +67,18 @@ One `unrolled.accelerate` or one adapter away from the program as it is. They ar
 | program | torch.nn, in times of ours | threads | measured |
 | --- | --- | --- | --- |
 """
+HELPS_SHAPES = """\
+## Shape by shape
+
+Time of torch.nn's layer in times of the same layer after `accelerate`, over a grid: I and H from 1 to 512, T
+from 1 to 1,000, B from 1 to 128, full rows. Cells take one step. "Under 0.97": points at which ours takes
+more than 1.03 times torch.nn's time.
+`python bench/clients.py grid --pairs --dtypes float32 float64 --keep` measures them anew:
+{machine}.
+
+| layer | dtype | threads | what | points | lowest | median | highest | under 0.97 |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
 
 
 def command_line() -> str:
@@ -125,7 +137,7 @@ def when_it_helps() -> str:
     machine = f"{where}, {found[0]['taken']}"
     layers = HELPS_LAYERS.format(machine=machine, threads=facts["threads"])
     page = ["# When it helps, and by how much", "", HELPS_INTRODUCTION.format(**ranges)]
-    return "\n".join([*page, layers + "\n".join(lines), "", *_programs()])
+    return "\n".join([*page, layers + "\n".join(lines), "", *_programs(), *_shapes()])
 
 
 def _ratios(rows: list[dict[str, Any]], grid: dict[str, Any]) -> dict[str, Any]:
@@ -160,9 +172,28 @@ def _range(rows: list[dict[str, Any]], name: str) -> str:
     return f"{values[0]} to {values[-1]}"
 
 
-def _programs() -> list[str]:
+def _clients(part: str) -> list[dict[str, Any]]:
     path = BENCH / "clients.json"
-    rows = json.loads(path.read_text(encoding="utf-8")).get("programs", []) if path.exists() else []
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        rows = json.loads(path.read_text(encoding="utf-8")).get(part, [])
+    return rows
+
+
+def _shapes() -> list[str]:
+    rows = _clients("grid")
+    if not rows:
+        return []
+    form = (
+        "| {kind} | {dtype} | {threads} | {what} | {points} | {lowest:.2f} | {median:.2f} | {highest:.0f} | "
+    )
+    lines = [form.format(**row) + f"{len(row['under'])} |" for row in rows]
+    where = "{processor}, {cores:g} cores, kernels {kernels}, torch {torch}".format(**rows[0]["machine"])
+    return [HELPS_SHAPES.format(machine=f"{where}, {rows[0]['taken']}") + "\n".join(lines), ""]
+
+
+def _programs() -> list[str]:
+    rows = _clients("programs")
     if not rows:
         return []
     columns = "| {what} | {ratio:.1f} | {threads} | {taken}, {machine[processor]} |"
