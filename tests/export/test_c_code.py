@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -217,11 +219,45 @@ def test_code_that_says_something_else_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_compiler_the_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CC", "/nonexistent")
-    found = export(c.layers(), to="c", out=tmp_path / "x")
-    assert "no C compiler (cc, gcc, clang) was found" in str(found)
-    assert "Not checked" in (tmp_path / "x" / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ("/nonexistent", "$CC is '/nonexistent', which is not a command here"),
+        ("", "no C compiler (cc, gcc, clang) was found"),
+    ],
+)
+def test_without_a_compiler_nothing_is_called_equal(
+    named: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CC", named)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    (tmp_path / "lines.txt").write_text(cases.TEXT)
+    network = cases.language("gru")
+    network.data_config = {"source": "lines.txt", "shape": "lines"}
+    found = export(network, to="c", out=tmp_path / "x", check=str(tmp_path / "lines.txt"))
+    assert reason in str(found)
+    assert reason in str(found.warning)
+    stored = json.loads((tmp_path / "x" / "export.json").read_text())["check"]
+    assert stored["result"] == "not compiled"
+    assert not stored["passed"]
+    assert not found.passed
+    assert found.file_check is not None
+    assert found.file_check.result == "not compiled"
+    assert "Not compiled, and so not checked" in (tmp_path / "x" / "README.md").read_text()
+
+
+def test_a_compiler_for_another_machine_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    script = tmp_path / "cross"
+    script.write_text(
+        '#!/bin/sh\nwhile test "$1" != -o; do shift; done\nprintf "\\177ELF" >"$2"; chmod +x "$2"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    with pytest.raises(
+        BackendError, match=r"expected a program that runs on this machine, .*got Exec format error"
+    ):
+        export(c.layers(), to="c", out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_compiler_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -300,12 +336,46 @@ def test_a_users_file_is_compared_sample_by_sample(tmp_path: Path):
     form.write(subject, folder, weights="float32")
     found = form.compare(subject, folder, str(tmp_path / "table.csv"), weights="float32")
     assert found.passed
-    assert found.count == 27 * 4
+    assert found.count == 2 * 27 * 4  # scores and probabilities
     (tmp_path / "other.csv").write_text("id,a,b\n0,1,2\n0,1,2\n")
     with pytest.raises(DataError):
         form.compare(subject, folder, str(tmp_path / "other.csv"), weights="float32")
     (folder / "model_weights.h").write_text((folder / "model_weights.h").read_text().replace("0.1", "0.2"))
     assert not form.compare(subject, folder, str(tmp_path / "table.csv"), weights="float32").passed
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("series", "distribution", "weights"), [(2, "quantiles", "int8"), (1, "gaussian", "float32")]
+)
+def test_a_forecaster_is_compared_on_the_series_of_a_file(series, distribution, weights, tmp_path: Path):
+    network = c.forecaster(series=series, missing=0.3, columns=1, distribution=distribution).model
+    rows = [
+        f"{name},{t},{'' if t % 5 == 2 else t * 0.3},{t % 3}\n" for name in ("s0", "s1") for t in range(20)
+    ]
+    (tmp_path / "load.csv").write_text("id,time,y,c0\n" + "".join(rows))
+    network.schema = dataclasses.replace(network.schema, read_as={"columns": ["c0"]})
+    folder, subject, form = tmp_path / "m", subject_of(network), CFormat()
+    folder.mkdir()
+    form.write(subject, folder, weights=weights)
+    found = form.compare(subject, folder, str(tmp_path / "load.csv"), weights=weights)
+    assert found.passed
+    assert found.what.startswith("2 sequences, 40 steps of load.csv")
+    assert found.count == 40 * (network.config.horizon * network.config.outputs + 4 * 5)
+    code = (folder / "model.c").read_text()
+    (folder / "model.c").write_text(re.sub(r"model_mean\[(s->series|0)\];", "0.0;", code))  # of answers alone
+    assert not form.compare(subject, folder, str(tmp_path / "load.csv"), weights=weights).passed
+    other = "".join(row.replace("s0", "t0").replace("s1", "t1") for row in rows)
+    for table, words in (
+        ("id,time,y,c1\n" + "".join(rows), "columns"),
+        *(
+            [("id,time,y,c0\n" + other, "check: expected series of training, such as 's0', got 't0', 't1'")]
+            * (series > 1)
+        ),
+    ):
+        (tmp_path / "other.csv").write_text(table)
+        with pytest.raises(DataError, match=words):
+            form.compare(subject, folder, str(tmp_path / "other.csv"), weights=weights)
 
 
 def test_settings_of_another_format_are_refused(tmp_path: Path):

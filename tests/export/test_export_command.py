@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled import nn
+from unrolled import kernels, nn
 from unrolled.cli import main
 from unrolled.export import subject_of
 
@@ -119,6 +119,22 @@ def test_a_mistake_is_one_line_and_leaves_nothing(words, line, place, tmp_path, 
 def test_a_missing_flag_is_one_line(given, missing, capsys):
     assert main(["export", "run", *given]) == 2
     assert f"{missing}: expected a value, got none" in capsys.readouterr().err
+
+
+def test_without_a_compiler_stderr_says_so_and_a_file_that_was_to_be_compared_is_exit_code_1(
+    place, tmp_path, capsys, monkeypatch
+):
+    if not kernels.available():
+        pytest.skip(str(kernels.why_not()))
+    monkeypatch.setenv("CC", "/nonexistent")
+    out = tmp_path / "m"
+    run = ["export", str(place / "causal"), "--to", "c", "--out", str(out)]
+    assert main(run) == 0
+    said = capsys.readouterr().err
+    reason = "$CC is '/nonexistent', which is not a command here"
+    assert said == f"unrolled: {out} was written, but not compiled and not compared with ours: {reason}\n"
+    assert json.loads((out / "export.json").read_text())["check"]["result"] == "not compiled"
+    assert main([*run, "--overwrite", "--check", str(place / "new.csv")]) == 1
 
 
 def test_what_is_there_stays_unless_it_is_to_be_replaced(place, tmp_path, capsys):

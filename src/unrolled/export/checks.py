@@ -26,12 +26,14 @@ class Check:
         count: how many numbers were compared.
         largest: the largest of |theirs − ours| / max(1, |ours|); NaN where one of them alone is not finite.
         tolerance: what it may be.
+        obstacle: why it was not compiled, and so not compared; "" where it was.
     """
 
     what: str
     count: int
     largest: float
     tolerance: float
+    obstacle: str = ""
 
     @classmethod
     def of(cls, what: str, pairs: Iterable[tuple[Array, Array]], tolerance: float) -> Check:
@@ -45,13 +47,23 @@ class Check:
     @property
     def passed(self) -> bool:
         """Whether numbers were compared, and none differs by more than the tolerance."""
-        return self.count > 0 and self.largest <= self.tolerance
+        return not self.obstacle and self.count > 0 and self.largest <= self.tolerance
+
+    @property
+    def result(self) -> str:
+        """ "equal", "different" or "not compiled"."""
+        if self.obstacle:
+            return "not compiled"
+        return "equal" if self.passed else "different"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON; a difference that is not finite is None."""
-        return {**{name: for_json(value) for name, value in vars(self).items()}, "passed": self.passed}
+        told = {name: for_json(value) for name, value in vars(self).items()}
+        return {**told, "result": self.result, "passed": self.passed}
 
     def __str__(self) -> str:
+        if self.obstacle:
+            return f"not compiled, and not compared with ours: {self.obstacle}"
         verdict = "equal" if self.passed else "DIFFERENT"
         return (
             f"{verdict}: the largest difference is {self.largest:.1e}, allowed are {self.tolerance:.0e} "

@@ -45,8 +45,15 @@ class Exported:
 
     @property
     def passed(self) -> bool:
-        """Whether what was written says the same as ours, on the user's file too."""
+        """Whether what was written was compared with ours and says the same, on the user's file too."""
         return self.check.passed and (self.file_check is None or self.file_check.passed)
+
+    @property
+    def warning(self) -> str | None:
+        """One line where nothing was compared, None where something was."""
+        if not self.check.obstacle:
+            return None
+        return f"{self.path} was written, but not compiled and not compared with ours: {self.check.obstacle}"
 
     @property
     def nbytes(self) -> int:
@@ -105,7 +112,8 @@ def export(
         overwrite: replace what is at `out`.
     Returns:
         What was written, and what the checks found. Where `Exported.passed` is False, the user's file showed
-        a difference; what was written is kept for a look.
+        a difference, and what was written is kept for a look; or there is no C compiler, so that nothing was
+        compared, as `Exported.warning` says.
     Raises:
         ConfigError: a setting is out of range, the format cannot say what this network does, or something is
             at `out`. RunError, CheckpointError: the source cannot be loaded, or `out` cannot be written.
@@ -129,7 +137,7 @@ def export(
         if form.directory:
             about = {**subject.metadata(), "to": to, "weights": chosen, "check": found.to_dict()}
             (new / MARK).write_text(json.dumps(about, indent=2), encoding="utf-8")
-        if not found.passed:
+        if not found.passed and not found.obstacle:
             want = f"the numbers of ours from what was written as {to}"
             raise NonFiniteError(expected("export", want, str(found)))
         on_file = None if check is None else form.compare(subject, new, check, weights=chosen)

@@ -200,6 +200,16 @@ class Subject:
         """Return the samples of a file, read as those of training were."""
         return data.read_samples(source, **(self.schema.read_as or {}), labelled=False, read_labels=False)
 
+    def time_series(self, source: str) -> data.Series:
+        """Return the series of a file, read as those of training were.
+
+        Raises:
+            DataError: it does not have the columns of training, or steps of another length.
+        """
+        found = data.read_series(source, **dict(self.schema.read_as or {}))
+        tasks.check_columns(found, self.schema)
+        return found
+
     def _texts(self, source: str) -> list[Array]:
         if self.tokens is None:
             raise DataError(expected("check", "a model with its vocabulary", "one without"))

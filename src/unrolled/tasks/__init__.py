@@ -15,7 +15,8 @@ from unrolled.tasks.classify import write_samples as write_samples  # for other 
 from unrolled.tasks.estimators import Forecaster, SequenceClassifier, SequenceRegressor, SequenceTagger
 from unrolled.tasks.examined import Answers, Examined, Figure, Step
 from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
-from unrolled.tasks.forecast import write_series as write_series  # for other rooms; not public
+from unrolled.tasks.forecast import check_columns as check_columns  # these two: for other rooms; not public
+from unrolled.tasks.forecast import write_series as write_series
 from unrolled.tasks.language import (
     COLD_STEPS,
     Evaluation,

@@ -5,6 +5,7 @@ plan.py     arrays in the order of the code            check.py    compiled, com
 reading.py  raw values in, answers out                 scaling.py  numbers standardised as in training
 series.py   the same of forecasters                    source.py   model.h, model.c, the weights
 fields.py   members of the state                       pages.py    README.md and main.c
+user_file.py  what `--check FILE` compares
 pieces.c, example.c, harness.c, bind.c                 the C that is put together
 """
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,7 +25,7 @@ from unrolled.export.c.source import Model
 from unrolled.export.c.text import prefixed
 from unrolled.files import quoted
 
-__all__ = ["Compared", "compare", "compiler", "inputs_for", "run"]
+__all__ = ["Compared", "compare", "compiler", "inputs_for", "no_compiler", "run"]
 
 Array = npt.NDArray[Any]
 STEPS = 1000
@@ -40,7 +40,7 @@ class Compared:
     """What the comparison found; `problem` is one line where it failed, None where it did not.
 
     Attributes:
-        compiler: its first line about itself; None where there is none.
+        compiler: its first line about itself; None where there is none, and `obstacle` says why.
         count: numbers compared. largest: of the differences, as a share of `tolerance`'s unit.
         tolerance: 1e-5 of an output's largest value (float32), or 1: a step of the scale (int8).
         equal: whether every bit is that of the runtime's portable kernels.
@@ -58,7 +58,7 @@ class Compared:
     nanoseconds: float | None = None
     nearest: tuple[str, float] | None = None
     code_bytes: int | None = None
-    notes: list[str] = field(default_factory=list)
+    obstacle: str = ""
 
 
 def compiler() -> list[str] | None:
@@ -79,6 +79,13 @@ def compiler() -> list[str] | None:
     return None
 
 
+def no_compiler() -> str:
+    """Return why `compiler` found none."""
+    if os.environ.get("CC"):
+        return f"$CC is {quoted(os.environ['CC'])}, which is not a command here"
+    return "no C compiler (cc, gcc, clang) was found, and $CC names none"
+
+
 def harness(model: Model) -> str:
     """Return a program that runs model.c on what it reads."""
     reader = model.reader
@@ -97,8 +104,8 @@ def harness(model: Model) -> str:
     return prefixed(text, model.prefix)
 
 
-CHOOSE = """    if (model_choose(&one, 0) != MODEL_OK) model_stop("choose", 0);
-    if (model_choose(&two, 0) != MODEL_OK) model_stop("choose", 0);"""
+CHOOSE = """    if (model_choose(&one, series) != MODEL_OK) model_stop("choose", series);
+    if (model_choose(&two, series) != MODEL_OK) model_stop("choose", series);"""
 
 
 def _template(name: str) -> str:
@@ -131,12 +138,14 @@ def run(
     launch: Sequence[str] = (),
     keep: int = 1,
     repeats: int = 0,
+    series: int = 0,
 ) -> tuple[Array, Array, float | None]:
     """Compile what lies in a folder, run it on inputs, and return what it gave.
 
     Args:
         inputs: of each step an id, or numbers, or (numbers, time).
         command: the compiler. launch: what runs the program, of another machine say.
+        keep: return the outputs of every so many-th step. series: of a forecaster of several, which one.
     Returns:
         the network's outputs [N, K], answers [N, A], and nanoseconds of a step where repeats are asked for.
     Raises:
@@ -148,7 +157,7 @@ def run(
         libm = ["-lm"] if any("LIBM" in flag for flag in flags) else []
         _said([*command, *flags, "-I", str(folder), str(source), "-o", str(program), *libm])
         stdin = _bytes_of(model, inputs)
-        words = [*launch, str(program), str(len(inputs)), str(keep), str(repeats)]
+        words = [*launch, str(program), *map(str, (len(inputs), keep, repeats, series))]
         done = _called(words, stdin, folder)
     reader = model.reader
     answer = np.dtype("<f8" if reader.answer_type == "double" else "<f4")
@@ -164,7 +173,10 @@ def _called(words: Sequence[str], stdin: bytes, folder: Path) -> subprocess.Comp
             words, input=stdin, capture_output=True, cwd=folder, timeout=SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackendError(expected("exported code", "a program that runs", type(error).__name__)) from None
+        got = getattr(error, "strerror", None) or type(error).__name__
+        raise BackendError(
+            expected("exported code", "a program that runs on this machine, to compare it with ours", got)
+        ) from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise BackendError(
@@ -226,7 +238,7 @@ def _like(scaler: Any, rng: np.random.Generator, steps: int) -> Array:
     return x
 
 
-def ours(runtime: Any, inputs: Sequence[Any], keep: int = 1) -> tuple[Array, Array, float]:
+def ours(runtime: Any, inputs: Sequence[Any], keep: int = 1, series: int = 0) -> tuple[Array, Array, float]:
     """Return what `unrolled.stream` gives: outputs, answers, and the largest |h| of the last layer."""
     outputs, answers, most = [], [], 0.0
     if not isinstance(runtime, stream.TaskModel):
@@ -238,7 +250,7 @@ def ours(runtime: Any, inputs: Sequence[Any], keep: int = 1) -> tuple[Array, Arr
                 outputs.append(y)
         return np.stack(outputs), np.stack(outputs), most
     ids: Any = getattr(runtime.schema, "ids", ())
-    task = runtime.open(series=ids[0] if len(ids) > 1 else None)
+    task = runtime.open(series=ids[series] if len(ids) > 1 else None)
     for number, each in enumerate(inputs):
         timed = isinstance(each, tuple)
         answer = task.step(each[0] if timed else each, time=each[1] if timed else None)
@@ -272,7 +284,7 @@ def compare(model: Model, folder: Path, runtimes: Any, *, steps: int = STEPS) ->
     found = Compared()
     tool = compiler()
     if tool is None:
-        found.notes.append("not compiled, as no C compiler (cc, gcc, clang) was found")
+        found.obstacle = no_compiler()
         return found
     found.compiler = Path(tool[0]).name
     with contextlib.suppress(BackendError, IndexError):

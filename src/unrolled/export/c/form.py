@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from unrolled import files, kernels, stream
-from unrolled.errors import ConfigError, DataError, counted, expected
+from unrolled.errors import ConfigError, expected
 from unrolled.export.c import check as checking
 from unrolled.export.c import pages
 from unrolled.export.c.fields import Reader
@@ -18,6 +15,7 @@ from unrolled.export.c.reading import Numbers, Samples, Symbols
 from unrolled.export.c.series import SeriesSteps
 from unrolled.export.c.source import Model
 from unrolled.export.c.text import check_prefix, comment
+from unrolled.export.c.user_file import compare_file
 from unrolled.export.checks import Check
 from unrolled.export.subject import Subject
 
@@ -25,18 +23,6 @@ __all__ = ["CFormat"]
 
 MOST_IN_CODE = 64 * 2**20  # bytes of weights as text, which takes a compiler three times as much and minutes
 MOST = 2**31 - 2**20
-
-
-@dataclass(frozen=True)
-class NotCompiled(Check):
-    """What stands for a comparison where there is no compiler; it is said, and nothing is claimed."""
-
-    @property
-    def passed(self) -> bool:
-        return True
-
-    def __str__(self) -> str:
-        return f"not checked: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +93,7 @@ class CFormat:
         _text(place / f"{model.prefix}.h", model.header(about, found.code_bytes))
         _text(place / "README.md", pages.readme(model, about, found))
         if found.compiler is None:
-            return NotCompiled(found.notes[0], 0, 0.0, found.tolerance)
+            return Check("a C compiler", 0, 0.0, found.tolerance, found.obstacle)
         what = found.problem or pages.told(model, found).rstrip(".")
         largest = float("nan") if found.problem and found.largest <= found.tolerance else found.largest
         return Check(what, found.count, largest, found.tolerance)
@@ -123,32 +109,9 @@ class CFormat:
 
     def compare(self, subject: Subject, place: Path, source: str, *, weights: str) -> Check:
         """Run what was written, and `unrolled.stream`, on at most 10,000 steps of a file."""
-        model = self.model(subject, weights)
-        tool = checking.compiler()
-        if tool is None:
-            return NotCompiled("no C compiler (cc, gcc, clang) was found", 0, 0.0, 1e-5)
-        sequences = _sequences(subject, model, source)
         with kernels.using("baseline"):
             runtime = subject.streamed(weights)
-        pairs, left = [], MOST_ON_FILE
-        flags = ("-std=c99", "-O2", "-ffp-contract=off", f"-D{model.prefix.upper()}_FMA=0")
-        for each in sequences:
-            each = each[:left]
-            if not each:
-                continue
-            _, answers, _ = checking.run(model, place, each, command=tool, flags=flags)
-            pairs.append((answers, checking.ours(runtime, each)[1]))
-            left -= len(each)
-            if left <= 0 or len(pairs) >= MOST_SEQUENCES:
-                break
-        return Check.of(
-            f"{counted(len(pairs), 'sequence')}, {MOST_ON_FILE - left:,} steps of {comment(source)}",
-            pairs,
-            1e-5,
-        )
-
-
-MOST_ON_FILE, MOST_SEQUENCES = 10_000, 20
+        return compare_file(subject, self.model(subject, weights), place, source, runtime)
 
 
 def _text(path: Path, text: str) -> None:
@@ -170,36 +133,3 @@ def _reader(subject: Subject) -> Reader:
         assert steps.embedding is not None
         return Symbols(subject.tokens, len(subject.arrays[steps.embedding]), len(head), schema)
     return Samples(schema, schema.scaler)
-
-
-def _sequences(subject: Subject, model: Model, source: str) -> list[list[Any]]:
-    """Return the steps of each sequence of a file, as `model_step` takes them."""
-    reader = model.reader
-    if isinstance(reader, Symbols):
-        if subject.schema is None:
-            return [[int(each) for each in ids] for ids in subject.sequences(source)]
-        boundary = subject.tokens.boundary  # which init has read, and which no step may repeat
-        found = [[int(each) for each in ids] for ids in subject.sequences(source)]
-        return [ids[1:] if ids[:1] == [boundary] else ids for ids in found]
-    if isinstance(reader, Samples):
-        samples = subject.samples(source)
-        return [_raw(reader, samples, index) for index in range(len(samples))]
-    want = "a file for a classifier, a regressor or a language model"
-    raise DataError(expected("check", want, f"one for a network of the task {subject.task}"))
-
-
-def _raw(reader: Samples, samples: Any, index: int) -> list[Any]:
-    rows = np.asarray(samples.inputs[index], np.float32)
-    names = list(samples.channels)
-    if set(reader.scaler.channels) - set(names):
-        raise DataError(
-            expected("check", f"the columns {', '.join(reader.scaler.channels)}", ", ".join(names))
-        )
-    rows = rows[:, [names.index(name) for name in reader.scaler.channels]]
-    if reader.scaler.missing == "drop":
-        rows = rows[~np.isnan(rows).any(axis=1)]
-    if not reader.scaler.gaps:
-        return list(rows)
-    if samples.times is None:
-        raise DataError(expected("check", "a time for each step, as in training", "none"))
-    return list(zip(rows, samples.times[index].tolist(), strict=True))

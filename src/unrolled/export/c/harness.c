@@ -11,7 +11,7 @@ static void model_stop(const char *why, int code)
     exit(3);
 }
 
-/* harness STEPS KEEP REPEATS: reads the inputs of STEPS steps, writes the outputs of every KEEP-th; half way the
+/* harness STEPS KEEP REPEATS SERIES: reads the inputs of STEPS steps, writes the outputs of every KEEP-th; half way the
  * state is saved and goes on in another one; then the steps are timed. */
 int main(int count, char **words)
 {
@@ -22,12 +22,13 @@ int main(int count, char **words)
     static $input_type x[$input_count];
     static double time_of_step;
     const int steps = count > 1 ? atoi(words[1]) : 0, keep = count > 2 ? atoi(words[2]) : 1;
-    const int repeats = count > 3 ? atoi(words[3]) : 0;
+    const int repeats = count > 3 ? atoi(words[3]) : 0, series = count > 4 ? atoi(words[4]) : 0;
     $input_type *all = ($input_type *)malloc(sizeof x * (size_t)(steps > 0 ? steps : 1));
     double *times = (double *)malloc(sizeof(double) * (size_t)(steps > 0 ? steps : 1));
     model_state *s = &one;
     int i, k, code;
     volatile float sink = 0.0f;
+    (void)series;
     memset(&one, 0xa5, sizeof one);
     memset(&two, 0x5a, sizeof two);
 $bind

@@ -128,7 +128,7 @@ def readme(model: Model, about: str, found: Compared) -> str:
 def told(model: Model, found: Compared) -> str:
     """Return what the check found, in a sentence or two."""
     if found.compiler is None:
-        return f"Not checked: {'; '.join(found.notes)}."
+        return f"Not compiled, and so not checked: {found.obstacle}."
     int8 = model.network.weights == "int8"
     if found.equal:
         said = "every bit of the outputs is that of unrolled.stream on its portable kernels"

@@ -6,6 +6,7 @@ schema.py   scaling, columns, corrections                              answers.p
 evaluation.py, metrics.py, conformal.py, report.py                     sizing.py         sizes by rule
 """
 
+from unrolled.tasks.forecast.channels import check_columns
 from unrolled.tasks.forecast.evaluation import Evaluation as ForecastEvaluation
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.predicting import Upcoming, backtested
@@ -20,5 +21,6 @@ __all__ = [
     "Schema",
     "Upcoming",
     "backtested",
+    "check_columns",
     "write_series",
 ]
