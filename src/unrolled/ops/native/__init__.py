@@ -2,7 +2,7 @@
 
 backend.py    a call of an op on it; torch's threads, lent to the engine
 library.py    the registered ops: schema, the engine called on tensors, fakes, FLOPs
-kept.py       memory for what a forward pass keeps
+memory.py     memory for what calls return and keep, used again
 autograd.py   their derivative, by the engine or by the reference
 batching.py   what torch.vmap makes of them
 """

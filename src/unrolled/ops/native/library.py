@@ -15,7 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from unrolled import kernels
 from unrolled.errors import DtypeError, ShapeError, expected
-from unrolled.ops.native.kept import room
+from unrolled.ops.native.memory import room
 from unrolled.spec import cell_of_mode
 
 _Strided = tuple[int, int, int]
@@ -185,10 +185,10 @@ def _outputs(cell: str, inputs: Inputs, keep: bool, trajectories: bool, *, known
         return x.new_empty(shape) if is_there else None if known else x.new_empty(0)
 
     return (
-        x.new_empty((*inputs.places, projected)),
+        room((*inputs.places, projected), like=x),
         x.new_empty((rows, projected)),
         given(c_0 is not None, rows, hidden),
-        room(inputs.kept_size(cell), like=x) if keep else given(False),
+        room((inputs.kept_size(cell),), like=x) if keep else given(False),
         given(trajectories, len(_CELLS[cell].traces), steps, rows, hidden),
     )
 
@@ -198,7 +198,7 @@ def _gradients(inputs: Inputs, wanted: list[bool], *, known: bool = False) -> tu
     x = inputs.x
     wanted = [*wanted, False][:8]  # without a projection seven are enough
     return tuple(
-        x.new_empty(tensor.shape) if want and tensor is not None else None if known else x.new_empty(0)
+        room(tensor.shape, like=x) if want and tensor is not None else None if known else x.new_empty(0)
         for tensor, want in zip(inputs.wanting(), wanted, strict=True)
     )
 

@@ -1,12 +1,15 @@
-"""Memory for what forward passes keep for their backward passes; what is free again serves a later call.
+"""Memory for what calls return and keep for their backward passes; what is free again serves a later call.
 
-The gates of a long batch are tens of MB. The system hands out so much memory as fresh pages, zeroed at the
-first touch, and takes it back when it is free: in every training step again, for a fifth of its time.
+The gates of a long batch are tens of MB, its outputs and gradients some. The system hands out so much memory
+as fresh pages, zeroed at the first touch, and takes it back when it is free: in every training step, for up
+to a fifth of its time.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,19 +21,19 @@ MOST = 64 << 20  # bytes that lie free here, at most
 _free: list[Tensor] = []  # [bytes] uint8 each, the longest unused first
 
 
-def room(count: int, like: Tensor) -> Tensor:
-    """Return a tensor [count] of like's dtype, not initialised, in memory that no living tensor uses."""
-    if type(like) is not Tensor and type(like) is not Parameter:  # a fake one: sizes, and no memory
-        return like.new_empty(count)
-    size = count * like.itemsize
-    if not LEAST <= size <= MOST:
-        return like.new_empty(count)
+def room(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return a tensor of like's dtype, not initialised, in memory that no living tensor uses."""
+    size = math.prod(shape) * like.itemsize
+    is_fake = type(like) is not Tensor and type(like) is not Parameter  # sizes, and no memory
+    if is_fake or not LEAST <= size <= MOST:
+        return like.new_empty(shape)
     memory = _taken(size)
     if memory is None:
         memory = torch.empty(size, dtype=torch.uint8)
     # An array is lent out in place of the memory itself: a tensor made of it, and every view of that tensor,
-    # keeps it alive until the last of them is gone.
-    lent = memory.numpy()[:size].view(f"f{like.itemsize}")
+    # keeps it alive until the last of them is gone. It has its shape already, since to autograd a tensor that
+    # torch reshapes is a view, which could not be written over.
+    lent = memory.numpy()[:size].view(f"f{like.itemsize}").reshape(tuple(shape))
     weakref.finalize(lent, _give_back, memory).atexit = False
     return torch.from_numpy(lent)
 

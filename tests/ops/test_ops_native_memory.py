@@ -1,4 +1,4 @@
-"""Memory of what forward passes keep: used again once nothing refers to it, and never while something does."""
+"""Memory of what calls return and keep: used again once nothing refers to it, and never while something does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unrolled import kernels, ops  # noqa: E402
-from unrolled.ops.native import kept  # noqa: E402
+from unrolled.ops.native import memory  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=f"no kernels: {kernels.why_not()}")
 
@@ -20,7 +20,7 @@ T, B, I, H = 40, 32, 3, 64  # noqa: E741  # keeps 1.6 MB
 @pytest.fixture(autouse=True)
 def nothing_free(monkeypatch):
     gc.collect()
-    monkeypatch.setattr(kept, "_free", [])
+    monkeypatch.setattr(memory, "_free", [])
 
 
 def draw(seed, dtype=torch.float32):
@@ -39,7 +39,7 @@ def gradients(tensors):
 
 
 def addresses():
-    return {memory.data_ptr() for memory in kept._free}
+    return {piece.data_ptr() for piece in memory._free}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -57,7 +57,7 @@ def test_graphs_that_live_at_once_share_no_memory():
     several = [draw(seed) for seed in range(3)]
     want = [gradients(tensors) for tensors in several]
     outputs = [run(tensors) for tensors in several]
-    assert not kept._free
+    assert not memory._free
     for y, tensors, gradient in reversed(list(zip(outputs, several, want, strict=True))):
         for _ in range(2):  # a retained graph keeps its memory
             found = torch.autograd.grad(y.sum(), tensors, retain_graph=True)
@@ -65,34 +65,36 @@ def test_graphs_that_live_at_once_share_no_memory():
             gradients(draw(9))  # another call between them
     del outputs, y, found
     gc.collect()
-    assert len(addresses()) == len(kept._free) == 4
+    assert len(addresses()) == len(memory._free) == 4
 
 
 def test_a_view_of_what_was_kept_holds_its_memory():
     like = torch.zeros(())
-    tensor = kept.room(kept.LEAST, like)
+    tensor = memory.room((memory.LEAST,), like)
     view = tensor[5:9]
     del tensor
-    assert not kept._free
+    assert not memory._free
     del view
-    assert len(kept._free) == 1
+    assert len(memory._free) == 1
 
 
 def test_free_memory_is_bounded_and_serves_its_own_size():
     like = torch.zeros(())
-    size = kept.MOST // 4 // 4  # numbers in a quarter of all
-    several = [kept.room(size, like) for _ in range(7)]
+    size = memory.MOST // 4 // 4  # numbers in a quarter of all
+    several = [memory.room((size,), like) for _ in range(7)]
     del several
-    assert 0 < sum(map(len, kept._free)) <= kept.MOST
-    count = len(kept._free)
-    smaller = kept.room(size // 2, like)  # much too large a piece for it
-    assert len(kept._free) == count
-    near = kept.room(size - 1000, like)
-    assert len(kept._free) == count - 1
+    assert 0 < sum(map(len, memory._free)) <= memory.MOST
+    count = len(memory._free)
+    smaller = memory.room((size // 2,), like)  # much too large a piece for it
+    assert len(memory._free) == count
+    near = memory.room((size - 1000,), like)
+    assert len(memory._free) == count - 1
     assert near.shape == (size - 1000,)
     assert near.data_ptr() % 64 == smaller.data_ptr() % 64 == 0
-    assert kept.room(kept.MOST, like).shape == (kept.MOST,)  # four times as many bytes: not from here
-    assert len(kept._free) == count - 1
+    assert memory.room((memory.MOST,), like).shape == (
+        memory.MOST,
+    )  # four times as many bytes: not from here
+    assert len(memory._free) == count - 1
 
 
 def test_threads_that_call_at_once_share_no_memory():
@@ -114,6 +116,27 @@ def test_threads_that_call_at_once_share_no_memory():
     assert not any(wrong)
 
 
+def test_outputs_and_gradients_take_free_memory_and_may_be_written_over():
+    steps, rows, size = 33, 64, 128  # y and dx are 1.1 MB
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(steps, rows, size, generator=generator, requires_grad=True)
+    weights = [torch.randn(4 * size, size, generator=generator) / 16 for _ in range(2)]
+    state = (torch.zeros(rows, size), torch.zeros(rows, size))
+
+    def step():
+        y = ops.lstm(x, state, *weights, backend="native")[0]
+        y *= 2  # as torch.nn allows; a view made within a Function would refuse it
+        (dx,) = torch.autograd.grad(y.square().sum(), x)
+        return {y.data_ptr(), dx.data_ptr()}, dx.clone()
+
+    _, first = step()
+    held = addresses()
+    assert len(held) == 4  # what is kept, y, dx, and y that is computed again
+    taken, again = step()
+    assert taken < held == addresses()
+    assert torch.equal(again, first)
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_a_compiled_call_is_traced_without_memory(dynamic):
     tensors = draw(1)
@@ -121,4 +144,4 @@ def test_a_compiled_call_is_traced_without_memory(dynamic):
     compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=dynamic)
     got = torch.autograd.grad(compiled(tensors).sum(), tensors)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(got, gradients(tensors), strict=True))
-    assert len(kept._free) > 0  # the compiled calls themselves take it
+    assert len(memory._free) > 0  # the compiled calls themselves take it
