@@ -12,6 +12,7 @@
     ├── CheckpointError           a checkpoint is torn, altered, of another format, or does not fit
     ├── StateError                a stream is closed or busy, or its state torn, altered or of another model
     ├── NonFiniteError            a loss, gradient or tensor became NaN or infinite
+    ├── ProcessError              another process of a run is missing, has ended or does not answer
     └── MissingExtraError         an optional dependency is not installed; the message names the extra
 
 What torch.nn raises for the same mistake is a base class too: `except RuntimeError` catches a ShapeError.
@@ -37,6 +38,7 @@ __all__ = [
     "DtypeError",
     "MissingExtraError",
     "NonFiniteError",
+    "ProcessError",
     "RunError",
     "ShapeError",
     "StateError",
@@ -52,6 +54,9 @@ R = TypeVar("R")
 
 class UnrolledError(Exception):
     """The root of every error that this package raises on purpose."""
+
+    elsewhere: bool | None = None  # of a run of several processes: whether another one says it; None: unknown
+    exit_code = 2  # of the command line
 
 
 class ConfigError(UnrolledError, ValueError):
@@ -96,6 +101,10 @@ class StateError(UnrolledError, ValueError):
 
 class NonFiniteError(UnrolledError, ArithmeticError):
     """A loss, gradient or tensor became NaN or infinite; names the step and the first such tensor."""
+
+
+class ProcessError(UnrolledError, RuntimeError):
+    """Another process of a run is missing, has ended, does not answer, or gave up; names its rank."""
 
 
 class MissingExtraError(UnrolledError, ImportError):

@@ -45,7 +45,7 @@ PINNED = {
     """,
     "unrolled.errors": """
         BackendError CheckpointError ConfigError DataError DeviceError DtypeError MissingExtraError
-        NonFiniteError RunError ShapeError StateError TokenError UnrolledError counted expected
+        NonFiniteError ProcessError RunError ShapeError StateError TokenError UnrolledError counted expected
     """,
     "unrolled.export": """
         Check Exported Format OnnxModel Subject export from_keras register subject_of to_keras

@@ -22,6 +22,7 @@ from unrolled.tasks.language.sizing import bytes_needed, sizes
 from unrolled.train import Schedule, choose_dtype, report, resolve, resources, rundir
 from unrolled.train.finite import check_gradient
 from unrolled.train.fit import Feed, make_optimizer
+from unrolled.train.processes import Processes
 
 
 def corpus(tokens: int, shape: str = "stream") -> Any:
@@ -179,7 +180,7 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
         def evaluate(self, batches: Any, *, carry: bool) -> tuple[float, int]:
             return 0.0, len(list(batches))
 
-    stepper: Any = types.SimpleNamespace(network=Network())
+    stepper: Any = types.SimpleNamespace(network=Network(), processes=Processes())
     parts: Any = Batches()
     plan = resources.steps_within(seconds, stepper, parts, save_every=save_every, checks=10)
     assert plan[:3] == found

@@ -65,6 +65,8 @@ def train(args: argparse.Namespace) -> int:
         print(json.dumps(several.to_dict()) if args.json else f"\n{several}")
         return 0
     result = run(config, asked=asked)
+    if spec.Launch.found().rank:  # rank 0 prints
+        return 0
     if args.json:
         print(json.dumps(result.to_dict()))
         return 0
@@ -322,8 +324,17 @@ def _given(args: argparse.Namespace, cls: type) -> dict[str, Any]:
     return {s.name: getattr(args, s.name) for s in spec.settings(cls) if hasattr(args, s.name)}
 
 
-def program() -> str:
-    """Return how this program can be called again: `unrolled` may not be on the path."""
+def program(*, again: bool = False) -> str:
+    """Return how this program can be called: `unrolled` may not be on the path.
+
+    Args:
+        again: as it was, so with as many processes.
+    """
+    launch = spec.Launch.found()
+    if again and not launch.alone:
+        hosts = launch.world_size // launch.local_world_size
+        where = "--standalone" if hosts == 1 else f"--nnodes {hosts} …"
+        return f"torchrun {where} --nproc-per-node {launch.local_world_size} -m -- unrolled"
     if shutil.which("unrolled"):
         return "unrolled"
     called = Path(sys.argv[0])

@@ -361,7 +361,7 @@ def update_norms(
             nats, count, state = model.loss(part, detach(state))
             if not bool(torch.isfinite(nats)):
                 raise NonFiniteError(expected("loss", "finite values", "NaN or infinity"))
-            norms.append(_norm(nats / count, weights))
+            norms.append(_norm(nats / max(count, 1), weights))
             if progress is not None:
                 progress(len(norms), steps // window)
     found: Floats = np.array(norms)

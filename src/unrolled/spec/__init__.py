@@ -30,6 +30,7 @@ from unrolled.spec.forecast import FORECAST as FORECAST
 from unrolled.spec.forecast import ForecastData, ForecastModel
 from unrolled.spec.forecast import names_in as names_in
 from unrolled.spec.lab import LabConfig
+from unrolled.spec.launch import Launch as Launch
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture

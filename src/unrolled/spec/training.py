@@ -53,8 +53,9 @@ class TrainConfig:
         False,
         "continue the run in that directory from its latest checkpoint, bit for bit as if uninterrupted; "
         "start it if there is none. Settings that are not given are the run's own; only --save-every, "
-        "--keep, --tensorboard, --telemetry and --threads may differ from it (another number of threads "
-        "gives other bits). More --steps, --epochs or --minutes lengthen a run that has taken all its steps",
+        "--keep, --tensorboard, --telemetry, --timeout and --threads may differ from it (another number of "
+        "threads, or of processes, gives other bits). More --steps, --epochs or --minutes lengthen a run "
+        "that has taken all its steps",
         flag="--resume",
     )
     minutes: float | None = setting(
@@ -170,7 +171,11 @@ class TrainConfig:
         maximum=1,
     )
     batch_size: int | None = setting(
-        None, "rows per step; default: by the task", flag="--batch", minimum=1, maximum=1_000_000
+        None,
+        "rows per step, of all processes together; default: by the task",
+        flag="--batch",
+        minimum=1,
+        maximum=1_000_000,
     )
     learning_rate: float | None = setting(
         None, "peak learning rate; default: by the task", flag="--lr", above=0
@@ -201,6 +206,14 @@ class TrainConfig:
         flag="--threads",
         minimum=1,
         maximum=1024,
+    )
+    timeout_s: float = setting(
+        300.0,
+        "of several processes (docs/processes.md): seconds that one waits for another that does not answer, "
+        "before it ends with the reason",
+        flag="--timeout",
+        minimum=1,
+        maximum=86_400,
     )
     seed: int = setting(
         0, "seed of weights, order, dropout and samples", flag="--seed", minimum=0, maximum=2**32 - 1

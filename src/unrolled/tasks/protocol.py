@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -27,6 +27,7 @@ __all__ = [
     "Predictions",
     "SequenceModel",
     "State",
+    "Summed",
     "Task",
     "detach",
     "named",
@@ -34,6 +35,7 @@ __all__ = [
     "register",
 ]
 
+Summed: TypeAlias = Callable[[Sequence[float]], Sequence[float]]  # numbers → their sums over all processes
 State: TypeAlias = Any  # a tensor, or a tuple of tensors; a network's own, see `SequenceModel.initial_state`
 
 
@@ -48,7 +50,7 @@ class SequenceModel(Protocol):
         ...
 
     def loss(self, batch: Batch, state: State) -> tuple[Tensor, int, State]:
-        """Return the summed loss (with gradient), the targets it covers, and the state after."""
+        """Return the summed loss (with gradient), how many targets it covers, or 0, and the state after."""
         ...
 
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
@@ -267,6 +269,18 @@ class Task(ABC):
     def validation(self, dataset: Any) -> Batches:
         """Return the batches of a validation, of which epoch 0 is read; quick, as there are ten a run."""
 
+    def validate(
+        self, network: Any, batches: Iterable[Batch], *, carry: bool, summed: Summed = list
+    ) -> float:
+        """Return the mean loss of a validation, while training.
+
+        Args:
+            batches: of `validation`; of several processes the rows of this one. carry: the state, between
+                them. summed: what adds up numbers of all processes.
+        """
+        total, count = summed(network.evaluate(batches, carry=carry))
+        return float(total / max(count, 1))
+
     # ------------------------------------------------------------------------------------------- report
 
     def schema(self, dataset: Any) -> dict[str, Any] | None:
@@ -288,7 +302,7 @@ class Task(ABC):
         """Score the best network, at the end; evaluation.json is made of it."""
         batches = self.validation(dataset)
         total, count = network.evaluate(batches.epoch(0), carry=batches.carries_state)
-        return Means({self.kind.loss: total / count})
+        return Means({self.kind.loss: total / max(count, 1)})
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         """Return the evaluation that an evaluation.json holds. Raises DataError: it is something else."""

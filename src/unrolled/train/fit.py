@@ -6,16 +6,20 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from unrolled.data import Batch, Batches
 from unrolled.tasks import SequenceModel, State, detach
 from unrolled.train import segments
 from unrolled.train.finite import autocast, check_gradient, check_loss
+from unrolled.train.processes import Processes
+from unrolled.train.reduction import Reduction
 
 __all__ = [
     "Feed",
@@ -41,7 +45,7 @@ class StepRecord:
     step: int  # 1 for the first
     epoch: float  # passes over the training part so far
     loss: float  # mean over its targets, in the unit of the task
-    tokens: int  # targets of its batch
+    tokens: int  # targets of its batch, of all processes together
     seconds: float  # of forward, backward and update; not of reading data or of telemetry
     grad_norm: float  # global, before clipping
     lr: float
@@ -126,13 +130,16 @@ class Feed:
     batches: Batches
     epoch: int = 0
     index: int = 0  # of the next batch in its epoch
+    rank: int = 0  # of this process, which reads the rows rank::world_size of each batch
+    world_size: int = 1
     _iterator: Iterator[Batch] | None = None
     _batches_an_epoch: int = 1
 
     def next(self) -> tuple[Batch, bool]:
         """Return the next batch, and whether it starts from the zero state."""
         if self._iterator is None:
-            self._iterator = self.batches.epoch(self.epoch, start=self.index)
+            place = {} if self.world_size == 1 else {"rank": self.rank, "world_size": self.world_size}
+            self._iterator = self.batches.epoch(self.epoch, start=self.index, **place)
             self._batches_an_epoch = self.batches.len_of(self.epoch)
         batch = next(self._iterator, None)
         if batch is None:
@@ -145,6 +152,13 @@ class Feed:
     def passes(self) -> float:
         """Passes over the training part so far."""
         return self.epoch + self.index / self._batches_an_epoch
+
+    def anew(self) -> Feed:
+        """Return the same supply, from its beginning."""
+        return Feed(self.batches, rank=self.rank, world_size=self.world_size)
+
+
+FLAGS = 3  # numbers that a step adds up over the processes besides: see `Stepper.flags`
 
 
 @dataclass
@@ -161,12 +175,18 @@ class Stepper:
     advice: str = ""  # what may help where a loss or a gradient is not finite
     recompute: int | None = None  # steps whose activations are kept at a time; None: all
     state: State | None = None
+    processes: Processes = field(default_factory=Processes)
+    seed: int = 0  # of what several processes draw: each anew at every step
+    flags: Callable[[], Sequence[float]] = lambda: (0.0,) * FLAGS  # what the others are to hear with a step
+    heard: Sequence[float] = (0.0,) * FLAGS  # sums of what all processes had to say with the last one
+    _reduction: Reduction | None = field(default=None, init=False)
 
     def step(self, step: int) -> StepRecord:
         """Take step 1, 2, …: forward, backward, clip, update.
 
         Raises:
             NonFiniteError: the loss or the gradient is not finite; the weights are as they were.
+            ProcessError: another process has ended or does not answer.
         """
         lr = self.learning_rate(step - 1)
         for group in self.optimizer.param_groups:
@@ -176,6 +196,8 @@ class Stepper:
             self.state = self.network.initial_state(batch.inputs.shape[1])
         if self.before is not None:
             self.before(step, batch, self.state)
+        if not self.processes.alone:
+            torch.default_generator.manual_seed(_seed_of(self.seed, step, self.processes.rank))
         begin = time.perf_counter()  # not before: data and telemetry are no part of a step
         mean, count, norm = self._update(batch, step)
         seconds = time.perf_counter() - begin
@@ -184,31 +206,87 @@ class Stepper:
     def _update(self, batch: Batch, step: int) -> tuple[float, int, float]:
         """Return the mean loss, the targets, and the gradient's global norm before clipping."""
         network, where = self.network, f"step {step}"
-        value, count, after, backward = self._forward(batch)
-        check_loss(network, batch, self.state, value, where=where, dtype=self.dtype, advice=self.advice)
+        found = self._forward(batch)
+        if self.processes.alone:
+            self._check_loss(batch, found.mean, where)
         network.zero_grad(set_to_none=True)
-        backward()
-        weights = list(network.parameters())
-        norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        found.backward()
+        value, count, gradients = self._of_all(batch, found, where)
+        norm = torch.nn.utils.get_total_norm(gradients)
         # before clipping, which spreads a NaN to every gradient
         length = float(norm)
-        check_gradient(network, length, where=where, advice=self.advice)
+        self._check_gradient(length, where)
+        if self._reduction is not None:
+            self._reduction.hand_out()
+        weights = list(network.parameters())
         if self.clip_norm is not None and not length < self.clip_norm - CLIP_EPSILON:
             torch.nn.utils.clip_grads_with_norm_(
                 weights, self.clip_norm, norm
             )  # else times 1: nothing changes
         self.optimizer.step()
-        self.state = detach(after)
+        self.state = detach(found.after)
         return value, count, length
+
+    def agree(self) -> bool:
+        """Let every process have the weights and moments of rank 0; says whether some were others.
+
+        Processors that differ round differently, so that a difference in the last bits grows.
+        """
+        weights = list(self.network.parameters())
+        moments = [each for weight in weights for each in self.optimizer.state.get(weight, {}).values()]
+        if not self.processes.differ([*weights, *moments]):
+            return False
+        self.processes.spread([*weights, *moments])
+        return True
+
+    def _of_all(self, batch: Batch, found: segments.Pass, where: str) -> tuple[float, int, list[Tensor]]:
+        """Return the mean loss over the targets of every process, how many they are, and its gradient."""
+        if self.processes.alone:
+            own = [p.grad for p in self.network.parameters() if p.grad is not None]
+            return found.mean, found.targets, own
+        if self._reduction is None:
+            self._reduction = Reduction(self.processes, self.network.parameters(), flags=FLAGS)
+        value, count, self.heard = self._reduction.add(found.mean, found.targets, self.flags())
+        if not math.isfinite(value):
+            self.processes.refuse(
+                lambda who: self._check_loss(batch, found.mean, where + who),
+                f"loss at {where}: expected a finite number, got {value}, of the sum over the ranks",
+            )
+        return value, count, self._reduction.gradients
+
+    def _check_loss(self, batch: Batch, value: float, where: str) -> None:
+        check_loss(self.network, batch, self.state, value, where=where, dtype=self.dtype, advice=self.advice)
+
+    def _check_gradient(self, norm: float, where: str) -> None:
+        """Raise NonFiniteError where the norm is not finite; names a tensor, and one of several processes."""
+        network, advice = self.network, self.advice
+        if self.processes.alone or math.isfinite(norm):
+            check_gradient(network, norm, where=where, advice=advice)
+            return
+
+        def check(who: str) -> None:
+            own = [p.grad for p in network.parameters() if p.grad is not None]
+            length = float(torch.nn.utils.get_total_norm(own)) if own else 0.0
+            check_gradient(network, length, where=where + who, advice=advice)
+
+        got = f"expected a finite number, got {norm}; every rank's own gradient is finite, their sum is not"
+        self.processes.refuse(check, f"gradient norm at {where}: {got}{advice}")
 
     def _forward(self, batch: Batch) -> segments.Pass:
         """Run the network forward, and leave its backward pass to be done."""
+        if not self.processes.alone and not batch.inputs.shape[1]:  # fewer rows than processes
+            return segments.Pass(0.0, 0, self.state, lambda: None)
         if self.recompute is not None and len(batch.inputs) > self.recompute:
             return segments.forward(self.network, batch, self.state, size=self.recompute, dtype=self.dtype)
         with autocast(self.dtype):
             total, count, after = self.network.loss(batch, self.state)
-        mean = total / count
+        mean = total / max(count, 1)
         return segments.Pass(float(mean.detach()), count, after, mean.backward)
+
+
+def _seed_of(seed: int, step: int, rank: int) -> int:
+    """Return the seed of what a process draws in a step, so that a checkpoint's step says all of it."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 def make_optimizer(network: SequenceModel, *, lr: float, weight_decay: float) -> torch.optim.AdamW:

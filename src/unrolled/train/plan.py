@@ -25,12 +25,21 @@ __all__ = [
     "Plan",
     "ResumePoint",
     "Resumed",
+    "config_in",
     "dataset_of",
+    "find",
     "plan",
     "run_path",
 ]
 
-FREE = ("save_every", "keep", "tensorboard", "telemetry_every", "threads")  # may differ in a resumed run
+FREE = (
+    "save_every",
+    "keep",
+    "tensorboard",
+    "telemetry_every",
+    "threads",
+    "timeout_s",
+)  # may differ in a resumed run
 BUDGETS = ("minutes", "epochs", "steps")
 OWN = ("run", "resume", "overwrite", "data")  # what says which run, and what to do with it
 BY_RULE = (None, "auto")
@@ -165,7 +174,7 @@ def find(run: Path) -> ResumePoint | None:
     kind = kind_of_stored(contents.config)
     progress = Progress.from_json(contents.progress, contents.path / "progress.json", unit=kind.loss)
     reported = all(os.path.lexists(each) for each in (place.evaluation, place.model))
-    return ResumePoint(contents, progress, _stored_config(contents.config, contents.path), reported)
+    return ResumePoint(contents, progress, config_in(contents.config, contents.path), reported)
 
 
 def _saved(run: RunDirectory) -> Path | None:
@@ -190,9 +199,7 @@ def _config_in(run: RunDirectory) -> TrainConfig | None:
     """Return the config that a run wrote when it started; None where there is none, or another program's."""
     try:
         raw = files.read_regular(run.config, LARGEST, CheckpointError)
-        return _stored_config(
-            files.parse_json(raw, "config.json", CheckpointError, most=4 * LARGEST), run.path
-        )
+        return config_in(files.parse_json(raw, "config.json", CheckpointError, most=4 * LARGEST), run.path)
     except CheckpointError:
         return None
 
@@ -260,7 +267,7 @@ def _data(stored: Any, given: Any, asked: Collection[str]) -> Any:
     return replace(stored, **{name: getattr(given, name) for name in names})
 
 
-def _stored_config(stored: Mapping[str, Any], where: object) -> TrainConfig:
+def config_in(stored: Mapping[str, Any], where: object) -> TrainConfig:
     """Return the config that a config.json holds, every size of it resolved. Raises CheckpointError."""
     try:
         kind: TaskKind = kind_of_stored(stored)

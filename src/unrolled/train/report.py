@@ -19,6 +19,7 @@ from unrolled.tasks import Telemetry
 from unrolled.train.fit import Schedule
 from unrolled.train.observers import Row
 from unrolled.train.plan import ResumePoint
+from unrolled.train.processes import Processes
 
 __all__ = [
     "closing_notes",
@@ -26,6 +27,7 @@ __all__ = [
     "draw_telemetry",
     "has_kernels",
     "notes",
+    "processes_notes",
     "read_evaluation",
     "slow_notes",
     "write_evaluation",
@@ -58,6 +60,19 @@ def notes(
         if threads != before.threads:
             other = f"{counted(threads, 'thread')}, where the run had {before.threads}"
             lines.append(f"warning   {other}: sums round otherwise, so it ends at other bits")
+    return lines
+
+
+def processes_notes(processes: Processes, point: ResumePoint | None = None) -> list[str]:
+    """Return a line on how many processes share a run, and one where a resumed run had another number."""
+    size = processes.world_size
+    lines = [] if size == 1 else [f"processes {size}, each reads every {size}th row of a batch"]
+    if point is not None and point.progress.world_size != size:
+        number = counted(size, "process", "processes")
+        other = f"{number}, where the run had {point.progress.world_size}: rows are dealt anew"
+        lines.append(
+            f"warning   {other}; sums round and dropout is drawn otherwise, so it ends at other bits"
+        )
     return lines
 
 

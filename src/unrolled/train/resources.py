@@ -14,9 +14,10 @@ import torch
 from unrolled.data import Batch, Batches
 from unrolled.errors import ConfigError, counted, expected
 from unrolled.files import cpu_limit, load_average, memory_limit
-from unrolled.spec import TrainConfig
+from unrolled.spec import Launch, TrainConfig
 from unrolled.tasks import Dataset, Task
-from unrolled.train.fit import Feed, Stepper, make_optimizer
+from unrolled.train.fit import FLAGS, Stepper, make_optimizer
+from unrolled.train.processes import Processes
 
 __all__ = [
     "CHECKS",
@@ -53,27 +54,40 @@ MOST_SECONDS = 5.0
 RESERVE = 0.97  # for checkpoints, and for a machine that slows down
 
 
-def within_memory(task: Task, config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, str | None]:
+def within_memory(
+    task: Task, config: TrainConfig, dataset: Dataset, processes: Processes | None = None
+) -> tuple[TrainConfig, str | None]:
     """Return the config, with `recompute` where a whole window does not fit into memory, and a note of it.
 
+    Args:
+        processes: of which those on this host share its memory, and read their rows of a batch.
     Raises:
         ConfigError: it does not fit in segments either.
     """
-    have, need = memory_limit(), _need(task, config, dataset)
+    here = config if processes is None else _on_this_host(config, processes)
+    have, need = memory_limit(), _need(task, here, dataset)
     if have is None or need is None or need <= have:
         return config, None
     size = LONGEST_SEGMENT if task.sums_over_steps and config.recompute is None else 0
     while size:
         cut = replace(config, recompute=size)
-        if (_need(task, cut, dataset) or 0) <= ROOM * have:
+        if (_need(task, replace(here, recompute=size), dataset) or 0) <= ROOM * have:
             whole = f"{need / GIB:,.1f} GiB, and there are {have / GIB:,.1f}"
             return (
                 cut,
                 f"memory    a whole window would take {whole}: {counted(size, 'step')} are kept at a time",
             )
         size //= 2
-    check_memory(task, config, dataset)
+    check_memory(task, here, dataset)
     return config, None
+
+
+def _on_this_host(config: TrainConfig, processes: Processes) -> TrainConfig:
+    """Return the config with the rows of a batch that are read on this host."""
+    if processes.alone or config.batch_size is None:
+        return config
+    share = -(-config.batch_size * processes.local_world_size // processes.world_size)
+    return replace(config, batch_size=share)
 
 
 def _need(task: Task, config: TrainConfig, dataset: Dataset) -> int | None:
@@ -90,8 +104,12 @@ def check_memory(task: Task, config: TrainConfig, dataset: Dataset) -> None:
 
 
 def most_threads() -> int:
-    """Return how many threads torch would take, and no more than a container's quota gives."""
-    return min(torch.get_num_threads(), max(1, int(cpu_limit())))
+    """Return how many threads torch would take, and no more than a container's quota gives.
+
+    Of several processes on this host each has its share of the processors.
+    """
+    share = int(cpu_limit()) // Launch.found().local_world_size
+    return min(torch.get_num_threads(), max(1, share))
 
 
 def threads_by_rule(stepper: Stepper) -> tuple[int, str]:
@@ -101,7 +119,7 @@ def threads_by_rule(stepper: Stepper) -> tuple[int, str]:
     the processors too.
     """
     weights = sum(p.numel() for p in stepper.network.parameters())
-    batch, _ = Feed(stepper.feed.batches).next()
+    batch, _ = stepper.feed.anew().next()
     steps, rows = batch.inputs.shape[:2]
     if weights * steps * rows > SMALL_STEP:
         return most_threads(), f"as many as may be used: a load of {load_average():.1f} on the machine"
@@ -161,6 +179,13 @@ class Plan(NamedTuple):
     check_s: float
     train_s: float  # from now to the last step's end, with every validation but the last
 
+    def of_first(self, processes: Processes) -> Plan:
+        """Return the plan of rank 0, which is in step with the slowest process."""
+        batches = -1 if self.batches is None else self.batches
+        numbers = self.steps, self.checks, batches, self.step_s, self.check_s, self.train_s
+        steps, checks, batches_, *seconds = processes.of_first(*numbers)
+        return Plan(int(steps), int(checks), None if batches_ < 0 else int(batches_), *seconds)
+
 
 def steps_within(
     seconds: float,
@@ -183,7 +208,7 @@ def steps_within(
         checks: validations in a run that has the time for them.
     """
     begin, timing = time.perf_counter(), min(MOST_SECONDS, SHARE * seconds)
-    check_s = seconds_a_check(stepper, validation, budget=timing)
+    check_s = stepper.processes.most(seconds_a_check(stepper, validation, budget=timing))
     with torch.random.fork_rng(devices=[]):
         step_s = seconds_a_step(stepper, budget=timing)
     left = RESERVE * (seconds - (time.perf_counter() - begin)) - min(2 * check_s, REPORT_SHARE * seconds)
@@ -206,7 +231,7 @@ def seconds_a_check(stepper: Stepper, validation: Batches, *, budget: float) -> 
 
     def some() -> Iterator[Batch]:
         nonlocal scored
-        for batch in validation.epoch(0):
+        for batch in stepper.processes.rows_of(validation):
             scored += 1
             yield batch
             if time.perf_counter() - begin > budget:
@@ -224,14 +249,16 @@ def seconds_a_step(stepper: Stepper, *, budget: float) -> float:
         stepper,
         network=network,
         optimizer=make_optimizer(network, lr=1e-6, weight_decay=0.0),
-        feed=Feed(stepper.feed.batches),
+        feed=stepper.feed.anew(),
         learning_rate=lambda _: 1e-6,
         before=None,
         state=None,
+        flags=lambda: (0.0,) * FLAGS,
     )
     taken: list[float] = []
     begin = time.perf_counter()
-    while _goes_on(len(taken), time.perf_counter() - begin, budget):
+    processes = stepper.processes
+    while processes.of_first(_goes_on(len(taken), time.perf_counter() - begin, budget))[0]:
         start = time.perf_counter()
         trial.step(len(taken) + 1)
         taken.append(time.perf_counter() - start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -14,16 +13,35 @@ from typing import Any
 import torch
 
 from unrolled import checkpoint, figures, files, kernels, tasks
-from unrolled.errors import BackendError, CheckpointError, ConfigError, counted, expected, older_arguments
-from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag
-from unrolled.tasks import Dataset, Task, from_stored, load
+from unrolled.errors import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    RunError,
+    counted,
+    expected,
+    older_arguments,
+)
+from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag, to_json
+from unrolled.tasks import Dataset, State, Task, from_stored, load
 from unrolled.train import report
 from unrolled.train.finite import advice_for
 from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
 from unrolled.train.loop import Loop
 from unrolled.train.observers import MetricsFile, Observer, TensorBoardLog, require_tensorboard
 from unrolled.train.pace import Pace
-from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, dataset_of, plan
+from unrolled.train.plan import (
+    Finished,
+    Fresh,
+    Resumed,
+    ResumePoint,
+    config_in,
+    dataset_of,
+    find,
+    plan,
+)
+from unrolled.train.processes import Processes, joined
 from unrolled.train.progress import ProgressBar
 from unrolled.train.resources import (
     CHECKS,
@@ -44,6 +62,7 @@ from unrolled.train.saving import (
     check_stored,
     restore_moments,
     restore_random,
+    rows_of_states,
     state_of,
     stored_config,
 )
@@ -91,9 +110,12 @@ def run(
     The task follows from the class of `config.data`: a `DataConfig` trains a language model. Ctrl-C and
     SIGTERM end a run after the step that they come in, which is saved; a second one at once.
 
+    Started by `torchrun`, it trains together with the other processes that were started with it: each reads
+    its rows of every batch, and rank 0 alone writes the run directory. Every process returns the same.
+
     Args:
         config: see `unrolled.spec.TrainConfig`; what is None is chosen by the task.
-        observers: who watches; default a progress bar on standard error.
+        observers: who watches; default a progress bar on standard error. Of several processes that of rank 0.
         asked: names of the settings that a resumed run is held to; see `plan`.
         pictures: whether to write pictures, and what else the task reports, beside the evaluation.
     Returns:
@@ -101,13 +123,31 @@ def run(
     Raises:
         DataError, ConfigError, RunError, BackendError, CheckpointError: before anything is changed.
         NonFiniteError: training diverged; the last checkpoint is kept.
+        ProcessError: another process is missing, ends or does not answer.
         KeyboardInterrupt: stopped by a signal; the text says how to go on.
     """
     begin = time.perf_counter()
-    watchers: list[Observer] = [ProgressBar()] if observers is None else list(observers)
     _check_install(config)
+    about = {**to_json(config), "asked": None if asked is None else sorted(asked)}
+    with joined(about, timeout_s=config.timeout_s) as processes:
+        if not processes.first:
+            return _followed(processes, begin, pictures)
+        watchers: list[Observer] = [ProgressBar()] if observers is None else list(observers)
+        return _led(config, watchers, asked, processes, begin, pictures)
+
+
+def _led(
+    config: TrainConfig,
+    watchers: list[Observer],
+    asked: Collection[str] | None,
+    processes: Processes,
+    begin: float,
+    pictures: bool,
+) -> Result:
+    """Do a run as the process that writes its directory."""
     found = plan(config, asked=asked)
     if isinstance(found, Finished):  # nothing is written, not even a lock
+        processes.tell({"run": str(found.path), "point": None, "config": None})
         return _finished(found, watchers, begin)
     source = tasks.of(config.data).source(config.data)
     task_flag = naming_flag(config.data)
@@ -115,12 +155,48 @@ def run(
         found = plan(config, asked=asked)  # anew: now nobody else is at work there
         _check_install(found.config)
         if isinstance(found, Finished):
+            processes.tell({"run": str(found.path), "point": None, "config": None})
             return _finished(found, watchers, begin)
         with own_random_state(found.config.seed, found.config.threads):
             how.owns = isinstance(found, Resumed)
-            this = _prepared(found, watchers, stopper, begin)
+            this = _prepared(found, watchers, stopper, begin, processes)
             how.owns = True
+            processes.tell(this.to_tell)
             return this.go(pictures=pictures)
+
+
+def _followed(processes: Processes, begin: float, pictures: bool) -> Result:
+    """Do a run as one of the other processes: with the settings and from the files of rank 0."""
+    with listening() as stopper:
+        told = processes.hear("it reads the source")
+        path = Path(told["run"])
+        if told["config"] is None:
+            point = find(path)
+            assert point is not None
+            return _finished(Finished(path, point.config, point), [], begin)
+        config = config_in(told["config"], where="the config of rank 0")
+        task, data = tasks.of(config.data), RunDirectory(path).data
+        try:
+            found: Fresh | Resumed = Fresh(path, config, overwrite=False)
+            if told["point"] is not None:
+                point = find(path)
+                if point is None or point.progress.step != told["point"]:
+                    raise CheckpointError(expected(str(path), f"step {told['point']}", "another checkpoint"))
+                found = Resumed(path, config, point, lengthened=told["lengthened"])
+            dataset = task.reopen(config.data, data, seed=config.seed, tokens=told["tokens"])
+        except (DataError, CheckpointError, RunError) as error:
+            raise _not_shared(path, processes.rank, str(error)) from None
+        if dataset.identity != told["identity"]:
+            raise _not_shared(path, processes.rank, "another corpus")
+        with own_random_state(config.seed, config.threads):
+            this = _Run(found, dataset, [], stopper, begin, processes)
+            this.free_threads = told["free_threads"]
+            return this.go(pictures=pictures)
+
+
+def _not_shared(path: Path, rank: int, got: str) -> RunError:
+    want = f"the files of rank 0 on rank {rank} too, on a file system that all processes share"
+    return RunError(expected(str(path), want, got))
 
 
 @older_arguments("train.resolve", corpus="dataset")
@@ -139,15 +215,21 @@ def resolve(config: TrainConfig, dataset: Any) -> TrainConfig:
     return replace(config, dtype=choose_dtype(config.dtype, has_kernels=report.has_kernels(config)))
 
 
-def _prepared(found: Fresh | Resumed, watchers: list[Observer], stopper: Stopper, begin: float) -> _Run:
+def _prepared(
+    found: Fresh | Resumed,
+    watchers: list[Observer],
+    stopper: Stopper,
+    begin: float,
+    processes: Processes,
+) -> _Run:
     """Make the data, or open them again, and settle every size; what is refused here changes nothing."""
     config, task = found.config, tasks.of(found.config.data)
     if isinstance(found, Resumed):
-        return _Run(found, dataset_of(found.path, config, found.point), watchers, stopper, begin)
+        return _Run(found, dataset_of(found.path, config, found.point), watchers, stopper, begin, processes)
     with staging(found.path) as temporary:
         dataset = task.prepare(config.data, temporary, seed=config.seed)
-        config, note = within_memory(task, resolve(config, dataset), dataset)
-        this = _Run(replace(found, config=config), dataset, watchers, stopper, begin)
+        config, note = within_memory(task, resolve(config, dataset), dataset, processes)
+        this = _Run(replace(found, config=config), dataset, watchers, stopper, begin, processes)
         this.remarks += [] if note is None else [note]
         check_stored(this.stored)
         settle(temporary, found.path, overwrite=found.overwrite)  # nothing can be refused any more
@@ -184,9 +266,10 @@ class _Run:
         observers: list[Observer],
         stopper: Stopper,
         begin: float,
+        processes: Processes,
     ) -> None:
         self.place, self.config, self.dataset = RunDirectory(found.path), found.config, dataset
-        self.stopper, self.begin = stopper, begin
+        self.stopper, self.begin, self.processes = stopper, begin, processes
         self.remarks: list[str] = []  # on what was decided, before there is anybody to tell
         self.pace: Pace | None = None
         self.point = found.point if isinstance(found, Resumed) else None
@@ -202,15 +285,21 @@ class _Run:
         config = self.config
         self.model = self.task.network(sizes, seed=config.seed, backend=config.backend, dataset=dataset)
         rate, decay = _known(config.learning_rate), config.weight_decay
+        batches = self.task.batches(config, dataset)
+        if batches.rows < processes.world_size:
+            want = f"a row for each of {counted(processes.world_size, 'process', 'processes')}"
+            raise ConfigError(expected("batch_size", want, counted(batches.rows, "row")))
         self.stepper = Stepper(
             self.model,
             make_optimizer(self.model, lr=rate, weight_decay=decay),
-            Feed(self.task.batches(config, dataset)),
+            Feed(batches, rank=processes.rank, world_size=processes.world_size),
             lambda _: rate,
             clip_norm=config.clip_norm,
             dtype=config.dtype,
             advice=advice_for(config),
             recompute=config.recompute,
+            processes=processes,
+            seed=config.seed,
         )
         self.title = f"{dataset.name}: {self.task.describe(sizes)}" + (
             ", nothing held out: validation is the training data" if dataset.validation_is_train else ""
@@ -219,12 +308,29 @@ class _Run:
             tasks.recurrent_stack(self.model)  # is refused before anything is written
         chosen, self.why_threads = (config.threads, "") if config.threads else threads_by_rule(self.stepper)
         self._take_threads(chosen)
+        self.free_threads = config.threads is None
+        self.observers: list[Observer] = []
+        if not processes.first:
+            return
         until = -1 if self.point is None else self.point.progress.step
         self.metrics = MetricsFile(self.place.metrics, until=until, unit=self.task.kind.loss)
         self.observers = [self.metrics, *observers]
         if config.tensorboard:
             self.observers.append(TensorBoardLog(self.place.tensorboard))
-        self.free_threads = config.threads is None
+
+    @property
+    def to_tell(self) -> dict[str, Any]:
+        """What the other processes need, to do the same."""
+        tokens = self.dataset.tokens
+        return {
+            "run": str(self.place.path),
+            "config": {name: self.stored[name] for name in ("task", "data", "training")},
+            "point": None if self.point is None else self.point.progress.step,
+            "lengthened": self.lengthened,
+            "tokens": None if tokens is None else tokens.to_json(),
+            "identity": self.dataset.identity,
+            "free_threads": self.free_threads,
+        }
 
     @property
     def stored(self) -> dict[str, object]:
@@ -237,25 +343,34 @@ class _Run:
             self._write_config()
         self._note(*self.task.notes(self.config, self.dataset, self.model))
         self._note(*report.slow_notes(self.config), *self.remarks)
+        self.processes.spread(self.model.parameters())  # processors that differ start with other last bits
         loop = self._loop()  # nothing can be refused after it, or changes on the disk of a resumed run before
         self._rewind()
         self._write_config()
         self._note(*report.notes(self.config, loop.schedule, self.point, self.why_threads))
+        self._note(*report.processes_notes(self.processes, self.point))
         with contextlib.ExitStack() as ends:
             for observer in self.observers:
                 ends.callback(observer.end)
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
             self._note(*report.closing_notes(loop.schedule, self.saver.best_step))
+        if not self.processes.first:
+            self.processes.hear("it scores the network and writes the report")
+            best = load(self.place.path, backend=self.config.backend).model
+            stored = report.read_evaluation(self.place.evaluation)
+            return self._result(best, self.task.evaluation_of(stored), loop.schedule)
         best = load(self.saver.finish(), backend=self.config.backend).model
-        return self._report(best, loop.schedule, pictures)
+        found = self._report(best, loop.schedule, pictures)
+        self.processes.tell(None)
+        return found
 
     def validate(self) -> float:
         """Return the mean loss of the validation part, or of its beginning when it or the time is short."""
         batches = self.task.validation(self.dataset)
-        scored = itertools.islice(batches.epoch(0), self.check_batches)
-        total, count = self.model.evaluate(scored, carry=batches.carries_state)
-        return float(total / count)
+        scored = self.processes.rows_of(batches, self.check_batches)
+        carry, summed = batches.carries_state, self.processes.summed
+        return self.task.validate(self.model, scored, carry=carry, summed=summed)
 
     def _loop(self) -> Loop:
         """Put the loop together: new, or as its checkpoint left it."""
@@ -271,6 +386,7 @@ class _Run:
             schedule=schedule,
             keep=self.config.keep,
             check_batches=self.check_batches,
+            processes=self.processes,
         )
         loop = Loop(
             stepper=stepper,
@@ -287,12 +403,12 @@ class _Run:
         )
         if self.point is not None:
             self.saver.best_step = self.point.progress.best_step
-            _restore(self.point, loop)
+            _restore(self.point, loop, self.processes)
         return loop
 
     def _rewind(self) -> None:
         """Bring the directory of a resumed run back to its resume point."""
-        if self.point is None:
+        if self.point is None or not self.processes.first:
             return
         checkpoint.mark(self.place.path, "BEST", self.saver.best_step)  # a kill may have come before it
         checkpoint.rewind(self.place.path, self.point.progress.step)
@@ -321,7 +437,8 @@ class _Run:
 
     def _steps_in_time(self, minutes: float, taken: int) -> tuple[int, int]:
         """Return the steps of the whole schedule, with those that fit into the time left, and validations."""
-        seconds, warning = time_to_train(minutes, time.perf_counter() - self.begin)
+        (spent,) = self.processes.of_first(time.perf_counter() - self.begin)
+        seconds, warning = time_to_train(minutes, spent)
         if warning is not None:
             self._note(f"warning   {warning}")
         end = time.perf_counter() + seconds
@@ -332,7 +449,7 @@ class _Run:
             self.task.validation(self.dataset),
             save_every=self.config.save_every,
             checks=CHECKS,
-        )
+        ).of_first(self.processes)
         if found.steps < FEW_STEPS:
             what = f"{minutes:g} minutes are {counted(found.steps, 'step')} of this network"
             self._note(f"warning   {what}: a smaller one, or more time, would learn more")
@@ -351,13 +468,13 @@ class _Run:
         Args:
             share: of the minutes, that it may take.
         """
-        every, minutes = most_threads(), self.config.minutes
+        every, minutes = int(-self.processes.most(-most_threads())), self.config.minutes
         if not self.free_threads or every == 1 or minutes is None:
             return
         before, timing = torch.get_num_threads(), min(MOST_SECONDS, share * 60 * minutes)
-        chosen, self.why_threads = faster_threads(
-            seconds_by_threads(self.stepper, (1, every), seconds=timing)
-        )
+        times = seconds_by_threads(self.stepper, (1, every), seconds=timing)
+        times = dict(zip(times, self.processes.of_first(*times.values()), strict=True))
+        chosen, self.why_threads = faster_threads(times)
         self._take_threads(chosen)
         if self.pace is not None and chosen != before:
             self._note(f"threads   {chosen} from here on, not {before}: {self.why_threads}")
@@ -376,20 +493,22 @@ class _Run:
             found = self.task.evaluate(best, self.dataset)
             for _ in self._drawn(best) if pictures else ():
                 self.stopper.stop_if_asked(IN_REPORT)
-        none_held_out = self.dataset.validation_is_train
         report.write_evaluation(
-            found, place.evaluation, validation_is_train=none_held_out
+            found, place.evaluation, validation_is_train=self.dataset.validation_is_train
         )  # last: it marks the end
+        return self._result(best, found, schedule)
+
+    def _result(self, best: Any, evaluation: Any, schedule: Schedule) -> Result:
         return Result(
-            run=place.path,
+            run=self.place.path,
             config=self.config,
             model=best,
-            evaluation=found,
-            validation_is_train=none_held_out,
+            evaluation=evaluation,
+            validation_is_train=self.dataset.validation_is_train,
             best_step=self.saver.best_step,
             schedule=schedule,
             seconds=time.perf_counter() - self.begin,
-            sample=self.task.sample(place.path),
+            sample=self.task.sample(self.place.path),
         )
 
     def _drawn(self, best: Any) -> Iterator[Path | None]:
@@ -406,7 +525,8 @@ class _Run:
         yield from self.task.report(best, self.dataset, place.path, seed=self.config.seed)
 
     def _write_config(self) -> None:
-        files.replace(self.place.config, json.dumps(self.stored, indent=2) + "\n")
+        if self.processes.first:
+            files.replace(self.place.config, json.dumps(self.stored, indent=2) + "\n")
 
     def _note(self, *lines: str) -> None:
         for line in lines:
@@ -414,7 +534,7 @@ class _Run:
                 observer.note(line)
 
 
-def _restore(point: ResumePoint, loop: Loop) -> None:
+def _restore(point: ResumePoint, loop: Loop, processes: Processes) -> None:
     """Put everything that changes while a run goes on back to where a checkpoint says it was.
 
     Raises:
@@ -431,9 +551,18 @@ def _restore(point: ResumePoint, loop: Loop) -> None:
         raise CheckpointError(expected(f"{point.path / 'progress.json'} batch", want, progress.batch))
     feed.epoch, feed.index = progress.epoch, progress.batch
     names = tasks.of(point.config.data).kind.states(model.config)  # type: ignore[attr-defined]
-    loop.stepper.state = state_of(stored, names)
+    loop.stepper.state = _own_rows(state_of(stored, names), model, processes)
     loop.best, loop.since = progress.best, progress.since
     restore_random(progress.torch_random_state, point.path / "progress.json torch_random_state")
+
+
+def _own_rows(state: State | None, model: Any, processes: Processes) -> State | None:
+    """Return this process's rows of a state: dealt anew, whatever number of processes it was saved by."""
+    if state is None or processes.alone:
+        return state
+    parts, axes = state if isinstance(state, tuple) else (state,), rows_of_states(model.config)
+    own = tuple(processes.mine(part, axis) for part, axis in zip(parts, axes, strict=True))
+    return own if isinstance(state, tuple) else own[0]
 
 
 def _saving_as_asked(schedule: Schedule, config: TrainConfig) -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from unrolled.errors import CheckpointError, ConfigError, DataError, expected
 from unrolled.spec import RunDirectory, TrainConfig, from_json, kind_of, to_json
 from unrolled.tasks import Dataset, SequenceModel, State, Task, from_stored, model_tensors, to_stored
 from unrolled.train.fit import Feed, Schedule
+from unrolled.train.processes import Processes
 
 __all__ = [
     "Progress",
@@ -28,11 +29,13 @@ __all__ = [
     "random_state",
     "restore_moments",
     "restore_random",
+    "rows_of_states",
     "state_of",
     "stored_config",
 ]
 
 FOUND_AT_THE_END = 2**14  # bytes of config.json
+LARGEST_WORLD = 2**16  # processes
 
 
 @dataclass
@@ -65,10 +68,13 @@ class Progress:
     corpus_sha256: str  # of the text
     ids_sha256: str  # of what was made of it: `tasks.Dataset.identity`
     check_batches: int | None = None  # that a validation scores; None: all
+    world_size: int = 1  # processes of the run
 
     def to_json(self, unit: str) -> dict[str, Any]:
         """Return what `from_json` takes. `unit`: of the loss, which names its figures as in metrics.jsonl."""
         stored = _renamed(asdict(self), _names(unit))
+        if self.world_size == 1:
+            del stored["world_size"]  # as it was before there could be several
         return {**stored, "since": _renamed(stored["since"], _sum_name(unit))}
 
     @classmethod
@@ -93,6 +99,9 @@ class Progress:
         if not (found.step <= found.steps and found.save_every > 0 and 0 < found.threads <= 1024):
             want = "step <= steps, save_every from 1 on, threads from 1 to 1024"
             got = f"{found.step}, {found.steps}, {found.save_every}, {found.threads}"
+            raise CheckpointError(expected(str(where), want, got))
+        if not 0 < found.world_size <= LARGEST_WORLD:
+            want, got = f"world_size from 1 to {LARGEST_WORLD}", str(found.world_size)
             raise CheckpointError(expected(str(where), want, got))
         return found
 
@@ -120,17 +129,17 @@ def _check_types(found: Progress | Since, where: object) -> None:
         "float | None": (int, float, type(None)),
         "str": (str,),
     }
-    for field in fields(found):
-        value: Any = getattr(found, field.name)
-        wanted_name = str(field.type)
+    for each in fields(found):
+        value: Any = getattr(found, each.name)
+        wanted_name = str(each.type)
         wanted = kinds.get(wanted_name)
         if wanted is None:
             continue  # the nested one
         largest = 10**18 if "int" in wanted_name else math.inf
         absurd = isinstance(value, int | float) and not 0 <= value < largest  # NaN and infinity too
         if not isinstance(value, wanted) or isinstance(value, bool) or absurd:
-            want = f"{field.type} from 0 on"
-            raise CheckpointError(expected(f"{where} {field.name}", want, reprlib.repr(value)))
+            want = f"{each.type} from 0 on"
+            raise CheckpointError(expected(f"{where} {each.name}", want, reprlib.repr(value)))
 
 
 @dataclass(frozen=True)
@@ -159,13 +168,26 @@ class Saver:
     keep: int  # newest checkpoints that stay, beside LATEST and BEST
     best_step: int = 0
     check_batches: int | None = None
+    processes: Processes = field(default_factory=Processes)
 
     def save(self, now: Snapshot) -> None:
-        """Write one step directory and move the marks."""
+        """Write one step directory and move the marks; of several processes rank 0 does, for all of them."""
         if now.better:
             self.best_step = now.step
-        kind, tokens = kind_of(self.model.config), self.dataset.tokens
         carried = now.state if now.feed.batches.carries_state else None
+        if carried is not None:
+            carried = self._of_all_rows(carried, now.feed.batches.rows)
+        self.processes.once("it writes a checkpoint", lambda: self._write(now, carried))
+
+    def _of_all_rows(self, state: State, rows: int) -> State:
+        """Return a state of the rows of every process, in the order in which one process would have them."""
+        axes = rows_of_states(self.model.config)
+        parts = state if isinstance(state, tuple) else (state,)
+        whole = tuple(self.processes.whole(part, at, rows) for part, at in zip(parts, axes, strict=True))
+        return whole if isinstance(state, tuple) else whole[0]
+
+    def _write(self, now: Snapshot, carried: State | None) -> None:
+        kind, tokens = kind_of(self.model.config), self.dataset.tokens
         contents = checkpoint.Contents(
             config=dict(self.config),
             model=model_tensors(self.model),
@@ -206,7 +228,13 @@ class Saver:
             corpus_sha256=self.dataset.sha256,
             ids_sha256=self.dataset.identity,
             check_batches=self.check_batches,
+            world_size=self.processes.world_size,
         )
+
+
+def rows_of_states(config: object) -> list[int]:
+    """Return the axis of the rows in each part of a network's state."""
+    return [shape.index(None) for shape in kind_of(config).states(config).values()]
 
 
 def stored_config(task: Task, config: TrainConfig, model: Any, dataset: Dataset) -> dict[str, object]:

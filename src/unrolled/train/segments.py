@@ -60,12 +60,15 @@ def forward(network: SequenceModel, batch: Batch, state: State, *, size: int, dt
             with autocast(dtype):
                 loss, _, after = network.loss(part, tuple(leaves) if isinstance(start, tuple) else leaves[0])
             pairs = zip(_parts(after), carried, strict=True)
-            outputs = [(loss / count, None), *((each, grad) for each, grad in pairs if grad is not None)]
+            outputs = [
+                (loss / max(count, 1), None),
+                *((each, grad) for each, grad in pairs if grad is not None),
+            ]
             torch.autograd.backward([each for each, _ in outputs], [grad for _, grad in outputs])
             carried = [leaf.grad for leaf in leaves]
         torch.set_rng_state(end)
 
-    return Pass(total / count, count, state, backward)
+    return Pass(total / max(count, 1), count, state, backward)
 
 
 def _parts(state: State) -> tuple[Tensor, ...]:

@@ -226,14 +226,14 @@ class SequenceNetwork(nn.Module):
         if isinstance(self.config, RegressModel):
             wanted = targets if targets.ndim == 2 else targets.unsqueeze(-1)
             error = F.mse_loss(answer, wanted, reduction="sum") / self.config.outputs
-            return error, max(len(targets), 1), after
+            return error, len(targets), after
         weights: Any = self.class_weights
         if targets.ndim == 2:
             nats = F.binary_cross_entropy_with_logits(answer, targets, pos_weight=weights, reduction="sum")
             return nats, len(targets), after
         known = targets >= 0
         nats = F.cross_entropy(answer[known], targets[known], weight=weights, reduction="sum")
-        return nats, max(int(known.sum()), 1), after
+        return nats, int(known.sum()), after
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:

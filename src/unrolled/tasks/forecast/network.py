@@ -111,7 +111,7 @@ class ForecastNetwork(nn.Module):
         known = ~torch.isnan(batch.targets)
         targets = torch.where(known, batch.targets, 0.0)
         each = distributions.loss(self.config.distribution, given, targets, self._points, scale)
-        return torch.where(known, each, 0.0).sum(), max(int(known.sum()), 1), after
+        return torch.where(known, each, 0.0).sum(), int(known.sum()), after
 
     @property
     def _points(self) -> Tensor:
@@ -145,7 +145,7 @@ class ForecastNetwork(nn.Module):
                 total, count = total + float(loss), count + n
         finally:
             self.train(was_training)
-        return total, max(count, 1)
+        return total, count
 
     def _shifted(self, given: Tensor, offset: Tensor | None, factor: Tensor | None = None) -> Tensor:
         """Put back what was taken off a window: offset and factor are broadcast against [..., O].

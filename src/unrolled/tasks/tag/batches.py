@@ -86,9 +86,8 @@ class SentenceBatches:
         steps, rows = int(lengths.max(initial=0)), len(chosen)
         where = np.arange(steps)[:, None] < lengths
         flat = where.T  # rows first, as sentences are laid out one after the other
-        different, places = np.unique(
-            np.concatenate([encoded.words[index] for index in chosen]), return_inverse=True
-        )
+        words = np.concatenate([np.zeros(0, np.int64), *(encoded.words[index] for index in chosen)])
+        different, places = np.unique(words, return_inverse=True)
         columns = encoded.columns[0].shape[1]
         return SentenceBatch(
             inputs=_laid_out(places, flat, 0),
@@ -96,15 +95,16 @@ class SentenceBatches:
             lengths=torch.from_numpy(lengths),
             forms=encoded.forms.take(different),
             columns=_columns(encoded, chosen, flat)
-            if columns
-            else torch.zeros(steps, rows, 0, dtype=torch.int64),
+            if columns and rows
+            else torch.zeros(steps, rows, columns, dtype=torch.int64),
         )
 
     def _targets(self, chosen: Array, flat: Array) -> Tensor:
         tags = self._encoded.tags
         if tags is None:
             return torch.full((flat.shape[1], flat.shape[0]), IGNORED)
-        return _laid_out(np.concatenate([tags[index] for index in chosen]), flat, IGNORED)
+        given = np.concatenate([np.zeros(0, np.int64), *(tags[index] for index in chosen)])
+        return _laid_out(given, flat, IGNORED)
 
 
 def _laid_out(values: Array, flat: Array, padding: int) -> Tensor:

@@ -17,7 +17,7 @@ from unrolled.errors import ConfigError, ShapeError, expected
 from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, TagModel, tensors
 from unrolled.tasks.calibration import golden_section
-from unrolled.tasks.protocol import State
+from unrolled.tasks.protocol import State, Summed
 from unrolled.tasks.tag import crf
 from unrolled.tasks.tag.batches import Encoded, SentenceBatch, SentenceBatches
 from unrolled.tasks.tag.forms import Forms
@@ -164,7 +164,7 @@ class TagNetwork(nn.Module):
             emissions, lengths = emissions[:, known], lengths[known]
         tags = batch.targets[:, known]
         nats = crf.negative_log_likelihood(emissions, self.moves(), tags.clamp(min=0), lengths)
-        return nats.sum(), max(int(lengths.sum()), 1), after
+        return nats.sum(), int(lengths.sum()), after
 
     def evaluate(self, batches: Iterable[Batch], *, carry: bool) -> tuple[float, int]:
         """Return the summed loss and words over batches, in evaluation mode, at the best temperature.
@@ -175,10 +175,13 @@ class TagNetwork(nn.Module):
         return self.fitted(batches)[1:]
 
     @torch.no_grad()
-    def fitted(self, batches: Iterable[Batch]) -> tuple[float, float, int]:
+    def fitted(self, batches: Iterable[Batch], summed: Summed = list) -> tuple[float, float, int]:
         """Return the temperature at which the summed loss over batches is least, that loss, and the words.
 
         With T the temperature, scores are divided by it; the loss is convex in 1 / T (Guo et al. 2017).
+
+        Args:
+            summed: what adds up numbers of all processes, each of which has some of the rows.
         """
         was_training = self.training
         self.eval()
@@ -191,10 +194,11 @@ class TagNetwork(nn.Module):
         def loss(logarithm: float) -> float:
             scale = float(np.exp(-logarithm))
             parts = ((e * scale, moves * scale, tags, lengths) for e, tags, lengths in scored)
-            return sum(float(crf.negative_log_likelihood(*part).sum()) for part in parts)
+            return summed([sum(float(crf.negative_log_likelihood(*part).sum()) for part in parts)])[0]
 
         best, least = golden_section(loss, *np.log(TEMPERATURES), tolerance=CLOSE)
-        return float(np.exp(best)), least, max(sum(int(lengths.sum()) for _, _, lengths in scored), 1)
+        (words,) = summed([sum(int(lengths.sum()) for _, _, lengths in scored)])
+        return float(np.exp(best)), least, int(words)
 
     def _scored(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scores, tags and lengths of those sentences of a batch whose tags training has."""

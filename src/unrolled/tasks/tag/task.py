@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from unrolled.data import Batches, Sentences
+from unrolled.data import Batch, Batches, Sentences
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
 from unrolled.tasks import controls
 from unrolled.tasks.loading import assemble
-from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
+from unrolled.tasks.protocol import Examined, Overview, Predictions, Summed, Task, register
 from unrolled.tasks.run_report import parts_line
 from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.tag import sizing
@@ -125,6 +125,12 @@ class TagTask(Task):
 
     def validation(self, dataset: TaggedSentences) -> Batches:
         return dataset.batches("validation", rows=VALIDATION_ROWS)
+
+    def validate(
+        self, network: TagNetwork, batches: Iterable[Batch], *, carry: bool, summed: Summed = list
+    ) -> float:
+        _, total, words = network.fitted(batches, summed)
+        return total / max(words, 1)
 
     def schema(self, dataset: TaggedSentences) -> dict[str, Any]:
         return dataset.schema.to_json()

@@ -1,0 +1,108 @@
+"""What a process of several knows before it meets the others, and one small run of two."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import far, free_port
+
+from unrolled import train
+from unrolled.errors import ConfigError
+from unrolled.spec import DataConfig, Launch, TrainConfig
+from unrolled.train.processes import Processes
+from unrolled.train.saving import Progress, Since
+
+TWO = """
+import os, sys
+from unrolled.spec import DataConfig, TrainConfig
+from unrolled.train import run
+child = os.fork()  # what is imported above is imported once
+rank = "0" if child else "1"
+os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[3]}
+data = DataConfig(sys.argv[1], shape="stream")
+found = run(TrainConfig(data, run=sys.argv[2], timeout_s=60, **SIZES), observers=[], pictures=False)
+print(rank, found.evaluation.carried.nats_per_token, flush=True)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0)
+"""
+SIZES: dict[str, Any] = {
+    "hidden_size": 8,
+    "num_layers": 1,
+    "batch_size": 3,
+    "bptt_steps": 8,
+    "dropout": 0.0,
+    "steps": 5,
+    "dtype": "float32",
+}
+
+
+def test_a_process_without_a_launcher_is_alone():
+    assert Launch.found({}) == Launch()
+    assert Launch.found({"RANK": "1"}).alone
+    found = Launch.found({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"})
+    assert (found.rank, found.world_size, found.local_world_size) == (3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK"),
+        ({"RANK": "0", "WORLD_SIZE": "two"}, "WORLD_SIZE"),
+        ({"RANK": "0", "WORLD_SIZE": "1" * 5000}, "WORLD_SIZE"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(given: dict[str, str], name: str):
+    with pytest.raises(ConfigError, match=f"^{name}: expected"):
+        Launch.found(given)
+
+
+def test_a_process_that_is_alone_gets_what_it_gives():
+    alone, state = Processes(), torch.randn(2, 3, 4)
+    assert alone.first
+    assert list(alone.summed((1.0, 2))) == [1.0, 2]
+    assert alone.whole(state, 1, 3) is state
+    assert alone.once("nothing", lambda: "found") == "found"
+    assert not alone.differ([state])
+
+
+@pytest.mark.parametrize(("rows", "size"), [(5, 2), (4, 4), (7, 3)])
+def test_rows_are_dealt_and_put_together_again(rows: int, size: int, monkeypatch: pytest.MonkeyPatch):
+    whole = torch.arange(2 * rows * 3, dtype=torch.bfloat16).reshape(2, rows, 3)
+    parts = [Processes(Launch(rank, size)).mine(whole, 1) for rank in range(size)]
+    padded = [torch.cat([p, p.new_zeros(2, -(-rows // size) - p.shape[1], 3)], 1) for p in parts]
+
+    def all_gather(every: list[Any], mine: Any) -> None:
+        assert every[0].shape == mine.shape
+        for rank, each in enumerate(every):
+            each.copy_(padded[rank].movedim(1, 0).contiguous().view(torch.uint8))
+
+    monkeypatch.setattr("torch.distributed.all_gather", all_gather)
+    assert Processes(Launch(0, size)).whole(parts[0], 1, rows).equal(whole)
+
+
+def test_the_progress_of_one_process_is_what_earlier_versions_read():
+    one = Progress(1, 2, 1, 0.1, 0, 1, None, 0, None, Since(), "", 1, "", "")
+    assert "world_size" not in one.to_json("nats_per_token")
+    stored = Progress(**{**vars(one), "world_size": 3}).to_json("nats_per_token")
+    assert Progress.from_json(stored, "p", unit="nats_per_token").world_size == 3
+
+
+def test_two_processes_come_to_what_one_comes_to(book: Path, tmp_path: Path):
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL"}
+    one, two, code = tmp_path / "one", tmp_path / "two", TWO.replace("SIZES", repr(SIZES))
+    words = [sys.executable, "-c", code, str(book), str(two), str(free_port())]
+    both = subprocess.run(words, env=quiet, text=True, capture_output=True, check=False)
+    assert (both.returncode, both.stderr) == (0, "")
+    data = DataConfig(str(book), shape="stream")
+    alone = train.run(TrainConfig(data, run=str(one), **SIZES), observers=[], pictures=False)
+    results = dict(line.split() for line in both.stdout.splitlines())
+    assert results["0"] == results["1"], "every rank gets the same result"
+    assert float(results["0"]) == pytest.approx(alone.evaluation.carried.nats_per_token, abs=1e-5)
+    assert 0 < far(one, two) < 2e-5
