@@ -25,7 +25,15 @@ def layers(kind="LSTM", *sizes, **options):
 
 
 def forecaster(
-    *, series=1, missing=0.0, columns=0, distribution="quantiles", normalise="last", cell="gru", seed=0
+    *,
+    series=1,
+    missing=0.0,
+    columns=0,
+    distribution="quantiles",
+    normalise="last",
+    cell="gru",
+    seed=0,
+    levels="80,95",
 ):
     """A causal forecaster with random weights, of several series with columns."""
     rng = np.random.default_rng(seed)
@@ -36,13 +44,13 @@ def forecaster(
         each[rng.random(each.shape) < missing] = np.nan
     more = {"past": past, "past_names": [f"c{k}" for k in range(columns)]} if columns else {}
     of = Series.from_arrays(values, ids=[f"s{k}" for k in range(series)], **more)
-    levels = None if distribution == "point" else "80,95"
+    levels = None if distribution == "point" else levels
     data = spec.ForecastData(
         "waves", horizon=4, causal=True, intervals=levels, distribution=distribution, normalise=normalise
     )
     schema = Schema.fit(of, [len(each) for each in of.values], data)
     if levels:
-        schema = schema.corrected(rng.normal(0, 0.1, (2, 4)))
+        schema = schema.corrected(rng.normal(0, 0.1, (len(schema.levels), 4)))
     outputs = {"point": 1, "gaussian": 2, "student-t": 3}.get(distribution, len(schema.quantiles))
     config = spec.ForecastModel(
         4, 12, 0, len(schema.channels), outputs, 6, distribution=distribution, normalise=normalise, cell=cell

@@ -54,7 +54,7 @@ def scaler(*, missing=False, uneven=False, seed=0):
 
 def sequence(
     cell="gru", *, classes=4, pooling="mean+max", causal=False, text=False, several=False, numbers=(),
-    layers=1, neighbours=0, **scaled,
+    layers=1, neighbours=0, zoneout=0.0, **scaled,
 ):  # fmt: skip
     vocabulary = tokens.build("char", [TEXT]) if text else None
     own = None if text else scaler(**scaled)
@@ -82,6 +82,7 @@ def sequence(
         causal=causal,
         pooling=pooling,
         neighbours=neighbours,
+        zoneout=zoneout,
     )
     network = stirred(SequenceNetwork(config))
     network.schema, network.tokens = schema, vocabulary
@@ -104,7 +105,15 @@ def tagger(cell="gru", *, columns=0):
 
 
 def forecaster(
-    cell="gru", *, causal=False, distribution="quantiles", normalise="last", known=0, static=0, series=0
+    cell="gru",
+    *,
+    causal=False,
+    distribution="quantiles",
+    normalise="last",
+    known=0,
+    static=0,
+    series=0,
+    zoneout=0.0,
 ):
     levels = (80.0, 95.0) if distribution == "quantiles" else ()
     outputs = {"point": 1, "gaussian": 2, "student-t": 3, "negative-binomial": 2}.get(distribution, 5)
@@ -122,7 +131,7 @@ def forecaster(
     config = spec.ForecastModel(
         horizon=5, window=8, segment=0 if causal else 4, input_size=1 + known, outputs=outputs, hidden_size=6,
         known_size=known, static_size=static, series=series, distribution=distribution, normalise=normalise,
-        cell=cell,
+        cell=cell, zoneout=zoneout,
     )  # fmt: skip
     network = stirred(build(config, seed=0, backend="auto", quantiles=schema.quantiles))
     network.schema = schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from pathlib import Path
@@ -154,7 +155,8 @@ def test_only_the_prefix_of_names_is_replaced():
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "1x", "a-b", "main", "x" * 41, "a_", "a b", "é", "../x", "math", "Stdio", "harness"]
+    "prefix",
+    ["", "1x", "a-b", "main", "x" * 41, "a_", "a b", "é", "../x", "math", "Stdio", "harness", "strings"],
 )
 def test_a_prefix_that_is_no_name_is_refused(prefix: str):
     with pytest.raises(ConfigError, match="prefix: expected a name in C"):
@@ -342,6 +344,21 @@ def test_a_users_file_is_compared_sample_by_sample(tmp_path: Path):
         form.compare(subject, folder, str(tmp_path / "other.csv"), weights="float32")
     (folder / "model_weights.h").write_text((folder / "model_weights.h").read_text().replace("0.1", "0.2"))
     assert not form.compare(subject, folder, str(tmp_path / "table.csv"), weights="float32").passed
+
+
+@compiled
+def test_every_form_of_a_forecast_compiles_without_a_warning(tmp_path: Path):
+    """Distributions, intervals, series, missing values, past columns: what is declared is used."""
+    forms = itertools.product(("quantiles", "gaussian"), ("80", "80,95"), (1, 2), (0.0, 0.3), (0, 1))
+    for distribution, levels, series, missing, columns in list(forms)[::3]:  # spread over all values
+        made = c.forecaster(
+            distribution=distribution, levels=levels, series=series, missing=missing, columns=columns
+        )
+        model = CFormat().model(subject_of(made), "float32")
+        (tmp_path / "model.h").write_text(model.header("a forecaster"))
+        (tmp_path / "model_weights.h").write_text(model.weights_header())
+        (tmp_path / "model.c").write_text(model.code())
+        c.built(tmp_path, "model.c", flags=(*c.STRICT, "-fsyntax-only"))
 
 
 @compiled

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from unrolled import kernels, nn
+from unrolled import files, kernels, nn
 from unrolled.cli import main
 from unrolled.export import subject_of
 
@@ -96,10 +97,16 @@ def test_a_difference_on_the_users_file_is_exit_code_1(place, tmp_path, capsys, 
     ("words", "line"),
     [
         (["both", "--to", "onnx-step"], "network: expected one that reads one way, trained with"),
-        (["both", "--to", "onnx", "--opset", "7"], "--opset: expected 13 to "),
+        (["both", "--to", "onnx", "--opset", "7"], "--opset: expected 13, the first one that "),
         (["both", "--to", "tflite"], "--to: expected one of onnx, onnx-step, c, torch, keras, got 'tflite'"),
-        (["both", "--to", "onnx", "--check", "other.csv"], "expected "),
-        (["both", "--to", "onnx", "--check", "missing.csv"], "expected "),
+        (
+            ["both", "--to", "onnx", "--check", "other.csv"],
+            "--check: expected a file like that of training, got ",
+        ),
+        (
+            ["both", "--to", "onnx", "--check", "missing.csv"],
+            "--check: expected a file like that of training, got ",
+        ),
         (["nothing", "--to", "onnx"], "expected "),
     ],
 )
@@ -146,6 +153,23 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(place, tmp_path, capsys
     assert out.read_text() == "mine"
     assert main([*run, "--overwrite"]) == 0
     assert out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("to", "out"), [("onnx", "m.onnx"), ("torch", "m"), ("c", "m")])
+def test_a_full_disk_is_one_line_that_names_the_place(to, out, place, tmp_path, capsys, monkeypatch):
+    if to == "c" and not kernels.available():
+        pytest.skip(str(kernels.why_not()))
+
+    def full(*_given, **_named):  # as write() says it, without a name
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "write", full)
+    path = tmp_path / out
+    assert main(["export", str(place / "causal"), "--to", to, "--out", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"unrolled: {path}: expected to write there, got: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_named_as_it_was_given(place, tmp_path, capsys, monkeypatch):

@@ -22,6 +22,10 @@ NETWORKS = {
     "a language model": lambda: language("gru", tied=True),
     "classes, pooled": lambda: sequence("gru"),
     "a number, last, both ways": lambda: sequence("lstm", classes=0, pooling="last", layers=2),
+    "classes, attention, steps beside each": lambda: sequence("gru", pooling="attention", neighbours=2),
+    "a number of a text, causal, steps beside each": lambda: sequence(
+        "lstm", classes=0, pooling="last", neighbours=1, text=True, causal=True
+    ),
     "labels at each step of a text": lambda: sequence("rnn", pooling="step", text=True, several=True),
 }
 
@@ -85,3 +89,5 @@ def test_what_torchs_layers_do_not_do_is_refused_in_one_line():
         export.to_keras(tagger())
     with pytest.raises(ConfigError, match=r"^network: expected layers that Keras has: .* got proj_size 2"):
         export.to_keras(layer("lstm", proj_size=2))
+    with pytest.raises(ConfigError, match=r"^network: expected layers without zoneout, .* got zoneout 0.1"):
+        export.to_keras(layer("gru", zoneout=0.1))

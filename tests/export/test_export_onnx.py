@@ -57,6 +57,10 @@ STEPPED = {
     "a forecast": lambda: forecaster("lstm", causal=True),
     "peepholes": lambda: layer("peephole_lstm"),
     "a reset before the product": lambda: layer("reset_before_gru", bias=False),
+    "a classifier with peepholes": lambda: sequence("peephole_lstm", causal=True),
+    "a language model, a reset before the product": lambda: language("reset_before_gru"),
+    "zoneout": lambda: layer("lstm", zoneout=(0.3, 0.0), proj_size=2),
+    "a forecast, zoneout": lambda: forecaster("gru", causal=True, zoneout=0.2),
     "a projection": lambda: layer("lstm", proj_size=2),
 }
 
@@ -213,7 +217,12 @@ def test_whoever_asks_for_what_cannot_be_is_told_in_one_line_and_nothing_is_writ
             ConfigError,
             r"network: expected one that reads one way, .*--causal",
         ),
-        (layer(), {"opset": 9}, ConfigError, r"opset: expected 13 to \d+, got 9"),
+        (
+            layer(),
+            {"opset": 9},
+            ConfigError,
+            r"opset: expected 13, the first one that has .*, to \d+, .* got 9",
+        ),
         (
             layer(),
             {"weights": "bfloat16"},
@@ -233,8 +242,15 @@ def test_whoever_asks_for_what_cannot_be_is_told_in_one_line_and_nothing_is_writ
             nn.GRU(3, 5, zoneout=0.1),
             {},
             ConfigError,
-            r"network: expected layers that do what torch.nn's do, got other ones: it has zoneout",
+            r"network: expected layers without zoneout, which a step of onnx-step alone can hold, got zoneout 0.1",
         ),
+        (
+            nn.GRU(3, 5, reverse=True),
+            {},
+            ConfigError,
+            r"network: expected layers that do what torch.nn's do, got other ones: it runs in reverse",
+        ),
+        (layer(), {"out": ""}, ConfigError, r"out: expected a path, got an empty text"),
         (broken, {}, NonFiniteError, r"weight_hh_l1: expected finite weights, got NaN or infinity"),
     ]
     for source, given, kind, words in cases:

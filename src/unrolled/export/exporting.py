@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from unrolled import files
-from unrolled.errors import ConfigError, NonFiniteError, expected
+from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, expected
 from unrolled.export.checks import Check
 from unrolled.export.formats import Format, format_of
-from unrolled.export.subject import subject_of
+from unrolled.export.subject import Subject, subject_of
 from unrolled.files import quoted
 from unrolled.spec import ExportConfig
 
@@ -128,9 +129,11 @@ def export(
     chosen = weights or form.weights[0]
     if chosen not in form.weights:
         raise ConfigError(expected("weights", f"{' or '.join(form.weights)} with `to` {to}", chosen))
+    if not os.fspath(out):
+        raise ConfigError(expected("out", "a path", "an empty text"))
     _check_place(path, form, overwrite=overwrite)
     subject = subject_of(source)
-    subject.check()
+    subject.check(zoneout=getattr(form, "zoneout", False))
     form.check(subject)
     with _in_the_making(path, form.directory) as new:
         found = form.write(subject, new, weights=chosen)
@@ -140,9 +143,20 @@ def export(
         if not found.passed and not found.obstacle:
             want = f"the numbers of ours from what was written as {to}"
             raise NonFiniteError(expected("export", want, str(found)))
-        on_file = None if check is None else form.compare(subject, new, check, weights=chosen)
+        on_file = None if check is None else _on_file(form, subject, new, check, chosen)
         _put(new, path, overwrite=overwrite)
     return Exported(path, to, chosen, subject.describe(), subject.fingerprint, found, on_file)
+
+
+def _on_file(form: Format, subject: Subject, new: Path, source: str, weights: str) -> Check:
+    """Compare on a user's file. Raises DataError: it is not like that of training; the line names it."""
+    try:
+        return form.compare(subject, new, source, weights=weights)
+    except (ConfigError, DataError) as error:
+        if str(error).startswith("check: "):
+            raise
+        want = "a file like that of training"
+        raise DataError(expected("check", want, f"{quoted(source)} ({error})")) from error
 
 
 def _form(to: str, opset: int | None, prefix: str | None, weights_file: bool) -> Format:
@@ -204,8 +218,13 @@ def _in_the_making(path: Path, directory: bool) -> Iterator[Path]:
             else:
                 new.touch(exist_ok=False)
         yield new
+    except RunError as error:
+        if not str(error).startswith(str(new)):
+            raise
+        raise RunError(f"{path}:{str(error).partition(':')[2]}") from error
     except OSError as error:
-        if not str(error.filename or "").startswith(str(new)):
+        full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+        if not full and not str(error.filename or "").startswith(str(new)):
             raise
         with files.writing(path):  # says where it was to be, and not what it was called in the making
             raise

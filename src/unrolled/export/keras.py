@@ -166,6 +166,7 @@ def to_keras(source: Any) -> Any:
         ConfigError: Keras has no such layers, or it is another task. MissingExtraError: it is not installed.
     """
     subject = subject_of(source)
+    subject.check()
     KerasModel().check(subject)
     return _built(keras_package(), subject)
 
@@ -175,11 +176,15 @@ def _built(keras: Any, subject: Subject) -> Any:
     prefix = "" if subject.kind is None else "recurrent."
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     embedding = getattr(subject.network, "embedding", None)
+    reach, causal = getattr(subject.config, "neighbours", 0), getattr(subject.config, "causal", True)
     if embedding is None:
-        first = y = keras.Input((None, layers.input_size), name="x")
+        width = layers.input_size // (1 + reach * (1 if causal else 2))
+        first = y = keras.Input((None, width), name="x")
     else:
         first = keras.Input((None,), dtype="int64", name="x")
         y = keras.layers.Embedding(*embedding.weight.shape, name="embedding")(first)
+    if reach:
+        y = _beside(keras, y, reach, causal=causal)
     inputs, after, filled = [first], [], []
     for level in range(layers.num_layers):
         y, before, states, weights = _level(keras, layers, own, level, y)
@@ -192,6 +197,8 @@ def _built(keras: Any, subject: Subject) -> Any:
         layer.set_weights(weights)
     if embedding is not None:
         model.get_layer("embedding").set_weights([arrays["embedding.weight"]])
+    if "attention.weight" in arrays:
+        model.get_layer("attention").set_weights([arrays["attention.weight"].T])
     if subject.kind is not None:
         head = arrays.get("readout.weight", arrays.get("embedding.weight"))
         assert head is not None  # of every task
@@ -227,12 +234,24 @@ def _level(keras: Any, layers: Any, own: dict[str, Array], level: int, y: Any) -
     return y, before, states, filled
 
 
+def _beside(keras: Any, x: Any, reach: int, *, causal: bool) -> Any:
+    """Put the steps around each beside it, zeros beyond an end."""
+    padded = keras.layers.ZeroPadding1D(reach)(x)
+    shifts = range(-reach, 1 if causal else reach + 1)
+    parts = [keras.layers.Cropping1D((reach + shift, reach - shift))(padded) for shift in shifts]
+    return keras.layers.Concatenate()(parts)
+
+
 def _headed(keras: Any, subject: Subject, y: Any, after: list[Any]) -> Any:
     pooling = getattr(subject.config, "pooling", "step")
     if pooling == "last":
         ways, states = 2 if subject.layers.bidirectional else 1, len(interface_of(subject).state_names)
         last = after[-ways * states :: states]
         y = last[0] if ways == 1 else keras.layers.Concatenate()(last)
+    elif pooling == "attention":
+        scores = keras.layers.Dense(1, use_bias=False, name="attention")(y)
+        attended = keras.layers.Dot(axes=(1, 1))([keras.layers.Softmax(axis=1)(scores), y])
+        y = keras.layers.Flatten()(attended)
     elif pooling == "mean+max":
         pooled = [keras.layers.GlobalAveragePooling1D()(y), keras.layers.GlobalMaxPooling1D()(y)]
         y = keras.layers.Concatenate()(pooled)
@@ -258,10 +277,6 @@ class KerasModel:
         if subject.task in ("tag", "forecast"):
             want = "layers, a language model, a classifier or a regressor, with `to` keras"
             raise ConfigError(expected("network", want, f"one of the task {subject.task}"))
-        config, pooling = subject.config, getattr(subject.config, "pooling", "step")
-        if pooling == "attention" or getattr(config, "neighbours", 0):
-            got = "attention" if pooling == "attention" else "steps beside each"
-            raise ConfigError(expected("network", "a pooling last, mean+max or step with `to` keras", got))
         interface_of(subject)
 
     def write(self, subject: Subject, place: Path, *, weights: str) -> Check:

@@ -21,6 +21,7 @@ from unrolled.export.interface import Feeds, Interface
 from unrolled.export.sequences import interface_of
 from unrolled.export.subject import Subject
 from unrolled.nn import to_torch
+from unrolled.spec import cell_of_mode
 
 __all__ = ["TorchScript"]
 
@@ -40,6 +41,9 @@ class TorchScript:
     def check(self, subject: Subject) -> None:
         """Raise ConfigError where torch.nn has no such network."""
         interface_of(subject)
+        cell, _ = cell_of_mode(subject.layers.mode)
+        if cell.variant_of is not None:
+            raise ConfigError(expected("network", "a cell that torch.nn has: lstm, gru, rnn", cell.name))
         if subject.task in ("tag", "forecast"):
             want = "layers, a language model, a classifier or a regressor, with `to` torch"
             raise ConfigError(expected("network", want, f"one of the task {subject.task}"))

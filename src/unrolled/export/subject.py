@@ -73,9 +73,17 @@ class Subject:
         names = list(state) if self.kind is None else list(tensors(self.config))
         return {name: state[name].detach().cpu().float().contiguous().numpy() for name in names}
 
-    def check(self) -> None:
-        """Raise ConfigError for layers that no format has, NonFiniteError for a weight that is not finite."""
-        if why := beside_torch(self.layers):
+    def check(self, *, zoneout: bool = False) -> None:
+        """Raise ConfigError for layers that no format has, NonFiniteError for a weight that is not finite.
+
+        Args:
+            zoneout: whether the format holds what zoneout keeps of a state once trained.
+        """
+        if self.layers.zoneout and not zoneout:
+            want = "layers without zoneout, which a step of onnx-step alone can hold"
+            raise ConfigError(expected("network", want, f"zoneout {_share(self.layers.zoneout)}"))
+        why = beside_torch(self.layers)
+        if why and not self.layers.zoneout:
             raise ConfigError(expected("network", "layers that do what torch.nn's do", f"other ones: {why}"))
         for name, array in self.arrays.items():
             if not np.isfinite(array).all():
@@ -140,6 +148,7 @@ class Subject:
         steps = self.steps()
         if self.kind is None:
             return stream.Recurrent.from_torch(self.network, weights=weights)
+        self.kind.streamed(self.config)
         chosen = steps.matrices(self.arrays)
         found = {
             name: stream.convert(array, weights if name in chosen else "float32")
@@ -249,6 +258,10 @@ class Subject:
             yield
         finally:
             layers.backend = before
+
+
+def _share(zoneout: tuple[float, ...]) -> str:
+    return " and ".join(f"{share:g}" for share in dict.fromkeys(zoneout))
 
 
 def subject_of(source: Any) -> Subject:

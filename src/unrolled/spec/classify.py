@@ -10,7 +10,7 @@ from unrolled.spec.cells import CELLS
 from unrolled.spec.data import bpe_size
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
-from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
+from unrolled.spec.tasks import Steps, TaskKind, register_task
 
 __all__ = [
     "CLASSIFY",
@@ -278,7 +278,6 @@ def _steps(config: Any) -> Steps:
     if not config.causal:
         want = "one that reads one way, trained with causal=True or --causal"
         raise ConfigError(expected("network", want, "one that reads both ways"))
-    check_streams(config.cell, config.zoneout)
     return Steps(
         cell=config.cell,
         nonlinearity=config.nonlinearity,

@@ -9,7 +9,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS
 from unrolled.spec.fields import check, setting
 from unrolled.spec.model import LARGEST
-from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
+from unrolled.spec.tasks import Steps, TaskKind, register_task
 
 __all__ = ["DISTRIBUTIONS", "FORECAST", "ForecastData", "ForecastModel", "interval_levels", "names_in"]
 
@@ -327,8 +327,8 @@ def _states(config: ForecastModel) -> dict[str, tuple[int | None, ...]]:
 def _steps(config: Any) -> Steps:
     """Return how a causal network runs. Raises ConfigError: it reads segments."""
     if not config.causal:
-        raise ConfigError(expected("network", "one that is causal", "one that reads segments"))
-    check_streams(config.cell, config.zoneout)
+        want = "one that reads step by step, trained with causal=True or --causal"
+        raise ConfigError(expected("network", want, "one that reads segments of a window"))
     return Steps(
         cell=config.cell,
         nonlinearity=config.nonlinearity,

@@ -10,7 +10,7 @@ from unrolled.errors import ConfigError, expected
 from unrolled.spec.cells import CELLS, Cell
 from unrolled.spec.data import DataConfig
 from unrolled.spec.fields import check, setting, takes_older_names
-from unrolled.spec.tasks import Steps, TaskKind, check_streams, register_task
+from unrolled.spec.tasks import Steps, TaskKind, register_task
 
 __all__ = ["INITS", "LANGUAGE", "ModelConfig", "check_cell"]
 
@@ -85,8 +85,7 @@ def _states(config: ModelConfig) -> dict[str, tuple[int | None, ...]]:
 
 
 def _steps(config: ModelConfig) -> Steps:
-    """Return how a network runs step by step. Raises ConfigError: no kernel does."""
-    check_streams(config.cell, config.zoneout)
+    """Return how a network runs step by step."""
     head = "embedding.weight" if config.tie_weights else "readout.weight"
     return Steps(
         config.cell, config.nonlinearity, config.num_layers,

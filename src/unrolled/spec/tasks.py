@@ -88,7 +88,8 @@ class TaskKind:
         vocabulary: whether a checkpoint holds a vocabulary, tokens.json; or model config → whether it does.
         asked_by: the field of `data` whose flag names the task on the command line: "label" makes
             `unrolled train FILE --label COLUMN` a classifier; None: the task is not asked for by a flag.
-        steps: model config → how the network runs step by step; None where it does not.
+        steps: model config → how the network runs step by step, with kernels or without them (see
+            `streamed`); None where it does not.
         cell: the recurrent cell that is taken where nobody names one.
     """
 
@@ -107,6 +108,19 @@ class TaskKind:
     def has_vocabulary(self, config: object) -> bool:
         """Whether a checkpoint of a network of these sizes holds a vocabulary."""
         return self.vocabulary if isinstance(self.vocabulary, bool) else self.vocabulary(config)
+
+    def streamed(self, config: object) -> Steps:
+        """Return how a network runs step by step on kernels.
+
+        Raises:
+            ConfigError: it does not run step by step; its cell has no kernel; it has zoneout.
+        """
+        if self.steps is None:
+            got = f"one of the task {self.name}"
+            raise ConfigError(expected("network", "one that runs step by step", got))
+        found = self.steps(config)
+        check_streams(found.cell, getattr(config, "zoneout", 0.0))
+        return found
 
     def shown(self, loss: float, digits: int = 4) -> str:
         """Return a loss as people read it: "1.4501 nats 2.0921 bits"."""
@@ -201,7 +215,7 @@ def tensors(config: object, weights: str = "float32") -> Tensors:
         return found
     if kind.steps is None:
         raise ConfigError(expected("weights", f"float32 for the task {kind.name}", weights))
-    matrices = kind.steps(config).matrices(found)
+    matrices = kind.streamed(config).matrices(found)
     stored: Tensors = {}
     for name, (dtype, shape) in found.items():
         stored[name] = (weights if name in matrices else dtype, shape)

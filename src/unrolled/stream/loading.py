@@ -56,7 +56,7 @@ def assemble(contents: checkpoint.Contents, weights: str | None = None) -> Model
     architecture: Any = from_json(kind.model, contents.config["model"], where="model")
     if kind.steps is None:
         raise ConfigError(expected("run", "a task whose network runs step by step", kind.name))
-    steps = kind.steps(architecture)
+    steps = kind.streamed(architecture)
     found = _stored(contents, steps, weights)
     tokens = None if contents.tokens is None else tokens_from_json(contents.tokens)
     model: Model

@@ -175,7 +175,8 @@ int model_choose(model_state *s, int32_t series)
         if schema.distribution == "gaussian" and self.levels:
             spread = f"        const double spread = model_softplus((double)given[1]) + {LEAST};\n"
         own = middle if schema.distribution == "quantiles" else 0
-        ends = "        double low, high, lowest = 0.0, highest = 0.0;\n" if self.levels else ""
+        nested = ", lowest = 0.0, highest = 0.0" if schema.corrections and self.levels > 1 else ""
+        ends = f"        double low, high{nested};\n" if self.levels else ""
         at_series = "" if len(schema.ids) > 1 else "    (void)s;\n"
         return f"""static void model_answer(const model_state *s, const float *raw, double *answer)
 {{
@@ -199,9 +200,8 @@ int model_choose(model_state *s, int32_t series)
                 code += (
                     "        if (lowest < low) low = lowest;\n        if (highest > high) high = highest;\n"
                 )
-            code += "        lowest = low;\n        highest = high;\n"
-        else:
-            code += "        (void)lowest;\n        (void)highest;\n" if level == 0 else ""
+            if level + 1 < self.levels:
+                code += "        lowest = low;\n        highest = high;\n"
         for side, name in enumerate(("low", "high")):
             place = f"answer[{1 + 2 * level + side} * MODEL_HORIZON + h]"
             code += f"        {place} = {name} * model_scale[{series}] + model_mean[{series}];\n"

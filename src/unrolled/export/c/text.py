@@ -17,9 +17,14 @@ __all__ = ["array", "check_prefix", "comment", "number", "prefixed", "string", "
 LONGEST_NAME = 255  # bytes of a name in the C code; C99 promises room for 4,095
 LONGEST_PREFIX = 40
 HEADERS = """
-    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg stdbool
-    stddef stdint stdio stdlib string tgmath time wchar wctype
-"""  # of C: a folder on the search path would hide them
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
+    stdatomic stdbit stdbool stdckdint stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar
+    wchar wctype
+    aio alloca cpio dirent dlfcn endian fcntl features fmtmsg fnmatch ftw glob grp iconv langinfo libgen
+    malloc memory monetary mqueue ndbm netdb nl_types poll pthread pwd regex sched search semaphore spawn
+    strings stropts syslog tar termios trace ulimit unistd utime utmpx values wordexp
+    io windows
+"""  # of C, POSIX and Windows: a folder on the search path would hide them
 TAKEN = frozenset(["main", "harness", *HEADERS.split()])  # main.c, and what the check compiles
 A_LINE = 8  # numbers of an array
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+.,:;()[]<>=|#~^&!%'{}")
@@ -33,7 +38,7 @@ def check_prefix(prefix: str) -> None:
     right = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) and len(prefix) <= LONGEST_PREFIX
     if not right or prefix.endswith("_") or prefix.lower() in TAKEN:
         want = (
-            f"a name in C of at most {LONGEST_PREFIX} letters, digits and _, other than main and C's headers"
+            f"a name in C of at most {LONGEST_PREFIX} letters, digits and _, other than main and headers of C"
         )
         raise ConfigError(expected("prefix", want, repr(prefix[:80])))
 

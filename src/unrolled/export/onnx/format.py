@@ -122,6 +122,7 @@ class OnnxStep(_Onnx):
     """One step, its states inputs and outputs."""
 
     name = "onnx-step"
+    zoneout = True  # a step may hold it
 
     def check(self, subject: Subject) -> None:
         """Raise where it cannot be exported: it reads both ways, say."""
@@ -145,8 +146,9 @@ def _examples(interface: Interface) -> list[Feeds]:
 
 
 def _examined() -> str:
-    steps, rows = " and ".join(map(str, LENGTHS)), " and ".join(map(str, ROWS))
-    return f"{_runtime()}: sequences of up to {steps} steps in batches of {rows}, states not zero"
+    *steps, longest = map(str, LENGTHS)
+    lengths, rows = f"{', '.join(steps)} and {longest}", " and ".join(map(str, ROWS))
+    return f"{_runtime()}: sequences of up to {lengths} steps in batches of {rows}, states not zero"
 
 
 def _runtime() -> str:

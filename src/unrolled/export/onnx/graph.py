@@ -59,7 +59,8 @@ class Graph:
         self.onnx: Any = onnx_package()
         newest = self.onnx.defs.onnx_opset_version()
         if not LEAST_OPSET <= opset <= newest:
-            raise ConfigError(expected("opset", f"{LEAST_OPSET} to {newest}", opset))
+            want = f"{LEAST_OPSET}, the first one that has what is needed, to {newest}, the newest one here"
+            raise ConfigError(expected("opset", want, opset))
         self.opset, self._parent = opset, parent
         self._root: Graph = self if parent is None else parent._root
         self._nodes: list[Any] = []

@@ -195,12 +195,22 @@ def one_step(
             found = _after(graph, weights, name, cell.name, (of_x, of_h), before, nonlinearity)
         if layers.proj_size:
             found[0] = weights.linear(found[0], name.format("weight_hr"), None)
+        if layers.zoneout:
+            found = [_zoned(graph, *each) for each in zip(layers.zoneout, before, found, strict=True)]
         x = found[0]
         after.append([graph.unsqueeze(each, 0) for each in found])
     return x, [
         parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=0)
         for parts in zip(*after, strict=True)
     ]
+
+
+def _zoned(graph: Graph, share: float, old: str, new: str) -> str:
+    """Return a state after a step of which zoneout keeps a share as it was."""
+    if not share:
+        return new
+    kept = graph.op("Mul", graph.op("Sub", old, new), graph.constant(share, "float32"))
+    return graph.op("Add", new, kept)
 
 
 def _after(
