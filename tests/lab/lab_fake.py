@@ -22,7 +22,9 @@ class Fake:
         self.log: list[str] = []
         self.before: Any = lambda _: None  # called in each trial
         self.scale = 1
+        self.more: Any = lambda *_: []  # (config, done) → the trials that results decide on
         parts = {name: getattr(self, name) for name in ("trials", "summary", "report", "figures", "curves")}
+        parts["further"] = lambda config, done: self.more(config, done)
         self.experiment = Experiment("speed", "A fake", **parts, constants=(1997,))
 
     def trials(self, config: LabConfig) -> list[Trial]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, lab
 from unrolled.lab import gradients
-from unrolled.lab.gradients import STARTS, build, fate, flow, measured, outcome, words
+from unrolled.lab.gradients import STARTS, bigram_nats, build, fate, flow, measured, outcome, words
 from unrolled.lab.gradients_report import answer, likelihood
 from unrolled.lab.speed_batches import texts
 
-TINY = {"hidden_size": 8, "rows": 4, "steps": 12, "characters": 20_000}
+TINY = {"hidden_size": 8, "rows": 4, "steps": 12, "trained_steps": 16, "characters": 20_000}
 NAMES = ("rnn", "rnn-3", "gru", "lstm", "lstm-torch")
 
 
@@ -76,7 +80,10 @@ def test_every_run_is_counted_at_every_pace(document: dict[str, Any], trials: di
     for kind, runs in (("rnn", 4), ("gru", 2), ("lstm", 4)):
         found = summary["kinds"][kind]
         assert found["runs"] == runs
-        assert sum(found[g]["start"]["runs"] for g in ("usual", "scaled_up")) == runs
+        usual = found["usual"]["start"]["runs"]
+        assert usual + sum(gain["runs"] for gain in found["gains"]) == runs
+        trained = [c["result"]["trained"]["AdamW"] for c in trials.values() if c["settings"]["cell"] == kind]
+        assert found["below_bigram"] == sum(one["below_bigram"] for one in trained)
         assert found["trainings"] == 2 * runs
         cells = [c["result"] for c in trials.values() if c["settings"]["cell"] == kind]
         for word in ("free", "clipped"):
@@ -154,9 +161,9 @@ def test_the_answer_changes_with_the_numbers(document: dict[str, Any]):
     assert "in an RNN vanishing ones are likely, exploding ones possible" in first
     assert "in an LSTM vanishing ones are not found, exploding ones not found" in first
     assert "in an LSTM vanishing ones are likely, exploding ones possible" in second
-    assert row(first, "an RNN") == ["4 of 4 runs"] * 2 + ["0 of 4 runs"] * 2 + ["2, 2", "0 of 0 runs"] + [
-        "3 of 8 runs", "0 of 8 runs"] * 2  # fmt: skip
-    assert row(second, "an RNN")[:6] == ["0 of 4 runs"] * 4 + ["20, 20", "0 of 0 runs"]
+    assert row(first, "an RNN")[:5] == ["4 of 4 runs"] * 2 + ["0 of 4 runs"] * 2 + ["2, 2"]
+    assert row(first, "an RNN")[8:] == ["3 of 8 runs", "0 of 8 runs", "0 of 4 runs"] * 2
+    assert row(second, "an RNN")[:5] == ["0 of 4 runs"] * 4 + ["20, 20"]
     assert "gradients vanish more often in RNNs (4 of 4 runs) than in LSTMs (0 of 4)" in first
     assert "they explode more often in RNNs (3 of 8 runs) than in LSTMs (0 of 8)" in first
     assert "gradients vanish more often in LSTMs (4 of 4 runs) than in RNNs (0 of 4)" in second
@@ -168,14 +175,36 @@ def test_the_answer_says_that_nothing_was_found_where_nothing_was(document: dict
     calm = answer(made_up(document, vanished=none, diverged=none))
     assert "likely" not in calm
     assert "gradients vanish in neither" in calm
-    assert "While training without clipping they explode in neither." in calm
+    assert "While SGD trains without clipping they explode in neither." in calm
+
+
+def test_the_table_of_pairs_loses_what_counting_them_one_by_one_says():
+    text = "abababcab" * 3
+    ids = np.array([ord(c) - ord("a") for c in text], dtype=np.int64)
+    split = dataclasses.replace(texts(20_000, 2**13, 256).long_text, ids=ids)
+    pairs, firsts = Counter(itertools.pairwise(text)), Counter(text[:-1])
+    nats = -sum(n * math.log(n / firsts[a]) for (a, _), n in pairs.items()) / (len(text) - 1)
+    assert bigram_nats(split, 3) == pytest.approx(nats)
+
+
+def test_only_runs_that_beat_the_table_of_pairs_count_as_trained(trials: dict[str, Any]):
+    made = []
+    for key, trial in trials.items():
+        result = copy.deepcopy(trial["result"])
+        result["trained"]["AdamW"]["below_bigram"] = trial["settings"]["seed"] == 0
+        made.append(lab.Done(key, trial["settings"], result))
+    kinds = gradients.EXPERIMENT.summary(made)["kinds"]
+    for kind, usual in (("rnn", 1), ("gru", 1), ("lstm", 2)):
+        assert kinds[kind]["usual"]["trained"]["runs"] == usual
+        assert kinds[kind]["usual"]["start"]["runs"] == 2 * usual
+    assert "not known, as none was trained" in likelihood(0, 0)
 
 
 def row(text: str, name: str) -> list[str]:
     """Return the figures in the table's column of a kind of cell."""
     cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     column = text.splitlines()[2].strip("| ").split(" | ").index(name) + 1
-    return [line[column] for line in cells[2:]][:10]
+    return [line[column] for line in cells[2:]][:14]
 
 
 def made_up(
@@ -186,8 +215,7 @@ def made_up(
     for name, kind in summary["kinds"].items():
         kind["runs"], kind["trainings"] = 4, 8
         for event in ("diverged", "exploded"):
-            kind[event] = {"free": diverged.get(name, 0), "clipped": 0}
-        kind["scaled_up"]["start"] |= {"runs": 0, "fates": {"explodes": 0}}
+            kind[event] = {"free": diverged.get(name, 0), "clipped": 0, "AdamW": 0}
         for when in ("start", "trained"):
             lost = vanished[name]
             fates = {"vanishes": lost, "holds": 4 - lost, "explodes": 0, "not finite": 0}

@@ -15,9 +15,11 @@ from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, kernels, lab
 from unrolled.lab import remedies
+from unrolled.lab.learning import Network, NetworkSettings
+from unrolled.lab.problems import Recall
 from unrolled.lab.remedies import PARTS, clocked, helped, problem_of, run, verdict
 
-NAMES = ["slow", "fading", "exploding", "order", "sensitivity"]
+NAMES = ["slow", "fading", "exploding", "exploding-adamw", "order", "sensitivity"]
 TINY = {
     "hidden_size": [8, 8],
     "batch_size": 4,
@@ -33,7 +35,12 @@ def _tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, part in PARTS.items():
             change = {"lengths": [[8, 16]] * 2, "repeats": [1, 1]} if name == "slow" else TINY
-            patch.setitem(PARTS, name, part._replace(settings={**part.settings, **change}))
+            variants = {
+                words: {key: value for key, value in changed.items() if key != "hidden_size"}
+                for words, changed in part.variants.items()
+            }
+            settings = {**part.settings, **change}
+            patch.setitem(PARTS, name, part._replace(settings=settings, variants=variants))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield
@@ -138,7 +145,7 @@ def test_the_verdict_changes_with_the_numbers(summary: dict[str, Any]):
     part, found = PARTS["exploding"], summary["exploding"]
     for calm, wild in (("clipped to 1", "no clipping"), ("no clipping", "clipped to 1")):
         rows = {words: copy.deepcopy(found["rows"]["gain 1"]) for words in ("no clipping", "clipped to 1")}
-        rows[calm]["diverged"]["count"], rows[wild]["diverged"]["count"] = 0, 2
+        rows[calm]["failed"]["count"], rows[wild]["failed"]["count"] = 0, 2
         found_out = helped(part.measures, rows)
         said = verdict(part, {"rows": rows, "helped": found_out})
         if calm == "clipped to 1":
@@ -151,9 +158,36 @@ def test_between_equals_the_next_measure_says_which_is_best(summary: dict[str, A
     part, row = PARTS["exploding"], summary["exploding"]["rows"]["gain 1"]
     rows = {words: copy.deepcopy(row) for words in ("none", "calm", "learns")}
     for words, diverged, nats in (("none", 2, 9.0), ("calm", 0, 2.1), ("learns", 0, 0.8)):
-        rows[words]["diverged"]["count"], rows[words]["final_nats"]["median"] = diverged, nats
+        rows[words]["failed"]["count"] = rows[words]["diverged"]["count"] = diverged
+        rows[words]["final_nats"]["median"] = nats
     found_out = helped(part.measures, rows)
     assert (found_out["better"], found_out["best"]) == (["calm", "learns"], ["learns"])
+
+
+def test_a_run_that_learnt_nothing_failed_though_it_did_not_diverge():
+    still = run(settings(learning_rate=1e-9, stop=False, cap=20))
+    assert (still["diverged"], still["failed"]) == (False, True)
+    assert run(settings())["failed"] is False
+    assert (
+        run(settings(optimizer="sgd", learning_rate=1e38, clip_norm=0, stop=False, cap=20))["failed"] is True
+    )
+
+
+def test_what_explodes_is_measured_in_the_trainers_own_optimizer_too():
+    plain, own = PARTS["exploding"], PARTS["exploding-adamw"]
+    assert (plain.settings["optimizer"], own.settings.get("optimizer")) == ("sgd", None)
+    assert {"no clipping", "clipped to 1", "clipped to 0.1"} <= own.variants.keys() & plain.variants.keys()
+    assert plain.measures[0].name == own.measures[0].name == "failed"
+
+
+def test_cells_that_are_compared_have_about_as_many_parameters():
+    part, counts = remedies._parts()["fading"], []  # of the full run
+    for change in part.variants.values():
+        own = {**part.settings, **change}
+        settings = NetworkSettings.of({**own, "hidden_size": own["hidden_size"][1]})
+        network = Network(Recall(50), settings, torch.Generator())
+        counts.append(sum(weight.numel() for weight in network.parameters()))
+    assert max(counts) <= 1.03 * min(counts)
 
 
 def test_the_plan_has_a_trial_per_variant_and_seed():

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +151,8 @@ def test_a_second_process_on_the_same_directory_is_refused(fake: Fake, tmp_path:
     ("change", "message"),
     [
         (
-            lambda d: {**d, "version": 3},
-            r"expected version 2, got version 3; name another directory with --out",
+            lambda d: {**d, "version": 4},
+            r"expected version 3, got version 4; name another directory with --out",
         ),
         (lambda _: {"sections": 1}, r"expected results of the lab, got another JSON"),
         (lambda d: {**d, "sections": {"speed": 3}}, r"got a damaged file; nothing was changed"),
@@ -226,15 +228,61 @@ def test_pictures_and_report_can_be_made_again_from_the_results_alone(fake: Fake
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_results_of_the_older_format_are_run_again_with_a_line(
-    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("version", [1, 2])
+def test_results_of_an_older_format_are_run_again_with_a_line(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], version: int
 ):
-    old = {"format": "unrolled lab", "version": 1, "cells": {"speed/a/seed=0": {}}, "sections": {"speed": {}}}
+    old = {"format": "unrolled lab", "version": version, "sections": {"speed": {}}}
     (tmp_path / "results.json").write_text(json.dumps(old))
     assert (lab.run(config(tmp_path)).run, fake.log) == (4, ALL)
     assert "results.json is of an older version: its trials are run again" in capsys.readouterr().err
-    assert document(tmp_path)["version"] == 2
+    assert document(tmp_path)["version"] == 3
     assert lab.run(config(tmp_path)).kept == 4
+
+
+def test_results_decide_on_further_trials_and_a_stopped_run_goes_on_after_them(fake: Fake, tmp_path: Path):
+    """The fake's second part: for each "a" that is done, a "c" with twice its seed."""
+
+    def further(_: LabConfig, done: Any) -> list[lab.Trial]:
+        seeds = [one.settings["seed"] for one in done if one.settings["kind"] == "a"]
+        return [
+            lab.Trial(f"speed/c/seed={2 * seed}", {"kind": "c", "seed": 2 * seed}, fake.work)
+            for seed in seeds
+        ]
+
+    fake.more = further
+    stop_at(fake, "c2", signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped: 5 of 6 trials are done"):
+        lab.run(config(tmp_path))
+    fake.before = lambda _: None
+    assert lab.run(config(tmp_path)).run == 1
+    assert fake.log == [*ALL, "c0", "c2"]
+    stored = document(tmp_path, "trials")["trials"]
+    stored["speed/c/seed=0"]["settings"]["seed"] = 7
+    text = json.dumps({**document(tmp_path, "trials"), "trials": stored})
+    (tmp_path / "trials.json").write_text(text)
+    with pytest.raises(RunError, match=r"^out: expected speed/c/seed=0 with these settings"):
+        lab.run(config(tmp_path))
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_process_gives_and_a_signal_ends_them(tmp_path: Path):
+    words = ["sentences", "--quick", "--seeds", "1", "--out"]
+    run = [sys.executable, "-m", "unrolled", "lab", *words]
+    for out, more in (("one", []), ("two", ["--workers", "2"])):
+        subprocess.run([*run, str(tmp_path / out), *more], check=True, capture_output=True)
+    one, two = (document(tmp_path / name, "trials")["trials"] for name in ("one", "two"))
+    assert without_timing(one) == without_timing({key: two[key] for key in one})
+    process = subprocess.Popen(
+        [*run, str(tmp_path / "three"), "--workers", "2"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # a trial is done
+    process.terminate()
+    rest = process.stderr.read()  # its end: no worker holds it open
+    assert process.wait() == 143
+    assert "go on with: unrolled lab sentences --quick --seeds 1 --workers 2 --out" in rest
+    assert len(document(tmp_path / "three", "trials")["trials"]) >= 1
 
 
 def test_the_old_name_of_a_trial_is_told():

@@ -8,7 +8,8 @@ constants.
 
 experiment.py  Trial, Done, Experiment, pick    results.py   trials.json and results.json
 spread.py      aggregates, and how they print   report.py    report.md
-run.py         plan, run, sum up                problems.py  what needs memory, with controls
+run.py         plan, run, sum up                workers.py   processes that run trials side by side
+compare.py     whether two groups differ        problems.py  what needs memory, with controls
 mnist1d.py     the curves of MNIST-1D           learning.py  a network, trained until it solves a problem
 sentences.py   memory.py   speed.py   remedies.py   gradients.py      the experiments
 """

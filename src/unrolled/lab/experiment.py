@@ -23,6 +23,7 @@ class Trial:
     key: str  # stable and unique: "sentences/lstm/seed=0"
     settings: Json  # all that the result depends on; "seed" seeds torch too, "threads" sets torch's
     work: Callable[[Found], Json]  # settings → result
+    alone: bool = False  # whether the clock decides the result, so that nothing may run beside it
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Experiment:
         figures: (summary, curves, folder): draws the PNG files that the report shows, named NAME-….png.
         curves: trials → what pictures are drawn from beside the summary.
         constants: the numbers of the report's fixed words: years, definitions.
+        further: (config, what is done of this experiment) → the trials that these results decide on, in
+            order: all of them, each time that it is called.
+        claims: summary → a row per claim of the lecture: {claim, arms, caps, verdict}.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Experiment:
     figures: Callable[[Found, Found, Path], None]
     curves: Callable[[Sequence[Done]], Json] = lambda _: {}
     constants: tuple[float, ...] = ()
+    further: Callable[[LabConfig, Sequence[Done]], list[Trial]] = lambda *_: []
+    claims: Callable[[Found], list[dict[str, str]]] = lambda _: []
 
 
 def plan_of(name: str) -> Json:
@@ -67,10 +73,12 @@ def plan_of(name: str) -> Json:
     return tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def seeded(key: str, settings: Found, work: Callable[[Found], Json], config: LabConfig) -> list[Trial]:
+def seeded(
+    key: str, settings: Found, work: Callable[[Found], Json], config: LabConfig, *, alone: bool = False
+) -> list[Trial]:
     """Return a trial per seed: KEY/seed=0, …."""
     seeds = range(config.seeds)
-    return [Trial(f"{key}/seed={seed}", {**settings, "seed": seed}, work) for seed in seeds]
+    return [Trial(f"{key}/seed={seed}", {**settings, "seed": seed}, work, alone) for seed in seeds]
 
 
 def pick(done: Iterable[Done], **settings: object) -> list[Done]:

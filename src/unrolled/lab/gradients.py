@@ -7,14 +7,15 @@ import math
 import platform
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from unrolled.data import Batch, Split, StreamBatches
 from unrolled.errors import NonFiniteError
 from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, plan_of, seeded
-from unrolled.lab.gradients_report import KINDS, figures, report
+from unrolled.lab.gradients_report import KINDS, claims, figures, report
 from unrolled.lab.learning import start_weights
 from unrolled.lab.speed_batches import Texts, texts
 from unrolled.lab.spread import band, capped, finite, spread
@@ -33,7 +34,7 @@ START: dict[str, Any] = {
 }  # fmt: skip
 STARTS = {name: {**START, **change} for name, change in PLAN["starts"].items()}
 QUICK_STARTS = PLAN["quick_starts"]
-GAINS = (0.5, 1, 3)  # that are drawn: more curves than these are not told apart
+GAINS = (0.5, 1, 5)  # that are drawn: more curves than these are not told apart
 
 HELD_OUT, LONGEST = 2**13, 256  # characters: held out; of a paragraph
 MEASURED_ROWS, LOSSES = 8, 8  # of a batch; of a row, whose gradients are followed
@@ -43,7 +44,11 @@ NORM_CAP = 1e6  # a gradient's norm above it, or an infinite one, counts as more
 LOSS_CAP = 100.0  # nats a character; the same
 TAIL = 10  # the end of a run is its last tenth
 POINTS = 50  # of the curve
-SIZES = ("hidden_size", "rows", "steps", "bptt_steps", "characters", "lags", "clip", "learning_rates")
+SIZES = (
+    "hidden_size", "rows", "steps", "trained_steps", "bptt_steps", "characters", "lags", "clip",
+    "learning_rates", "adamw_rate",
+)  # fmt: skip
+TRAINED = "AdamW"  # the name of the way to train after which gradients are compared
 
 
 def trials(config: LabConfig) -> list[Trial]:
@@ -84,11 +89,24 @@ def work(settings: Found) -> Json:
     held = measured(found, 2 * lags)
     start = build(settings, found.tokens.size)
     trained = {}
-    for name, (learning_rate, clip) in paces(settings).items():
+    bigram = bigram_nats(found.long_text, found.tokens.size)
+    for name, pace in paces(settings).items():
         model = copy.deepcopy(start)
-        outcome = _train(model, found.long_text, settings, learning_rate, clip)
-        trained[name] = {**outcome, "flow": flow(model, held, lags)}
-    return {"start": flow(start, held, lags), "trained": trained}
+        outcome = _train(model, found.long_text, settings, pace)
+        end = outcome["end_nats_per_char"]
+        below = end is not None and end < bigram
+        trained[name] = {**outcome, "below_bigram": below, "flow": flow(model, held, lags)}
+    return {"bigram_nats_per_char": bigram, "start": flow(start, held, lags), "trained": trained}
+
+
+def bigram_nats(text: Split, symbols: int) -> float:
+    """Return the nats per character of a table of pairs on the text that it was counted on: a control."""
+    ids = np.asarray(text.ids, dtype=np.int64)
+    pairs = np.bincount(ids[:-1] * symbols + ids[1:], minlength=symbols**2).reshape(symbols, symbols)
+    share = pairs / pairs.sum()
+    first = share.sum(1, keepdims=True)
+    seen = share > 0
+    return float(-(share[seen] * np.log((share / np.where(first > 0, first, 1))[seen])).sum())
 
 
 def measured(found: Texts, steps: int) -> Batch:
@@ -98,30 +116,40 @@ def measured(found: Texts, steps: int) -> Batch:
     return Batch(inputs, targets)
 
 
-def paces(settings: Found) -> dict[str, tuple[float, float | None]]:
-    """Return name → learning rate and the norm that gradients are clipped to."""
-    return {
-        pace(rate, clipped): (rate, settings["clip"] if clipped else None)
+class Pace(NamedTuple):
+    """A way to train."""
+
+    learning_rate: float
+    clip: float | None
+    sgd: bool
+
+
+def paces(settings: Found) -> dict[str, Pace]:
+    """Return the ways to train by name: the trainer's own, and plain SGD at each rate, clipped and not."""
+    sgd = {
+        pace(rate, clipped): Pace(rate, settings["clip"] if clipped else None, sgd=True)
         for rate in settings["learning_rates"]
         for clipped in (True, False)
     }
+    return {TRAINED: Pace(settings["adamw_rate"], settings["clip"], sgd=False), **sgd}
 
 
 def pace(learning_rate: float, clipped: bool) -> str:
-    """Return the name of a way to train."""
+    """Return the name of a way to train by SGD."""
     return f"{learning_rate:g} {'clipped' if clipped else 'free'}"
 
 
-def _train(model: LanguageModel, text: Split, settings: Found, rate: float, clip: float | None) -> Json:
-    """Train by SGD until the steps are done, or the loss or its gradient is not finite."""
+def _train(model: LanguageModel, text: Split, settings: Found, pace: Pace) -> Json:
+    """Train until the steps are done, or the loss or its gradient is not finite."""
     sizes = {"batch_size": settings["rows"], "bptt_steps": settings["bptt_steps"], "seed": settings["seed"]}
     batches = StreamBatches(text, **sizes)
     losses: list[float] = []
     largest = 0.0
     try:
-        sgd = torch.optim.SGD(model.parameters(), lr=rate)
-        how = {"steps": settings["steps"], "learning_rate": rate, "clip_norm": clip, "optimizer": sgd}
-        for record in fit(model, batches, **how):
+        optimizer = torch.optim.SGD(model.parameters(), lr=pace.learning_rate) if pace.sgd else None
+        steps = settings["steps" if pace.sgd else "trained_steps"]
+        how = {"steps": steps, "learning_rate": pace.learning_rate, "clip_norm": pace.clip}
+        for record in fit(model, batches, **how, optimizer=optimizer):
             losses.append(record.loss)
             largest = max(largest, record.grad_norm)
     except NonFiniteError:
@@ -187,16 +215,12 @@ def summary(done: Sequence[Done]) -> Json:
         "training": {name: settings[name] for name in SIZES},
         "fold": FOLD,
         "paces": list(paces(settings)),
-        "calm": _calm(done),
+        "trained": TRAINED,
+        "bigram_nats_per_char": done[0].result["bigram_nats_per_char"],
         "starts": {name: _start(runs) for name, runs in groups(done, "name").items()},
         "kinds": {kind: _kind(pick(done, cell=kind)) for kind in KINDS},
         "explosion": FOLD * settings["clip"],
     }
-
-
-def _calm(done: Sequence[Done]) -> str:
-    """Return the pace after which gradients are compared: the lowest rate, clipped."""
-    return pace(done[0].settings["learning_rates"][0], True)
 
 
 def _start(runs: Sequence[Done]) -> Json:
@@ -207,6 +231,7 @@ def _start(runs: Sequence[Done]) -> Json:
         "trained": {
             name: {
                 "diverged": sum(one["diverged"] for one in found),
+                "below_bigram": sum(one["below_bigram"] for one in found),
                 "largest_norm": capped([one["largest_norm"] for one in found], NORM_CAP),
                 "end_nats_per_char": capped([one["end_nats_per_char"] for one in found], LOSS_CAP),
                 **_flows([one["flow"] for one in found]),
@@ -222,6 +247,11 @@ def _flow(run: Done, name: str | None = None) -> Json:
     return found
 
 
+def _trained(runs: Sequence[Done]) -> list[Done]:
+    """Return the runs that the trainer's own way made better than a table of pairs."""
+    return [run for run in runs if run.result["trained"][TRAINED]["below_bigram"]]
+
+
 def _flows(flows: Sequence[Found]) -> Json:
     """Sum up gradient flows; those without a finite rate are counted among the fates alone."""
     rates = [found["rate"] for found in flows if found["rate"] is not None]
@@ -235,31 +265,35 @@ def _flows(flows: Sequence[Found]) -> Json:
         # steps in which a gradient halves at the median rate; None where it does not fall
         "half_life": math.log(2) / -rate["median"] if rate is not None and falls else None,
         "lyapunov": spread(exponents) if exponents else None,
+        "chaotic": sum(exponent > 0 for exponent in exponents),
         "fates": {name: fates.count(name) for name in FATES},
     }
 
 
 def _kind(runs: Sequence[Done]) -> Json:
-    """Sum up one kind of cell: the usual starts, which leave the recurrent weights' gain at 1, and others."""
+    """Sum up one kind of cell: the usual starts, which leave the recurrent weights' gain at 1, and others.
+
+    After training counts those alone that are trained: better than a table of pairs.
+    """
     usual = [run for run in runs if run.settings["gain"] == 1]
-    scaled_up = [run for run in runs if run.settings["gain"] > 1]
-    rates, calm = runs[0].settings["learning_rates"], _calm(runs)
+    scaled = sorted({run.settings["gain"] for run in runs if run.settings["gain"] > 1})
+    rates = runs[0].settings["learning_rates"]
     return {
-        **{
-            name: {
-                "start": _flows([_flow(run) for run in group]),
-                "trained": _flows([_flow(run, calm) for run in group]),
-            }
-            for name, group in (("usual", usual), ("scaled_up", scaled_up))
+        "usual": {
+            "start": _flows([_flow(run) for run in usual]),
+            "trained": _flows([_flow(run, TRAINED) for run in _trained(usual)]),
         },
+        "gains": [{"gain": gain, **_flows([_flow(run) for run in pick(runs, gain=gain)])} for gain in scaled],
         "runs": len(runs),
-        "holding": {"start": _holding(runs, None), "trained": _holding(runs, calm)},
-        "trainings": len(runs) * len(rates),  # with clipping, and as many without
+        "below_bigram": len(_trained(runs)),
+        "holding": {"start": _holding(runs, None), "trained": _holding(_trained(runs), TRAINED)},
+        "trainings": len(runs) * len(rates),  # by SGD with clipping, and as many without
         **{
             event: {
                 word: sum(run.result["trained"][pace(rate, clipped)][event] for run in runs for rate in rates)
                 for word, clipped in (("free", False), ("clipped", True))
             }
+            | {TRAINED: sum(run.result["trained"][TRAINED][event] for run in runs)}
             for event in ("diverged", "exploded")
         },
     }
@@ -276,7 +310,7 @@ def _holding(runs: Sequence[Done], name: str | None) -> list[str]:
 
 def curves(done: Sequence[Done]) -> Json:
     """Return what is left of gradients by lag, and the losses at the highest learning rate."""
-    rate, calm = done[0].settings["learning_rates"][-1], _calm(done)
+    rate = done[0].settings["learning_rates"][-1]
     at_start: Json = {}
     trained: Json = {}
     losses: Json = {}
@@ -288,7 +322,7 @@ def curves(done: Sequence[Done]) -> Json:
         }
         runs = pick(done, name=kind)
         trained[f"{words(runs[0].settings)}: start"] = _left([_flow(run) for run in runs])
-        trained[f"{kind.upper()}, trained"] = _left([_flow(run, calm) for run in runs])
+        trained[f"{kind.upper()}, trained"] = _left([_flow(run, TRAINED) for run in runs])
         for clipped in (True, False):
             found = [run.result["trained"][pace(rate, clipped)]["curve"] for run in runs]
             same = [(curve["step"], curve["nats_per_char"]) for curve in found]
@@ -306,5 +340,5 @@ def _left(flows: Sequence[Found]) -> Json | None:
 
 
 TITLE = "Exploding and vanishing gradients"
-CONSTANTS = (1,)  # "gain 1"; of "1/100"
-EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS)
+CONSTANTS = (0, 1)  # an exponent above 0; "gain 1"; of "1/100"
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS, claims=claims)

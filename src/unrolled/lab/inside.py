@@ -140,6 +140,7 @@ def recognise(seen: Recording) -> Json:
     return {
         "means": means,
         "ratio": means["written"]["marked"] / means["written"]["unmarked"],
+        "gate_ratio": means["input_gate"]["marked"] / means["input_gate"]["unmarked"],
         "told_apart": told_apart(written[marked], written[~marked]),
         "around": {"offset": list(seen.offsets), **curves},
     }

@@ -4,75 +4,144 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from unrolled.lab.experiment import Found, plan_of
 from unrolled.lab.report import lines, picture, table
-from unrolled.lab.spread import number, spread_text, within_text
+from unrolled.lab.spread import number, spread_text
 
-__all__ = ["LIMITS", "WORDS", "answer", "figures", "judged", "report", "verdict"]
+__all__ = ["LIMITS", "WORDS", "answer", "claims", "figures", "judged", "report", "verdict"]
 
 PLAN = plan_of("memory")
 KINDS = {kind: found["words"] for kind, found in PLAN["kinds"].items()}
-NAMES, TITLES, CLAIMS, VERDICTS = (PLAN[name] for name in ("names", "titles", "claims", "verdicts"))
+WORDINGS: list[dict[str, str]] = [PLAN[name] for name in ("names", "titles", "claims", "verdicts")]
+NAMES, TITLES, CLAIMS, VERDICTS = WORDINGS
 WORDS = {word: found["figures"] for word, found in PLAN["words"].items()}
-INTRODUCTION = (
-    "Each kind of cell learns the same problems, with about as many parameters and by the same recipe, up to "
-    "the first held-out score that solves the problem or to the cap. The recipe was found for the LSTM, so "
-    "the RNN is also given a tenth of the rate; the other kinds might do better by one of their own. Seconds "
-    "are those of whole runs; a censored one ends at the cap. The final score is that of new examples, on "
-    "which nothing was decided: a solved run's may lie just short of the goal. The LSTM starts with a forget "
-    "bias of 1, or (chrono) with gates set for lags up to T.\n"
-)
-
+PROSE: dict[str, str] = PLAN["prose"]
 LIMITS = [x for found in WORDS.values() for _, *limits in found.values() for x in limits if x < math.inf]
 
 
-def verdict(count: Found) -> str:
-    """Return a verdict on a count: yes (ahead in most settings, behind in none), mixed, no, alike or open."""
+def verdict(count: Found, significant: float) -> str:
+    """Return a verdict: yes (ahead over all, behind nowhere), mixed, no (behind over all), alike or open."""
     if not count["settings"]:
         return "open"
-    if not count["wins"]:
-        return "no" if count["losses"] else "alike"
-    return "yes" if not count["losses"] and 2 * count["wins"] > count["settings"] else "mixed"
+    if count["wins"] and count["losses"]:
+        return "mixed"
+    if count["p"] >= significant:
+        return "alike"
+    return "yes" if count["ahead"] == 1 else "no"
 
 
 def report(summary: Found) -> str:
     """Return the section in Markdown."""
     tasks = (_task(name, found) for name, found in summary["tasks"].items())
-    return "\n".join([answer(summary), INTRODUCTION, *tasks, _inside(summary["inside"])])
+    return "\n".join([answer(summary), _introduction(summary), *tasks, _inside(summary["inside"])])
+
+
+def _introduction(summary: Found) -> str:
+    shared, edges = summary["shared"], summary["edges"]
+    return PROSE["introduction"].format(
+        count=shared["choices"],
+        rates=", ".join(f"{rate:g}" for rate in shared["rates"]),
+        seeds=" and ".join(map(str, shared["tuning_seeds"])),
+        share=f"{shared['tuning_share']:g}",
+        clip=f"{shared['clip_norm']:g}",
+        every=shared["evaluate_every"],
+        patience=shared["patience"],
+        **edges,
+    )
 
 
 def answer(summary: Found) -> str:
-    """Return a row per pair of kinds: whether each word of the claim holds, and in how many settings."""
-    rows = []
-    for kinds, found in summary["claims"].items():
-        mine, other = kinds.split()
-        row = {"": f"{KINDS[mine]}, against the {KINDS[other]}"}
-        for claim in ("better", "faster"):
-            row[CLAIMS[claim]] = f"{VERDICTS[verdict(found[claim])]}{_counted(found[claim])}"
-        reaches = {name: (reach["mine"], reach["other"]) for name, reach in found["longer"].items()}
-        ahead = [(one or 0) - (two or 0) for one, two in reaches.values()]
-        wins, losses = sum(more > 0 for more in ahead), sum(more < 0 for more in ahead)
-        word = VERDICTS[verdict({"settings": len(ahead), "wins": wins, "losses": losses})]
-        told = (f"{NAMES[n]} {one or 'none'} against {two or 'none'}" for n, (one, two) in reaches.items())
-        rows.append({**row, CLAIMS["longer"]: f"{word}: {', '.join(told)}"})
-    return f"### The claims: against an RNN and a GRU, an LSTM …\n\n{table(rows)}"
+    """Return a row per comparison: whether each word of the claim holds, and in how many settings."""
+    significant, rows = summary["shared"]["significant"], []
+    for found in summary["compared"]:
+        row = {"": found["words"]}
+        for claim, words in CLAIMS.items():
+            row[words] = _judgement(found, claim, significant)
+        rows.append(row)
+    text = PROSE["test"].format(significant=f"{significant:g}")
+    return f"### The claims: against an RNN and a GRU, LSTMs …\n\n{table(rows)}\n{text}"
+
+
+def _judgement(found: Found, claim: str, significant: float) -> str:
+    """Return the verdict on a word of the claim, and what it rests on."""
+    count = found[claim]
+    told = VERDICTS[verdict(count, significant)]
+    if not count["settings"]:
+        return told
+    if claim == "longer":
+        reaches = {NAMES[name]: [one["mine"], one["other"]] for name, one in count["reaches"].items()}
+        texts = [
+            f"{name} {_length(mine)} against {_length(other)}" for name, (mine, other) in reaches.items()
+        ]
+        return f"{told}: longest T of the middle seed {', '.join(texts)}; {_chance(count)}"
+    return f"{told}: {_counted(count)}; {_chance(count)}"
+
+
+def _length(length: int) -> str:
+    return str(length) if length else "none"
+
+
+def _chance(count: Found) -> str:
+    return f"p = {number(count['p'], 2)}"
 
 
 def _counted(count: Found) -> str:
     """Return in how many settings ours is ahead, and where behind: adding T = 50, 100; recall T = 50."""
-    if not count["settings"]:
-        return ""
     places: dict[str, list[str]] = {}
     for place in count["lost"]:
         places.setdefault(NAMES[place["task"]], []).append(str(place["length"]))
     lost = "; ".join(f"{task} T = {', '.join(lengths)}" for task, lengths in places.items())
-    alike = f", alike in {count['alike']}" if count["alike"] else ""
     behind = f", behind in {count['losses']} ({lost})" if count["losses"] else ""
-    return f": ahead in {count['wins']} of {count['settings']}{alike}{behind}"
+    return f"ahead in {count['wins']} of {count['settings']}, alike in {count['alike']}{behind}"
+
+
+def claims(summary: Found) -> list[dict[str, str]]:
+    """Return a row per claim of the lecture: what was compared, within which caps, and the verdict."""
+    shared, tasks = summary["shared"], summary["tasks"]
+    caps = "; ".join(
+        f"{NAMES[name]} {number(task['seconds'])} s, {_range(task['caps'])} steps"
+        for name, task in tasks.items()
+    )
+    rows = [
+        {
+            "claim": f"LSTMs {words}",
+            "arms": found["words"],
+            "caps": caps,
+            "verdict": _judgement(found, claim, shared["significant"]),
+        }
+        for claim, words in CLAIMS.items()
+        for found in summary["compared"]
+        if found["claimed"]
+    ]
+    found = summary["inside"]
+    arms = f"{KINDS[found['kind']]}, adding T = {found['length']}, {found['runs']} seeds, before and after"
+    rows += [
+        {
+            "claim": f"LSTMs {word} {what}",
+            "arms": arms,
+            "caps": f"{number(found['cap'], 9)} steps",
+            "verdict": judged(found["words"][word], found["runs"]),
+        }
+        for word, what in WHAT.items()
+    ]
+    return rows
+
+
+WHAT = {
+    "recognise": "important inputs",
+    "store": "them in the long-term state",
+    "preserve": "them for as long as needed",
+    "extract": "them when needed",
+}
+
+
+def _range(caps: Found) -> str:
+    low, high = number(caps["low"], 9), number(caps["high"], 9)
+    return low if low == high else f"{low} to {high}"
 
 
 def _task(name: str, task: Found) -> str:
@@ -81,105 +150,153 @@ def _task(name: str, task: Found) -> str:
         f"{KINDS[kind]} {of['hidden_size']} units, {number(of['parameters'], 9)} parameters"
         for kind, of in task["kinds"].items()
     )
+    ended = [kind for kind, length in task["ended"].items() if length < max(task["lengths"])]
+    stopped = "; ".join(f"{KINDS[kind]} after T = {task['ended'][kind]}" for kind in ended)
+    not_tried = f" Not tried on longer ones: {stopped}." if ended else ""
     words = (
         f"Score: {PLAN['scores'][task['score_name']]} {number(task['threshold'])}; trivial control: "
-        f"{number(task['control'])}.{word} {sizes}. Adam at a constant rate of {task['learning_rate']:g}, "
-        f"{task['batch_size']} sequences per step, scored every {task['evaluate_every']} steps, at most "
-        f"{number(task['cap'], 9)} steps.\n"
+        f"{number(task['control'])}.{word} {sizes}. Adam at a constant rate, {task['batch_size']} sequences "
+        f"per step; {number(task['seconds'])} s per run.{not_tried}\n"
     )
-    rows = []
-    for row in task["rows"]:
-        final = "none" if row["final"] is None else spread_text(row["final"])
-        told = {
-            "cell": KINDS[row["kind"]],
+    rows = [
+        {
+            "arm": KINDS[row["kind"]],
             "T": str(row["length"]),
-            "steps to solve": within_text(row["solved"]),
-            "seconds": spread_text(row["timing"]["seconds"]),
-            "final score": final + (f", {row['diverged']} diverged" if row["diverged"] else ""),
+            "rate": f"{row['rate']:g}",
+            "steps to solve": _solved(row),
+            "CPU seconds": spread_text(row["seconds"]),
+            "still learning": str(row["learning"]),
+            "final score": ("none" if row["final"] is None else spread_text(row["final"]))
+            + (f", {row['diverged']} diverged" if row["diverged"] else ""),
         }
-        rows.append(told)
-    shown = picture(f"memory-{name}.png", TITLES[name])
-    return "\n".join([f"### {TITLES[name]}\n", shown, words, table(rows)])
+        for row in task["rows"]
+    ]
+    shown = [picture(f"memory-{name}.png", TITLES[name])] if len(task["lengths"]) > 1 else []
+    shown += [
+        picture(_curve_file(name, length), f"Scores while training, T = {length}")
+        for length in task["lengths"]
+    ]
+    return "\n".join([f"### {TITLES[name]}\n", words, table(rows), *shown])
+
+
+def _solved(row: Found) -> str:
+    """Return "475 (400 to 500), 5 of 5", or "not within 12,000 steps" where no seed got there."""
+    solved = row["solved"]
+    if not solved["solved"]:
+        return f"not within {number(row['cap'], 9)} steps, 0 of {solved['runs']}"
+    return f"{spread_text(solved, 6)}, {solved['solved']} of {solved['runs']}"
+
+
+def _curve_file(name: str, length: int) -> str:
+    return f"memory-{name}-{length}.png"
 
 
 def _inside(found: Found) -> str:
-    places, solved = found["places"], found["solved_at"]
-    end = f"It solved the problem at step {number(solved or 0, 9)}."
-    if solved is None:
-        end = f"It did not solve the problem within {number(found['cap'], 9)} steps, so what follows is of a "
-        end += "network that has not learnt it."
+    places, solved = found["places"], found["solved"]
     parts = [
         "### Does an LSTM recognise important inputs, store, preserve and extract them?\n",
-        f"The adding problem at T = {found['length']}, {KINDS[found['kind']]}, {found['units']} units, seed "
-        f"{found['seed']}, trained as above. {end} Measured over {number(found['rows'], 9)} new sequences. "
-        f"For the last two words the marks are set at steps {places['first']} and {places['second']}, "
-        f"counted from 0, and the number that is not marked is that of step {places['unmarked']}. R² is that "
-        "of a linear map, on sequences that it was not fitted to.\n",
+        PROSE["inside"].format(
+            **{name: found[name] for name in ("length", "units", "runs", "learning_rate")},
+            arm=KINDS[found["kind"]],
+            solved=solved["solved"],
+            cap=number(found["cap"], 9),
+            rows=number(found["rows"], 9),
+            **places,
+        ),
     ]
-    for word in WORDS:
-        head = f"**{word.capitalize()}: {judged(word, found[word])}.**\n"
-        parts += [head, picture(f"memory-{word}.png", word.capitalize()), _measured(word, found[word])]
+    for word, figures_of in found["words"].items():
+        head = f"**{word.capitalize()}: {judged(figures_of, found['runs'])}.**\n"
+        parts += [
+            head,
+            picture(f"memory-{word}.png", word.capitalize()),
+            _measured(word, figures_of, found["runs"]),
+        ]
     return "\n".join(parts)
 
 
-def judged(word: str, found: Found) -> Literal["yes", "in part", "the numbers do not bear it out"]:
-    """Say whether what was found lies within the word's limits: all of it, some, or none."""
-    limited = [(_at(found, path), limits) for path, *limits in WORDS[word].values() if limits]
-    met = [limits[0] <= value <= limits[1] for value, limits in limited]
-    return "yes" if all(met) else "in part" if any(met) else "the numbers do not bear it out"
+def judged(figures_of: Found, runs: int) -> str:
+    """Say whether most networks lie within the word's limits, and whether training brought that about.
+
+    A word is borne out if most trained networks meet all its limits, in part if most meet some; it is learnt
+    unless most untrained networks with the same start meet the same limits.
+    """
+    met = {
+        state: {words for words, one in figures_of.items() if one["met"] and 2 * one["met"][state] > runs}
+        for state in ("trained", "untrained")
+    }
+    limited = {words for words, one in figures_of.items() if one["met"]}
+    if not met["trained"]:
+        return "the numbers do not bear it out"
+    told = "yes" if met["trained"] == limited else "in part"
+    return f"{told}, {'as before training' if met['trained'] <= met['untrained'] else 'and it is learnt'}"
 
 
-def _measured(word: str, found: Found) -> str:
+def _measured(word: str, figures_of: Found, runs: int) -> str:
     rows = []
-    for words, (path, *limits) in WORDS[word].items():
-        value, asked = _at(found, path), ""
+    for words, found in figures_of.items():
+        _, *limits = WORDS[word][words]
+        asked = met = ""
         if limits:
             more = f"{number(limits[0])} or more"
             asked = more if limits[1] == math.inf else " to ".join(map(number, limits))
-        rows.append({"": words, "found": "never" if value is None else number(value), "asked for": asked})
+            met = f"{found['met']['trained']} of {runs}, untrained {found['met']['untrained']}"
+        rows.append(
+            {
+                "": words,
+                "trained": spread_text(found["trained"]),
+                "untrained": spread_text(found["untrained"]),
+                "asked for": asked,
+                "met by": met,
+            }
+        )
     return table(rows)
 
 
-def _at(found: Found, path: str) -> Any:
-    value: Any = found
-    for name in path.split("."):
-        value = value[name]
-    return value
-
-
 def figures(summary: Found, curves: Found, folder: Path) -> None:
-    """Draw each problem's steps by length, the scores on MNIST-1D by step, and the inside of an LSTM."""
+    """Draw each problem's steps by length, its scores while training, and the inside of an LSTM."""
     for name, task in summary["tasks"].items():
-        path = folder / f"memory-{name}.png"
-        if name == "mnist1d":
-            scores = {KINDS[kind]: curve for kind, curve in curves[name].items()}
-            title = "MNIST-1D: median of the seeds and their spread; a solved run stays where it ended"
-            levels = {"solved": task["threshold"], "trivial control": task["control"]}
-            lines(
-                path, scores, ("optimizer steps", "share of held-out curves told right"), title, levels=levels
+        if len(task["lengths"]) > 1:
+            _steps(folder / f"memory-{name}.png", name, task)
+        for length in task["lengths"]:
+            _scores(
+                folder / _curve_file(name, length), name, length, task, curves["scores"][name][str(length)]
             )
-        else:
-            _steps(path, name, task)
     for word, found in PLAN["words"].items():
-        look, seen = found["look"], curves[word]
-        drawn = {}
-        for key, text in look["curves"].items():
-            values = np.maximum(np.array(seen[key], dtype=np.float64), 0.0)
-            drawn[text.format(**summary["inside"]["places"])] = {"x": seen[look["along"]], "middle": values}
+        look = found["look"]
+        drawn: dict[str, Any] = {}
+        for state in ("trained", "untrained"):
+            seen = curves[word][state]
+            for key, text in look["curves"].items():
+                if state == "trained" or key in look["untrained"]:
+                    values = np.maximum(np.array(seen[key], dtype=np.float64), 0.0)
+                    words = text.format(**summary["inside"]["places"])
+                    words += "" if state == "trained" else ", untrained"
+                    drawn[words] = {"x": seen[look["along"]], "middle": values}
         lines(folder / f"memory-{word}.png", drawn, look["axes"], look["title"])
 
 
+def _scores(path: Path, name: str, length: int, task: Found, found: Found) -> None:
+    """Draw the scores of all arms at one length, to the cap or the solution."""
+    accuracy = task["score_name"] == "accuracy"
+    drawn = {KINDS[kind]: curve for kind, curve in found.items()}
+    rows = [row for row in task["rows"] if row["length"] == length]
+    levels = {"trivial control": rows[0]["control"]}
+    title = f"{NAMES[name]}, T = {length}: median and spread of the seeds; a solved run stays where it ended"
+    axes = ("CPU seconds of training", "held-out accuracy" if accuracy else "held-out score, less is better")
+    lines(path, drawn, axes, title[0].upper() + title[1:], levels=levels, log_y=not accuracy)
+
+
 def _steps(path: Path, name: str, task: Found) -> None:
-    """Draw the median over seeds; an unsolved one is a hollow marker at the cap."""
-    cap = task["cap"]
+    """Draw the median seconds over seeds; an unsolved one is a hollow marker at the end of its time."""
+    end = task["seconds"]
     curves: dict[str, dict[str, Any]] = {}
     for row in task["rows"]:
         curve = curves.setdefault(KINDS[row["kind"]], {"x": [], "middle": [], "unsolved": []})
-        median = row["solved"]["median"]
+        median = row["seconds"]["median"]
         curve["x"].append(row["length"])
-        curve["middle"].append(cap if median is None else median)
+        curve["middle"].append(end if median is None else median)
         curve["unsolved"].append(median is None)
-    axes = ("T, the length of the sequences", "optimizer steps, median of the seeds")
-    title = f"{NAMES[name].capitalize()}: steps until the problem was solved"
-    levels = {f"cap: {number(cap, 9)}; hollow: not solved within it": cap}
+    axes = ("T, the length of the sequences", "CPU seconds, median of the seeds")
+    title = f"{NAMES[name].capitalize()}: seconds of training until the problem was solved"
+    levels = {f"cap: {number(end)} s; hollow: not solved within it": end}
     lines(path, curves, axes, title, levels=levels, log_x=True, log_y=True)

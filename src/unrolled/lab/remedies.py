@@ -28,6 +28,7 @@ __all__ = ["EXPERIMENT", "PARTS"]
 NAME = "remedies"
 QUESTION = "What are some downsides of RNNs and how can you resolve them?"
 
+LEARNT = 0.9  # times its start: a loss that ends above it has learnt nothing
 RISEN = 1.1  # a loss that ends at more than this many times its start diverged; less is chance
 PAIRS = ("sequence_steps", "cap", "hidden_size", "lengths", "repeats", "draws")  # quick run, full run
 
@@ -77,11 +78,12 @@ def trials(config: LabConfig) -> list[Trial]:
     found = []
     for name, part in PARTS.items():
         for place, (words, change) in enumerate(part.variants.items()):
-            settings = {**part.settings, **change, "part": name, "variant": words}
-            for key, value in part.settings.items():
-                if key in PAIRS:
-                    settings[key] = value[0 if config.quick else 1]
-            found += seeded(f"{NAME}/{name}-{place}", settings, WORKS.get(name, run), config)
+            given = {**part.settings, **change}
+            which = 0 if config.quick else 1
+            settings = {n: v[which] if n in PAIRS else v for n, v in given.items()}
+            settings |= {"part": name, "variant": words}
+            work = WORKS.get(name, run)
+            found += seeded(f"{NAME}/{name}-{place}", settings, work, config, alone=work is clocked)
     return found
 
 
@@ -91,7 +93,10 @@ def run(settings: Found) -> Json:
 
 
 def outcome(found: Learnt) -> Json:
-    """Return what became of a run; it diverged too if its loss ends more than a tenth above its start."""
+    """Return what became of a run.
+
+    It diverged too if its loss ends a tenth above its start, and failed unless it ends a tenth below.
+    """
     start, (_, accuracy, end) = found.curve[0][2], found.curve[-1]
     nats = math.inf if found.diverged else end
     return {
@@ -99,6 +104,7 @@ def outcome(found: Learnt) -> Json:
         "accuracy": accuracy,
         "final_nats": finite(nats),
         "diverged": nats > RISEN * start,
+        "failed": nats > LEARNT * start,
         "largest_norm": finite(found.largest_norm),
         "curve": {"x": [step for step, *_ in found.curve], "y": [loss for *_, loss in found.curve]},
     }
@@ -177,7 +183,11 @@ PARTS = _parts()
 
 def _numbers(settings: Found) -> dict[str, float]:
     """Return what the paragraph of a part prints beside its settings."""
-    found: dict[str, float] = {"symbols": Recall.output_size, "goal": Recall.solved_at}
+    found: dict[str, float] = {
+        "symbols": Recall.output_size,
+        "goal": Recall.solved_at,
+        "learnt": LEARNT,
+    }
     if "lengths" in settings:
         found |= {"shortest": settings["lengths"][0], "longest": settings["lengths"][-1]}
     if "reach" in settings:
@@ -305,6 +315,25 @@ def _plain(value: Any) -> str:
     return number(value) if numeric else str(value)
 
 
+def claims(summary: Found) -> list[dict[str, str]]:
+    """Return a row per downside: how many remedies were tried, within which cap, and which were best."""
+    rows = []
+    for name, part in PARTS.items():
+        found = summary[name]
+        texts, settings = _texts(part, found), found["settings"]
+        cap = f"{number(settings['cap'], 9)} steps" if "cap" in settings else "time alone"
+        best = f"best: {texts['best']}" if texts["best"] else "no remedy was better"
+        rows.append(
+            {
+                "claim": f"{part.title} ({part.measures[0].words})",
+                "arms": "; ".join(found["rows"]),
+                "caps": cap,
+                "verdict": f"before: {texts['before']}; {best}",
+            }
+        )
+    return rows
+
+
 TITLE = "The downsides of recurrent networks, and their remedies"
 CONSTANTS = (1,)  # of "1/8": one over the symbols
-EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS)
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS, claims=claims)

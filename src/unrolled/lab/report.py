@@ -22,6 +22,11 @@ HEAD = """\
 - a run that did not reach its goal within its cap counts as more than the cap, and as censored
 - every number here stands in results.json
 """
+CLAIMS = """\
+## What is claimed, what was compared, how long it was given, and what came out
+
+{rows}
+"""
 SECTION = """\
 ## {title}
 
@@ -38,7 +43,8 @@ def publish(document: Found, out: Path, experiments: Sequence[Experiment]) -> No
         RunError: a section is not what its experiment writes; or `out` cannot be written.
     """
     machines = "\n".join(f"- machine: {_machine(found)}" for found in document["machines"])
-    parts = [HEAD.format(**document["timing"], machines=machines)]
+    parts: list[str] = []
+    claims: list[dict[str, str]] = []
     for experiment in experiments:
         section = document["sections"].get(experiment.name)
         if section is None:
@@ -46,10 +52,13 @@ def publish(document: Found, out: Path, experiments: Sequence[Experiment]) -> No
         try:
             experiment.figures(section["summary"], section["curves"], out)
             parts.append(_section(experiment, section))
+            claims += experiment.claims(section["summary"])
         except (KeyError, TypeError) as error:
             where = f"results.json, section {experiment.name}"
             raise RunError(expected(where, "what the lab writes", f"another ({error!r})")) from error
-    files.replace(out / REPORT, "\n".join(parts))
+    head = [HEAD.format(**document["timing"], machines=machines)]
+    head += [CLAIMS.format(rows=table(claims).rstrip("\n"))] if claims else []
+    files.replace(out / REPORT, "\n".join(head + parts))
 
 
 def lines(path: Path, curves: Mapping[str, Any], axes: Sequence[str], title: str, **how: Any) -> None:

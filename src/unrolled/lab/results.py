@@ -25,7 +25,8 @@ from unrolled.spec import LabConfig
 
 __all__ = ["REPORT", "RESULTS", "TRIALS", "Store", "check_place"]
 
-FORMAT, VERSION = "unrolled lab", 2
+FORMAT, VERSION = "unrolled lab", 3
+OLDER = (1, 2)  # whose results are measured again
 RESULTS, TRIALS, REPORT = "results.json", "trials.json", "report.md"
 LARGEST, PARSED = 2**26, 2**31  # bytes of a file, and parsed
 PARTS: dict[str, tuple[str, dict[str, type]]] = {  # of which many, and what each one holds
@@ -66,7 +67,9 @@ class Store:
         self.older = self.document["version"] < VERSION  # its trials are run again
         if self.older:
             self.document = _empty(RESULTS)
-        self._check(trials)
+        self._checked: set[str] = set()
+        self._check_kind()
+        self.check(trials)
 
     def holds(self, trial: Trial) -> bool:
         """Whether a trial is done, with these settings."""
@@ -107,19 +110,24 @@ class Store:
             for leftover in self._out.glob(f"{files.temporary(name)[:-8]}*"):
                 leftover.unlink()
 
-    def _check(self, trials: Sequence[Trial]) -> None:
+    def check(self, trials: Sequence[Trial]) -> None:
+        """Refuse what is kept of these trials with other settings. Raises RunError."""
+        kept = self._kept["trials"]
+        for trial in trials:
+            if trial.key in kept and trial.key not in self._checked:
+                if kept[trial.key]["settings"] != _stored(trial.settings):
+                    found = f"{self._out / TRIALS}, with other ones; {ELSEWHERE}"
+                    raise RunError(expected("out", f"{trial.key} with these settings", found))
+                self._checked.add(trial.key)
+
+    def _check_kind(self) -> None:
         """Refuse results that this run would have to replace."""
         quick = self._settings["quick"]
-        kept = self._kept["trials"]
         others = [s["settings"].get("quick") for s in self.document["sections"].values()]
         if any(other is not quick for other in others) or self._kept.setdefault("quick", quick) is not quick:
             kind, other = ("quick", "full") if quick else ("full", "quick")
             found = f"{self._out}, of {other} ones; {ELSEWHERE}"
             raise RunError(expected("out", f"results of {kind} runs", found))
-        for trial in trials:
-            if trial.key in kept and kept[trial.key]["settings"] != _stored(trial.settings):
-                found = f"{self._out / TRIALS}, with other ones; {ELSEWHERE}"
-                raise RunError(expected("out", f"{trial.key} with these settings", found))
 
 
 def _stored(value: Any) -> Any:
@@ -146,7 +154,7 @@ def _read(path: Path) -> Json:
     if document.get("format") != FORMAT:
         raise RunError(expected(str(path), "results of the lab", "another JSON; nothing was changed"))
     version = document.get("version")
-    if version == 1 and path.name == RESULTS:
+    if version in OLDER and path.name == RESULTS:
         return document
     if version != VERSION:
         raise RunError(expected(str(path), f"version {VERSION}", f"version {version!r}; {ELSEWHERE}"))

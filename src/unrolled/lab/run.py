@@ -13,11 +13,12 @@ from pathlib import Path
 
 from unrolled import figures
 from unrolled.lab import gradients, memory, remedies, sentences, speed
-from unrolled.lab.experiment import Experiment, Trial
+from unrolled.lab.experiment import Experiment, Json, Trial
 from unrolled.lab.report import publish
 from unrolled.lab.results import REPORT, RESULTS, Store, check_place
+from unrolled.lab.workers import Workers, timed
 from unrolled.spec import LabConfig
-from unrolled.train import Stopped, Stopper, held, listening, own_random_state
+from unrolled.train import Stopped, Stopper, held, listening
 
 __all__ = ["EXPERIMENTS", "Lab", "run"]
 
@@ -60,29 +61,28 @@ def run(config: LabConfig) -> Lab:
     begin, started, out = time.perf_counter(), _now(), Path(config.out)
     figures.require()
     experiments = [e for e in EXPERIMENTS if config.experiment in ("all", e.name)]
-    plan = {e.name: e.trials(config) for e in experiments}
-    trials = [trial for part in plan.values() for trial in part]
+    first = {e.name: e.trials(config) for e in experiments}
     check_place(out)
+    trials = [trial for part in first.values() for trial in part]
     Store(out, config, trials)  # refused before the place is locked, or made
     with listening() as stopper, held(out, name="out"):
         store = Store(out, config, trials)
         store.clear_leftovers()
-        kept = sum(store.holds(trial) for trial in trials)
+        plan = _Plan(experiments, first, config, store)
+        kept = len(plan.trials) - len(plan.left)
         if store.older:
             _say(f"{RESULTS} is of an older version: its trials are run again, then it is replaced\n")
         if kept:
-            _say(f"{kept} of {len(trials)} trials are done already\n")
+            _say(f"{kept} of {len(plan.trials)} trials are done already\n")
         try:
-            left = [trial for trial in trials if not store.holds(trial)]
-            for count, trial in enumerate(left, kept + 1):
-                _run_trial(trial, store, stopper, place=f"[{count}/{len(trials)}] ")
+            _run_all(plan, stopper, config.workers)
         except Stopped as error:
-            count = sum(store.holds(trial) for trial in trials)
-            told = f"stopped: {count} of {len(trials)} trials are done; go on with: {_command(config)}"
+            count = len(plan.trials) - len(plan.left)
+            told = f"stopped: {count} of {len(plan.trials)} trials are done; go on with: {_command(config)}"
             raise Stopped(told, error.signum) from None
         sections = {}
         for experiment in experiments:
-            done = [store.done(trial) for trial in plan[experiment.name]]
+            done = [store.done(trial) for trial in plan.parts[experiment.name]]
             sections[experiment.name] = {
                 "trials": len(done),
                 "constants": list(experiment.constants),
@@ -92,26 +92,88 @@ def run(config: LabConfig) -> Lab:
         store.publish(sections, started=started, ended=_now())
         publish(store.document, out, EXPERIMENTS)
     names = re.findall(r"\]\(([\w-]+\.png)\)", (out / REPORT).read_text(encoding="utf-8"))
-    pictures = tuple(out / name for name in names if name.partition("-")[0] in plan)
+    pictures = tuple(out / name for name in names if name.partition("-")[0] in plan.parts)
     took = time.perf_counter() - begin
-    return Lab(out, out / RESULTS, out / REPORT, pictures, len(left), kept, took)
+    return Lab(out, out / RESULTS, out / REPORT, pictures, len(plan.trials) - kept, kept, took)
 
 
-def _run_trial(trial: Trial, store: Store, stopper: Stopper, *, place: str) -> None:
+class _Plan:
+    """What is to be run: the trials that are known from the start, and those that results decide on."""
+
+    def __init__(
+        self, experiments: list[Experiment], first: dict[str, list[Trial]], config: LabConfig, store: Store
+    ) -> None:
+        self._experiments, self._first, self._config, self.store = experiments, first, config, store
+        self.parts: dict[str, list[Trial]] = {}  # of each experiment, in its order
+        for experiment in experiments:
+            self._look_further(experiment)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All that are known so far."""
+        return [trial for part in self.parts.values() for trial in part]
+
+    @property
+    def left(self) -> list[Trial]:
+        """Those that are not done."""
+        return [trial for trial in self.trials if not self.store.holds(trial)]
+
+    def add(self, trial: Trial, result: Json, seconds: float) -> None:
+        """Keep a trial's result, and plan what it decides on."""
+        self.store.add(trial, result, ended=_now(), seconds=seconds)
+        for experiment in self._experiments:
+            if any(trial.key == one.key for one in self.parts[experiment.name]):
+                self._look_further(experiment)
+
+    def _look_further(self, experiment: Experiment) -> None:
+        known = self._first[experiment.name]
+        while True:  # what was kept may decide on what was kept, too
+            done = [self.store.done(trial) for trial in known if self.store.holds(trial)]
+            trials = self._first[experiment.name] + experiment.further(self._config, done)
+            self.store.check(trials)
+            if len(trials) == len(known):
+                break
+            known = trials
+        self.parts[experiment.name] = trials
+
+
+def _run_all(plan: _Plan, stopper: Stopper, workers: int) -> None:
+    """Run all that is left: side by side in `workers` processes, then one by one what the clock decides."""
+    with Workers(workers) as pool:
+        while workers > 1:
+            waiting = [t for t in plan.left if not t.alone and t.key not in pool.running]
+            for trial in waiting:
+                if pool.free:
+                    pool.give(trial)
+            if not pool.running:
+                break
+            trial, result, seconds = pool.take()
+            with stopper.deferring():
+                plan.add(trial, result, seconds)
+            _say(f"{_place(plan)}{trial.key}  {seconds:.1f} s\n")
+            stopper.stop_if_asked("stopped")
+    while left := plan.left:
+        _run_one(left[0], plan, stopper)
+
+
+def _run_one(trial: Trial, plan: _Plan, stopper: Stopper) -> None:
     """Run one trial and keep its result; a line on standard error says which, then how long it took."""
-    _say(place + trial.key)
-    start = time.perf_counter()
+    _say(_place(plan, 1) + trial.key)
     try:
-        with own_random_state(trial.settings.get("seed", 0), trial.settings.get("threads")):
-            result = trial.work(trial.settings)
+        result, seconds = timed(trial.work, trial.settings)
         stopper.stop_if_asked("stopped")
-        seconds = time.perf_counter() - start
         with stopper.deferring():
-            store.add(trial, result, ended=_now(), seconds=seconds)
+            plan.add(trial, result, seconds)
         _say(f"  {seconds:.1f} s")
     finally:
         _say("\n")
     stopper.stop_if_asked("stopped")
+
+
+def _place(plan: _Plan, more: int = 0) -> str:
+    """Return "[3/12] ": trials that are done, of those that are known so far."""
+    total = len(plan.trials)
+    return f"[{total - len(plan.left) + more}/{total}] "
 
 
 def _say(text: str) -> None:
@@ -130,6 +192,8 @@ def _command(config: LabConfig) -> str:
     words = ["unrolled", "lab", config.experiment]
     words += ["--quick"] if config.quick else []
     words += ["--long"] if config.long else []
-    words += ["--seeds", str(config.seeds), "--out", config.out]
+    words += ["--seeds", str(config.seeds)]
+    words += [] if config.workers == 1 else ["--workers", str(config.workers)]
+    words += ["--out", config.out]
     words += [] if config.mnist1d is None else ["--mnist1d", config.mnist1d]
     return " ".join(shlex.quote(word) for word in words)

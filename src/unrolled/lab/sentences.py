@@ -392,5 +392,20 @@ def _block(head: str, lines: list[str]) -> str:
     return "\n".join([head, "```", *lines, "```", ""])
 
 
+def claims(summary: Found) -> list[dict[str, str]]:
+    """Return what each model came to on the ten sentences."""
+    text, training = summary["text"], summary["training"]
+    return [
+        {
+            "claim": f"{WORDS[name]} learns the {text['sentences']} sentences",
+            "arms": f"{model['cell']}, {counted(model['hidden_size'], 'unit')}, one rate, "
+            f"{training['learning_rate']:g}",
+            "caps": f"{number(training['steps'], 9)} steps",
+            "verdict": f"completes {spread_text(model['completed'])} of {text['completable']} that can be",
+        }
+        for name, model in summary["models"].items()
+    ]
+
+
 TITLE = "The ten sentences: one neuron, a layer, an LSTM"
-EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves)
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, claims=claims)

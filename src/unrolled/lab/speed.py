@@ -26,7 +26,7 @@ from unrolled.lab.speed_batches import (
     reads,
     texts,
 )
-from unrolled.lab.speed_report import figures, report
+from unrolled.lab.speed_report import claims, figures, report
 from unrolled.lab.spread import finite, spread
 from unrolled.spec import LabConfig, ModelConfig
 from unrolled.train import fit, native_bfloat16
@@ -66,7 +66,7 @@ def trials(config: LabConfig) -> list[Trial]:
     for family in FAMILIES:
         variants = [asdict(variant) for variant in family.variants if _runs_here(variant)]
         settings = {"family": family.name, "variants": variants, "python": platform.python_version(), **sizes}
-        found += seeded(f"{NAME}/{family.name}", settings, work, config)
+        found += seeded(f"{NAME}/{family.name}", settings, work, config, alone=True)
     return found
 
 
@@ -311,4 +311,4 @@ def _spread(values: Sequence[float | None]) -> Json | None:
 
 
 TITLE = "Question 1: what can you do to sequences to speed up training?"
-EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures)
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, claims=claims)

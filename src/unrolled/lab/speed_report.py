@@ -10,7 +10,7 @@ from unrolled.lab.experiment import Found
 from unrolled.lab.report import picture, table
 from unrolled.lab.spread import number, spread_text
 
-__all__ = ["answer", "figures", "report"]
+__all__ = ["answer", "claims", "figures", "report"]
 
 FILE = "speed-loss.png"
 
@@ -163,3 +163,22 @@ def _loss(found: Found | None, *, signed: bool = False) -> str:
         return spread_text(found)
     middle, low, high = (f"{found[name]:+.3f}" for name in ("median", "low", "high"))
     return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def claims(summary: Found) -> list[dict[str, str]]:
+    """Return a row per family: what was tried, for how long, and what was best at equal wall-clock."""
+    settings = summary["settings"]
+    cap = (
+        f"{number(settings['targets'], 9)} targets"
+        if settings["seconds"] is None
+        else f"{number(settings['seconds'])} s each"
+    )
+    return [
+        {
+            "claim": f"what speeds up training: {family['title'][0].lower()}{family['title'][1:]}",
+            "arms": "; ".join(row["name"] for row in family["rows"]),
+            "caps": cap,
+            "verdict": _best(family).partition(": ")[2].strip(),
+        }
+        for family in summary["families"]
+    ]

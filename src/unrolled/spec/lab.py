@@ -25,11 +25,18 @@ class LabConfig:
     )
     long: bool = setting(False, "also the longest sequences", flag="--long")
     seeds: int = setting(
-        3,
+        5,
         "train everything this many times, with seeds 0, 1, and so on",
         flag="--seeds",
         minimum=1,
         maximum=1000,
+    )
+    workers: int = setting(
+        1,
+        "processes that train side by side, one thread each; what the clock decides runs alone",
+        flag="--workers",
+        minimum=1,
+        maximum=256,
     )
     out: str = setting(
         "lab",
