@@ -1,4 +1,4 @@
-"""Programs of torch.export: plain torch, loaded where this package is not."""
+"""Plain torch, scripts and programs of torch.export, loaded where this package is not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from export_cases import CELLS, forecaster, language, layer, sequence, tagger
 
 from unrolled import export, to_torch
 from unrolled.errors import ConfigError
+from unrolled.tasks import best_paths
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
@@ -23,6 +24,14 @@ NETWORKS = {
     "classes, pooled": lambda: sequence("gru", missing=True, neighbours=1),
     "classes, attention": lambda: sequence("lstm", pooling="attention"),
     "a number, last": lambda: sequence("rnn", classes=0, pooling="last", layers=2),
+    "tags": lambda: tagger("lstm", columns=2),
+    "a forecast": lambda: forecaster("gru", known=2, static=2, series=3),
+    "a point forecast of instances": lambda: forecaster("lstm", distribution="point", normalise="instance"),
+    "a normal forecast of instances": lambda: forecaster(
+        "gru", distribution="gaussian", normalise="instance"
+    ),
+    "a forecast of counts": lambda: forecaster("rnn", distribution="negative-binomial", normalise="none"),
+    "a forecast step by step": lambda: forecaster("gru", causal=True),
     "labels at each step of a text": lambda: sequence(
         "gru", pooling="step", several=True, text=True, causal=True
     ),
@@ -80,13 +89,28 @@ def test_the_script_gives_the_answers_of_the_task(tmp_path):
     np.testing.assert_allclose(got, network.schema.answers(outputs.numpy()), atol=1e-6)
 
 
+def test_a_taggers_script_finds_the_best_paths(tmp_path):
+    from unrolled.export.plain import _loaded, _run
+    from unrolled.export.sequences import interface_of
+
+    network = tagger()
+    export.export(network, to="torch", out=tmp_path / "m")
+    interface, script = interface_of(export.subject_of(network)), _loaded(tmp_path / "m")
+    feeds = interface.example(np.random.default_rng(0), 9, 5)
+    with torch.no_grad():
+        emissions, moves, *_ = map(torch.from_numpy, _run(script, interface, feeds))
+    lengths = torch.from_numpy(feeds["lengths"])
+    paths = script.best_paths(emissions, moves, lengths)
+    want = best_paths(emissions, moves, lengths)
+    assert paths == [want[:length, row].tolist() for row, length in enumerate(lengths.tolist())]
+    assert script.about["tags"] == list(network.schema.inside)
+
+
 def test_what_torch_does_not_have_is_refused_in_one_line(tmp_path):
-    for network, words in (
-        (tagger(), r"network: expected layers, a language model, .* got one of the task tag"),
-        (forecaster(), r"network: expected layers, a language model, .* got one of the task forecast"),
+    with pytest.raises(
+        ConfigError, match=r"^network: expected a cell that torch.nn has: .* got peephole_lstm"
     ):
-        with pytest.raises(ConfigError, match=words):
-            export.export(network, to="torch", out=tmp_path / "m")
+        export.export(layer("peephole_lstm"), to="torch", out=tmp_path / "m")
     with pytest.raises(ConfigError, match=r"^weights: expected float32 with `to` torch, got int8"):
         export.export(layer(), to="torch", out=tmp_path / "m", weights="int8")
     assert list(tmp_path.iterdir()) == []
