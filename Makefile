@@ -5,6 +5,8 @@ QUIETLY := --quiet --disable-pip-version-check -c constraints.txt
 PIP := $(BIN)/python -m pip install $(QUIETLY)
 
 CMAKE = $(firstword $(wildcard $(BIN)/cmake) cmake)
+# A sanitizer sees as much without most optimizations, and such a build takes less than half as long.
+FAST_BUILD := -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS='-O1 -g1'
 # How threads share work is one source for every instruction set: baseline and AVX2 are looked at for races.
 TWO_SETS := -DUNROLLED_COMPILES_AVX512=OFF -DUNROLLED_COMPILES_AVX512_BF16=OFF
 # A process a core, and a thread a process: threads of processes that share a core wait for one another.
@@ -47,8 +49,8 @@ driver: .venv/.dev  ## build and run the C++ tests
 	$(call run_driver,driver,-DUNROLLED_CHECK_SYMBOLS=ON)
 
 sanitize: .venv/.dev  ## run the C++ tests under address, undefined and thread sanitizers
-	$(call run_driver,address,-DUNROLLED_SANITIZE='address;undefined' -DCMAKE_BUILD_TYPE=RelWithDebInfo)
-	$(call run_driver,thread,-DUNROLLED_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo $(TWO_SETS),--cases 100)
+	$(call run_driver,address,-DUNROLLED_SANITIZE='address;undefined' $(FAST_BUILD))
+	$(call run_driver,thread,-DUNROLLED_SANITIZE=thread $(FAST_BUILD) $(TWO_SETS),--cases 100)
 
 bench: .venv/.bench .venv/.kernels  ## measure the layers, beside torch.nn and ONNX Runtime
 	$(BIN)/python bench/layers.py

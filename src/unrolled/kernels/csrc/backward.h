@@ -146,7 +146,8 @@ class Backward : Pass<V, C> {
     Share band[2];
     Sums sums[2];  // the first are the outputs
     bool own = false;  // whether each thread sums the band that it runs
-    bool even = false;  // whether all rows run at every step
+    int64_t block = 0;    // most rows of a block
+    int64_t regions = 1;  // how often there is memory for a block
     bool near = false;  // whether the weights of dh·W_hh stay in the second cache
     int64_t pairs_stride = 0;
     int64_t part, x_part, stride, block_rows;  // of a row of gradients: numbers, numbers, words
@@ -228,14 +229,18 @@ class Backward : Pass<V, C> {
         w_hh = memory.take<Word>(dh_panels() * O::words(part) * wide * L);
         w_ih = memory.take<Word>(o.dx.data != nullptr ? dx_panels() * O::words(part) * 4 * L : 0);
         const int64_t most_at_once = B > block_rows ? B : block_rows;
-        const int64_t block = most_at_once < plan.valid() ? most_at_once : plan.valid();
-        d[0] = memory.take<Word>(block * stride);
-        d[1] = memory.take<Word>(block * stride);
+        block = most_at_once < plan.valid() ? most_at_once : plan.valid();
+        own = bands > 1 && way == Way::by_rows && threads == bands;
+        // Where rows end one by one, a row has another place in each block. Threads that do not wait for one another
+        // then need a region each: one that is blocks ahead would write where the other has yet to read.
+        regions = own && plan.valid() < B * plan.steps ? threads : 1;
+        d[0] = memory.take<Word>(regions * block * stride);
+        d[1] = memory.take<Word>(regions * block * stride);
         w_hr = memory.take<Word>(hr_panels() * hr_panel_size());
         projected_stride = O::words(padded_R) + kCacheLine / static_cast<int64_t>(sizeof(S));
         for (int i = 0; i < 2; ++i) {
-            projected[i] = memory.take<Word>(projects ? block * projected_stride : 0);
-            unprojected[i] = memory.take<S>(projects ? block * P : 0);
+            projected[i] = memory.take<Word>(projects ? regions * block * projected_stride : 0);
+            unprojected[i] = memory.take<S>(projects ? regions * block * P : 0);
         }
         table_stride = part + kCacheLine / static_cast<int64_t>(sizeof(S));
         table = memory.take<S>(has_table() ? q.V * table_stride : 0);
@@ -247,9 +252,6 @@ class Backward : Pass<V, C> {
         dc_n = memory.take<S>(in.dc_n != nullptr ? B * P : 0);
         c_0 = memory.take<S>(C::cell == Cell::lstm ? B * P : 0);
         Base::share_all_rows();
-        own = bands > 1 && way == Way::by_rows && threads == bands;
-        // Then a row has the same place in every block, so that a thread which is blocks ahead writes over its own rows.
-        even = plan.valid() == q.B * plan.steps;
         const int64_t GH = C::gates * w.H, numbers[] = {GH * w.I, GH * R, w.projected * w.H, GH, GH};
         void* const outputs[] = {o.dweight_ih, o.dweight_hh, o.dweight_hr, o.dbias_ih, o.dbias_hh};
         for (int i = 0; i < 5; ++i) {
@@ -359,22 +361,23 @@ class Backward : Pass<V, C> {
         team->barrier();
         const Share& mine = shares[thread];
         int64_t end = plan.steps, n_after = 0;
-        for (int block = 0; end > 0; block ^= 1) {
+        for (int turn = 0; end > 0; turn ^= 1) {
             const int64_t begin = block_begin(end);
+            const Block now = block_of(thread, turn);
             for (int64_t s = end - 1; s >= begin; --s) {
-                const Word* after = s == end - 1 ? d[block ^ 1] : d[block] + in_block(s + 1, begin) * stride;
-                n_after = step(thread, mine, s, n_after, after, block, in_block(s, begin));
+                const Word* after =
+                    s == end - 1 ? block_of(thread, turn ^ 1).d : now.d + in_block(s + 1, begin) * stride;
+                n_after = step(thread, mine, s, n_after, after, now, in_block(s, begin));
                 if (way == Way::by_units) team->barrier();
             }
             if (own) {
-                if (!even) team->barrier();
-                consume(buffers[thread], thread, 0, 1, begin, end, block);
+                consume(buffers[thread], thread, 0, 1, begin, end, now);
             } else {
                 if (way == Way::by_rows) team->barrier();
-                for (int i = 0; i < bands; ++i) consume(buffers[thread], i, thread, threads, begin, end, block);
+                for (int i = 0; i < bands; ++i) consume(buffers[thread], i, thread, threads, begin, end, now);
             }
             end = begin;
-            if (end == 0) finish(thread, mine, n_after, d[block]);
+            if (end == 0) finish(thread, mine, n_after, now.d);
         }
         if (plan.steps == 0) finish(thread, mine, 0, nullptr);
         if (has_table()) of_symbols(thread);
@@ -386,13 +389,26 @@ class Backward : Pass<V, C> {
         }
     }
 
+    // Where the rows of a block of steps lie, by their place in it.
+    struct Block {
+        Word* d;          // [rows, stride] gradients of the pre-activations
+        Word* projected;  // [rows, projected_stride]
+        S* unprojected;   // [rows, P]
+    };
+
+    Block block_of(int thread, int turn) const {
+        const int64_t first = regions > 1 ? thread * block : 0;
+        return {d[turn] + first * stride, projected[turn] + (projects ? first * projected_stride : 0),
+                unprojected[turn] + (projects ? first * P : 0)};
+    }
+
     int64_t in_block(int64_t s, int64_t begin) const { return plan.offset[s] - plan.offset[begin]; }
 
     // One step of the time loop: the rows that come from the step after by dh·W_hh, then those whose
     // last step this is. Returns how many rows there are now.
-    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const Word* after, int block,
+    int64_t step(int thread, const Share& mine, int64_t s, int64_t n_after, const Word* after, const Block& to,
                  int64_t in_block) {
-        Word* const now = d[block] + in_block * stride;
+        Word* const now = to.d + in_block * stride;
         const Buffers& buf = buffers[thread];
         const int64_t n = running(mine, s, n_after);
         for (int64_t j = 0; j < n; ++j) {
@@ -404,7 +420,7 @@ class Backward : Pass<V, C> {
             row.dy = in.dy.data == nullptr ? nullptr : at(in.dy, rank, t);
             row.carry = buf.carry + j * P;
             row.dh = fresh ? zeros : buf.dh + j * padded_R;
-            row.unprojected = projects ? unprojected[block] + (in_block + rank) * P : nullptr;
+            row.unprojected = projects ? to.unprojected + (in_block + rank) * P : nullptr;
             row.carried = fresh ? zeros : row.carry;
             if (last) {
                 row.dh = in.dh_n != nullptr ? dh_n + rank * padded_R : zeros;
@@ -420,7 +436,7 @@ class Backward : Pass<V, C> {
             }
         }
         if (projects) {
-            through_projection(thread, mine, n_after, n, after, projected[block] + in_block * projected_stride);
+            through_projection(thread, mine, n_after, n, after, to.projected + in_block * projected_stride);
             return n;
         }
         const Range mine_too = my_blocks(thread);
@@ -511,13 +527,14 @@ class Backward : Pass<V, C> {
     }
 
     // dW, db and dx of a band in one block of steps: of the sums, and of the rows of dx, one part of several.
-    void consume(const Buffers& buf, int which, int part_index, int parts, int64_t begin, int64_t end, int block) {
+    void consume(const Buffers& buf, int which, int part_index, int parts, int64_t begin, int64_t end,
+                 const Block& from) {
         const Sums& to = sums[which];
         int64_t rows = 0;
         each_row(which, begin, end, [&](int64_t rank, int64_t s, int64_t in_block) {
             const int64_t t = time(rank, s);
             buf.h[rows] = o.dweight_hh != nullptr ? h_before(rank, s) : nullptr;
-            buf.d_h[rows] = d[block] + in_block * stride;
+            buf.d_h[rows] = from.d + in_block * stride;
             buf.d_x[rows] = buf.d_h[rows] + O::words(x_part);
             if (Base::has_ids()) {
                 buf.dx[rows] = has_table() ? table + Base::id(rank, t) * table_stride : nullptr;
@@ -542,8 +559,8 @@ class Backward : Pass<V, C> {
         if (!projects || o.dweight_hr == nullptr) return;
         rows = 0;
         each_row(which, begin, end, [&](int64_t, int64_t, int64_t in_block) {
-            buf.h[rows] = unprojected[block] + in_block * P;
-            buf.d_h[rows++] = projected[block] + in_block * projected_stride;
+            buf.h[rows] = from.unprojected + in_block * P;
+            buf.d_h[rows++] = from.projected + in_block * projected_stride;
         });
         weights(buf, buf.h, w.H, {0, nb}, rows, {buf.d_h, 1, R}, share(nh(), part_index, parts), to.of[2]);
     }
