@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from unrolled.nn.cells import Cells, GRUCell, LSTMCell, RNNCell
-from unrolled.nn.layers import COUNTERPARTS, Recurrent
+from unrolled.nn.layers import COUNTERPARTS, NOT_CALLED, Recurrent
 
 Kind = type[torch.nn.Module]
 _CELLS: dict[Kind, Kind] = {torch.nn.RNNCell: RNNCell, torch.nn.LSTMCell: LSTMCell, torch.nn.GRUCell: GRUCell}
@@ -17,17 +17,7 @@ _OURS: dict[Kind, Kind] = {**dict(COUNTERPARTS.items()), **_CELLS}
 _TORCHS: dict[Kind, Kind] = {ours: theirs for theirs, ours in _OURS.items()}
 _NAMES = tuple(theirs.__name__ for theirs in _OURS)
 _BASES = (torch.nn.RNNBase, torch.nn.RNNCellBase)
-# What the forward of torch's layers calls, and ours does not.
-_CALLED = (
-    "check_forward_args",
-    "check_hidden_size",
-    "check_input",
-    "get_expected_cell_size",
-    "get_expected_hidden_size",
-    "permute_hidden",
-    "_flat_weights",
-    "_update_flat_weights",
-)
+_CALLED = (*NOT_CALLED, "_flat_weights", "_update_flat_weights")  # by torch's forward
 _made: dict[Kind, Kind] = {}  # for each subclass of torch's: the one that runs on ours
 
 
@@ -47,8 +37,9 @@ def why_left(module: torch.nn.Module) -> str:
         return f"quantised, {named(kind)}"
     if not isinstance(module, _BASES):
         return ""
-    if "forward" in vars(module):
-        return "its forward was replaced"
+    for name in ("forward", *NOT_CALLED):
+        if name in vars(module):
+            return f"its {name} was replaced"
     why = _why_not(kind)
     if why or kind in _OURS:
         return why
@@ -63,6 +54,9 @@ def _why_not(kind: Kind) -> str:
     base = _base_of(kind)
     if base is None:
         return f"unrolled.nn has none like it, {named(kind)}"
+    code = getattr(base.forward, "__code__", None)
+    if code is None or code.co_filename != torch.nn.modules.rnn.__file__:
+        return f"{named(base)}.forward was replaced"
     for each in kind.__mro__[: kind.__mro__.index(base)]:
         forward = vars(each).get("forward")
         if forward is not None and not _calls_the_next(forward):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from unrolled import kernels, ops
+from unrolled.nn.validate import is_by_hand
 from unrolled.ops import is_watched as is_watched
 
 Given = tuple[Tensor | None, Tensor | None]  # h and c; None for zeros, and where the cell has no c
@@ -188,13 +189,25 @@ def _weights(layer: Any, dtype: torch.dtype) -> list[list[Tensor | None]] | None
     hidden, width, projected = layer.hidden_size, layer.input_size, layer.proj_size
     blocks, size, aligned = _CELLS[layer.mode][1] * hidden, projected or hidden, dtype.itemsize - 1
     biases, projection = [(blocks,)] * 2 if layer.bias else [], [(projected, hidden)] if projected else []
-    found = []
+    count, flat = 2 + len(biases) + len(projection), layer._flat_weights
+    if len(flat) != count * layer.num_layers or len(layer._all_weights) != layer.num_layers:
+        return None
+    found: list[list[Tensor | None]] = []
     for names in layer._all_weights:
+        shapes = [(blocks, width), (blocks, size), *biases, *projection]
         each: list[Tensor | None] = []
-        for name, shape in zip(names, [(blocks, width), (blocks, size), *biases, *projection], strict=True):
+        if len(names) != len(shapes):
+            return None
+        for name, shape in zip(names, shapes, strict=True):
             weight = parameters.get(name)
             if weight is None or dense(weight, shape, dtype, aligned) is not weight:
                 return None
+            at = len(found) * count + len(each)
+            if flat[at] is not weight:
+                if is_by_hand(layer, at, weight):
+                    return None
+                layer._init_flat_weights()  # as torch.nn does: functional_call, say, put it there
+                flat = layer._flat_weights
             each.append(weight)
         hr = each.pop() if projected else None
         found.append([*each, hr] if layer.bias else [*each, None, None, hr])

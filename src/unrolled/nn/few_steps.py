@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 
 from unrolled import kernels
 from unrolled.nn.options import beside_torch
+from unrolled.nn.validate import is_by_hand
 
 
 class _Calls(NamedTuple):
@@ -113,6 +114,8 @@ def is_faster_on_torch(layer: Any, input: Any) -> bool:
     parameters = layer._parameters
     weight = parameters.get("weight_ih_l0")
     if weight is None or not (input.requires_grad or weight.requires_grad):
+        return False
+    if any(is_by_hand(layer, n, parameters.get(name)) for n, name in enumerate(layer._flat_weights_names)):
         return False
     if layer.dropout and layer.num_layers > 1 and getattr(layer, "between_layers", None) is not None:
         return False

@@ -121,6 +121,9 @@ class Recurrent(torch.nn.RNNBase):
             return
         if name == "ft_compute_sample_grad":
             tracing.refuse_opacus(self)
+        if name in NOT_CALLED:
+            what = f"{type(self).__name__} of unrolled.nn, which does not call it"
+            raise ConfigError(expected(name, "a layer of torch.nn (unrolled.to_torch(model) first)", what))
         super().__setattr__(name, value)
 
     def __prepare_scriptable__(self) -> Any:
@@ -369,6 +372,15 @@ class GRU(Recurrent, torch.nn.GRU):
         super().__init__("GRU", *sizes, device, dtype, backend=backend, recompute=recompute, **options)
 
 
+# What the forward of torch's layers calls, and ours does not.
+NOT_CALLED = (
+    "check_forward_args",
+    "check_hidden_size",
+    "check_input",
+    "get_expected_cell_size",
+    "get_expected_hidden_size",
+    "permute_hidden",
+)
 # What torch.nn has, and ours.
 TORCH_MODES = {"RNN_TANH": torch.nn.RNN, "RNN_RELU": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
 VARIANTS: dict[str, Callable[..., Recurrent]] = {}  # mode → what builds the layer; variants.py fills it

@@ -6,6 +6,7 @@ stack take it from here and check nothing again.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -31,6 +32,9 @@ from unrolled.spec import cell_of_mode
 
 Lengths = Tensor | Sequence[int] | np.ndarray[Any, Any]  # [B]
 Resets = Tensor | Sequence[Any] | np.ndarray[Any, Any]  # bool, or numbers that are 0 or 1
+
+
+_SETTINGS = ("num_layers", "bias", "bidirectional", "proj_size")
 
 
 class Weights(NamedTuple):
@@ -300,26 +304,61 @@ def weights_of(layer: torch.nn.RNNBase) -> list[Weights]:
     """Return the weights of each layer and direction, checked: l0, l0_reverse, l1, …
 
     By attribute and at call time: weight_norm's hooks and functional_call put other tensors there. Each is
-    asked for once, as a parametrisation is computed whenever it is.
+    asked for once, as a parametrisation is computed whenever it is. Where `_flat_weights` holds others that
+    were put there by hand, it is those, as in torch.nn.
     """
     cell, _ = cell_of_mode(layer.mode)
     hidden = layer.proj_size or layer.hidden_size
     suffixes = ("", "_reverse") if layer.bidirectional else ("",)
-    like: Tensor | None = None
-    found = []
+    wants = []
     for level in range(layer.num_layers):
         width = hidden * len(suffixes) if level else layer.input_size
-        wants = cell.weights(width, layer.hidden_size, proj_size=layer.proj_size, bias=layer.bias)
-        for suffix in suffixes:
-            each = {kind: getattr(layer, f"{kind}_l{level}{suffix}") for kind in wants}
-            if like is None:
-                like = each["weight_ih"]
-                check_float("weight_ih_l0", like)
-            for kind, want in wants.items():
-                _check_weight(f"{kind}_l{level}{suffix}", each[kind], want, like)
-            further = tuple(each.pop(name) for name, *_ in cell.further)
-            found.append(Weights(**each, further=further))
+        shapes = cell.weights(width, layer.hidden_size, proj_size=layer.proj_size, bias=layer.bias)
+        wants += [
+            {f"{kind}_l{level}{suffix}": shape for kind, shape in shapes.items()} for suffix in suffixes
+        ]
+    given = _given(layer, [list(each) for each in wants])
+    like = given["weight_ih_l0"]
+    check_float("weight_ih_l0", like)
+    found = []
+    for each in wants:
+        for name, want in each.items():
+            _check_weight(name, given[name], want, like)
+        of_kind = {name.rpartition("_l")[0]: given[name] for name in each}
+        further = tuple(of_kind.pop(name) for name, *_ in cell.further)
+        found.append(Weights(**of_kind, further=further))
     return found
+
+
+def _given(layer: Any, wanted: list[list[str]]) -> dict[str, Any]:
+    """Return the weights of a layer by name. Raises ShapeError: its settings ask for others than it has."""
+    names = [name for each in wanted for name in each]
+    if layer._all_weights != wanted:
+        settings = ", ".join(f"{name}={getattr(layer, name)}" for name in _SETTINGS)
+        got = ", ".join(name for each in layer._all_weights for name in each)
+        raise ShapeError(expected("weights", f"{', '.join(names)} for {settings}", got))
+    given = {name: getattr(layer, name) for name in names}
+    if torch.compiler.is_compiling() or all(map(operator.is_, layer._flat_weights, given.values())):
+        return given
+    at = {name: index for index, name in enumerate(layer._flat_weights_names)}
+    if all(_collected(layer, at[name]) is weight for name, weight in given.items()):
+        return {name: layer._flat_weights[at[name]] for name in names}
+    if all(name in layer._parameters for name in names):
+        layer._init_flat_weights()
+    return given
+
+
+def is_by_hand(layer: Any, index: int, weight: object) -> bool:
+    """Whether `_flat_weights`, which torch.nn's forward reads, holds another tensor than the layer's own.
+
+    It is there by hand where the layer's own is the one that was collected; else torch.nn collects them anew.
+    """
+    return layer._flat_weights[index] is not weight and _collected(layer, index) is weight
+
+
+def _collected(layer: Any, index: int) -> object:
+    reference = layer._flat_weight_refs[index]
+    return None if reference is None else reference()
 
 
 def _check_weight(name: str, weight: object, want: tuple[int, ...], like: Tensor) -> None:
