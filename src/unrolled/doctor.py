@@ -116,6 +116,7 @@ class Report:
         return [
             f"  variants   as their cell: {', '.join(with_kernels)}",
             f"             reference, several times as slow: {', '.join(others)}, and any cell with zoneout",
+            "             or, while training, with recurrent dropout",
         ]
 
 

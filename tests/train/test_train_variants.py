@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from unrolled import DataConfig, kernels, probe, stream
 from unrolled.cli.commands import _sampled
 from unrolled.errors import BackendError, ConfigError
 from unrolled.sample import sample
-from unrolled.spec import CELLS, TrainConfig
+from unrolled.spec import CELLS, ModelConfig, TrainConfig
 from unrolled.train import Observer, run
 
 Make = Callable[..., TrainConfig]
@@ -59,6 +60,42 @@ def test_a_run_with_zoneout_stopped_and_resumed_ends_at_the_same_bits(small: Mak
     assert [(layer.cell, list(layer.gates)) for layer in measured.gates.layers] == [
         ("LAYERNORM_GRU", ["r", "z"])
     ] * 2
+
+
+def test_dropout_with_one_mask_for_all_steps_is_resumed_and_streams(small: Make, tmp_path: Path):
+    sizes = {"input_dropout": 0.2, "recurrent_dropout": 0.3, "steps": 8, "save_every": 3, "num_layers": 2}
+    whole, parts = small(**sizes, run=str(tmp_path / "whole")), small(**sizes, run=str(tmp_path / "parts"))
+    notes = Notes()
+    network = run(whole, observers=[notes]).model
+    assert (network.recurrent.input_dropout, network.recurrent.recurrent_dropout) == (0.2, 0.3)
+    said = [line for line in notes.lines if "no kernel computes recurrent dropout" in line]
+    assert len(said) == 1
+    assert stopped(parts, 5).exit_code == 130
+    resumed(parts)
+    assert_equal_runs(whole, parts)
+    plain = run(small(steps=8, num_layers=2, run=str(tmp_path / "plain")), observers=[]).model
+    assert not torch.equal(plain.readout.weight, network.readout.weight)
+    with pytest.raises(
+        ConfigError, match=r"input_dropout: expected 0\.2, as the run was started with, got 0\.1"
+    ):
+        run(replace(whole, resume=True, input_dropout=0.1), observers=[])
+    assert stream.load(tmp_path / "whole").tokens is not None  # nothing is dropped there
+
+
+def test_a_run_of_an_older_version_has_no_such_dropout(small: Make, tmp_path: Path):
+    run(small(steps=2, run=str(tmp_path / "run")), observers=[])
+    loaded = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    names = [name for name in loaded["model"] if name in ("input_dropout", "recurrent_dropout")]
+    assert len(names) == 2
+    older = ModelConfig(**{name: value for name, value in loaded["model"].items() if name not in names})
+    assert (older.input_dropout, older.recurrent_dropout) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_recurrent_dropout_on_a_backend_without_it_is_refused(small: Make, tmp_path: Path, backend: str):
+    want = f"^backend: expected auto or reference beside recurrent dropout, .*, got {backend}$"
+    with pytest.raises(BackendError, match=want):
+        run(small(recurrent_dropout=0.1, backend=backend, run=str(tmp_path / "run")), observers=[])
 
 
 def test_a_network_with_zoneout_does_not_stream(small: Make, tmp_path: Path):

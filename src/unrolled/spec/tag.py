@@ -125,6 +125,12 @@ class TagModel:
     zoneout: float = setting(
         0.0, "chance that a unit keeps its state at a step during training", minimum=0, below=1
     )
+    input_dropout: float = setting(
+        0.0, "share of each layer's input dropped during training, the same at every step", minimum=0, below=1
+    )
+    recurrent_dropout: float = setting(
+        0.0, "share of h dropped on its way to the next step, the same at every step", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -124,6 +124,22 @@ class TrainConfig:
         minimum=0,
         below=1,
     )
+    input_dropout: float = setting(
+        0.0,
+        "share of each layer's input dropped during training, the same at every step of a row (Gal & "
+        "Ghahramani 2016)",
+        flag="--input-dropout",
+        minimum=0,
+        below=1,
+    )
+    recurrent_dropout: float = setting(
+        0.0,
+        "share of h dropped on its way to the next step during training, the same at every step of a row; a "
+        "step then takes several times as long",
+        flag="--recurrent-dropout",
+        minimum=0,
+        below=1,
+    )
     tie_weights: bool = setting(False, "let the output layer use the embedding's weights", flag="--tie")
     chrono_steps: int | None = setting(
         None,

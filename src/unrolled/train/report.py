@@ -79,17 +79,25 @@ def processes_notes(processes: Processes, point: ResumePoint | None = None) -> l
 def has_kernels(config: TrainConfig, *backends: str) -> bool:
     """Whether kernels of one of the backends, by default of any, compute the recurrent layers of a run."""
     op = op_of(config.cell)
-    return not config.zoneout and any(getattr(op, name) for name in backends or ("native", "torch"))
+    slow = config.zoneout or config.recurrent_dropout
+    return not slow and any(getattr(op, name) for name in backends or ("native", "torch"))
+
+
+def without_kernels(config: TrainConfig) -> str:
+    """Name what no kernel computes of the recurrent layers of a run: "the layernorm_gru with zoneout"."""
+    op = op_of(config.cell)
+    options = {"zoneout": config.zoneout, "recurrent dropout": config.recurrent_dropout}
+    asked = " and ".join(name for name, value in options.items() if value)
+    what = ["" if op.native or op.torch else f"the {config.cell}", asked]
+    return " with ".join(word for word in what if word)
 
 
 def slow_notes(config: TrainConfig) -> list[str]:
     """Return a line on a run whose recurrent layers no kernel computes."""
     if has_kernels(config):
         return []
-    op = op_of(config.cell)
-    what = ["" if op.native or op.torch else f"the {config.cell}", "zoneout" if config.zoneout else ""]
-    named = " with ".join(word for word in what if word)
-    return [f"note      no kernel computes {named}: a step is a Python loop over time, several times as slow"]
+    said = f"no kernel computes {without_kernels(config)}"
+    return [f"note      {said}: a step is a Python loop over time, several times as slow"]
 
 
 def closing_notes(schedule: Schedule, best_step: int) -> list[str]:

@@ -577,7 +577,7 @@ def _check_install(config: TrainConfig) -> None:
     if config.tensorboard:
         require_tensorboard()
     if config.backend in ("native", "torch") and not report.has_kernels(config, config.backend):
-        what = "zoneout" if config.zoneout else f"the {config.cell}"
+        what = report.without_kernels(config) or f"the {config.cell}"
         want = f"auto or reference beside {what}, for which it has no kernel"
         raise BackendError(expected("backend", want, config.backend))
     if config.backend == "native" and not kernels.available():

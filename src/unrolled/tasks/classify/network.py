@@ -325,6 +325,8 @@ def _stack(config: ClassifyModel | RegressModel, backend: str) -> Any:
         nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
         dropout=config.dropout if config.num_layers > 1 else 0.0,
         zoneout=config.zoneout,
+        input_dropout=config.input_dropout,
+        recurrent_dropout=config.recurrent_dropout,
         bidirectional=not config.causal,
         backend=backend,
     )

@@ -68,6 +68,8 @@ class SequenceTask(Task):
             cell=config.cell,
             nonlinearity=config.nonlinearity,
             zoneout=config.zoneout,
+            input_dropout=config.input_dropout,
+            recurrent_dropout=config.recurrent_dropout,
             causal=dataset.data.causal,
             neighbours=sizing.neighbours(dataset),
             pooling=STEP if dataset.schema.per_step else dataset.data.pooling,

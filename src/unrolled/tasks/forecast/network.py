@@ -65,6 +65,8 @@ class ForecastNetwork(nn.Module):
             nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
             dropout=config.dropout if config.num_layers > 1 else 0.0,
             zoneout=config.zoneout,
+            input_dropout=config.input_dropout,
+            recurrent_dropout=config.recurrent_dropout,
             backend=backend,
         )
         self.dropout = nn.Dropout(config.dropout)

@@ -107,6 +107,8 @@ class LanguageTask(Task):
             cell=config.cell,
             nonlinearity=config.nonlinearity,
             zoneout=config.zoneout,
+            input_dropout=config.input_dropout,
+            recurrent_dropout=config.recurrent_dropout,
             tie_weights=config.tie_weights,
             chrono_steps=config.chrono_steps,
             init=config.init,

@@ -69,6 +69,8 @@ class TagTask(Task):
             cell=config.cell,
             nonlinearity=config.nonlinearity,
             zoneout=config.zoneout,
+            input_dropout=config.input_dropout,
+            recurrent_dropout=config.recurrent_dropout,
             chrono_steps=config.chrono_steps,
             init=config.init,
             forget_bias=config.forget_bias,
