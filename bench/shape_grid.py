@@ -41,7 +41,10 @@ from unrolled import nn
 LIMIT = 0.97
 SIZES = {"I": (1, 8, 64, 512), "H": (1, 8, 32, 128, 512), "T": (1, 2, 10, 100, 1000), "B": (1, 4, 32, 128)}
 # Training calls of few steps, where the rule of nn/few_steps.py decides: I with H, T, B.
-FEW_SIZES = ((1, 8), (8, 32), (32, 64), (64, 128), (64, 256), (256, 256), (256, 512))
+FEW_SIZES = (
+    (1, 8), (8, 32), (32, 64), (64, 128), (64, 256), (256, 256), (256, 512),
+    (512, 8), (512, 32), (1, 128), (8, 512),
+)  # fmt: skip
 FEW_STEPS, FEW_ROWS = (1, 2, 3, 4, 5, 6), (1, 4, 16, 64)
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 KINDS = ("RNN", "LSTM", "GRU", "LSTM projected", "RNNCell", "LSTMCell", "GRUCell")

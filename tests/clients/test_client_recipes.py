@@ -98,6 +98,80 @@ def test_darts_builds_trains_and_loads_our_layers_within_accelerated(kind: str, 
     np.testing.assert_allclose(again.predict(6).values(), theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_neuralforecast_builds_trains_saves_and_loads_our_layers_within_accelerated(kind: str, tmp_path):
+    neural, models, pandas = client("neuralforecast"), client("neuralforecast.models"), client("pandas")
+    steps = np.arange(80)
+    table = pandas.concat(
+        [pandas.DataFrame({"unique_id": str(n), "ds": steps, "y": np.sin(steps / (3 + n))}) for n in range(3)]
+    )
+
+    def model() -> Any:
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        return getattr(models, kind)(
+            h=4, input_size=12, encoder_hidden_size=8, encoder_n_layers=2, max_steps=3, random_seed=1,
+            accelerator="cpu", enable_checkpointing=False, default_root_dir=str(tmp_path), **quiet,
+        )  # fmt: skip
+
+    def forecast(whole: Any) -> Any:
+        return whole.predict()[kind].to_numpy()
+
+    def layers(whole: Any) -> set[type]:
+        return {type(each) for each in whole.models[0].modules() if isinstance(each, torch.nn.RNNBase)}
+
+    theirs = neural.NeuralForecast([model()], freq=1)
+    theirs.fit(table)
+    with unrolled.accelerated():
+        ours = neural.NeuralForecast([model()], freq=1)
+    ours.fit(table)
+    assert layers(ours) == {getattr(nn, kind)}
+    np.testing.assert_allclose(forecast(ours), forecast(theirs), atol=1e-4)
+    ours.save(str(tmp_path / "saved"), overwrite=True)
+    with unrolled.accelerated():
+        again = neural.NeuralForecast.load(str(tmp_path / "saved"))
+    assert layers(again) == {getattr(nn, kind)}
+    assert layers(neural.NeuralForecast.load(str(tmp_path / "saved"))) == {getattr(torch.nn, kind)}
+    np.testing.assert_array_equal(forecast(again), forecast(ours))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_tagger_of_flair_is_built_saved_and_loaded_with_our_layers(kind: str, tmp_path):
+    data, models = client("flair.data"), client("flair.models")
+    embeddings = client("flair.embeddings")
+    words, tags = data.Dictionary(), data.Dictionary(add_unk=False)
+    for word in ["Fay", "and", "Ed", "ran", "home"]:
+        words.add_item(word)
+    for tag in ("name", "other"):
+        tags.add_item(tag)
+
+    def tagger() -> Any:
+        torch.manual_seed(0)
+        kinds = {"tag_type": "kind", "rnn_type": kind, "hidden_size": 8, "rnn_layers": 2}
+        return models.SequenceTagger(embeddings.OneHotEmbeddings(words), tags, **kinds)
+
+    def sentences() -> list[Any]:
+        found = [data.Sentence(text) for text in ("Fay and Ed ran home", "Ed ran")]
+        for token in (token for each in found for token in each):
+            token.add_label("kind", "name" if token.text[0].isupper() else "other")
+        return found
+
+    def loss(model: Any) -> torch.Tensor:
+        torch.manual_seed(1)  # of its dropouts
+        return model.forward_loss(sentences())[0]
+
+    theirs = tagger().train()
+    with unrolled.accelerated():
+        ours = tagger().train()
+    assert type(ours.rnn) is getattr(nn, kind)
+    torch.testing.assert_close(loss(ours), loss(theirs), **NEAR)
+    ours.save(tmp_path / "tagger.pt")
+    with unrolled.accelerated():
+        again = models.SequenceTagger.load(tmp_path / "tagger.pt")
+    assert type(again.rnn) is getattr(nn, kind)
+    assert type(models.SequenceTagger.load(tmp_path / "tagger.pt").rnn) is getattr(torch.nn, kind)
+    torch.testing.assert_close(loss(again.train()), loss(ours), **NEAR)
+
+
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_the_deepar_of_pytorch_forecasting_has_the_same_loss_and_gradients(cell: str):
     forecasting, pandas = client("pytorch_forecasting"), client("pandas")

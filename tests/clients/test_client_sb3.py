@@ -9,6 +9,7 @@ import pytest
 import torch
 from client_cases import QUIETLY, client
 
+import unrolled
 from unrolled import adapters, nn
 from unrolled.errors import ConfigError
 
@@ -65,6 +66,22 @@ def test_a_saved_model_loads_with_our_policy_and_acts_the_same(tmp_path):
     action_again, state_again = again.predict(observation, **given)
     assert action_again == action
     np.testing.assert_array_equal(state_again, state)
+
+
+def test_within_accelerated_their_own_policy_is_built_and_loaded_with_our_layers(tmp_path):
+    with unrolled.accelerated():
+        model = ppo("MlpLstmPolicy")
+    model.learn(64)
+    model.save(tmp_path / "model")
+    with unrolled.accelerated():
+        again = contrib.RecurrentPPO.load(tmp_path / "model")
+    theirs = contrib.RecurrentPPO.load(tmp_path / "model")
+    kinds = [type(each.policy.lstm_actor) for each in (model, again, theirs)]
+    assert kinds == [nn.LSTM, nn.LSTM, torch.nn.LSTM]
+    given = {"episode_start": np.ones(1), "deterministic": True}
+    states = [each.predict(np.zeros((1, 4), np.float32), **given)[1] for each in (model, again, theirs)]
+    for state in states[1:]:
+        np.testing.assert_allclose(state, states[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["MlpLstmPolicy", "CnnLstmPolicy", "MultiInputLstmPolicy"])

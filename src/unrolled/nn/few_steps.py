@@ -32,7 +32,7 @@ class _Calls(NamedTuple):
 _RNN: dict[torch.dtype, tuple[_Calls, ...]] = {
     torch.float32: (
         _Calls(1, products=1_500_000),
-        _Calls(2, products=10_000),
+        _Calls(2, products=150_000),
         _Calls(2, rows=1, weights=300_000),
     ),
     torch.float64: (_Calls(1), _Calls(2, products=1_600_000), _Calls(3, products=400_000)),
@@ -41,10 +41,10 @@ _BY_STEPS = (_Calls(1), _Calls(2, rows=4, weights=350_000), _Calls(3, rows=1, we
 _FASTER: dict[str, dict[torch.dtype, tuple[_Calls, ...]]] = {
     "RNN_TANH": _RNN,
     "RNN_RELU": _RNN,
-    "GRU": {torch.float32: (_Calls(1, rows=1, weights=150_000),), torch.float64: _BY_STEPS},
+    "GRU": {torch.float32: (_Calls(1, rows=1, weights=10_000),), torch.float64: _BY_STEPS},
     "LSTM": {torch.float64: _BY_STEPS},
     "LSTM projected": {
-        torch.float32: (_Calls(1, rows=1, weights=50_000), _Calls(1, rows=4, weights=1_000_000)),
+        torch.float32: (_Calls(1, rows=1, weights=10_000), _Calls(1, rows=4, weights=1_000_000)),
         torch.float64: _BY_STEPS,
     },
 }
