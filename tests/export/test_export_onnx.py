@@ -188,6 +188,38 @@ def test_the_file_says_what_reads_raw_values_and_what_its_outputs_mean(tmp_path)
     assert found.inputs == {"x": ("T", "B", 3), "lengths": ("B",), "h_0": (2, "B", 5)}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("pooling", ["mean+max", "last", "attention", "step"])
+def test_what_training_never_had_makes_an_answer_nan_and_no_other_number(value, pooling, tmp_path):
+    """A value that is missing in a channel without a mask, or infinite: ONNX Runtime's operators would hide it."""
+    network = sequence("gru", pooling=pooling, missing=True)  # of a, b and c, a is never missing
+    export.export(network, to="onnx", out=tmp_path / "m.onnx")
+    model, draw = OnnxModel(tmp_path / "m.onnx"), np.random.default_rng(0)
+    x = draw.normal(3, 5, (6, 3, 3)).astype(np.float32)
+    lengths = np.array([6, 3, 6])
+    x[2, 2, 1] = np.nan  # training had such
+    x[4, 1, 0] = value  # past the end
+    want = model.run(x=x, lengths=lengths)
+    assert all(np.isfinite(each).all() for each in want.values())
+    x[2, 0, 0] = value
+    for name, found in model.run(x=x, lengths=lengths).items():
+        rows = 1 if found.ndim == 3 else 0
+        np.testing.assert_array_equal(np.take(found, [1, 2], rows), np.take(want[name], [1, 2], rows))
+        assert np.isnan(np.take(found, [0], rows)).all()
+
+
+def test_a_step_that_training_never_had_spoils_the_stream_from_there_on(tmp_path):
+    network = sequence("lstm", causal=True, pooling="step", missing=True, layers=2)
+    export.export(network, to="onnx-step", out=tmp_path / "m.onnx")
+    model = OnnxModel(tmp_path / "m.onnx")
+    state: dict[str, np.ndarray] = {}
+    for step, first in enumerate([1.0, np.nan, 1.0, 1.0]):
+        found = model.run(x=[[first, np.nan, 2.0], [1.0, 2.0, 3.0]], **state)
+        state = {name.removesuffix("_next"): value for name, value in found.items() if name.endswith("_next")}
+        assert np.isnan(found["probabilities"][0]).all() == (step > 0)
+        assert np.isfinite(found["probabilities"][1]).all()
+
+
 def test_whoever_asks_for_what_cannot_be_is_told_in_one_line_and_nothing_is_written(tmp_path):
     out, broken = tmp_path / "m.onnx", layer("gru")
     with torch.no_grad():

@@ -9,7 +9,7 @@ import numpy as np
 from unrolled.export.interface import Interface, LanguageInterface, LayerInterface
 from unrolled.export.onnx.graph import Graph
 from unrolled.export.onnx.layers import Weights, whole
-from unrolled.export.onnx.scaling import scaled
+from unrolled.export.onnx.scaling import refused, scaled, spoilt
 from unrolled.export.sequences import SegmentInterface, SequenceInterface, StepsInterface, TagInterface
 
 __all__ = ["answered", "draw", "forecast_of", "pooled_step", "read_out"]
@@ -71,7 +71,16 @@ def _sequence(interface: Any, graph: Graph, weights: Weights, given: dict[str, s
     if config.neighbours:
         x = _beside(graph, x, valid, config.neighbours, causal=config.causal)
     y, after = _stack(interface, graph, weights, given, x)
-    return {**answered(graph, interface, _read(interface, graph, weights, y, after, valid, lengths)), **after}
+    found = {
+        **answered(graph, interface, _read(interface, graph, weights, y, after, valid, lengths)),
+        **after,
+    }
+    if interface.scaler is None:
+        return found
+    wrong = graph.op("And", refused(graph, interface.scaler, given["x"]), valid)
+    wrong = graph.reduce("ReduceMax", graph.cast(wrong, "float32"), [0])
+    wrong = graph.op("Greater", wrong, graph.constant(0.0, "float32"))  # [B, 1]
+    return {name: spoilt(graph, value, wrong, interface.outputs[name].dtype) for name, value in found.items()}
 
 
 def _valid(graph: Graph, x: str, lengths: str) -> str:

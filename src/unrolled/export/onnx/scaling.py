@@ -10,7 +10,7 @@ from unrolled.export.interface import Port
 from unrolled.export.onnx.graph import Graph
 from unrolled.schema import CLIP, Scaler
 
-__all__ = ["scaled", "scaled_step", "scaler_states"]
+__all__ = ["refused", "scaled", "scaled_step", "scaler_states", "spoilt"]
 
 FAR = 1e6  # standard deviations, as `Scaler` has it
 
@@ -90,6 +90,26 @@ def scaled(graph: Graph, scaler: Scaler, x: str, times: str) -> str:
         "Scan", len(ports) + 1, *begin, *read, body=body.body("scale"), num_scan_inputs=len(read)
     )
     return found[-1]
+
+
+def refused(graph: Graph, scaler: Scaler, x: str) -> str:
+    """Return whether a step holds what training never had, [… , 1]: infinity, or NaN in another channel.
+
+    The operators of ONNX Runtime turn NaN into a number on the way, so that an answer would not show it.
+    """
+    limit = graph.constant(np.inf, "float32")
+    fine = graph.op("Less", graph.op("Abs", x), limit)
+    if scaler.masked:
+        masked = graph.constant([name in scaler.masked for name in scaler.channels], "bool")
+        fine = graph.op("Or", fine, graph.op("And", graph.op("IsNaN", x), masked))
+    wrong = graph.cast(graph.op("Not", fine), "float32")
+    found = graph.reduce("ReduceMax", wrong, [-1], keepdims=True)
+    return graph.op("Greater", found, graph.constant(0.0, "float32"))
+
+
+def spoilt(graph: Graph, value: str, where: str, dtype: str) -> str:
+    """Return a value, NaN in the rows that were refused."""
+    return graph.op("Where", where, graph.constant(np.nan, dtype), value)
 
 
 def _standardised(graph: Graph, scaler: Scaler, x: str) -> str:

@@ -12,7 +12,7 @@ from unrolled.export.interface import Feeds, Interface, LayerInterface, Port
 from unrolled.export.onnx.drawing import answered, forecast_of, pooled_step, read_out
 from unrolled.export.onnx.graph import Graph
 from unrolled.export.onnx.layers import Weights, one_step
-from unrolled.export.onnx.scaling import scaled_step, scaler_states
+from unrolled.export.onnx.scaling import refused, scaled_step, scaler_states, spoilt
 from unrolled.export.sequences import SequenceInterface, StepsInterface, interface_of
 from unrolled.export.subject import Subject
 
@@ -84,10 +84,22 @@ class Stepping:
             y, pooled = pooled_step(graph, y, *(before[name] for name in ("total", "most", "count")))
             after |= pooled
         found = self._answer(graph, weights, given, y)
+        if self.scaler is not None:
+            wrong = self._refused(graph, given["x"], before["h"])
+            found = {
+                name: spoilt(graph, value, wrong, self.outputs[name].dtype) for name, value in found.items()
+            }
+            after["h"] = spoilt(graph, after["h"], wrong, "float32")
         for name, port in self.outputs.items():
             graph.output(name, found[name], port)
         for name, port in self.states.items():
             graph.output(name + AFTER, after[name], port)
+
+    def _refused(self, graph: Graph, x: str, h: str) -> str:
+        """Return whether this step, or one before it, held what training never had [B, 1]."""
+        before = graph.reduce("ReduceMax", graph.cast(graph.op("IsNaN", h), "float32"), [0, 2])
+        before = graph.op("Greater", graph.unsqueeze(before, 1), graph.constant(0.0, "float32"))
+        return graph.op("Or", refused(graph, self.scaler, x), before)
 
     def _seen(
         self, graph: Graph, weights: Weights, given: dict[str, str], before: dict[str, str]
