@@ -49,7 +49,7 @@ def _brief() -> Iterator[None]:
         return point
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("loss", "strips", "families", "confusion", "reliability", "error_by"):
+        for name in ("loss", "strips", "families", "confusion", "reliability", "error_by", "slices"):
             patch.setattr(figures, name, instead(getattr(figures, name)))
         patch.setattr(report, "SAMPLE_TOKENS", 40)
         patch.setattr(document, "_drawn", lambda *_: POINT)

@@ -21,8 +21,8 @@ ELSEWHERE = {  # a file of the repository: the page that shows it
 }
 ROOMS = (  # in the order in which a reader meets them
     "nn", "ops", "tasks", "train", "stream", "adapters", "sample", "predict", "quantize", "export", "probe",
-    "data", "tokens", "checkpoint", "draw", "figures", "lab", "doctor", "spec", "errors", "files", "kernels",
-    "cli",
+    "data", "tokens", "checkpoint", "draw", "figures", "sweep", "lab", "doctor", "spec", "errors", "files",
+    "kernels", "cli",
 )  # fmt: skip
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 LIST_ITEM = re.compile(r"([-*]|\d+\.) ")

@@ -21,6 +21,7 @@ Importing this loads no torch; it loads when something that needs it is touched.
     unrolled.probe          what a recurrent network remembers, and how its gradient fares
     unrolled.adapters       our layers in Lightning, sb3-contrib, TorchRL and opacus
     unrolled.lab            lab.run(LabConfig(...)): a lecture on recurrent networks, answered by measurement
+    unrolled.sweep          sweep.run(config, axes, SweepConfig(...)): a run for each of many settings
     unrolled.doctor         doctor.report(): what this machine has
 
 Rooms that these are built on, documented and found here too: `checkpoint`, `data`, `draw`, `figures`, `spec`
@@ -33,10 +34,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import MissingExtraError, UnrolledError
-from unrolled.spec import DataConfig, LabConfig, ModelConfig, TrainConfig, provide_trainer
+from unrolled.spec import DataConfig, LabConfig, ModelConfig, SweepConfig, TrainConfig, provide_trainer
 
 if TYPE_CHECKING:
-    from unrolled import doctor, lab, nn, ops, probe, sample, tasks, train
+    from unrolled import doctor, lab, nn, ops, probe, sample, sweep, tasks, train
     from unrolled.nn import accelerate, accelerated, acceleration_report, explain, to_torch
     from unrolled.tasks import evaluate_text, load
 
@@ -44,6 +45,7 @@ __all__ = [
     "DataConfig",
     "LabConfig",
     "ModelConfig",
+    "SweepConfig",
     "TrainConfig",
     "UnrolledError",
     "__version__",
@@ -59,12 +61,13 @@ __all__ = [
     "ops",
     "probe",
     "sample",
+    "sweep",
     "tasks",
     "to_torch",
     "train",
 ]
 
-_ROOMS = {"doctor", "lab", "nn", "ops", "probe", "quantize", "sample", "tasks", "train"}
+_ROOMS = {"doctor", "lab", "nn", "ops", "probe", "quantize", "sample", "sweep", "tasks", "train"}
 _ROOMS |= {
     "adapters",
     "predict",

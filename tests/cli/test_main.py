@@ -226,7 +226,7 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(
         ),
         (
             ["fly"],
-            "COMMAND: expected one of train, sample, predict, eval, stream, quantize, export, probe, lab, doctor, got 'fly'",
+            "COMMAND: expected one of train, sweep, sample, predict, eval, stream, quantize, export, probe, lab, doctor, got 'fly'",
         ),
         (["trian", "x"], "got 'trian'; did you mean train? (see unrolled --help)"),
         (

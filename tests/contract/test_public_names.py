@@ -17,9 +17,9 @@ from unrolled.cli.parser import build
 ROOT = Path(__file__).parents[2]
 PINNED = {
     "unrolled": """
-        DataConfig LabConfig ModelConfig TrainConfig UnrolledError __version__ accelerate accelerated
+        DataConfig LabConfig ModelConfig SweepConfig TrainConfig UnrolledError __version__ accelerate accelerated
         acceleration_report doctor
-        evaluate_text explain lab load nn ops probe sample tasks to_torch train
+        evaluate_text explain lab load nn ops probe sample sweep tasks to_torch train
     """,
     "unrolled.adapters": """
         lightning_callback recurrent_policy register_opacus torchrl_module
@@ -52,7 +52,7 @@ PINNED = {
     """,
     "unrolled.figures": """
         ForecastWindow by_lag confusion coverage_by_horizon dark error_by error_by_horizon families
-        forecasts lags loss matrix points ranking reliability require series signs strips units visible
+        forecasts lags loss matrix points ranking reliability require series signs slices strips units visible
     """,
     "unrolled.files": """
         cpu_limit create for_json load_average memory_limit open_regular parse_json parsed_bytes printable
@@ -95,13 +95,16 @@ PINNED = {
     "unrolled.schema": "",
     "unrolled.spec": """
         CELLS CLOSED Cell ClassifyData ClassifyModel DataConfig EvalConfig ExportConfig ForecastData ForecastModel INITS LabConfig ModelConfig OPEN PredictConfig
-        ProbeConfig QuantizeConfig RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig TASKS
+        ProbeConfig QuantizeConfig Range RegressData RegressModel RunDirectory STORAGES SampleConfig Setting Steps StreamConfig SweepConfig TASKS
         TagData TagModel TaskKind TrainConfig cell_of_mode check current_names from_json kind_named
         kind_of kind_of_stored register_cell register_picture register_task setting setting_of settings
         tensors to_json
     """,
     "unrolled.stream": """
         Forecast Health LayerHealth LineReader Model Pool Recurrent Session StepReader TaskModel TaskPool TaskSession answer_lines load score
+    """,
+    "unrolled.sweep": """
+        Sweep SweepTrial run
     """,
     "unrolled.tasks": """
         Answers COLD_STEPS ChunkScores Dataset Evaluation Examined Figure ForecastEvaluation

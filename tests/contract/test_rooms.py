@@ -21,7 +21,7 @@ LEVELS = [
     {"tasks"},
     {"models"},  # the old name of `tasks`
     {"train", "predict", "sample", "quantize", "probe", "export", "adapters"},
-    {"lab", "serve", "studio", "doctor"},
+    {"lab", "sweep", "serve", "studio", "doctor"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -24,17 +24,7 @@ def price_of_causal(run: Path, given: dict[str, Any], *, program: str) -> str | 
     other = run.with_name(run.name + APART)
     if not given.get("causal") or spec.RunDirectory(other).evaluation.is_file():
         return None
-    words, flags = [], []
-    for cls in (named_task(given).data, spec.TrainConfig):
-        for each in spec.settings(cls):
-            if each.flag is None or each.name not in given or each.name in NOT_REPEATED:
-                continue
-            value = given[each.name]
-            if not each.flag.startswith("-"):
-                words.append(str(value))
-            elif isinstance(value, bool):
-                flags.append(each.flag if value else each.flag.replace("--", "--no-", 1))
-            else:
-                flags += [each.flag] if value is None else [each.flag, str(value)]
-    command = shlex.join(["train", *words, *flags, "--run", str(other)])
+    classes = (named_task(given).data, spec.TrainConfig)
+    words = [word for cls in classes for word in spec.command_words(cls, given, skip=NOT_REPEATED)]
+    command = shlex.join(["train", *words, "--run", str(other)])
     return f"What --causal costs in quality was not measured. To measure it: {program} {command}"

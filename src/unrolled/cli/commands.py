@@ -35,6 +35,7 @@ __all__ = [
     "quantize",
     "sample",
     "stream",
+    "sweep",
     "train",
     "version",
 ]
@@ -90,6 +91,41 @@ def train(args: argparse.Namespace) -> int:
     for command in [f"sample {place} --length 400"] if of_text else of_task:
         print(f"next: {program()} {command}")
     return 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """`unrolled sweep`."""
+    plan = spec.SweepConfig(**_given(args, spec.SweepConfig))
+    kind = named_task(vars(args))
+    check_task(kind, vars(args))
+    found: dict[str, Any] = {}
+    for cls in (kind.data, spec.TrainConfig):
+        for each in spec.settings(cls):
+            if hasattr(args, each.name):
+                given = getattr(args, each.name)
+                found[each.name] = spec.read_words(each, given) if isinstance(given, list) else given
+    axes = {name: each for name, each in found.items() if isinstance(each, (tuple, spec.Range))}
+    first = {n: a.low if isinstance(a, spec.Range) else a[0] for n, a in axes.items()}
+    of_data = {each.name for each in spec.settings(kind.data)}
+    data = {name: value for name, value in (found | first).items() if name in of_data}
+    training = {name: value for name, value in (found | first).items() if name not in of_data}
+    config = spec.TrainConfig(kind.data(**data), **training)
+    with loading():
+        from unrolled.sweep import run
+
+    asked = {name for name, value in found.items() if (name, value) != ("cell", "auto")}
+    result = run(config, axes, plan, asked=asked)
+    if args.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        print(_shown(str(result)))
+        if result.best is not None:
+            place = shlex.quote(str(result.best.run))
+            print(f"\nbest: {place}; table and picture: {result.study / 'sweep.md'}")
+            use = f"sample {place} --length 400" if kind is spec.LANGUAGE else f"predict {place} NEW"
+            print(f"next: {program()} {use}")
+            print(f"the same again: {program()} {shlex.join(result.command)}")
+    return 0 if result.best is not None or not result.count("failed") else 1
 
 
 def sample(args: argparse.Namespace) -> int:

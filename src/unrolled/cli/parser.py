@@ -32,10 +32,21 @@ EPILOG = """examples:
   unrolled quantize runs/book --weights int8   a quarter of the size, and what it costs
   unrolled export runs/gestures --to onnx --out gestures.onnx   for ONNX Runtime, checked there
   unrolled probe runs/book --html probe.html   what it remembers, how its gradients flow, what is wrong
+  unrolled sweep book.txt --lr 1e-3,3e-3 --hidden 128,256   a run for each combination, and which is best
   unrolled lab sentences --quick           ten sentences through a neuron, a layer and an LSTM
   unrolled doctor                          what this machine has, and what `auto` takes on it
 """
 EXAMPLES = {
+    "sweep": """\
+Every flag of `unrolled train` is taken. With one value it holds for every trial. Several values, separated
+by commas, or a range of numbers (1e-4..1e-2) make it an axis; the flag of a column or a file is repeated
+instead, and one that is on or off takes yes,no. Lists make a grid, a range makes a random search.
+
+examples:
+  unrolled sweep book.txt --lr 1e-3,3e-3 --hidden 128,256 --minutes 2
+  unrolled sweep gestures.csv --label activity --lr 1e-4..1e-2 --dropout 0..0.5 --trials 20 --workers 2
+  unrolled sweep load.csv --horizon 24 --cell gru,lstm --tie no --total-minutes 60
+""",
     "train": """examples:
   unrolled train book.txt --minutes 3
   unrolled train gestures.csv --label activity --group subject --dry-run
@@ -120,6 +131,7 @@ def build() -> Parser:
     subs = parser.add_subparsers(dest="command", metavar="COMMAND")
     add = partial(_command, subs)
     _train_command(subs)
+    _sweep_command(subs)
     add("sample", "write text with a trained model", commands.sample, spec.SampleConfig)
     add("predict", "predict classes, numbers, tags or forecasts", commands.predict, spec.PredictConfig,
         json="print JSON lines; with --out: how many answers there are")  # fmt: skip
@@ -201,6 +213,43 @@ def _train_command(subs: Any) -> None:
         _add(group, each)
     parser.add_argument("--json", action="store_true", help="print what is found as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _sweep_command(subs: Any) -> None:
+    """Add `sweep`, which takes the flags of `train` with several values; its help names its own alone."""
+    parser = _subparser(subs, "sweep", "train a network with each of many settings, and say which is best")
+    parser.usage = "%(prog)s SOURCE --FLAG VALUE,VALUE [--FLAG LOW..HIGH] [more flags, also those of train]"
+    data = data_flags()
+    kinds = dict.fromkeys(kind.data for flag in data for kind in flag.kinds)
+    parser.set_defaults(action=commands.sweep, configs=(*kinds, spec.TrainConfig, spec.SweepConfig))
+    every = [(each.setting, each.may_be_bare) for each in data]
+    every += [(each, False) for each in spec.settings(spec.TrainConfig)]
+    for s, bare in every:
+        if s.flag is None or not s.flag.startswith("-"):
+            _add(parser, s)
+            continue
+        told: dict[str, Any] = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        if s.type is bool or bare or s.bare is not None:
+            const = True if s.type is bool else s.bare
+            parser.add_argument(s.flag, action=_Append, nargs="?", const=const, **told)
+        else:
+            parser.add_argument(s.flag, action=_Append, **told)
+        if s.negative:
+            parser.add_argument(
+                s.flag.replace("--", "--no-", 1), action=_Append, nargs=0, const=False, **told
+            )
+    for s in spec.settings(spec.SweepConfig):
+        _add(parser, s)
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class _Append(argparse.Action):
+    """Collects what a flag is given each time; argparse's own needs a default to add to."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        word = self.const if self.nargs == 0 else values
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), word])
 
 
 def _add(parser: Any, s: spec.Setting, *, bare: bool = False, required: bool = False) -> None:

@@ -3,6 +3,7 @@
 curves.py   over steps and over lags         heat.py     strips, matrices, maps by lag
 points.py   named points, a point per unit   scores.py   confusion, reliability, errors by range, rankings
 canvas.py   a figure and its file, colours     forecasts.py  windows with bands, error by horizon
+slices.py   what many runs came to, by setting
 """
 
 from unrolled.figures.canvas import dark, require, signs, visible
@@ -16,6 +17,7 @@ from unrolled.figures.forecasts import (
 from unrolled.figures.heat import by_lag, matrix, strips
 from unrolled.figures.points import points, units
 from unrolled.figures.scores import confusion, error_by, ranking, reliability
+from unrolled.figures.slices import slices
 
 __all__ = [
     "ForecastWindow",
@@ -36,6 +38,7 @@ __all__ = [
     "require",
     "series",
     "signs",
+    "slices",
     "strips",
     "units",
     "visible",

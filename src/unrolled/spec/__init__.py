@@ -34,6 +34,11 @@ from unrolled.spec.launch import Launch as Launch
 from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture
+from unrolled.spec.sweep import MOST_TRIALS as MOST_TRIALS
+from unrolled.spec.sweep import Range, SweepConfig
+from unrolled.spec.sweep import command_words as command_words
+from unrolled.spec.sweep import read_words as read_words
+from unrolled.spec.sweep import word_of as word_of
 from unrolled.spec.tag import AFFIXES as AFFIXES
 from unrolled.spec.tag import TAG as TAG
 from unrolled.spec.tag import TagData, TagModel
@@ -85,6 +90,7 @@ __all__ = [
     "PredictConfig",
     "ProbeConfig",
     "QuantizeConfig",
+    "Range",
     "RegressData",
     "RegressModel",
     "RunDirectory",
@@ -92,6 +98,7 @@ __all__ = [
     "Setting",
     "Steps",
     "StreamConfig",
+    "SweepConfig",
     "TagData",
     "TagModel",
     "TaskKind",

@@ -7,7 +7,9 @@ from unrolled.train.fit import choose_dtype as choose_dtype
 from unrolled.train.fit import make_optimizer as make_optimizer
 from unrolled.train.fit import native_bfloat16 as native_bfloat16
 from unrolled.train.observers import Observer, Row
+from unrolled.train.plan import FREE as FREE
 from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
+from unrolled.train.progress import ProgressBar as ProgressBar
 from unrolled.train.run import Result, resolve, run
 from unrolled.train.run import own_random_state as own_random_state
 from unrolled.train.rundir import held as held

@@ -1,0 +1,34 @@
+"""The validations that a run has written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from unrolled import files
+from unrolled.errors import RunError
+from unrolled.spec import RunDirectory
+
+__all__ = ["curve"]
+
+LARGEST = 2**30  # bytes of metrics.jsonl
+
+
+def curve(run: Path, unit: str) -> Iterator[tuple[int, float]]:
+    """Yield (step, validation loss) of each row of a run's metrics.jsonl that has one.
+
+    Args:
+        unit: of the loss, as `TaskKind.loss`.
+    """
+    path = RunDirectory(run).metrics
+    if not path.is_file():
+        return
+    for line in files.read_regular(path, LARGEST, RunError).splitlines():
+        try:
+            row = json.loads(line)
+            step, loss = row["step"], row[f"val_{unit}"]
+        except (ValueError, KeyError, TypeError, RecursionError):  # telemetry, or a torn line
+            continue
+        if type(step) is int and type(loss) in (int, float):
+            yield step, float(loss)
