@@ -193,11 +193,14 @@ def test_only_runs_that_beat_the_table_of_pairs_count_as_trained(trials: dict[st
         result = copy.deepcopy(trial["result"])
         result["trained"]["AdamW"]["below_bigram"] = trial["settings"]["seed"] == 0
         made.append(lab.Done(key, trial["settings"], result))
-    kinds = gradients.EXPERIMENT.summary(made)["kinds"]
+    summed = gradients.EXPERIMENT.summary(made)
+    kinds = summed["kinds"]
     for kind, usual in (("rnn", 1), ("gru", 1), ("lstm", 2)):
         assert kinds[kind]["usual"]["trained"]["runs"] == usual
         assert kinds[kind]["usual"]["start"]["runs"] == 2 * usual
-    assert "not known, as none was trained" in likelihood(0, 0)
+    kinds["lstm"]["usual"]["trained"].update(runs=0, fates=dict.fromkeys(gradients.FATES, 0))
+    assert "in an LSTM vanishing ones are not known, as none was trained" in answer(summed)
+    assert "After training gradients vanish: RNNs 1 of 1 runs, LSTMs 0 of 0 runs." in answer(summed)
 
 
 def row(text: str, name: str) -> list[str]:

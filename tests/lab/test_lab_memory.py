@@ -23,7 +23,7 @@ from unrolled.lab.memory_report import claims, judged, verdict
 
 LENGTHS = {"adding": [8, 12], "copying": [2], "recall": [10], "mnist1d": [40]}
 TINY: dict[str, Any] = {
-    name: {**memory.QUICK[name], "lengths": [lengths, []], "hidden_size": 6, "seconds": 0.01}
+    name: {**memory.QUICK[name], "lengths": [lengths, []], "hidden_size": 6, "seconds": 0.0125}
     for name, lengths in LENGTHS.items()
 }
 TINY["ms"] = {n: {c: [1.0] * len(ls) for c in ("rnn", "gru", "lstm")} for n, ls in LENGTHS.items()}
@@ -231,6 +231,19 @@ def test_the_rate_that_solves_soonest_is_chosen_and_the_others_are_given_twice_i
     assert found["rate"] == min(steps, key=lambda rate: steps[rate])
     assert steps[1e-5] == 2 * steps[0.02] < 600
     assert choose(settings) == found
+
+
+def test_the_better_half_of_the_rates_goes_on_to_the_next_seed():
+    (trial,) = [t for t in memory.trials(LabConfig()) if t.key == "memory/adding/T=50/lstm-forget/rate"]
+    settings = {**trial.settings, "length": 8, "cap": 5, "evaluate_every": 5, "hidden_size": 4}
+    found = choose({**settings, "rates": [0.03, 0.01, 1e-3, 1e-5], "tuning_seeds": [1000, 1001]})
+    first, second = ([r for r in found["runs"] if r["seed"] == seed] for seed in (1000, 1001))
+    losses = sorted(first, key=lambda run: run["loss"])
+    assert {run["rate"] for run in second} == {run["rate"] for run in losses[:2]}
+    sums = {
+        r["rate"]: r["loss"] + next(s["loss"] for s in second if s["rate"] == r["rate"]) for r in losses[:2]
+    }
+    assert found["rate"] == min(sums, key=lambda rate: sums[rate])
 
 
 def test_where_no_rate_solves_it_the_lowest_loss_decides_and_a_diverged_run_is_last():

@@ -273,15 +273,14 @@ def test_workers_give_what_one_process_gives_and_a_signal_ends_them(tmp_path: Pa
         subprocess.run([*run, str(tmp_path / out), *more], check=True, capture_output=True)
     one, two = (document(tmp_path / name, "trials")["trials"] for name in ("one", "two"))
     assert without_timing(one) == without_timing({key: two[key] for key in one})
-    process = subprocess.Popen(
-        [*run, str(tmp_path / "three"), "--workers", "2"], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    process.stderr.readline()  # a trial is done
-    process.terminate()
-    rest = process.stderr.read()  # its end: no worker holds it open
-    assert process.wait() == 143
-    assert "go on with: unrolled lab sentences --quick --seeds 1 --workers 2 --out" in rest
+    last = [*run, str(tmp_path / "three"), "--workers", "2"]
+    with subprocess.Popen(last, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # a trial is done
+        process.terminate()
+        rest = process.stderr.read()  # to its end: no worker holds it open
+    assert process.returncode == 143
+    assert "lab sentences --quick --seeds 1 --workers 2 --out" in rest.partition("go on with: ")[2]
     assert len(document(tmp_path / "three", "trials")["trials"]) >= 1
 
 

@@ -195,6 +195,8 @@ def _beside(lead: str, counts: Mapping[str, tuple[int, int]]) -> str:
     """Say to which of the two kinds something happens in a larger share of its runs."""
     shares = {name: counts[name][0] / max(counts[name][1], 1) for name in PLURALS}
     told = {name: f"{count} of {runs}" for name, (count, runs) in counts.items()}
+    if not all(counts[name][1] for name in PLURALS):
+        return f"{lead}: {', '.join(f'{words} {told[name]} runs' for name, words in PLURALS.items())}."
     less, more = sorted(PLURALS, key=lambda name: shares[name])
     if shares[less] == shares[more]:
         both = f"equally often in both ({told[less]} runs each)" if shares[less] else "in neither"

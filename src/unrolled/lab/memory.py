@@ -147,29 +147,33 @@ def equal_size(cell: str, inputs: int, outputs: int, size: int) -> int:
 
 
 def choose(settings: Found, *, mnist1d: str | None = None) -> Json:
-    """Train at each learning rate on each of the tuning seeds, and choose the rate that solves it soonest.
+    """Train at each learning rate on the tuning seeds, and choose the rate that solves the problem soonest.
 
-    On a seed on which one rate solved the problem the others are given PATIENCE times its steps. What decides
-    is the sum of the steps over the seeds, a run that did not get there counted with all that it was given,
-    and between equal sums that of the losses.
+    The better half of the rates goes on to the next seed. On a seed on which one rate solved the problem the
+    others are given PATIENCE times its steps. What decides is the sum of the steps over the seeds, a run that
+    did not get there counted with all that it was given, and between equal sums that of the losses.
 
     Args:
         mnist1d: where the curves lie that settings name by their sha256.
     """
-    problem, runs = problem_of(settings, mnist1d), []
+    problem, left = problem_of(settings, mnist1d), list(settings["rates"])
+    runs: list[Json] = []
+
+    def order(rate: float) -> tuple[float, float]:
+        return _order([run for run in runs if run["rate"] == rate])
+
     for seed in settings["tuning_seeds"]:
         cap = settings["cap"]
-        for rate in settings["rates"]:
+        for rate in left:
             found = learn(problem, {**settings, "learning_rate": rate, "seed": seed, "cap": cap})
             counted = settings["cap"] if found.diverged else found.steps
             loss = None if found.diverged else finite(found.curve[-1][2])
             runs.append({"rate": rate, "seed": seed, "solved": found.solved, "steps": counted, "loss": loss})
             if found.solved:
                 cap = min(cap, PATIENCE * found.steps)
-    orders = {rate: _order([run for run in runs if run["rate"] == rate]) for rate in settings["rates"]}
-    best = min(orders, key=lambda rate: orders[rate])
-    steps, loss = orders[best]
-    return {"rate": best, "order": [steps, finite(loss)], "runs": runs}
+        left = sorted(left, key=order)[: math.ceil(len(left) / 2)]
+    steps, loss = order(left[0])
+    return {"rate": left[0], "order": [steps, finite(loss)], "runs": runs}
 
 
 def _order(runs: Sequence[Found]) -> tuple[float, float]:
