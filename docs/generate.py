@@ -29,8 +29,9 @@ API_INTRODUCTION = (
 )
 BENCH = HERE.parent / "bench"
 HELPS_INTRODUCTION = """\
-Training time on torch.nn, or of what people do instead, in times of ours, on a CPU; on a GPU our layers call
-torch's kernels. In short, for batches of 20 to 128 rows:
+Ratios on this page are the training time with torch.nn, or with what people do instead, divided by the time
+with our layers: at 2, ours take half the time. All are for a CPU; on a GPU our layers call torch's kernels.
+In short, for batches of 20 to 128 rows:
 
 - **GRU and RNN layers**: {gru} times as fast with full rows, at every size.
 - **LSTM layers with full rows**: {lstm} times. torch.nn calls a tuned library there; the wider the layer, the
@@ -40,10 +41,13 @@ torch's kernels. In short, for batches of 20 to 128 rows:
 - **Resets inside rows** (episodes, documents, sessions): {loop} times as fast as a loop over steps. Give
   `resets=`.
 - **A single row** (B = 1), any cell, full: {single} times.
-- **Calls of one step**: some microseconds; see `unrolled.nn.packed` and `unrolled.stream`.
+- **Calls of one step** without gradients take microseconds with `unrolled.nn.packed` or `unrolled.stream`.
 
-It does not help a model whose time goes into embeddings, a CRF or data loading, nor where a call is so small
-that Python's own time decides. `unrolled.explain(layer, x)` says which path a call takes, and why.
+It does not help a model that spends its time in embeddings, a CRF or data loading, and little where calls are
+so small that Python's own time dominates: training calls of one or two steps may go to torch.nn's kernels. It
+is slower in two corners: an RNN or GRU of one row and 512 units that takes one to three steps without
+gradients, and an LSTM of a single unit trained on many full rows (each up to 1.25 times torch.nn's time).
+`unrolled.explain(layer, x)` says which path a call takes, and why.
 """
 HELPS_LAYERS = """\
 ## Layer by layer
@@ -64,15 +68,15 @@ HELPS_PROGRAMS = """\
 One `unrolled.accelerate` or one adapter away from the program as it is. They are measured anew by
 `python bench/clients.py programs --keep`.
 
-| program | torch.nn, in times of ours | threads | measured |
+| program | torch.nn's time divided by ours | threads | measured |
 | --- | --- | --- | --- |
 """
 HELPS_SHAPES = """\
 ## Shape by shape
 
-Time of torch.nn's layer in times of the same layer after `accelerate`, over a grid: I and H from 1 to 512, T
-from 1 to 1,000, B from 1 to 128, full rows. Cells take one step. "Under 0.97": points at which ours takes
-more than 1.03 times torch.nn's time.
+The time of torch.nn's layer divided by that of the same layer after `accelerate`, over a grid: I and H from 1
+to 512, T from 1 to 1,000, B from 1 to 128, full rows. Cells take one step. "Under 0.97": points at which ours
+takes more than 1.03 times torch.nn's time.
 `python bench/clients.py grid --pairs --dtypes float32 float64 --keep` measures them anew:
 {machine}.
 
@@ -198,6 +202,13 @@ def _programs() -> list[str]:
         return []
     columns = "| {what} | {ratio:.1f} | {threads} | {taken}, {machine[processor]} |"
     lines = [columns.format(**row) for row in rows]
+    for row in rows:
+        if "results" in row:
+            by_seed = {
+                side: ", ".join(f"{value:.0f}" for value in row["results"][side]) for side in row["results"]
+            }
+            each = "; ".join(f"{side} {values}" for side, values in by_seed.items())
+            lines += ["", f"Mean returns of the last episodes by seed, {row['program']}: {each}."]
     return [HELPS_PROGRAMS + "\n".join(lines), ""]
 
 
