@@ -183,36 +183,37 @@ def _is_ours(layer: Any) -> bool:
     return layer.backend in ("auto", "native")
 
 
-def _weights(layer: Any, dtype: torch.dtype) -> list[list[Tensor | None]] | None:
-    """Return weight_ih, weight_hh, bias_ih, bias_hh, weight_hr of each layer; None where one is not plain."""
+def _weights(layer: Any, dtype: torch.dtype, *, collected: bool = False) -> list[list[Tensor | None]] | None:
+    """Return weight_ih, weight_hh, bias_ih, bias_hh, weight_hr of each layer; None where one is not plain.
+
+    Args:
+        collected: `_flat_weights`, which torch.nn would read, has just been collected anew.
+    """
     parameters: dict[str, Any] = layer._parameters
     hidden, width, projected = layer.hidden_size, layer.input_size, layer.proj_size
     blocks, size, aligned = _CELLS[layer.mode][1] * hidden, projected or hidden, dtype.itemsize - 1
-    biases, projection = [(blocks,)] * 2 if layer.bias else [], [(projected, hidden)] if projected else []
-    count, flat = 2 + len(biases) + len(projection), layer._flat_weights
-    if len(flat) != count * layer.num_layers or len(layer._all_weights) != layer.num_layers:
-        return None
-    found: list[list[Tensor | None]] = []
+    others: list[tuple[int, ...]] = [(blocks,)] * 2 if layer.bias else []
+    if projected:
+        others.append((projected, hidden))
+    flat, found = iter(layer._flat_weights), []
     for names in layer._all_weights:
-        shapes = [(blocks, width), (blocks, size), *biases, *projection]
         each: list[Tensor | None] = []
-        if len(names) != len(shapes):
+        if len(names) != 2 + len(others):
             return None
-        for name, shape in zip(names, shapes, strict=True):
+        for name, shape in zip(names, [(blocks, width), (blocks, size), *others], strict=True):
             weight = parameters.get(name)
             if weight is None or dense(weight, shape, dtype, aligned) is not weight:
                 return None
-            at = len(found) * count + len(each)
-            if flat[at] is not weight:
-                if is_by_hand(layer, at, weight):
+            if weight is not next(flat, None):
+                if collected or is_by_hand(layer, layer._flat_weights_names.index(name), weight):
                     return None
                 layer._init_flat_weights()  # as torch.nn does: functional_call, say, put it there
-                flat = layer._flat_weights
+                return _weights(layer, dtype, collected=True)
             each.append(weight)
         hr = each.pop() if projected else None
         found.append([*each, hr] if layer.bias else [*each, None, None, hr])
         width = size
-    return found
+    return found if len(found) == layer.num_layers else None
 
 
 def _handles(layer: Any, weights: list[list[Tensor | None]], dtype: torch.dtype) -> list[kernels.Handle]:
