@@ -1,10 +1,9 @@
-"""The text of model.h, model.c and the weights beside them."""
+"""The text of model.c, and of the weights that it includes."""
 
 from __future__ import annotations
 
 import functools
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,28 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.export.c.fields import Field, Reader
+from unrolled.export.c.header import header
 from unrolled.export.c.plan import Layer, Matrix, Network
 from unrolled.export.c.reading import Symbols
+from unrolled.export.c.state import FINGERPRINT, SLOTS, counts_steps, members, saved_bytes, saving, zeroed
 from unrolled.export.c.text import array, prefixed
+from unrolled.export.c.weights_file import file_bytes, pointers, use, weights_file
 
 __all__ = ["Model"]
 
-CODES = (
-    ("OK", "done"),
-    ("BAD_INPUT", "an input is not finite, or an id out of range; the state is as it was"),
-    ("BAD_STATE", "a sum is not finite, as the input is too large; reset the state before the next step"),
-    ("MISSING", "a value is missing that never was in training; the state is as it was"),
-    ("LEFT_OUT", "a value is missing, and training left out such steps; the state is as it was"),
-    ("BAD_TIME", "the time does not rise; the state is as it was"),
-    ("NO_SERIES", "the series was not chosen, or there is none of that number"),
-    ("NO_WEIGHTS", "the file of weights was not given"),
-    ("WRONG_SIZE", "bytes of another length"),
-    ("WRONG_MODEL", "bytes of another model or of other weights"),
-    ("DAMAGED", "torn or altered bytes, or numbers that are not finite"),
-)
-STATE_MAGIC, FILE_MAGIC = b"uCs\x01", b"uCw\x01"
-FINGERPRINT = 16  # bytes of it
-HEAD = 4 + FINGERPRINT + 4  # of a saved state and of a file of weights: magic, fingerprint, bytes that follow
 BEGIN = """#include <float.h>
 
 #include "model.h"
@@ -50,7 +36,6 @@ typedef char model_size_check[sizeof(model_state) == MODEL_RAM_BYTES ? 1 : -1];
 DEFINED = re.compile(
     r"^(?:(?:static|MODEL_INLINE)\b[^;={]*?|typedef union )\b(model_\w+)(?=\(| \{)", re.MULTILINE
 )
-SLOTS = {"lstm": 4, "gru": 4, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 @functools.cache
@@ -110,52 +95,7 @@ class Model:
     @functools.cached_property
     def fields(self) -> list[Field]:
         """The members of the state, the widest first."""
-        network, reader = self.network, self.reader
-        found = reader.fields()
-        if self._counts:
-            found.append(Field("uint32_t", "steps", 0, True, "since the start"))
-        for number, layer in enumerate(network.layers):
-            found.append(Field("float", f"h{number}", layer.output_size, True, f"of layer {number}"))
-            if layer.cell == "lstm":
-                found.append(Field("float", f"c{number}", layer.hidden_size, True, f"of layer {number}"))
-        top = network.layers[-1].output_size
-        if network.pools:
-            found.append(Field("float", "total", top, True, "the sum of h over the steps"))
-            found.append(Field("float", "most", top, True, "its maximum"))
-        if network.reach:
-            seen = network.input_size * (1 + network.reach)
-            found.append(Field("float", "seen", seen, True, "this step behind those before it"))
-        if reader.standardises:
-            found.append(Field("float", "row", network.input_size, False, "this step, standardised"))
-        pre = max(SLOTS[layer.cell] * layer.hidden_size for layer in network.layers)
-        found.append(Field("float", "work", max(pre, 2 * top if network.pools else 0), False, "of a step"))
-        if any(layer.projection is not None for layer in network.layers):
-            most = max(layer.hidden_size for layer in network.layers)
-            found.append(Field("float", "hidden", most, False, "before a projection"))
-        if reader.answer_type == "double":
-            found.append(Field("float", "raw", reader.outputs, False, "what the network gave"))
-        if network.weights == "int8":
-            most = max(
-                [network.input_size * (1 + network.reach)]
-                + [max(layer.hidden_size, layer.output_size) for layer in network.layers]
-            )
-            found.append(Field("int8_t", "whole", most, False, "what is multiplied with int8 weights"))
-        found.sort(key=lambda field: {"double": 0, "float": 1, "int8_t": 3}.get(field.type, 2))
-        return self._filled_up(found)
-
-    @property
-    def _counts(self) -> bool:
-        needs = ("clock", "time", "value", "past_clock")
-        return self.network.pools or any(field.name in needs for field in self.reader.fields())
-
-    @staticmethod
-    def _filled_up(found: list[Field]) -> list[Field]:
-        """Return the members with as many bytes at the end that the size is the same for every compiler."""
-        align = 8 if any(field.type == "double" for field in found) else 4
-        left = -sum(field.nbytes for field in found) % align
-        if left:
-            found.append(Field("int8_t", "unused", left, False, "so that the size is the same everywhere"))
-        return found
+        return members(self.network, self.reader)
 
     @property
     def ram_bytes(self) -> int:
@@ -163,101 +103,36 @@ class Model:
         return sum(field.nbytes for field in self.fields)
 
     @property
-    def saved(self) -> list[Field]:
-        return [field for field in self.fields if field.saved]
-
-    @property
     def saved_bytes(self) -> int:
         """Bytes of a saved state."""
-        return HEAD + sum(field.nbytes for field in self.saved) + 4
+        return saved_bytes(self.fields)
 
-    # ---- model.h
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of model.bin."""
+        return file_bytes(self.constants)
+
+    # ---- the files
 
     def header(self, about: str, code_bytes: int | None = None) -> str:
-        """Return model.h.
+        """Return model.h; see `header.header`."""
+        return header(self, about, code_bytes)
 
-        Args:
-            about: one line for people, without anything that could end a comment.
-            code_bytes: of what is in flash beside the weights, where it was measured.
-        """
-        code = (
-            "the code is not in it" if code_bytes is None else f"code and tables take about {code_bytes} more"
-        )
-        members = "\n".join(
-            f"    {field.type} {field.name}{f'[{field.count}]' if field.count else ''}; /* {field.words} */"
-            for field in self.fields
-        )
-        codes = "\n".join(
-            f"    MODEL_{name} = {number}{',' if number + 1 < len(CODES) else ' '} /* {words} */"
-            for number, (name, words) in enumerate(CODES)
-        )
-        weights = ""
-        if self.apart:
-            weights = f"""
-#define MODEL_FILE_BYTES {self._file_bytes}
-/* Takes the bytes of model.bin, which must stay where they are and begin at a multiple of 4; before the first
- * init. Little-endian machines only. Wrong, torn or altered bytes are refused. */
-int model_use(const void *bytes, size_t size);
-"""
-        text = f"""/* {about}
- * Written by unrolled; README.md says how it is used and how it was checked. */
-#ifndef MODEL_H
-#define MODEL_H
-
-#include <stddef.h>
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-#define MODEL_FLASH_BYTES {self.weight_bytes} /* of weights; {code} */
-#define MODEL_RAM_BYTES {self.ram_bytes} /* of one model_state, which is all that a stream needs */
-#define MODEL_SAVED_BYTES {self.saved_bytes} /* of a saved state */
-#define MODEL_ANSWERS {self.reader.answers} /* numbers of an answer */
-{self.reader.header().rstrip()}
-
-/* What the functions return. */
-enum {{
-{codes}
-}};
-
-/* One stream. Its members are for model.c alone. */
-typedef struct model_state {{
-{members}
-}} model_state;
-{weights}{self.reader.functions()}
-/* Makes a state out of any memory: before the first step. */
-int model_init(model_state *s);
-/* Advances by one step. answer [MODEL_ANSWERS] may be null: then it is not worked out. */
-int model_step(model_state *s, {self.reader.parameters}, {self.reader.answer_type} *answer);
-/* Returns to before the first step. */
-int model_reset(model_state *s);
-/* Writes all that the stream remembers, the same on every machine. */
-void model_save(const model_state *s, unsigned char bytes[MODEL_SAVED_BYTES]);
-/* Takes what model_save has written. Bytes that are torn, altered or another model's are refused. */
-int model_load(model_state *s, const unsigned char *bytes, size_t size);
-
-#ifdef __cplusplus
-}}
-#endif
-#endif
-"""
-        return prefixed(text, self.prefix)
-
-    # ---- model.c
+    def weights_file(self) -> bytes:
+        """Return model.bin."""
+        return weights_file(self.constants, self.network.fingerprint)
 
     def code(self) -> str:
         """Return model.c."""
         own = [
             self._fingerprint(),
-            self._use() if self.apart else "",
+            use() if self.apart else "",
             self.reader.tables(),
             self.reader.finish(),
             self._forward(),
             self._functions(),
         ]
-        parts = [BEGIN, self._weights_from_file() if self.apart else '#include "model_weights.h"\n']
+        parts = [BEGIN, pointers(self.constants) if self.apart else '#include "model_weights.h"\n']
         parts += [*self._with_pieces("\n".join(own)), *own]
         text = prefixed("\n".join(part for part in parts if part), self.prefix)
         names = self.reader.names(self.prefix)
@@ -317,7 +192,7 @@ int model_load(model_state *s, const unsigned char *bytes, size_t size);
                 "        s->total[c] = s->steps == 0 ? y : s->total[c] + y;\n"
                 "        s->most[c] = s->steps == 0 || y > s->most[c] ? y : s->most[c];\n    }\n"
             )
-        if self._counts:
+        if counts_steps(network, reader):
             body.append("    if (s->steps < 0xffffffffu) s->steps++;\n")
         body.append("    if (raw == 0) return MODEL_OK;\n")
         if network.head is None:
@@ -367,20 +242,7 @@ int model_load(model_state *s, const unsigned char *bytes, size_t size);
 
     def _functions(self) -> str:
         reader = self.reader
-        zeros = []
-        for field in self.fields:
-            if not field.saved:
-                continue
-            name = f"s->{field.name}"
-            one = not field.count
-            value = "-1" if field.name == "series" else "0"
-            if field.type == "float":
-                zeros.append(f"    model_zero({name}, {field.count});\n")
-            elif one:
-                zeros.append(f"    {name} = {value};\n")
-            else:
-                zeros.append(f"    for (c = 0; c < {field.count}; c++) {name}[c] = 0.0;\n")
-        code = "".join(zeros)
+        code = zeroed(self.fields)
         uses_c = "    int32_t c;\n" if "(c = " in code else ""
         bound = "    if (model_weights == 0) return MODEL_NO_WEIGHTS;\n" if self.apart else ""
         begin = "    return MODEL_OK;\n"
@@ -401,123 +263,7 @@ int model_step(model_state *s, {reader.parameters}, {reader.answer_type} *answer
     return code;
 }}
 
-{self._saving()}"""
-
-    def _saving(self) -> str:
-        put, get = [], []
-        checks, at = [], HEAD
-        for field in self.saved:
-            name = f"s->{field.name}"
-            place, count = (name, field.count) if field.count else (f"&{name}", 1)
-            if field.type in ("float", "double"):
-                suffix = "64" if field.type == "double" else ""
-                put.append(f"    at = model_put{suffix}(at, {place}, {count});\n")
-                get.append(f"    at = model_get{suffix}({place}, at, {count});\n")
-            else:
-                put.append(f"    model_put32(at, (uint32_t){name}), at += 4;\n")
-                get.append(f"    {name} = ({field.type})model_get32(at), at += 4;\n")
-            step = {"float": 4, "double": 8}.get(field.type)
-            if step:
-                word = at + (4 if step == 8 else 0)
-                mask = "0x7ff00000u" if step == 8 else "0x7f800000u"
-                checks.append(
-                    f"    for (i = 0; i < {count}; i++)\n"
-                    f"        if ((model_get32(bytes + {word} + {step} * i) & {mask}) == {mask})\n"
-                    "            return MODEL_DAMAGED;\n"
-                )
-            if field.name == "series":
-                checks.append(
-                    f"    if (model_get32(bytes + {at}) + 1u > (uint32_t)MODEL_SERIES)\n"
-                    "        return MODEL_NO_SERIES;\n"
-                )
-            at += field.nbytes
-        magic = ", ".join(map(str, STATE_MAGIC))
-        return f"""static const unsigned char model_state_magic[4] = {{{magic}}};
-
-void model_save(const model_state *s, unsigned char bytes[MODEL_SAVED_BYTES])
-{{
-    unsigned char *at = bytes + {HEAD};
-    int32_t i;
-    for (i = 0; i < 4; i++) bytes[i] = model_state_magic[i];
-    for (i = 0; i < {FINGERPRINT}; i++) bytes[4 + i] = model_fingerprint[i];
-    model_put32(bytes + {4 + FINGERPRINT}, MODEL_SAVED_BYTES - {HEAD + 4});
-{"".join(put)}    model_put32(at, model_check_sum(bytes, MODEL_SAVED_BYTES - 4));
-}}
-
-int model_load(model_state *s, const unsigned char *bytes, size_t size)
-{{
-    const unsigned char *at = bytes + {HEAD};
-    int32_t i;
-    if (size < {HEAD}) return MODEL_WRONG_SIZE;
-    for (i = 0; i < 4; i++)
-        if (bytes[i] != model_state_magic[i]) return MODEL_WRONG_MODEL;
-    for (i = 0; i < {FINGERPRINT}; i++)
-        if (bytes[4 + i] != model_fingerprint[i]) return MODEL_WRONG_MODEL;
-    if (size != MODEL_SAVED_BYTES) return MODEL_WRONG_SIZE;
-    if (model_get32(bytes + size - 4) != model_check_sum(bytes, size - 4)) return MODEL_DAMAGED;
-{"".join(checks)}{"".join(get)}    (void)at;
-    return MODEL_OK;
-}}
-"""
-
-    # ---- model.bin
-
-    @property
-    def _file_bytes(self) -> int:
-        return self._places()[1]
-
-    def _places(self) -> tuple[dict[str, int], int]:
-        """Return where each array lies in the file, and its size; the check sum ends it."""
-        at, places = 32, {}
-        for name, values in self.constants.items():
-            places[name] = at
-            at += -(-values.nbytes // 16) * 16
-        return places, at + 4
-
-    def weights_file(self) -> bytes:
-        """Return model.bin: magic, fingerprint, size, 1 as a 32-bit number, the arrays, a check sum."""
-        places, size = self._places()
-        raw = bytearray(size)
-        raw[:4], raw[4 : 4 + FINGERPRINT] = FILE_MAGIC, self.network.fingerprint[:FINGERPRINT]
-        raw[20:24], raw[24:28] = size.to_bytes(4, "little"), (1).to_bytes(4, "little")
-        for name, values in self.constants.items():
-            data = values.astype(values.dtype.newbyteorder("<")).tobytes()
-            raw[places[name] : places[name] + len(data)] = data
-        raw[-4:] = zlib.crc32(raw[:-4]).to_bytes(4, "little")
-        return bytes(raw)
-
-    def _weights_from_file(self) -> str:
-        places, _ = self._places()
-        lines = []
-        for name, values in self.constants.items():
-            kind = "int8_t" if values.dtype == np.int8 else "float"
-            lines.append(f"#define {name} ((const {kind} *)(const void *)(model_weights + {places[name]}))")
-        return (
-            "static const unsigned char *model_weights = 0; /* the file's bytes */\n"
-            + "\n".join(lines)
-            + "\n"
-        )
-
-    def _use(self) -> str:
-        magic = ", ".join(map(str, FILE_MAGIC))
-        return f"""static const unsigned char model_file_magic[4] = {{{magic}}};
-
-int model_use(const void *bytes, size_t size)
-{{
-    const unsigned char *const from = (const unsigned char *)bytes;
-    int32_t i;
-    if (size != MODEL_FILE_BYTES) return MODEL_WRONG_SIZE;
-    for (i = 0; i < 4; i++)
-        if (from[i] != model_file_magic[i]) return MODEL_WRONG_MODEL;
-    for (i = 0; i < {FINGERPRINT}; i++)
-        if (from[4 + i] != model_fingerprint[i]) return MODEL_WRONG_MODEL;
-    if ((uintptr_t)from % 4 != 0) return MODEL_BAD_INPUT;
-    if (*(const uint32_t *)(const void *)(from + 24) != 1u) return MODEL_DAMAGED; /* another order of bytes */
-    if (model_get32(from + size - 4) != model_check_sum(from, size - 4)) return MODEL_DAMAGED;
-    model_weights = from;
-    return MODEL_OK;
-}}
-"""
+{saving([field for field in self.fields if field.saved])}"""
 
 
 def _product(to: str, name: str, matrix: Matrix, x: str) -> str:
