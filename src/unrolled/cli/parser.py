@@ -217,7 +217,8 @@ def _train_command(subs: Any) -> None:
 
 def _sweep_command(subs: Any) -> None:
     """Add `sweep`, which takes the flags of `train` with several values; its help names its own alone."""
-    parser = _subparser(subs, "sweep", "train a network with each of many settings, and say which is best")
+    what = "train a network with each of many settings, and say which is best; takes the flags of train"
+    parser = _subparser(subs, "sweep", what)
     parser.usage = "%(prog)s SOURCE --FLAG VALUE,VALUE [--FLAG LOW..HIGH] [more flags, also those of train]"
     data = data_flags()
     kinds = dict.fromkeys(kind.data for flag in data for kind in flag.kinds)

@@ -22,6 +22,10 @@ LARGER = ("classify", "tag")  # tasks whose main figure is better where it is la
 MOST_SHOWN = 30  # rows of the table on the command line; sweep.md has all
 STATES = ("finished", "pruned", "unfinished", "failed")  # in the order of a table
 GAP = "  "
+LEGEND = (
+    "A ring marks the best trial, a line the median at each listed value; a cross is a trial that was pruned "
+    "or has failed, a triangle one that is far out."
+)
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def _report(found: Sweep, *, picture: bool) -> Iterator[str]:
         again = shlex.join(["unrolled", *found.command])
         yield from (f"The best is `{found.best.run}`. The same again: `{again}`", "")
     if picture:
-        yield from (f"![{found.ranked_by} over each setting]({PICTURE})", "")
+        yield from (f"![{found.ranked_by} over each setting]({PICTURE})", "", LEGEND, "")
     head, *rows = [[_cell(cell) for cell in row] for row in found.rows()]
     yield from (f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
