@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn.utils import parametrize, prune
 
 import unrolled
 from unrolled.errors import ConfigError, ShapeError
+from unrolled.nn.validate import validate_layer
 
 HABITS: dict[str, Callable[[Any], list[torch.Tensor]]] = {}
 
@@ -318,3 +320,23 @@ def test_what_ours_does_not_call_cannot_be_replaced_in_silence(monkeypatch: pyte
     monkeypatch.setattr(torch.nn.GRU, "forward", lambda self, *given: plain(self, *given))
     with pytest.warns(UserWarning, match=r"torch\.nn\.modules\.rnn\.GRU\.forward was replaced"):
         unrolled.accelerate(torch.nn.GRU(3, 5))
+
+
+def test_what_stands_for_a_layer_is_asked_for_its_weights_alone():
+    """As `adapters.opacus` does, whose clients this suite does not have."""
+    layer = unrolled.nn.GRU(3, 5)
+    names = (
+        "mode",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bidirectional",
+        "bias",
+        "batch_first",
+        "proj_size",
+    )
+    stand_in: Any = types.SimpleNamespace(
+        **{name: getattr(layer, name) for name in names}, **layer._parameters
+    )
+    given = validate_layer(stand_in, torch.randn(6, 4, 3), None, None, None)
+    assert given.weights[0].weight_hh is layer.weight_hh_l0
