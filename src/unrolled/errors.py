@@ -106,6 +106,8 @@ class NonFiniteError(UnrolledError, ArithmeticError):
 class ProcessError(UnrolledError, RuntimeError):
     """Another process of a run is missing, has ended, does not answer, or gave up; names its rank."""
 
+    waits = False  # whether a thread still waits for it, which the interpreter would wait for at its end
+
 
 class MissingExtraError(UnrolledError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from ranks import Ranks, far, losses, tensors
@@ -90,3 +92,224 @@ def test_a_run_whose_rank_is_killed_resumes_to_the_same_bits(ranks: Ranks, victi
     _, done = train(ranks, "run", *words, resume=True)
     assert done.codes == [0, 0], done.stderr
     assert bits(run) == bits(whole)
+
+
+def test_ten_kills_of_a_random_rank_at_random_moments_change_no_bit(ranks: Ranks):
+    words = (*STREAM, "--dropout", "0.2", "--save-every", "5", "--steps", "150")
+    whole, undisturbed = train(ranks, "whole", *words)
+    longest, random, kills, resume = max(undisturbed.seconds), Random(18), 0, False
+    while kills < 10:
+        victim, moment = random.randrange(2), random.uniform(0.1, longest)
+        signals = [[moment, signal.SIGKILL, victim]]
+        run, ended = train(ranks, "run", *words, resume=resume, signals=signals, from_start=True)
+        if ended.codes == [0, 0]:  # it was faster
+            assert bits(run) == bits(whole)
+            longest, resume = min(longest, max(ended.seconds)), False
+            continue
+        kills, resume = kills + 1, True
+        assert ended.codes[victim] == -signal.SIGKILL, ended.stderr
+        assert ended.codes[1 - victim] in (0, 2), ended.stderr  # 0: it was about to leave
+        assert len(ended.lines) == (ended.codes[1 - victim] != 0), ended.stderr
+        assert ended.seconds[1 - victim] < longest + 20
+    _, done = train(ranks, "run", *words, resume=True)
+    assert done.codes == [0, 0], done.stderr
+    assert bits(run) == bits(whole)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_another_number_of_processes_goes_on_with_a_run(ranks: Ranks, size: int):
+    words = (*STREAM, "--save-every", "4", "--steps", "60")
+    whole, _ = train(ranks, "whole", *words)
+    run, killed = train(ranks, "run", *words, signals=[[0.1, signal.SIGKILL, 1]])
+    assert killed.codes[1] == -signal.SIGKILL
+    _, done = train(ranks, "run", *words, resume=True, size=size)
+    assert done.codes == [0] * size, done.stderr
+    assert "where the run had 2: rows are dealt anew" in done.stderr[0]
+    assert far(run, whole) < 2e-4, "without dropout only the order of sums differs"
+
+
+def test_a_rank_that_stands_still_ends_the_run_after_the_timeout(ranks: Ranks):
+    words = (*STREAM, "--steps", "20000", "--timeout", "3")
+    _, ended = train(ranks, "run", *words, signals=[[0.5, signal.SIGSTOP, 1]], stopped=[1])
+    assert ended.codes == [2, -signal.SIGKILL]  # the launcher's kill, once the other one has ended
+    assert len(ended.lines) == 1
+    assert "rank 1: expected a sign of life within 3 s" in ended.lines[0]
+
+
+def test_sigterm_to_one_rank_stops_all_after_the_same_step(ranks: Ranks):
+    words = (*STREAM, "--dropout", "0.2", "--steps", "3000", "--save-every", "1000")
+    _, ended = train(ranks, "run", *words, signals=[[0.5, signal.SIGTERM, 1]])
+    assert ended.codes == [143, 143], ended.stderr
+    (line,) = ended.lines
+    assert line.startswith("unrolled: stopped at step")
+    assert "torchrun --standalone --nproc-per-node 2 -m -- unrolled train" in line
+
+
+NAN = """
+if rank == 1:
+    from unrolled.tasks import LanguageModel
+    plain, calls = LanguageModel.loss, []
+    def loss(self, batch, state):
+        calls.append(self.training)
+        if calls.count(True) == 5:
+            self.readout.bias.data[0] = float("nan")
+        return plain(self, batch, state)
+    LanguageModel.loss = loss
+"""
+NAN_GRADIENT = """
+if rank == 1:
+    from unrolled.train import segments
+    from unrolled.train.fit import Stepper
+    plain, calls = Stepper._forward, []
+    def forward(self, batch):
+        calls.append(1)
+        found = plain(self, batch)
+        def backward():
+            found.backward()
+            if len(calls) == 5:
+                self.network.readout.bias.grad[0] = float("nan")
+        return found._replace(backward=backward)
+    Stepper._forward = forward
+"""
+FULL = """
+if rank == 0:
+    import resource
+    from unrolled.train.saving import Saver
+    plain, calls = Saver.save, []
+    def save(self, now):
+        calls.append(now)
+        if len(calls) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        try:
+            plain(self, now)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    Saver.save = save
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "said"),
+    [
+        (
+            NAN,
+            "loss at step 5 on rank 1: expected a finite number, got nan; first in the parameter readout.bias",
+        ),
+        (
+            NAN_GRADIENT,
+            "gradient norm at step 5 on rank 1: expected a finite number, got nan; first in the grad",
+        ),
+        (FULL, "step-00000012"),
+    ],
+    ids=["loss", "gradient", "disk"],
+)
+def test_what_one_rank_meets_ends_all_with_one_line(ranks: Ranks, patch: str, said: str):
+    run, ended = train(ranks, "run", *STREAM, "--save-every", "12", patch=patch)
+    assert ended.codes == [2, 2], ended.stderr
+    assert len(ended.lines) == 1
+    assert said in ended.lines[0]
+    assert (run / "LATEST").read_text() == "step-00000000\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            ["--lr", "0.003"],
+            ["--lr", "0.001"],
+            "--lr: expected 0.003 on every rank, as rank 0 has, got 0.001 on",
+        ),
+        (
+            ["--steps", "9"],
+            ["--epochs", "1"],
+            "--epochs: expected nothing on every rank, as rank 0 has, got 1 on",
+        ),
+        (["--hidden", "0"], ["--hidden", "0"], "--hidden: expected at least 1, got 0"),
+        (["--batch", "1"], ["--batch", "1"], "--batch: expected a row for each of 2 processes, got 1 row"),
+        (["--bpe", "5"], ["--bpe", "5"], "--bpe"),
+    ],
+    ids=["lr", "budget", "hidden", "rows", "parser"],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(ranks: Ranks, first, second, said: str):
+    common = ["train", str(ranks.folder / "book.txt"), "--run", str(ranks.folder / "bad"), "--as", "stream"]
+    each = [[*common, *first], [*common, *second]]
+    ended = ranks(each=each, stopped=[1], from_start=True)
+    assert ended.codes[0] == 2
+    assert ended.codes[1] in (2, -signal.SIGKILL)  # or ended by the launcher
+    assert said in ended.stderr[0]
+    assert ended.stderr[1] == ""
+    assert not (ranks.folder / "bad").exists()
+
+
+def test_a_source_that_differs_is_named(ranks: Ranks):
+    other = ranks.folder / "other.txt"
+    other.write_text(TEXT[::-1])
+    each = [
+        ["train", str(ranks.folder / n), "--run", str(ranks.folder / "bad")]
+        for n in ("book.txt", "other.txt")
+    ]
+    ended = ranks(each=each)
+    assert ended.codes == [2, 2]
+    assert "other.txt" in ended.lines[0]
+    assert len(ended.lines) == 1
+
+
+def test_a_rank_that_never_comes_is_named(ranks: Ranks):
+    _, ended = train(ranks, "run", *STREAM, "--timeout", "2", only=[0])
+    assert ended.codes == [2, None]
+    assert "processes: expected 2 to start within 2 s, got no sign of rank 1" in ended.lines[0]
+
+
+def test_a_port_in_use_is_named(ranks: Ranks):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        _, ended = train(ranks, "run", *STREAM, "--timeout", "2", only=[0], port=port)
+    assert ended.codes == [2, None]
+    assert f"127.0.0.1:{port}: expected a free port, got one in use" in ended.lines[0]
+
+
+# rows whose label, group and numbers are known; tagged words; a series
+TABLE = "id,x,y,label,size\n" + "".join(
+    f"{row},{step * 0.1:.1f},{row % 3 - step * 0.2:.1f},{'abc'[row % 3]},{row % 7}\n"
+    for row in range(50)
+    for step in range(3 + row % 5)
+)
+WORDS = "".join(
+    "".join(
+        f"{'Anna' if (row + k) % 4 == 0 else 'runs'} {'B' if (row + k) % 4 == 0 else 'O'}-PER\n".replace(
+            "O-PER", "O"
+        )
+        for k in range(2 + row % 6)
+    )
+    + "\n"
+    for row in range(50)
+)
+SERIES = "time,value\n" + "".join(
+    f"2024-01-{1 + hour // 24:02d}T{hour % 24:02d}:00,{hour % 24 + hour % 5 * 0.1:.1f}\n"
+    for hour in range(480)
+)
+NOTHING_DROPPED = "import torch; torch.rand = lambda *shape, **_: torch.ones(*shape)"  # words, series, masks
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TABLE, ("--label", "label", "--id", "id")),
+        (TABLE, ("--target", "size", "--id", "id", "--causal")),
+        (WORDS, ("--tags", "1")),
+        (SERIES, ("--horizon", "4")),
+        (SERIES, ("--horizon", "4", "--causal")),
+    ],
+    ids=["classify", "regress", "tag", "forecast", "causal"],
+)
+def test_every_task_comes_to_the_same_in_two_processes(ranks: Ranks, text: str, words: tuple[str, ...]):
+    source = ranks.folder / f"source.{'conll' if text is WORDS else 'csv'}"
+    source.write_text(text)
+    sizes = ("--batch", "5", "--layers", "1", "--steps", "12", "--save-every", "6", "--overwrite")
+    for size, run in ((1, "one"), (2, "two")):
+        argv = ["train", str(source), *words, "--run", str(ranks.folder / run), *SIZES, *sizes]
+        ended = ranks(*argv, ranks=size, patch=NOTHING_DROPPED)
+        assert ended.codes == [0] * size, ended.stderr
+    assert 0 < far(ranks.folder / "one", ranks.folder / "two") < NEAR

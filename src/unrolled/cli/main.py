@@ -7,19 +7,17 @@ import io
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from unrolled.cli import commands
 from unrolled.cli.parser import build, flags_of
+from unrolled.cli.ranks import let_rank_0_print, speaker
 from unrolled.errors import ConfigError, UnrolledError
-from unrolled.spec import Launch
 
 __all__ = ["main"]
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 WAITING = {"GOMP_SPINCOUNT": "1000"}  # turns, some 20 µs: about what a sleep and a wake-up cost
-FIRST = 5.0  # seconds that rank 0 and the launcher have, to say why and to end the other processes
 WAITS_SAID = ("OMP_WAIT_POLICY", *WAITING)
 
 
@@ -32,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _take_whatever_comes()
     _wait_asleep()
-    _let_rank_0_print()
+    let_rank_0_print()
     try:
         return _flushed(_run(argv))
     except BrokenPipeError:
@@ -56,7 +54,11 @@ def _run(argv: Sequence[str] | None) -> int:
         line = _in_one_line(error, flags_of(args.configs))
         if line is None or args.debug:
             raise
-        return _complain(line, getattr(error, "exit_code", 2), error)
+        code = _complain(line, getattr(error, "exit_code", 2), error)
+        if getattr(error, "waits", False):
+            _flushed(code)
+            os._exit(code)
+        return code
 
 
 def _in_one_line(error: Exception, flags: Mapping[str, str]) -> str | None:
@@ -144,32 +146,10 @@ def _silence_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _let_rank_0_print() -> None:
-    """Send what the other processes of a run print nowhere, and let torch log nothing beside our one line."""
-    launch = _launch()
-    if launch.alone:
-        return
-    if launch.rank:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if "torch" not in sys.modules:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # a reason is said in one line
-
-
-def _launch() -> Launch:
-    try:
-        return Launch.found()
-    except ConfigError:  # which `train` says
-        return Launch()
-
-
 def _complain(text: str, code: int, error: BaseException | None = None) -> int:
     """Say what is wrong, and return the exit code; of several processes the one says it that should."""
-    launch, elsewhere = _launch(), getattr(error, "elsewhere", None)
-    if elsewhere:
-        return code
-    if launch.rank and elsewhere is None:  # before the processes met: rank 0 has most likely said the same
-        time.sleep(FIRST)
-    who = f"rank {launch.rank}: " if launch.rank else ""
+    who = speaker(error)
     with contextlib.suppress(OSError):  # nobody listens any more
-        print(f"unrolled: {who}{' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+        if who is not None:
+            print(f"unrolled: {who}{' '.join(text.splitlines())}", file=sys.stderr, flush=True)
     return code

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from unrolled import spec
 from unrolled.cli import commands
 from unrolled.cli.flags import data_flags, groups_of_training, title_of
+from unrolled.cli.ranks import speaker
 
 __all__ = ["Parser", "build", "flags_of"]
 
@@ -107,7 +108,8 @@ class Parser(argparse.ArgumentParser):
             )
         for pattern, words in WORDS:
             message = re.sub(f"^{pattern}", words, message)
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        who = speaker()
+        self.exit(2, None if who is None else f"{self.prog}: {who}{message} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, extra = self.parse_known_args(args, namespace)

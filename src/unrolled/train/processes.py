@@ -33,11 +33,12 @@ from unrolled.train.watch import PULSE, NoAnswerError, Watch
 
 __all__ = ["Processes", "joined"]
 
-ANSWER = 10.0  # seconds that the store has for an answer
+ANSWER = 5.0  # seconds that the store has for an answer, once something went wrong
+AT_LAST = 60.0  # seconds beside twice the timeout, after which an exchange ends in any case
 SETTLE = 2.3 * PULSE  # in which a living process shows one
 LATE = 5.0  # seconds more than the timeout that the others wait for rank 0, which says what is missing
 SHORT, LONG = 0.002, 0.1  # seconds between two looks at the store
-GO_ON = "; the same command with `resume` goes on from the last checkpoint"
+GO_ON = "; the same command with --resume (resume=True) goes on from the last checkpoint"
 T = TypeVar("T")
 _C10D: Any = dist  # names that it exports without saying so
 
@@ -73,7 +74,7 @@ class Processes:
     def all_reduce(self, tensor: Tensor) -> None:
         """Put the sum of every rank's tensor in its place; the same bits on every rank, and in every run."""
         if not self.alone:
-            self._exchange(lambda: dist.all_reduce(tensor))
+            self._exchange(lambda: dist.all_reduce(tensor, async_op=True))
 
     def summed(self, values: Sequence[float]) -> Sequence[float]:
         """Return the sum over the ranks of each value."""
@@ -99,7 +100,7 @@ class Processes:
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Give every rank the values of rank 0, in place."""
         for tensor in () if self.alone else tensors:
-            self._exchange(partial(dist.broadcast, tensor.detach(), 0))
+            self._exchange(partial(dist.broadcast, tensor.detach(), 0, async_op=True))
 
     def differ(self, tensors: Iterable[Tensor]) -> bool:
         """Say whether a rank has other bits in these tensors than another one."""
@@ -132,7 +133,7 @@ class Processes:
         every = [torch.empty_like(padded) for _ in range(self.world_size)]
         # as bytes: gloo has no bfloat16
         parts, mine = [each.view(torch.uint8) for each in every], padded.view(torch.uint8)
-        self._exchange(lambda: dist.all_gather(parts, mine))
+        self._exchange(lambda: dist.all_gather(parts, mine, async_op=True))
         return torch.stack(every, 1).flatten(0, 1)[:rows].movedim(0, axis).contiguous()
 
     def rows_of(self, batches: Batches, stop: int | None = None) -> Iterator[Batch]:
@@ -151,8 +152,9 @@ class Processes:
             return
         self._told += 1
         raw, key = json.dumps(value).encode(), f"told/{self._told}"
+        sent = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
         self._ask(lambda store: store.set(key, str(len(raw))))
-        self._exchange(lambda: dist.broadcast(torch.frombuffer(bytearray(raw), dtype=torch.uint8), 0))
+        self._exchange(lambda: dist.broadcast(sent, 0, async_op=True))
 
     def hear(self, what: str) -> Any:
         """Wait until rank 0 tells something, however long it works for it, and return that.
@@ -167,7 +169,7 @@ class Processes:
         self._wait(key, what, self.timeout_s)
         size = int(self._ask(partial(_get, key)))
         raw = torch.empty(size, dtype=torch.uint8)
-        self._exchange(lambda: dist.broadcast(raw, 0))
+        self._exchange(lambda: dist.broadcast(raw, 0, async_op=True))
         return json.loads(raw.numpy().tobytes())
 
     def once(self, what: str, work: Callable[[], T]) -> T | Any:
@@ -189,7 +191,7 @@ class Processes:
         mine = torch.zeros(size, dtype=torch.uint8)
         mine[: len(raw)] = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else mine[:0]
         every = [torch.empty_like(mine) for _ in range(self.world_size)]
-        self._exchange(lambda: dist.all_gather(every, mine))
+        self._exchange(lambda: dist.all_gather(every, mine, async_op=True))
         return [each.numpy().tobytes().rstrip(b"\0").decode() for each in every]
 
     def refuse(self, check: Callable[[str], None], what: str) -> NoReturn:
@@ -215,68 +217,96 @@ class Processes:
 
     # --------------------------------------------------------------------------------------------- faults
 
-    def _exchange(self, call: Callable[[], Any]) -> None:
+    def _exchange(self, start: Callable[[], Any]) -> None:
+        """Begin an exchange and wait for it, as long as everybody gives signs of life."""
+        silent, before = [0.0] * self.world_size, [b""] * self.world_size
         try:
-            call()
-        except RuntimeError as error:  # a connection that broke, or no answer within the timeout
-            raise self._lost(str(error)) from None
+            work = start()
+        except RuntimeError:
+            raise self._lost() from None
+        while True:
+            try:
+                work.wait(timedelta(seconds=PULSE))
+                return
+            except RuntimeError:
+                if work.is_completed():  # a connection broke
+                    raise self._lost() from None
+            try:
+                now = self._ask(self._pulses)
+                # counted, not by the clock: it goes on while this process itself stands still
+                silent = [0.0 if a != b else s + PULSE for a, b, s in zip(now, before, silent, strict=True)]
+                before = now
+                self._raise_failure()
+                if max(silent) > self.timeout_s:
+                    self._ignore_the_launcher()
+                    raise self._silent([r for r, s in enumerate(silent) if s > self.timeout_s])
+            except ProcessError as error:
+                error.waits = True
+                raise
 
     def _ask(self, call: Callable[[Any], T]) -> T:
         assert self._watch is not None
         try:
-            return self._watch.ask(call, ANSWER)
-        except NoAnswerError as error:
-            raise self._cut_off(error) from None
+            return self._watch.ask(call, self.timeout_s)
+        except NoAnswerError:
+            raise self._cut_off() from None
 
-    def _cut_off(self, error: object) -> ProcessError:
+    def _raise_failure(self) -> None:
+        """Raise the error that a rank has met, if one has."""
+        if self._ask(partial(_has, "failed")):
+            self._ignore_the_launcher()
+            raise self._second_hand()
+
+    def _ignore_the_launcher(self) -> None:
+        """Let the launcher not end this process, which has a line to say before it does so itself."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def _cut_off(self) -> ProcessError:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        want = f"an answer of the launcher's store within {ANSWER:g} s"
-        return ProcessError(expected(place, want, f"none, its host or the network is down{GO_ON}"))
+        got = f"none, its host or the network is down{GO_ON}"
+        return ProcessError(expected(place, "an answer of the launcher's store", got))
+
+    def _silent(self, ranks: Sequence[int]) -> ProcessError:
+        names = " and ".join(f"rank {rank}" for rank in ranks[:4])
+        got = f"none: it has ended or stands still{GO_ON}"
+        return self._lost_one(expected(names, f"a sign of life within {self.timeout_s:g} s", got))
 
     def _wait(self, key: str, what: str, seconds: float) -> None:
         """Return when a key is set; rank 0 may take any time while it shows that it lives."""
-        pause, last, seen = SHORT, b"", time.monotonic()
+        pause, last, silent = SHORT, b"", 0.0
 
-        def look(store: Any) -> tuple[bool, bool, bytes]:
-            pulse = store.get("pulse/0") if store.check(["pulse/0"]) else b""
-            return store.check([key]), store.check(["failed"]), pulse
+        def look(store: Any) -> tuple[bool, bytes]:
+            return _has(key, store), store.get("pulse/0") if _has("pulse/0", store) else b""
 
         while True:
-            there, failed, pulse = self._ask(look)
+            there, pulse = self._ask(look)
             if there:
                 return
-            if failed:
-                raise self._second_hand()
-            if pulse != last:
-                last, seen = pulse, time.monotonic()
-            elif time.monotonic() - seen > seconds:
+            self._raise_failure()
+            silent = silent + pause if pulse == last else 0.0
+            last = pulse
+            if silent > seconds:
                 want = f"a sign of life within {seconds:g} s, while {what}"
                 raise self._lost_one(expected("rank 0", want, f"none{GO_ON}"))
             time.sleep(pause)
             pause = min(LONG, 1.2 * pause)
 
-    def _lost(self, reason: str) -> ProcessError:
-        """Return what to say where the others cannot be reached: who gave up, or shows no sign of life."""
-        if threading.current_thread() is threading.main_thread():
-            # the launcher is about to end this process, which has a line to say before
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        assert self._watch is not None
+    def _lost(self) -> ProcessError:
+        """Return what to say where a connection broke: what a rank has met, or who gives no sign of life."""
+        self._ignore_the_launcher()
         try:
-            if self._watch.ask(partial(_has, "failed"), ANSWER):
-                return self._second_hand()
-            before = self._watch.ask(self._pulses, ANSWER)
+            self._raise_failure()
+            before = self._ask(self._pulses)
             time.sleep(SETTLE)
-            if self._watch.ask(partial(_has, "failed"), ANSWER):
-                return self._second_hand()
-            after = self._watch.ask(self._pulses, ANSWER)
-        except NoAnswerError as error:
-            return self._cut_off(error)
+            self._raise_failure()
+            after = self._ask(self._pulses)
+        except ProcessError as error:
+            return error
         gone = [rank for rank in range(self.world_size) if before[rank] == after[rank] and rank != self.rank]
         names = " and ".join(f"rank {rank}" for rank in gone[:4]) or "the other ranks"
-        late = "imed out" in reason
-        why = f"none within {self.timeout_s:g} s" if late else "none"
-        why += ": it has ended or stands still" if gone else ": a connection between the processes broke"
-        return self._lost_one(expected(names, "an answer", why + GO_ON))
+        why = "it has ended" if gone else "a connection between the processes broke"
+        return self._lost_one(expected(names, "an answer", f"none: {why}{GO_ON}"))
 
     def _pulses(self, store: Any) -> list[bytes]:
         keys = [f"pulse/{rank}" for rank in range(self.world_size)]
@@ -293,6 +323,7 @@ class Processes:
         found = json.loads(self._ask(partial(_get, "failed")))
         error = ProcessError(f"rank {found['rank']}: {found['text']}")
         error.elsewhere = found["said"] or not self._claims()
+        self._ask(lambda store: store.set(f"heard/{self.rank}", "1"))
         error.exit_code = found["code"]
         return error
 
@@ -322,6 +353,16 @@ class Processes:
         }
         with contextlib.suppress(NoAnswerError):
             self._watch.ask(lambda s: s.compare_set("failed", "", json.dumps(record)), ANSWER)
+            if known is None and self.first and not _of_launcher():
+                self._wait_until_heard()
+
+    def _wait_until_heard(self) -> None:
+        """Keep the store, which ends with this process, until the others have read why."""
+        assert self._watch is not None
+        deadline = time.monotonic() + SETTLE
+        others = [f"heard/{rank}" for rank in range(1, self.world_size)]
+        while time.monotonic() < deadline and not self._watch.ask(lambda s: s.check(others), ANSWER):
+            time.sleep(SHORT)
 
     # -------------------------------------------------------------------------------------------- joining
 
@@ -380,8 +421,9 @@ def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], rank: int) -> N
     for name in dict.fromkeys([*ours, *theirs]):
         here, there = ours.get(name), theirs.get(name)
         if here != there:
-            want = f"{here!r} on every rank, as rank 0 has"
-            raise ConfigError(expected(name, want, f"{there!r} on rank {rank}"))
+            here, there = ("nothing" if each is None else repr(each) for each in (here, there))
+            want = f"{here} on every rank, as rank 0 has"
+            raise ConfigError(expected(name, want, f"{there} on rank {rank}"))
 
 
 @contextlib.contextmanager
@@ -406,7 +448,7 @@ def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]
     try:
         processes.join({"torch": torch.__version__, "python": platform.python_version(), **about})
         if own:
-            processes._exchange(lambda: _initialise(store, launch, timeout_s))
+            _initialise(processes, store, launch)
         yield processes
         processes.summed([0.0])  # nobody takes the store away while another one waits for it
         if own:
@@ -418,31 +460,45 @@ def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]
         processes.close()
 
 
-def _initialise(store: Any, launch: Launch, timeout_s: float) -> None:
-    dist.init_process_group(
-        "gloo",
-        store=_C10D.PrefixStore("gloo", store),
-        rank=launch.rank,
-        world_size=launch.world_size,
-        timeout=timedelta(seconds=timeout_s),
-    )
+def _initialise(processes: Processes, store: Any, launch: Launch) -> None:
+    try:
+        dist.init_process_group(
+            "gloo",
+            store=_C10D.PrefixStore("gloo", store),
+            rank=launch.rank,
+            world_size=launch.world_size,
+            timeout=timedelta(seconds=2 * processes.timeout_s + AT_LAST),
+        )
+    except RuntimeError as error:
+        device = os.environ.get("GLOO_SOCKET_IFNAME", "the device of the host's name")
+        got = " ".join(str(error).split())[:160]
+        raise ProcessError(expected("processes", f"to reach one another by {device}", got)) from None
+
+
+def _of_launcher() -> bool:
+    """Whether the launcher keeps the store, and not rank 0."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _store(launch: Launch, timeout_s: float) -> Any:
     """Return the launcher's store, in which every run of these processes has keys of its own."""
-    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    host, port = (os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    if not host or not (port.isascii() and port.isdecimal() and len(port) < 6):
+        want = "an address and a port in the environment, as torchrun sets them"
+        raise ProcessError(expected("MASTER_ADDR and MASTER_PORT", want, f"{host!r} and {port!r}"))
     try:
-        store, _, _ = next(_C10D.rendezvous("env://", timeout=timedelta(seconds=timeout_s)))
+        store = _C10D.TCPStore(
+            host,
+            int(port),
+            is_master=launch.rank == 0 and not _of_launcher(),
+            timeout=timedelta(seconds=timeout_s),
+            wait_for_workers=False,
+        )
         number = store.add(f"runs/{launch.rank}", 1)
-    except (RuntimeError, ValueError) as error:  # ValueError: a variable is missing
-        raise ProcessError(expected(f"MASTER_ADDR:MASTER_PORT {place}", *_reason(error, timeout_s))) from None
+    except (RuntimeError, ValueError) as error:  # ValueError: no port has such a number
+        text = " ".join(str(error).split())
+        in_use = "EADDRINUSE" in text or "address already in use" in text
+        want = "a free port" if in_use else f"a store that answers within {timeout_s:g} s"
+        got = "one in use" if in_use else text.partition(" (")[0][:160]
+        raise ProcessError(expected(f"MASTER_ADDR:MASTER_PORT {host}:{port}", want, got)) from None
     return _C10D.PrefixStore(f"unrolled/{number}", store)
-
-
-def _reason(error: Exception, timeout_s: float) -> tuple[str, str]:
-    text = " ".join(str(error).split())
-    if "EADDRINUSE" in text or "address already in use" in text:
-        return "a free port", "one in use"
-    if isinstance(error, ValueError):
-        return "an address and a port in the environment, as torchrun sets them", text
-    return f"a launcher's store that answers within {timeout_s:g} s", text.partition(" (")[0][:160]

@@ -31,6 +31,7 @@ class Watch:
         self._asked: queue.SimpleQueue[tuple[Callable[[Any], Any], queue.SimpleQueue[Any]]] = (
             queue.SimpleQueue()
         )
+        self._late: queue.SimpleQueue[Any] | None = None  # for an answer that did not come in time
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="unrolled-watch", daemon=True)
         self._thread.start()
@@ -40,11 +41,14 @@ class Watch:
 
         Raises NoAnswerError: it fails, or takes longer than `seconds`.
         """
+        if self._late is not None and self._late.empty():
+            raise NoAnswerError("no answer to an earlier question either")
         answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._asked.put((call, answer))
         try:
             found, error = answer.get(timeout=seconds)
         except queue.Empty:
+            self._late = answer
             raise NoAnswerError(f"no answer within {seconds:g} s") from None
         if error is not None:
             raise NoAnswerError(str(error)) from None
