@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -313,3 +318,45 @@ def test_every_task_comes_to_the_same_in_two_processes(ranks: Ranks, text: str, 
         ended = ranks(*argv, ranks=size, patch=NOTHING_DROPPED)
         assert ended.codes == [0] * size, ended.stderr
     assert 0 < far(ranks.folder / "one", ranks.folder / "two") < NEAR
+
+
+def test_under_torchrun_a_killed_rank_is_named_and_no_process_stays(tmp_path: Path):
+    run, text = tmp_path / "run", tmp_path / "book.txt"
+    text.write_text(TEXT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    train = [
+        "-m",
+        "--",
+        "unrolled",
+        "train",
+        str(text),
+        "--run",
+        str(run),
+        *SIZES,
+        *STREAM,
+        "--steps",
+        "100000",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*torchrun, *train], env=environment, stderr=subprocess.PIPE, text=True
+    ) as launcher:
+        while not (run / "LATEST").exists() and launcher.poll() is None:
+            time.sleep(0.05)
+        ours = {pid: environ.read_bytes() for pid, environ in children(launcher.pid)}
+        assert len(ours) == 2
+        (second,) = [pid for pid, environ in ours.items() if b"\0RANK=1\0" in environ]
+        os.kill(second, signal.SIGKILL)
+        said = launcher.communicate()[1]
+    assert launcher.returncode == 1, "torchrun's own"
+    (line,) = [line for line in said.splitlines() if line.startswith("unrolled: ")]
+    assert "rank 1: expected an answer, got none: it has ended" in line
+    assert not [pid for pid in ours if Path(f"/proc/{pid}").exists()]
+
+
+def children(parent: int) -> Iterator[tuple[int, Path]]:
+    """Yield the processes that one has started, with the files of their environments."""
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((each / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(each.name), each / "environ"
