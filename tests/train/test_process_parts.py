@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,12 @@ def test_rows_are_dealt_and_put_together_again(rows: int, size: int, monkeypatch
     parts = [Processes(Launch(rank, size)).mine(whole, 1) for rank in range(size)]
     padded = [torch.cat([p, p.new_zeros(2, -(-rows // size) - p.shape[1], 3)], 1) for p in parts]
 
-    def all_gather(every: list[Any], mine: Any) -> None:
+    def all_gather(every: list[Any], mine: Any, *, async_op: bool) -> Any:
+        assert async_op
         assert every[0].shape == mine.shape
         for rank, each in enumerate(every):
             each.copy_(padded[rank].movedim(1, 0).contiguous().view(torch.uint8))
+        return types.SimpleNamespace(wait=lambda _: None)
 
     monkeypatch.setattr("torch.distributed.all_gather", all_gather)
     assert Processes(Launch(0, size)).whole(parts[0], 1, rows).equal(whole)
