@@ -1,7 +1,6 @@
-"""A step of an exported LSTM in C: its time, its bytes of flash and RAM, beside RTNeural's.
+"""A step of an exported LSTM in C: its time, its bytes of flash and RAM.
 
     python bench/c_export.py                      # a minute
-    python bench/c_export.py --rtneural CLONE     # beside RTNeural, built from a clone with its submodules
     python bench/c_export.py --json out.json
 
 Times are CPU time of 1,000 steps, the least of 20, of a program built by gcc with -std=c99 -O3, with and
@@ -14,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -31,7 +29,6 @@ SIZES = ((32, 1), (64, 1), (128, 2))
 BUILDS = {"-O3 -march=native": ("-std=c99", "-O3", "-march=native"), "-O3": ("-std=c99", "-O3")}
 ARM = "arm-linux-gnueabihf"
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
-BACKENDS = {"Eigen": "EIGEN", "xsimd": "XSIMD", "STL": "STL"}
 
 
 def microseconds_of_stream(model: Any, size: int) -> float:
@@ -74,28 +71,8 @@ def measured(size: int, layers: int, weights: str) -> dict[str, Any]:
     }
 
 
-def of_rtneural(clone: Path) -> dict[str, dict[str, float]]:
-    """Return the microseconds of one layer by size, for each backend and build."""
-    found = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, backend in BACKENDS.items():
-            for build, flags in BUILDS.items():
-                program = str(Path(scratch) / "rtneural")
-                chosen = [f"-DRTNEURAL_USE_{backend}=1", "-DEIGEN_STACK_ALLOCATION_LIMIT=0"]
-                words = ["g++", "-std=c++17", *flags[1:], *chosen]
-                where = [f"-I{clone}", f"-I{clone}/modules/Eigen", f"-I{clone}/modules/xsimd/include"]
-                source = str(Path(__file__).with_name("c_rtneural.cpp"))
-                subprocess.run([*words, *where, source, "-o", program], check=True, capture_output=True)
-                said = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-                found[f"{name}, {build}"] = {
-                    n: float(us) for n, us in (line.split() for line in said.splitlines())
-                }
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rtneural", type=Path, help="a clone of RTNeural with its submodules")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     rows = [measured(size, layers, weights) for weights in ("float32", "int8") for size, layers in SIZES]
@@ -109,12 +86,9 @@ def main() -> None:
         stream = f"{row['stream_microseconds']:.2f} µs"
         cells = (row["network"], row["weights"], native, plain, stream, f"{row['ram_bytes']:,}", flash)
         print(f"| {' | '.join(cells)} |")
-    peers = of_rtneural(args.rtneural) if args.rtneural else {}
-    for name, times in peers.items():
-        print(f"RTNeural, {name}: " + ", ".join(f"{size} units {us:.2f} µs" for size, us in times.items()))
     if args.json:
         facts = machine.facts(1, limit=False)
-        args.json.write_text(json.dumps({"machine": facts, "rows": rows, "rtneural": peers}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
