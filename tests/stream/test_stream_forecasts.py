@@ -171,7 +171,7 @@ def test_what_is_not_fit_is_refused():
     with pytest.raises(StateError):
         stream.assemble(contents(of, 1)).open(before)
     segments = {**made.config, "model": {**made.config["model"], "segment": 4}}
-    with pytest.raises(UnrolledError, match="one that is causal"):
+    with pytest.raises(UnrolledError, match="one that reads step by step"):
         stream.assemble(checkpoint.Contents(segments, made.model, None, None, None, Path("m")))
     wrong = {**made.config, "schema": {**made.config["schema"], "distribution": "gaussian"}}
     with pytest.raises(CheckpointError, match="schema"):

@@ -92,6 +92,12 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     stores: list[dict[str, Any]] = [s for m in model.modules() for s in (m._parameters, m._buffers)]
     before = [dict(store) for store in stores]
+    # What torch.nn's layers collect of their parameters, anew once these are stand-ins.
+    collected = [
+        (vars(m), {name: list(vars(m)[name]) for name in ("_flat_weights", "_flat_weight_refs")})
+        for m in model.modules()
+        if isinstance(m, torch.nn.RNNBase)
+    ]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     try:
         with (
@@ -108,6 +114,8 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
         for store, tensors in zip(stores, before, strict=True):
             store.clear()
             store.update(tensors)
+        for attributes, lists in collected:
+            attributes.update(lists)
         for module, mode in modes:
             module.training = mode
 
