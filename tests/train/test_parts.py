@@ -274,3 +274,14 @@ def test_a_tensor_is_finite_unless_it_holds_nan_or_infinity(dtype: torch.dtype):
     assert is_finite(torch.ones(2, 3, dtype=dtype, requires_grad=dtype.is_floating_point))
     for wrong in (math.nan, math.inf, -math.inf) if dtype.is_floating_point else ():
         assert not is_finite(torch.tensor([[0.0, wrong], [1.0, 2.0]], dtype=dtype))
+
+
+def test_the_lock_file_of_a_killed_process_is_removed_unless_it_is_held(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.touch()
+    rundir.remove_left_lock(tmp_path)
+    assert not lock.exists()
+    rundir.remove_left_lock(tmp_path)  # where there is none
+    with rundir.held(tmp_path):
+        rundir.remove_left_lock(tmp_path)
+        assert lock.exists()

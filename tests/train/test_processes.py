@@ -100,7 +100,9 @@ def test_a_run_whose_rank_is_killed_resumes_to_the_same_bits(ranks: Ranks, victi
 
 
 def test_ten_kills_of_a_random_rank_at_random_moments_change_no_bit(ranks: Ranks):
-    words = (*STREAM, "--dropout", "0.2", "--save-every", "5", "--steps", "150")
+    # One that is killed before it has come is missed after the timeout; torch's store waits up to three times as
+    # long for rank 0's.
+    words = (*STREAM, "--dropout", "0.2", "--save-every", "5", "--steps", "150", "--timeout", "6")
     whole, undisturbed = train(ranks, "whole", *words)
     longest, random, kills, resume = max(undisturbed.seconds), Random(18), 0, False
     while kills < 10:
@@ -115,7 +117,7 @@ def test_ten_kills_of_a_random_rank_at_random_moments_change_no_bit(ranks: Ranks
         assert ended.codes[victim] == -signal.SIGKILL, ended.stderr
         assert ended.codes[1 - victim] in (0, 2), ended.stderr  # 0: it was about to leave
         assert len(ended.lines) == (ended.codes[1 - victim] != 0), ended.stderr
-        assert ended.seconds[1 - victim] < longest + 20
+        assert ended.seconds[1 - victim] < longest + 20, (moment, ended.lines)
     _, done = train(ranks, "run", *words, resume=True)
     assert done.codes == [0, 0], done.stderr
     assert bits(run) == bits(whole)

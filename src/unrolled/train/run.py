@@ -56,7 +56,7 @@ from unrolled.train.resources import (
     time_to_train,
     within_memory,
 )
-from unrolled.train.rundir import held, settle, staging
+from unrolled.train.rundir import held, remove_left_lock, settle, staging
 from unrolled.train.saving import (
     Saver,
     check_stored,
@@ -147,6 +147,7 @@ def _led(
     """Do a run as the process that writes its directory."""
     found = plan(config, asked=asked)
     if isinstance(found, Finished):  # nothing is written, not even a lock
+        remove_left_lock(found.path)
         processes.tell({"run": str(found.path), "point": None, "config": None})
         return _finished(found, watchers, begin)
     source = tasks.of(config.data).source(config.data)

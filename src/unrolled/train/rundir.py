@@ -134,6 +134,18 @@ def held(path: Path, *, name: str = "run") -> Iterator[None]:
         _remove(made)
 
 
+def remove_left_lock(path: Path) -> None:
+    """Remove the lock file of a process that was killed, where that can be done and nobody holds it."""
+    lock_file = RunDirectory(path).lock
+    if not lock_file.exists():
+        return
+    with contextlib.suppress(OSError, Timeout):
+        lock = FileLock(lock_file, timeout=0)
+        lock.acquire()
+        lock_file.unlink()
+        lock.release()
+
+
 def _remove(made: list[Path]) -> None:
     for directory in made:
         with contextlib.suppress(OSError):  # one that came to hold something stays
