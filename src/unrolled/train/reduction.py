@@ -51,7 +51,7 @@ class Reduction:
             if weight.grad is None:
                 part.zero_()
             else:
-                torch.mul(weight.grad, targets, out=part)
+                part.copy_(weight.grad).mul_(targets)
         self._has.copy_(torch.tensor([float(weight.grad is not None) for weight in self._weights]))
         sums = (targets // DIGIT, targets % DIGIT, mean * targets if targets else 0.0, *flags)
         self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
