@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from unrolled import checkpoint
 
-__all__ = ["Ended", "Ranks", "far", "free_port", "losses", "tensors"]
+__all__ = ["Ended", "Ranks", "evaluation", "far", "free_port", "losses", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,20 @@ def losses(run: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl, but for what the clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k != "tokens_per_s"} for row in rows]
+
+
+def evaluation(run: Path) -> dict[str, float]:
+    """Return the numbers of evaluation.json by their paths, but for what the clock says."""
+    return dict(_numbers(json.loads((run / "evaluation.json").read_text())))
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            if key != "seconds":
+                yield from _numbers(each, f"{name}/{key}")
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def tensors(run: Path) -> dict[str, np.ndarray]:

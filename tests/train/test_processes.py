@@ -15,12 +15,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from ranks import Ranks, far, losses, tensors
+from ranks import Ranks, evaluation, far, losses, tensors
 
 from unrolled import checkpoint
 
 TEXT = "the quick brown fox jumps over the lazy dog\n\npack my box with five dozen liquor jugs\n" * 40
 NEAR = 2e-5  # of losses, weights and moments after some steps in float32, in another order of sums
+FIGURES = 1e-4  # of an evaluation, by weights that are so near
 SIZES = ("--hidden", "12", "--dropout", "0", "--dtype", "float32")
 STREAM = ("--as", "stream", "--bptt", "16", "--batch", "5", "--layers", "2", "--steps", "24")
 pytestmark = pytest.mark.slow
@@ -61,6 +62,7 @@ def test_two_processes_come_to_what_one_does(ranks: Ranks, words: tuple[str, ...
     assert both.codes == [0, 0], both.stderr
     assert both.stderr[1] == "", "rank 1 is silent"
     assert 0 < far(one, two) < NEAR
+    assert evaluation(two) == pytest.approx(evaluation(one), rel=FIGURES, abs=FIGURES)
 
 
 def test_equal_runs_give_equal_bits(ranks: Ranks):
@@ -234,8 +236,13 @@ def test_what_one_rank_meets_ends_all_with_one_line(ranks: Ranks, patch: str, sa
         (["--hidden", "0"], ["--hidden", "0"], "--hidden: expected at least 1, got 0"),
         (["--batch", "1"], ["--batch", "1"], "--batch: expected a row for each of 2 processes, got 1 row"),
         (["--bpe", "5"], ["--bpe", "5"], "--bpe"),
+        (
+            ["--hiden", "8"],
+            ["--hiden", "8"],
+            "--hiden: expected a flag of unrolled train, got an unknown one",
+        ),
     ],
-    ids=["lr", "budget", "hidden", "rows", "parser"],
+    ids=["lr", "budget", "hidden", "rows", "parser", "mistyped"],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(ranks: Ranks, first, second, said: str):
     common = ["train", str(ranks.folder / "book.txt"), "--run", str(ranks.folder / "bad"), "--as", "stream"]
@@ -320,6 +327,8 @@ def test_every_task_comes_to_the_same_in_two_processes(ranks: Ranks, text: str, 
         ended = ranks(*argv, ranks=size, patch=NOTHING_DROPPED)
         assert ended.codes == [0] * size, ended.stderr
     assert 0 < far(ranks.folder / "one", ranks.folder / "two") < NEAR
+    found, alone = (evaluation(ranks.folder / run) for run in ("two", "one"))
+    assert found == pytest.approx(alone, rel=FIGURES, abs=FIGURES)
 
 
 def test_under_torchrun_a_killed_rank_is_named_and_no_process_stays(tmp_path: Path):

@@ -4,6 +4,7 @@ protocol.py   Task, register, of, named     telemetry.py  the gradient and the g
 examined.py   what the probe asks a network     scores.py     figures beside those of controls
 loading.py    load, and tensors' both ways  language/     text: network, evaluation, generation, report, Hub
 forecast/     series in time, and what comes next
+group.py      processes that score together
 estimators/   scikit-learn's conventions    classify/     sequences with one answer each
 controls/     simple models to compare with  tag/          a tag for each word of a sentence
 stored_arrays.py  RUN/data: samples.npz and corpus.json of the tasks that read no text
@@ -17,6 +18,7 @@ from unrolled.tasks.examined import Answers, Examined, Figure, Step
 from unrolled.tasks.forecast import ForecastEvaluation, ForecastNetwork
 from unrolled.tasks.forecast import check_columns as check_columns  # these two: for other rooms; not public
 from unrolled.tasks.forecast import write_series as write_series
+from unrolled.tasks.group import Group as Group  # for rooms of this package
 from unrolled.tasks.language import (
     COLD_STEPS,
     Evaluation,

@@ -16,6 +16,7 @@ from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.spec import TaskKind, TrainConfig, from_json, kind_named, kind_of, register_task
 from unrolled.tasks.examined import Examined
+from unrolled.tasks.group import Group
 from unrolled.tokens import Tokens
 
 __all__ = [
@@ -303,6 +304,13 @@ class Task(ABC):
         batches = self.validation(dataset)
         total, count = network.evaluate(batches.epoch(0), carry=batches.carries_state)
         return Means({self.kind.loss: total / max(count, 1)})
+
+    def evaluate_together(self, network: Any, dataset: Any, group: Group) -> Evaluation | None:
+        """Score the best network with several processes, all of which call this; None on all but rank 0.
+
+        Here rank 0 does all of `evaluate`. A task that overrides it comes to the same evaluation.
+        """
+        return None if group.rank else self.evaluate(network, dataset)
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         """Return the evaluation that an evaluation.json holds. Raises DataError: it is something else."""

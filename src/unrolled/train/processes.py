@@ -28,6 +28,7 @@ from torch import Tensor
 from unrolled.data import Batch, Batches
 from unrolled.errors import BackendError, ConfigError, NonFiniteError, ProcessError, expected
 from unrolled.spec import Launch
+from unrolled.tasks import Group
 from unrolled.train.signals import Stopped
 from unrolled.train.watch import PULSE, NoAnswerError, Watch
 
@@ -43,7 +44,7 @@ T = TypeVar("T")
 _C10D: Any = dist  # names that it exports without saying so
 
 
-class Processes:
+class Processes(Group):
     """The processes of a run, seen from one of them; without a group, that one is alone."""
 
     def __init__(

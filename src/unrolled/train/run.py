@@ -356,15 +356,9 @@ class _Run:
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
             self._note(*report.closing_notes(loop.schedule, self.saver.best_step))
-        if not self.processes.first:
-            self.processes.hear("it scores the network and writes the report")
-            best = load(self.place.path, backend=self.config.backend).model
-            stored = report.read_evaluation(self.place.evaluation)
-            return self._result(best, self.task.evaluation_of(stored), loop.schedule)
-        best = load(self.saver.finish(), backend=self.config.backend).model
-        found = self._report(best, loop.schedule, pictures)
-        self.processes.tell(None)
-        return found
+        written = self.processes.once("it writes the network", lambda: str(self.saver.finish()))
+        best = load(Path(written), backend=self.config.backend).model
+        return self._result(best, self._report(best, pictures), loop.schedule)
 
     def validate(self) -> float:
         """Return the mean loss of the validation part, or of its beginning when it or the time is short."""
@@ -488,16 +482,25 @@ class _Run:
         torch.set_num_threads(threads)
         self.config = replace(self.config, threads=threads)
 
-    def _report(self, best: Any, schedule: Schedule, pictures: bool) -> Result:
-        place = self.place
+    def _report(self, best: Any, pictures: bool) -> Any:
+        """Score the best network and write the report; returns the evaluation."""
+        place, processes = self.place, self.processes
         with self.stopper.deferring():  # a signal in the middle of a drawing would be lost in its callbacks
-            found = self.task.evaluate(best, self.dataset)
-            for _ in self._drawn(best) if pictures else ():
+            if processes.alone:
+                found: Any = self.task.evaluate(best, self.dataset)
+            else:
+                found = self.task.evaluate_together(best, self.dataset, processes)
+            for _ in self._drawn(best) if pictures and processes.first else ():
                 self.stopper.stop_if_asked(IN_REPORT)
+        if not processes.first:
+            self.stopper.stop_if_asked(IN_REPORT)
+            processes.hear("it scores the network and writes the report")
+            return self.task.evaluation_of(report.read_evaluation(place.evaluation))
         report.write_evaluation(
             found, place.evaluation, validation_is_train=self.dataset.validation_is_train
         )  # last: it marks the end
-        return self._result(best, found, schedule)
+        processes.tell(None)
+        return found
 
     def _result(self, best: Any, evaluation: Any, schedule: Schedule) -> Result:
         return Result(

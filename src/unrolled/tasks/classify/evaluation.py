@@ -18,10 +18,20 @@ from unrolled.tasks.classify.dataset import Sequences
 from unrolled.tasks.classify.metrics import classification, regression, several_labels, several_numbers
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.group import Group, gathered
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats, control_wins
 
-__all__ = ["Control", "Evaluation", "Scores", "evaluate", "figures", "predicted", "predictions"]
+__all__ = [
+    "Control",
+    "Evaluation",
+    "Scores",
+    "evaluate",
+    "figures",
+    "predict_together",
+    "predicted",
+    "predictions",
+]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -130,6 +140,18 @@ def predictions(network: SequenceNetwork, dataset: Sequences, part: str) -> Arra
         dataset.scored[key] = predicted(network, dataset.inputs(part))
     found: Array = dataset.scored[key]
     return found
+
+
+def predict_together(network: SequenceNetwork, dataset: Sequences, group: Group) -> None:
+    """Let every process answer its samples of the held-out parts, so that `predictions` has those of all."""
+    schema = network.schema
+    assert schema is not None  # by `load`
+    for part in ("validation", "test") if dataset.has_test else ("validation",):
+        inputs = dataset.inputs(part)
+        sizes = np.array([len(each) if schema.per_step else 1 for each in inputs])
+        mine = inputs[group.rank :: group.world_size]
+        own = network.answers(mine) if mine else np.zeros((0, network.config.outputs), np.float32)
+        dataset.scored[f"predictions of {part}"] = schema.answers(gathered(group, own, sizes))
 
 
 def predicted(network: SequenceNetwork, inputs: list[Array]) -> Array:

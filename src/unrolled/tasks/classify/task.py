@@ -19,11 +19,12 @@ from unrolled.tasks.calibration import fit_temperature
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
-from unrolled.tasks.classify.evaluation import Evaluation, evaluate
+from unrolled.tasks.classify.evaluation import Evaluation, evaluate, predict_together
 from unrolled.tasks.classify.examined import examined
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
 from unrolled.tasks.classify.schema import Schema
+from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 from unrolled.tasks.run_report import parts_line
@@ -171,6 +172,12 @@ class SequenceTask(Task):
 
     def evaluate(self, network: SequenceNetwork, dataset: Sequences) -> Evaluation:
         return evaluate(network, dataset)
+
+    def evaluate_together(
+        self, network: SequenceNetwork, dataset: Sequences, group: Group
+    ) -> Evaluation | None:
+        predict_together(network, dataset, group)
+        return None if group.rank else evaluate(network, dataset)
 
     def predict(self, loaded: Any, source: str) -> Predictions:
         return predict_file(loaded.model, source)

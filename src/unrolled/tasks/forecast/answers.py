@@ -17,7 +17,7 @@ from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.windows import Windows
 
-__all__ = ["NAME", "Answers", "Table", "answered", "listed", "truth"]
+__all__ = ["NAME", "Answers", "Table", "answered", "listed", "read_answers", "truth"]
 
 Array: TypeAlias = npt.NDArray[Any]
 NAME = "Unrolled"  # of the column of forecasts, as Nixtla's packages name one by its model

@@ -14,15 +14,25 @@ from unrolled.errors import DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.tasks.controls.forecasts import suited_forecasts
 from unrolled.tasks.forecast import metrics
-from unrolled.tasks.forecast.answers import Answers, answered, truth
+from unrolled.tasks.forecast.answers import Answers, answered, read_answers, truth
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
+from unrolled.tasks.group import Group, gathered
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats, control_wins
 
-__all__ = ["LABELS", "Evaluation", "before", "evaluate", "forecasts_of", "score", "without_scale"]
+__all__ = [
+    "LABELS",
+    "Evaluation",
+    "before",
+    "evaluate",
+    "forecast_together",
+    "forecasts_of",
+    "score",
+    "without_scale",
+]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -146,6 +156,23 @@ def forecasts_of(network: ForecastNetwork, dataset: Forecasts, name: str) -> Ans
         dataset.scored[key] = answered(network, part.channels, part.windows)
     found: Answers = dataset.scored[key]
     return found
+
+
+def forecast_together(network: ForecastNetwork, dataset: Forecasts, group: Group) -> None:
+    """Let every process forecast its windows of the held-out parts, so that `forecasts_of` has all."""
+    schema = network.schema
+    assert schema is not None  # by `load`
+    for name in ("validation", "test") if dataset.has_test else ("validation",):
+        part = dataset.part(name)
+        channels, number = part.channels, len(part.windows.series)
+        mine = np.arange(number)[group.rank :: group.world_size]
+        own = np.zeros((0, dataset.horizon, network.config.outputs), np.float32)
+        if len(mine):  # else there are fewer windows than processes
+            own = network.answers(channels, part.windows.take(mine))
+        given = gathered(group, own, np.ones(number, np.int64))
+        dataset.scored[f"forecasts of {name}"] = read_answers(
+            given, schema, channels, part.windows, corrected=True
+        )
 
 
 def score(part: Part, given: Answers, schema: Schema) -> dict[str, float]:

@@ -19,13 +19,14 @@ from unrolled.tasks.forecast import conformal, sizing, storing
 from unrolled.tasks.forecast.answers import answered, truth
 from unrolled.tasks.forecast.dataset import Forecasts, described, prepare, reopen
 from unrolled.tasks.forecast.distributions import outputs_of
-from unrolled.tasks.forecast.evaluation import Evaluation, evaluate
+from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecast_together
 from unrolled.tasks.forecast.examined import examined
 from unrolled.tasks.forecast.network import ForecastNetwork, build
 from unrolled.tasks.forecast.predicting import evaluate_series, predict_series
 from unrolled.tasks.forecast.report import write_report
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.steps import step_inputs
+from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 from unrolled.tasks.run_report import parts_line
@@ -193,6 +194,12 @@ class ForecastTask(Task):
 
     def evaluate(self, network: ForecastNetwork, dataset: Forecasts) -> Evaluation:
         return evaluate(network, dataset)
+
+    def evaluate_together(
+        self, network: ForecastNetwork, dataset: Forecasts, group: Group
+    ) -> Evaluation | None:
+        forecast_together(network, dataset, group)
+        return None if group.rank else evaluate(network, dataset)
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         return Evaluation.from_dict(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from unrolled.data import LineBatches, Split, carried_windows, cold_windows, enc
 from unrolled.errors import CheckpointError, ConfigError, DataError, counted, expected
 from unrolled.files import for_json
 from unrolled.spec import DataConfig, from_json
+from unrolled.tasks.group import Group
 from unrolled.tasks.loading import Loaded
 from unrolled.tasks.protocol import SequenceModel
 
@@ -109,7 +111,13 @@ def _score(nats_per_token: float | None, tokens: int, characters: int) -> Score:
 
 
 def evaluate_split(
-    model: SequenceModel, split: Split, *, shape: str, unknown: int, cold_steps: int | None = None
+    model: SequenceModel,
+    split: Split,
+    *,
+    shape: str,
+    unknown: int,
+    cold_steps: int | None = None,
+    group: Group | None = None,
 ) -> Evaluation:
     """Score every target of a split, dropping none.
 
@@ -119,26 +127,32 @@ def evaluate_split(
         shape: "stream" or "lines".
         unknown: symbols that were outside the vocabulary; reported.
         cold_steps: also score non-overlapping windows of this many tokens, each from the zero state.
+        group: the processes that share the work, which all call this; None: one does it.
     Raises:
         DataError: the split has no target.
     """
     if split.num_targets < 1:
         raise DataError(expected("text", "at least one character", "none"))
+    group, estimated = Group() if group is None else group, split.estimated
     if shape == "lines":
         rows = ROWS if split.longest <= LONG_LINE else 1
         batches = LineBatches(split, batch_size=rows, seed=0).epoch(0)
-        carried = Score(*model.evaluate(batches, carry=False), split.characters)
-        return Evaluation(
-            shape, carried, None, None, carried.tokens, split.characters, unknown, split.estimated
-        )
-    carried = Score(*model.evaluate(carried_windows(split), carry=True), split.characters)
-    cold = None
-    if cold_steps is not None:
-        size = min(cold_steps, split.num_targets)
-        cold = Score(*model.evaluate(cold_windows(split, size=size), carry=False), split.characters)
-    return Evaluation(
-        shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown, split.estimated
-    )
+        dealt = itertools.islice(batches, group.rank, None, group.world_size)
+        nats, tokens = group.summed(model.evaluate(dealt, carry=False))
+        each = Score(nats, int(tokens), split.characters)
+        return Evaluation(shape, each, None, None, each.tokens, split.characters, unknown, estimated)
+    sums = [0.0] * 4
+    if group.rank == 0:  # one state goes through all of it
+        sums[:2] = model.evaluate(carried_windows(split), carry=True)
+    helpers = max(1, group.world_size - 1)  # meanwhile the others score the cold windows
+    if cold_steps is not None and (group.rank or group.world_size == 1):
+        windows = cold_windows(split, size=min(cold_steps, split.num_targets))
+        dealt = itertools.islice(windows, max(0, group.rank - 1), None, helpers)
+        sums[2:] = model.evaluate(dealt, carry=False)
+    nats, tokens, cold_nats, cold_tokens = group.summed(sums)
+    carried = Score(nats, int(tokens), split.characters)
+    cold = None if cold_steps is None else Score(cold_nats, int(cold_tokens), split.characters)
+    return Evaluation(shape, carried, cold, cold_steps, carried.tokens, split.characters, unknown, estimated)
 
 
 def evaluate_text(loaded: Loaded, source: str, *, cold_steps: int | None = None) -> Evaluation:

@@ -34,6 +34,7 @@ from unrolled.spec import (
     TrainConfig,
     from_json,
 )
+from unrolled.tasks.group import Group
 from unrolled.tasks.language.evaluation import COLD_STEPS, Evaluation, evaluate_split, evaluate_text
 from unrolled.tasks.language.network import LanguageModel
 from unrolled.tasks.language.report import draw_gates, first_sample, write_samples
@@ -187,10 +188,19 @@ class LanguageTask(Task):
 
     def evaluate(self, network: LanguageModel, dataset: Corpus) -> Evaluation:
         """Score the validation part, or the beginning of a very long one, carried and cold."""
+        return self._evaluated(network, dataset, Group())
+
+    def evaluate_together(self, network: LanguageModel, dataset: Corpus, group: Group) -> Evaluation | None:
+        found = self._evaluated(network, dataset, group)
+        return None if group.rank else found
+
+    def _evaluated(self, network: LanguageModel, dataset: Corpus, group: Group) -> Evaluation:
         cold = COLD_STEPS if dataset.shape == "stream" else None
         part = dataset.validation.head(REPORT_TOKENS, dataset.tokens)
         unknown = dataset.tokens.count_unknown(part.ids)
-        return evaluate_split(network, part, shape=dataset.shape, unknown=unknown, cold_steps=cold)
+        return evaluate_split(
+            network, part, shape=dataset.shape, unknown=unknown, cold_steps=cold, group=group
+        )
 
     def evaluate_source(self, loaded: Loaded, source: str) -> Evaluation:
         """Score a whole text, carried and cold."""

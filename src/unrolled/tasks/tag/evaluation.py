@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from unrolled.data import Sentences, in_scheme, unknown_tags_text
 from unrolled.errors import DataError, expected
 from unrolled.files import for_json
 from unrolled.tasks import controls
+from unrolled.tasks.group import Group, gathered
 from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
 from unrolled.tasks.standing import beats, control_wins
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
-from unrolled.tasks.tag.network import TagNetwork
+from unrolled.tasks.tag.network import Answers, TagNetwork
+from unrolled.tasks.tag.schema import Schema
 
-__all__ = ["Evaluation", "Tagged", "evaluate", "evaluate_sentences", "tagged"]
+__all__ = ["Evaluation", "Tagged", "evaluate", "evaluate_sentences", "tag_together", "tagged"]
 
 Array: TypeAlias = npt.NDArray[Any]
 LABELS = {
@@ -111,7 +114,27 @@ def tagged(network: TagNetwork, sentences: Sentences) -> Tagged:
     """Tag sentences, which need no tags of their own."""
     schema = network.schema
     assert schema is not None  # by `load`, and by the task
-    answers = network.answers(schema.encode(sentences))
+    return _tagged(schema, sentences, network.answers(schema.encode(sentences)))
+
+
+def tag_together(network: TagNetwork, dataset: TaggedSentences, group: Group) -> None:
+    """Let every process tag its sentences of the held-out parts, so that `tagged_part` has those of all."""
+    schema = network.schema
+    assert schema is not None  # by `load`
+    for part in ("validation", "test") if dataset.has_test else ("validation",):
+        encoded = schema.encode(dataset.part(part))
+        mine = slice(group.rank, None, group.world_size)
+        some = replace(encoded, words=encoded.words[mine], columns=encoded.columns[mine], tags=None)
+        own = network.answers(some) if len(some) else Answers([], [], [])
+        sizes = np.array([len(words) for words in encoded.words])
+        borders = np.cumsum(sizes)[:-1]
+        paths = gathered(group, np.concatenate([np.zeros(0, np.int64), *own.paths]), sizes)
+        confidence = gathered(group, np.concatenate([np.zeros(0, np.float32), *own.confidence]), sizes)
+        every = Answers(np.split(paths, borders), np.split(confidence, borders), [])
+        dataset.scored[f"tags of {part}"] = _tagged(schema, dataset.part(part), every)
+
+
+def _tagged(schema: Schema, sentences: Sentences, answers: Answers) -> Tagged:
     given = schema.outside(answers.paths)
     scores = None if sentences.tags is None else chunk_scores(sentences.tags, given, schema.scheme)
     return Tagged(given, answers.confidence, scores)

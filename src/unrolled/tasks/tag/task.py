@@ -12,13 +12,14 @@ from unrolled.data import Batch, Batches, Sentences
 from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, TAG, TagData, TagModel, TrainConfig, from_json
 from unrolled.tasks import controls
+from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Summed, Task, register
 from unrolled.tasks.run_report import parts_line
 from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.tag import sizing
 from unrolled.tasks.tag.dataset import TaggedSentences, described, prepare, read_like, reopen
-from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tagged
+from unrolled.tasks.tag.evaluation import Evaluation, evaluate, evaluate_sentences, tag_together, tagged
 from unrolled.tasks.tag.examined import examined
 from unrolled.tasks.tag.forms import AFFIX_BUCKETS
 from unrolled.tasks.tag.network import TagNetwork
@@ -144,6 +145,12 @@ class TagTask(Task):
 
     def evaluate(self, network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
         return evaluate(network, dataset)
+
+    def evaluate_together(
+        self, network: TagNetwork, dataset: TaggedSentences, group: Group
+    ) -> Evaluation | None:
+        tag_together(network, dataset, group)
+        return None if group.rank else evaluate(network, dataset)
 
     def evaluation_of(self, stored: Mapping[str, Any]) -> Evaluation:
         return Evaluation.from_dict(stored)
