@@ -77,7 +77,7 @@ HELPS_SHAPES = """\
 The time of torch.nn's layer divided by that of the same layer after `accelerate`, over a grid: I and H from 1
 to 512, T from 1 to 1,000, B from 1 to 128, full rows. Cells take one step. "Under 0.97": points at which ours
 takes more than 1.03 times torch.nn's time.
-`python bench/clients.py grid --pairs --dtypes float32 float64 --keep` measures them anew:
+`python bench/clients.py grid --pairs --dtypes float32 --keep` measures them anew:
 {machine}.
 
 | layer | dtype | threads | what | points | lowest | median | highest | under 0.97 |

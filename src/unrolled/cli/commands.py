@@ -124,7 +124,7 @@ def sweep(args: argparse.Namespace) -> int:
             print(f"\nbest: {place}; table and picture: {result.study / 'sweep.md'}")
             use = f"sample {place} --length 400" if kind is spec.LANGUAGE else f"predict {place} NEW"
             print(f"next: {program()} {use}")
-            print(f"the same again: {program()} {shlex.join(result.command)}")
+            print(f"to train it again: {program()} {shlex.join(result.command)}")
     return 0 if result.best is not None or not result.count("failed") else 1
 
 

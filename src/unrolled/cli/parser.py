@@ -39,14 +39,15 @@ EPILOG = """examples:
 """
 EXAMPLES = {
     "sweep": """\
-Every flag of `unrolled train` is taken. With one value it holds for every trial. Several values, separated
-by commas, or a range of numbers (1e-4..1e-2) make it an axis; the flag of a column or a file is repeated
-instead, and one that is on or off takes yes,no. Lists make a grid, a range makes a random search.
+The flags of `unrolled train` are taken, except --run, --overwrite, --resume, --seeds and --dry-run. A flag
+with one value holds for every trial. Several values, separated by commas, or a range of numbers (1e-4..1e-2)
+make it an axis; a flag that names a column or a file is given once per value instead, and one that is on or
+off takes yes,no. Lists make a grid, a range makes a random search.
 
 examples:
   unrolled sweep book.txt --lr 1e-3,3e-3 --hidden 128,256 --minutes 2
   unrolled sweep gestures.csv --label activity --lr 1e-4..1e-2 --dropout 0..0.5 --trials 20 --workers 2
-  unrolled sweep load.csv --horizon 24 --cell gru,lstm --tie no --total-minutes 60
+  unrolled sweep load.csv --horizon 24 --cell gru,lstm --total-minutes 60
 """,
     "train": """examples:
   unrolled train book.txt --minutes 3

@@ -33,7 +33,7 @@ class LabConfig:
     )
     workers: int = setting(
         1,
-        "processes that train side by side, one thread each; what the clock decides runs alone",
+        "processes that train side by side, one thread each; trials that are timed run alone",
         flag="--workers",
         minimum=1,
         maximum=256,

@@ -62,7 +62,7 @@ class SweepConfig:
     trials: int | None = setting(
         None,
         "number of trials in the study; default: every combination where each setting has a list of values; "
-        "with a range a number, or --total-minutes, is needed. More of them go on with a finished study",
+        "a range needs this flag or --total-minutes. A larger number adds trials to a finished study",
         flag="--trials",
         minimum=1,
         maximum=MOST_TRIALS,
@@ -85,7 +85,7 @@ class SweepConfig:
     )
     sweep_seed: int = setting(
         0,
-        "seed of the order of combinations, and of what is drawn from ranges; --seed is that of each trial",
+        "seed of the order of combinations and of the random draws; --seed is that of a trial's training",
         flag="--sweep-seed",
         minimum=0,
         maximum=2**32 - 1,

@@ -177,7 +177,7 @@ class ExportConfig:
         flag="--to",
         choices=EXPORTS,
     )
-    out: str = setting(MISSING, "file to write, or of c and torch the folder", flag="--out", metavar="PATH")
+    out: str = setting(MISSING, "file to write; with c and torch, a folder", flag="--out", metavar="PATH")
     weights: str | None = setting(
         None, "type of the weights; default: float32", flag="--weights", choices=("float32", "int8")
     )
@@ -193,7 +193,7 @@ class ExportConfig:
     )
     prefix: str | None = setting(
         None,
-        "of c: what its names and files begin with, so that two models fit into one program; default: model",
+        "with c: prefix of its names and files, so that two models fit into one program; default: model",
         flag="--prefix",
         metavar="NAME",
     )

@@ -225,8 +225,8 @@ class TrainConfig:
     )
     timeout_s: float = setting(
         300.0,
-        "of several processes (docs/processes.md): seconds that one waits for another that does not answer, "
-        "before it ends with the reason",
+        "with several processes (docs/processes.md): seconds that one waits for another that does not "
+        "answer, before it ends with an error",
         flag="--timeout",
         minimum=1,
         maximum=86_400,

@@ -222,7 +222,7 @@ def _report(found: Sweep, *, picture: bool) -> Iterator[str]:
     yield from ("# Sweep", "", f"{found.summary}.", *found.notes, "")
     if found.best is not None:
         again = shlex.join(["unrolled", *found.command])
-        yield from (f"The best is `{found.best.run}`. The same again: `{again}`", "")
+        yield from (f"The best is `{found.best.run}`. To train it again: `{again}`", "")
     if picture:
         yield from (f"![{found.ranked_by} over each setting]({PICTURE})", "", LEGEND, "")
     head, *rows = [[_cell(cell) for cell in row] for row in found.rows()]

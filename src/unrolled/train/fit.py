@@ -228,7 +228,7 @@ class Stepper:
         return value, count, length
 
     def agree(self) -> bool:
-        """Let every process have the weights and moments of rank 0; says whether some were others.
+        """Give every process the weights and moments of rank 0; return whether any process had others.
 
         Processors that differ round differently, so that a difference in the last bits grows.
         """

@@ -148,7 +148,7 @@ class Processes(Group):
     # --------------------------------------------------------------------------------------------- words
 
     def tell(self, value: Any) -> None:
-        """Let the others, which wait in `hear`, go on with what JSON can hold; rank 0 alone does so."""
+        """Send a value that JSON can hold to the others, which wait in `hear`; only rank 0 calls this."""
         if self.alone:
             return
         self._told += 1

@@ -20,10 +20,10 @@ DIGIT = 4096  # a count is sent as two digits of this base, each of which float3
 
 
 class Reduction:
-    """Adds up what the ranks have of a step: gradients, loss and targets, and what each wants to be known."""
+    """Sums the gradients, losses, numbers of targets and flags of all ranks in a step."""
 
     def __init__(self, processes: Processes, weights: Iterable[torch.nn.Parameter], *, flags: int) -> None:
-        """Take the parameters, in an order that every rank has; `flags`: numbers that `add` takes besides."""
+        """Take the parameters, in the same order on every rank; `flags`: how many flags `add` is given."""
         self._processes, self._weights = processes, list(weights)
         sizes = [weight.numel() for weight in self._weights]
         kinds = (weight.dtype for weight in self._weights)
@@ -37,7 +37,7 @@ class Reduction:
 
     @property
     def bytes(self) -> int:
-        """What a rank hands in at each step."""
+        """How many bytes a rank sends at each step."""
         return self._buffer.numel() * self._buffer.element_size()
 
     def add(self, mean: float, targets: int, flags: Sequence[float]) -> tuple[float, int, list[float]]:
@@ -68,6 +68,6 @@ class Reduction:
         return [part for part, known in zip(self._parts, has, strict=True) if known]
 
     def hand_out(self) -> None:
-        """Let the parameters have that gradient, in the buffer, in the place of their own."""
+        """Set the parameters' `grad` to views of that gradient in the buffer."""
         for weight, part, known in zip(self._weights, self._parts, self._has.tolist(), strict=True):
             weight.grad = part if known else None
