@@ -17,8 +17,9 @@ A list, bench/mutants/ROOM.toml:
     first = "tests/probe/test_decay.py"         # optional: run before the others, to be quick
     survives = "equal up to rounding"           # optional: why no test can tell, if none does
 
-Each mutant is put into a scratch copy of what git tracks here, with the compiled engine, and the tests run with
--x. It is killed by the first test that fails there and passes without the mutant, or where the tests do not end.
+Each mutant is put into a scratch copy of what git tracks here, with the compiled engine, and the tests run
+with -x. It is killed by the first test that fails there and passes without the mutant, or where the tests do
+not end.
 """
 
 from __future__ import annotations
