@@ -17,6 +17,7 @@ from lab_numbers import unbacked, without_timing
 from unrolled import LabConfig, lab
 from unrolled.data import SENTENCES
 from unrolled.lab import sentences
+from unrolled.lab.experiment import Done
 from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel, continuation
 from unrolled.tokens import CharTokens
@@ -172,8 +173,38 @@ def test_what_was_expected_is_drawn_along_the_first_sentence(document: dict[str,
         assert all(0 <= probability <= 1 for probability in shown["probability"])
 
 
-def test_the_plan_has_a_trial_per_model_and_seed():
-    plan = sentences.trials(LabConfig(seeds=2))
-    assert [cell.key for cell in plan] == [f"sentences/{m}/seed={s}" for m in MODELS for s in (0, 1)]
-    quick = sentences.trials(LabConfig(seeds=2, quick=True))
+def test_every_model_chooses_its_rate_before_its_seeds_are_trained_with_it():
+    config = LabConfig(seeds=2)
+    plan = sentences.trials(config)
+    assert [trial.key for trial in plan] == [f"sentences/{m}/rate" for m in MODELS]
+    chosen = Done(plan[1].key, plan[1].settings, {"rate": 0.008})
+    runs = sentences.further(config, [chosen])
+    assert [trial.key for trial in runs] == ["sentences/layer/seed=0", "sentences/layer/seed=1"]
+    assert {trial.settings["learning_rate"] for trial in runs} == {0.008}
+    assert not {trial.settings["seed"] for trial in runs} & set(plan[1].settings["tuning_seeds"])
+    quick = sentences.trials(LabConfig(quick=True))
     assert all(q.settings["steps"] < c.settings["steps"] for q, c in zip(quick, plan, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("solved_at", "losses", "best"),
+    [
+        ({0.05: (None, None), 0.02: (90, 30), 0.008: (70, 60)}, {}, 0.02),  # sums of 120 and 130 steps
+        ({0.05: (10, None), 0.02: (250, 100), 0.008: (280, 290)}, {}, 0.05),  # a miss counts all steps, 300
+        ({}, {0.05: 2.0, 0.02: 2.2, 0.008: 1.9}, 0.008),  # none got there: the lower loss
+    ],
+)
+def test_the_rate_is_the_one_that_completes_soonest(
+    solved_at: dict[float, tuple[int | None, int | None]],
+    losses: dict[float, float],
+    best: float,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def train(*given: Any) -> Any:
+        settings = given[-1]
+        rate, place = settings["learning_rate"], settings["seed"] - 1000
+        return {"nats_per_char": [3.0, losses.get(rate, 1.0)]}, solved_at.get(rate, (None, None))[place]
+
+    monkeypatch.setattr(sentences, "_train", train)
+    (plan, *_) = sentences.trials(LabConfig(quick=True))
+    assert sentences.choose(plan.settings)["rate"] == best

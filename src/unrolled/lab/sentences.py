@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from unrolled import figures as draw
 from unrolled.data import SENTENCES, Document, LineBatches, Split, encode_text
 from unrolled.errors import counted
 from unrolled.figures import visible
+from unrolled.lab.compare import SIGNIFICANT, differ
 from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, pick, plan_of, seeded
 from unrolled.lab.report import lines, picture, table
 from unrolled.lab.spread import band, number, shortened, spread, spread_text, within_cap, within_text
@@ -36,18 +38,58 @@ UNIT = 0  # which unit of the layer is looked at
 
 
 def trials(config: LabConfig) -> list[Trial]:
-    """Return a trial per model and seed."""
-    shared = {"steps": PLAN["steps"]["quick" if config.quick else "full"], **PLAN["shared"]}
-    plan = {model: {"model": model, **sizes, **shared} for model, sizes in MODELS.items()}
-    return [t for model, settings in plan.items() for t in seeded(f"{NAME}/{model}", settings, work, config)]
+    """Return a trial per model, which chooses its learning rate."""
+    settings = {model: {"part": "rates", **_settings(model, config)} for model in MODELS}
+    return [Trial(f"{NAME}/{model}/rate", settings[model], choose) for model in MODELS]
+
+
+def further(config: LabConfig, done: Sequence[Done]) -> list[Trial]:
+    """Return a trial per seed of each model whose learning rate is chosen."""
+    found = []
+    for one in pick(done, part="rates"):
+        model = one.settings["model"]
+        own = {n: v for n, v in _settings(model, config).items() if n not in ("rates", "tuning_seeds")}
+        settings = {"part": "runs", **own, "learning_rate": one.result["rate"]}
+        found += seeded(f"{NAME}/{model}", settings, work, config)
+    return found
+
+
+def _settings(model: str, config: LabConfig) -> Json:
+    steps = PLAN["steps"]["quick" if config.quick else "full"]
+    return {"model": model, **MODELS[model], "steps": steps, **PLAN["shared"]}
+
+
+def choose(settings: Found) -> Json:
+    """Train at each learning rate on the tuning seeds; return the rate that completed the sentences soonest.
+
+    A run that did not counts with all of its steps; between equal sums of steps the lower loss at the end
+    decides.
+    """
+    runs = []
+    for rate, seed in itertools.product(settings["rates"], settings["tuning_seeds"]):
+        tokens, split, model = _start({**settings, "seed": seed})
+        curve, solved_at = _train(model, split, tokens, {**settings, "seed": seed, "learning_rate": rate})
+        runs.append({"rate": rate, "seed": seed, "solved_at": solved_at, "loss": curve["nats_per_char"][-1]})
+
+    def order(rate: float) -> tuple[float, float]:
+        own = [run for run in runs if run["rate"] == rate]
+        steps = (settings["steps"] if run["solved_at"] is None else run["solved_at"] for run in own)
+        return sum(steps), sum(run["loss"] for run in own)
+
+    return {"rate": min(settings["rates"], key=order), "runs": runs}
+
+
+def _start(settings: Found) -> tuple[CharTokens, Split, LanguageModel]:
+    """Return the symbols, the sentences in them, and an untrained network."""
+    tokens = CharTokens.build([TEXT])
+    split = encode_text([Document("sentences", TEXT)], tokens, "lines")
+    sizes = {name: settings[name] for name in ("cell", "hidden_size", "embedding_size")}
+    return tokens, split, LanguageModel(ModelConfig(tokens.size, **sizes), seed=settings["seed"])
 
 
 def work(settings: Found) -> Json:
     """Train one model on all sentences, have it complete them, and look at it from all sides."""
-    tokens = CharTokens.build([TEXT])
-    split = encode_text([Document("sentences", TEXT)], tokens, "lines")
-    sizes = {name: settings[name] for name in ("cell", "hidden_size", "embedding_size")}
-    model = LanguageModel(ModelConfig(tokens.size, **sizes), seed=settings["seed"])
+    tokens, split, model = _start(settings)
     begin = time.perf_counter()
     curve, solved_at = _train(model, split, tokens, settings)
     seconds = time.perf_counter() - begin
@@ -183,8 +225,11 @@ def one_unit(model: LanguageModel, ids: Tensor, tokens: Tokens, *, steps: int) -
 
 def summary(done: Sequence[Done]) -> Json:
     """Sum up over seeds; equations and completions are those of the first seed."""
-    first = {name: pick(done, model=name)[0] for name in MODELS}
+    runs = {name: pick(done, part="runs", model=name) for name in MODELS}
+    first = {name: own[0] for name, own in runs.items()}
+    steps = {name: [_steps(one) for one in own] for name, own in runs.items()}
     words = Counter(FIRST_WORDS)
+    shared = pick(done, part="rates")[0].settings
     return {
         "text": {
             "sentences": len(SENTENCES),
@@ -194,8 +239,9 @@ def summary(done: Sequence[Done]) -> Json:
             "floor_nats_per_char": floor_nats(),
             "unigram_nats_per_char": unigram_nats(),
         },
-        "training": {name: done[0].settings[name] for name in ("steps", "learning_rate", "look_every")},
-        "models": {name: _model(pick(done, model=name)) for name in MODELS},
+        "training": {name: shared[name] for name in ("steps", "rates", "tuning_seeds", "look_every")},
+        "models": {name: _model(own) for name, own in runs.items()},
+        "sooner": differ([(steps["layer"], steps["lstm"])]),
         "shown_seed": first["neuron"].settings["seed"],
         "equations": {name: _equations(run) for name, run in first.items()},
         "read": "\n" + SENTENCES[0] + "\n",
@@ -206,10 +252,16 @@ def summary(done: Sequence[Done]) -> Json:
     }
 
 
+def _steps(run: Done) -> float:
+    """Return the steps until a run completed what can be, infinity where it did not."""
+    solved_at = run.result["solved_at"]
+    return math.inf if solved_at is None else float(solved_at)
+
+
 def _model(runs: Sequence[Done]) -> Json:
     results, settings = [run.result for run in runs], runs[0].settings
     return {
-        **{name: settings[name] for name in ("cell", "hidden_size", "embedding_size")},
+        **{name: settings[name] for name in ("cell", "hidden_size", "embedding_size", "learning_rate")},
         "parameters": results[0]["parameters"],
         "nats_per_char": spread([r["nats_per_char"] for r in results]),
         "completed": spread([completed(r["completions"]) for r in results]),
@@ -234,7 +286,7 @@ def curves(done: Sequence[Done]) -> Json:
     """Return the losses of all seeds, and of the first what it gave the next character and its unit did."""
     losses, shown = {}, {}
     for name in MODELS:
-        runs = pick(done, model=name)
+        runs = pick(done, part="runs", model=name)
         found = [run.result["curve"] for run in runs]
         losses[name] = band([(one["step"], one["nats_per_char"]) for one in found])
         first = runs[0].result
@@ -285,11 +337,13 @@ def report(summary: Found) -> str:
         f"{text['completable']} cannot be: {' and '.join(text['shared_words'])} each begin more than one.\n\n"
         f"Each model is trained for {number(training['steps'], 9)} steps on all {text['sentences']} "
         f"sentences ({text['characters']} characters with their newlines), from character to character, at "
-        f"a peak learning rate of {training['learning_rate']:g}. The best that any model can reach is "
+        f"the peak learning rate, of {_all_of(training['rates'])}, that was best for it on seeds "
+        f"{_all_of(training['tuning_seeds'])}. The best that any model can reach is "
         f"{number(text['floor_nats_per_char'])} nats per character, by knowing the sentences and not which "
         "one comes; knowing only how often each character comes gives "
         f"{number(text['unigram_nats_per_char'])}. Every {training['look_every']} steps the model is given "
-        "the first word of each sentence and writes on, always the likeliest character.\n"
+        "the first word of each sentence and writes on, always the likeliest character. "
+        f"{_sooner(summary)}\n"
     )
     parts = [
         introduction,
@@ -303,6 +357,20 @@ def report(summary: Found) -> str:
     return "\n".join([*parts, _completions(summary)])
 
 
+def _sooner(summary: Found) -> str:
+    """Say which of the layer and the LSTM completes the sentences in fewer steps, by an exact rank test."""
+    found = summary["sooner"]
+    if found["p"] >= SIGNIFICANT:
+        return f"Neither the layer nor the LSTM is shown to need fewer steps (p = {number(found['p'])})."
+    return (
+        f"{'The layer' if found['ahead'] > 0 else 'The LSTM'} needs fewer steps (p = {number(found['p'])})."
+    )
+
+
+def _all_of(values: Sequence[float]) -> str:
+    return " and ".join(filter(None, (", ".join(f"{v:g}" for v in values[:-1]), f"{values[-1]:g}")))
+
+
 def _models(summary: Found) -> str:
     text = summary["text"]
     rows = [
@@ -310,6 +378,7 @@ def _models(summary: Found) -> str:
             "model": WORDS[name],
             "cell": f"{m['cell']}, {counted(m['hidden_size'], 'unit')}",
             "parameters": number(m["parameters"], 9),
+            "learning rate": f"{m['learning_rate']:g}",
             "nats per character": spread_text(m["nats_per_char"]),
             f"completed of {text['sentences']}": spread_text(m["completed"]),
             f"steps until all {text['completable']} were completed": within_text(m["solved_at"]),
@@ -398,8 +467,8 @@ def claims(summary: Found) -> list[dict[str, str]]:
     return [
         {
             "claim": f"{WORDS[name]} learns the {text['sentences']} sentences",
-            "arms": f"{model['cell']}, {counted(model['hidden_size'], 'unit')}, one rate, "
-            f"{training['learning_rate']:g}",
+            "arms": f"{model['cell']}, {counted(model['hidden_size'], 'unit')}, "
+            f"the best of {counted(len(training['rates']), 'rate')}: {model['learning_rate']:g}",
             "caps": f"{number(training['steps'], 9)} steps",
             "verdict": f"completes {spread_text(model['completed'])} of {text['completable']} that can be",
         }
@@ -408,4 +477,4 @@ def claims(summary: Found) -> list[dict[str, str]]:
 
 
 TITLE = "The ten sentences: one neuron, a layer, an LSTM"
-EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, claims=claims)
+EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, further=further, claims=claims)
