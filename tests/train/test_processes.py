@@ -365,6 +365,33 @@ def test_under_torchrun_a_killed_rank_is_named_and_no_process_stays(tmp_path: Pa
     assert not [pid for pid in ours if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed in /proc on Linux alone")
+def test_no_thread_of_gloo_is_left_when_python_ends(tmp_path: Path):
+    """One that lets go of a tensor while the interpreter shuts down aborts the process."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, torch\n"
+        "from pathlib import Path\n"
+        "from unrolled.train.processes import joined\n"
+        "with joined({}, timeout_s=60) as processes:\n"
+        "    torch.optim.AdamW(torch.nn.Linear(2, 2).parameters())\n"
+        "    processes.summed([1.0])\n"
+        "names = [Path(f'/proc/self/task/{t}/comm').read_text() for t in os.listdir('/proc/self/task')]\n"
+        "assert not any('gloo' in name for name in names), names\n"
+    )
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def children(parent: int) -> Iterator[tuple[int, Path]]:
     """Yield the processes that one has started, with the files of their environments."""
     for each in Path("/proc").glob("[0-9]*"):
