@@ -463,8 +463,8 @@ def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]
 
 
 def _initialise(processes: Processes, store: Any, launch: Launch) -> None:
-    # Imported by torch's optimizers otherwise: its functions have the group of that moment as a default, which keeps
-    # it, and gloo's threads, to the end of Python; one that lets go of a tensor then aborts the process.
+    # Imported by torch's optimizers otherwise: its functions have the group of that moment as a default, and
+    # keep it and gloo's threads to the end of Python; one that lets go of a tensor then aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group(
