@@ -55,17 +55,19 @@ def further(config: LabConfig, done: Sequence[Done]) -> list[Trial]:
 
 
 def _settings(model: str, config: LabConfig) -> Json:
-    steps = PLAN["steps"]["quick" if config.quick else "full"]
-    return {"model": model, **MODELS[model], "steps": steps, **PLAN["shared"]}
+    how = {name: PLAN[name]["quick" if config.quick else "full"] for name in ("steps", "rates")}
+    return {"model": model, **MODELS[model], **how, **PLAN["shared"]}
 
 
 def choose(settings: Found) -> Json:
     """Train at each learning rate on the tuning seeds; return the rate that completed the sentences soonest.
 
     A run that did not counts with all of its steps; between equal sums of steps the lower loss at the end
-    decides.
+    decides. A quick run has one rate, and nothing to choose.
     """
-    runs = []
+    runs: list[Json] = []
+    if len(settings["rates"]) == 1:
+        return {"rate": settings["rates"][0], "runs": runs}
     for rate, seed in itertools.product(settings["rates"], settings["tuning_seeds"]):
         tokens, split, model = _start({**settings, "seed": seed})
         curve, solved_at = _train(model, split, tokens, {**settings, "seed": seed, "learning_rate": rate})
@@ -332,13 +334,18 @@ def report(summary: Found) -> str:
     """Return the section in Markdown."""
     text, training = summary["text"], summary["training"]
     told = "; ".join(f"{WORDS[name]} {spread_text(m['completed'])}" for name, m in summary["models"].items())
+    tuned = (
+        f"a peak learning rate of {training['rates'][0]:g}"
+        if len(training["rates"]) == 1
+        else f"the peak learning rate, of {_all_of(training['rates'])}, that was best for it on seeds "
+        f"{_all_of(training['tuning_seeds'])}"
+    )
     introduction = (
         f"**Sentences completed from their first word, of {text['sentences']}:** {told}. More than "
         f"{text['completable']} cannot be: {' and '.join(text['shared_words'])} each begin more than one.\n\n"
         f"Each model is trained for {number(training['steps'], 9)} steps on all {text['sentences']} "
         f"sentences ({text['characters']} characters with their newlines), from character to character, at "
-        f"the peak learning rate, of {_all_of(training['rates'])}, that was best for it on seeds "
-        f"{_all_of(training['tuning_seeds'])}. The best that any model can reach is "
+        f"{tuned}. The best that any model can reach is "
         f"{number(text['floor_nats_per_char'])} nats per character, by knowing the sentences and not which "
         "one comes; knowing only how often each character comes gives "
         f"{number(text['unigram_nats_per_char'])}. Every {training['look_every']} steps the model is given "
@@ -467,13 +474,17 @@ def claims(summary: Found) -> list[dict[str, str]]:
     return [
         {
             "claim": f"{WORDS[name]} learns the {text['sentences']} sentences",
-            "arms": f"{model['cell']}, {counted(model['hidden_size'], 'unit')}, "
-            f"the best of {counted(len(training['rates']), 'rate')}: {model['learning_rate']:g}",
+            "arms": f"{model['cell']}, {counted(model['hidden_size'], 'unit')}, {_rate(model, training)}",
             "caps": f"{number(training['steps'], 9)} steps",
             "verdict": f"completes {spread_text(model['completed'])} of {text['completable']} that can be",
         }
         for name, model in summary["models"].items()
     ]
+
+
+def _rate(model: Found, training: Found) -> str:
+    rates = len(training["rates"])
+    return f"{'one rate' if rates == 1 else f'the best of {rates} rates'}, {model['learning_rate']:g}"
 
 
 TITLE = "The ten sentences: one neuron, a layer, an LSTM"
