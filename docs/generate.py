@@ -15,6 +15,7 @@ from typing import Any
 
 import unrolled
 from unrolled.cli.parser import build
+from unrolled.errors import counted
 
 HERE = Path(__file__).parent
 PACKAGE = Path(unrolled.__file__).parent
@@ -30,7 +31,8 @@ API_INTRODUCTION = (
 BENCH = HERE.parent / "bench"
 HELPS_INTRODUCTION = """\
 Ratios on this page are the training time with torch.nn, or with what people do instead, divided by the time
-with our layers: at 2, ours take half the time. All are for a CPU; on a GPU our layers call torch's kernels.
+with our layers: at 2, ours take half the time. All are for a CPU, here two cores of an {processor} (Zen 5);
+on a GPU our layers call torch's kernels.
 In short, for batches of 20 to 128 rows:
 
 - **GRU and RNN layers**: {gru} times as fast with full rows, at every size.
@@ -45,8 +47,9 @@ In short, for batches of 20 to 128 rows:
 
 It does not help a model that spends its time in embeddings, a CRF or data loading, and little where calls are
 so small that Python's own time dominates: training calls of one or two steps may go to torch.nn's kernels. It
-is slower in two corners: an RNN or GRU of one row and 512 units that takes one to three steps without
-gradients, and an LSTM of a single unit trained on many full rows (each up to 1.25 times torch.nn's time).
+is slower in three corners: an RNN or GRU of one row and 512 units that takes one to three steps without
+gradients, an LSTM of a single unit trained on many full rows, and a GRU of a single unit and input trained
+on a single step. At worst they take {slowest} times torch.nn's time; [the points](#shape-by-shape) are below.
 `unrolled.explain(layer, x)` says which path a call takes, and why.
 """
 HELPS_LAYERS = """\
@@ -136,10 +139,12 @@ def when_it_helps() -> str:
     }
     ranges |= {name: _range(several, name) for name in ("packed", "padded", "loop")}
     ranges["single"] = _range(single, "full")
+    ranges["slowest"] = f"{1 / min((row['lowest'] for row in _clients('grid')), default=1.0):.2f}"
     facts = stored["machine"]
     where = "{processor}, {cores:g} cores, kernels {kernels}, torch {torch}".format(**facts)
     machine = f"{where}, {found[0]['taken']}"
     layers = HELPS_LAYERS.format(machine=machine, threads=facts["threads"])
+    ranges["processor"] = facts["processor"]
     page = ["# When it helps, and by how much", "", HELPS_INTRODUCTION.format(**ranges)]
     return "\n".join([*page, layers + "\n".join(lines), "", *_programs(), *_shapes()])
 
@@ -193,7 +198,18 @@ def _shapes() -> list[str]:
     )
     lines = [form.format(**row) + f"{len(row['under'])} |" for row in rows]
     where = "{processor}, {cores:g} cores, kernels {kernels}, torch {torch}".format(**rows[0]["machine"])
-    return [HELPS_SHAPES.format(machine=f"{where}, {rows[0]['taken']}") + "\n".join(lines), ""]
+    slow = sorted((ratio, _sizes(point, row)) for row in rows for ratio, point in row["under"])
+    below = [f"- {ratio:.2f}: {words}" for ratio, words in slow]
+    said = f"The points under 0.97 are {len(slow)} of {sum(row['points'] for row in rows)}:"
+    table = HELPS_SHAPES.format(machine=f"{where}, {rows[0]['taken']}") + "\n".join(lines)
+    return [table, "", said, "", *below, ""]
+
+
+def _sizes(point: str, row: dict[str, Any]) -> str:
+    """Return a point of the grid in words: "GRU, I 1, H 512, T 1, B 1, forward, 1 thread, float32"."""
+    sizes = point.removeprefix(row["kind"]).partition(row["what"])[0].split()
+    axes = [f"{axis} {size}" for axis, size in zip(sizes[::2], sizes[1::2], strict=True)]
+    return ", ".join([row["kind"], *axes, row["what"], counted(row["threads"], "thread"), row["dtype"]])
 
 
 def _programs() -> list[str]:
@@ -208,7 +224,8 @@ def _programs() -> list[str]:
                 side: ", ".join(f"{value:.0f}" for value in row["results"][side]) for side in row["results"]
             }
             each = "; ".join(f"{side} {values}" for side, values in by_seed.items())
-            lines += ["", f"Mean returns of the last episodes by seed, {row['program']}: {each}."]
+            name = row["what"].partition(",")[0]
+            lines += ["", f"Mean returns of the last episodes by seed, {name}: {each}."]
     return [HELPS_PROGRAMS + "\n".join(lines), ""]
 
 

@@ -72,14 +72,26 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(
         assert line == f"unrolled: --html: expected {got.format(place)}"
 
 
+@pytest.mark.usefixtures("in_brief")
+@pytest.mark.parametrize("watched", [True, False])
 def test_training_names_the_pictures_that_it_drew_and_no_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], watched: bool
 ):
-    settings = ["--steps", "2", "--hidden", "8", "--cell", "rnn", "--telemetry", "--threads", "1"]
+    settings = [
+        "--steps",
+        "2",
+        "--hidden",
+        "8",
+        "--cell",
+        "rnn",
+        *["--telemetry"] * watched,
+        "--threads",
+        "1",
+    ]
     assert main(["train", "sentences", "--run", str(tmp_path / "run"), *settings]) == 0
-    assert (
-        "model/ gates.png loss.png samples.txt" in capsys.readouterr().out
-    )  # a telemetry is due every 100 steps
+    named = set(re.findall(r"\w+\.png", capsys.readouterr().out))
+    assert named == {path.name for path in (tmp_path / "run").glob("*.png")}
+    assert ("telemetry.png" in named) is watched
 
 
 def test_a_probe_is_json_on_request(trained: Path, capsys: pytest.CaptureFixture[str]):

@@ -16,6 +16,7 @@ from probe_cases import language_model, noise, tokens
 from unrolled import nn
 from unrolled.errors import RunError
 from unrolled.probe import Report, report
+from unrolled.probe.decay import Decay, Left
 from unrolled.probe.maps import MemoryMap
 from unrolled.probe.measurements import Finding
 from unrolled.probe.page import document, write
@@ -208,6 +209,23 @@ def test_a_healthy_network_is_told_what_was_looked_for(measured, monkeypatch, tm
         "No findings: looked for, and not found: the answers do not use their inputs; the loss runs away on a long text; "
         in words
     )
+
+
+def test_when_a_half_a_tenth_and_a_hundredth_is_left_stands_on_the_page_with_its_interval(
+    measured, monkeypatch, tmp_path
+):
+    without_pictures(monkeypatch)
+    left = (
+        Left(5.0, Interval(4.0, 6.0)),
+        Left(20.5, Interval(15.0, 31.0)),
+        Left(np.inf, Interval(np.nan, np.nan)),
+    )
+    flow = dataclasses.replace(measured.gradient_flow.flows[0], decay=Decay(0, *left, -0.112, np.nan, 40))
+    flows = dataclasses.replace(measured.gradient_flow, flows=(flow,))
+    write(dataclasses.replace(alone(measured), gradient_flow=flows), tmp_path / "a.html")
+    cells = [words for tag, words in Page((tmp_path / "a.html").read_text()).words if tag == "td"]
+    row = ["5 (4 to 6)", "20.5 (15 to 31)", "beyond 40 steps", "−0.112", "not defined"]
+    assert row in [cells[n : n + 5] for n in range(len(cells))]
 
 
 def test_every_kind_of_finding_has_a_heading_on_the_page():

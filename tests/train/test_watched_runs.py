@@ -55,6 +55,19 @@ def test_the_picture_speaks_of_gates_only_where_there_are_some(small: Make, monk
     assert words in seen["panels"]
 
 
+def test_a_run_of_fewer_steps_than_lie_between_two_is_logged_ten_times_or_more_and_says_so(small: Make):
+    class Listen(Observer):
+        said: list[str] = []  # noqa: RUF012 (one test)
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+    path = run(small(steps=24, telemetry_every=100), observers=[Listen()]).run
+    assert list(telemetries(path)) == [2 * n for n in range(1, 13)]
+    assert (path / "telemetry.png").exists()
+    assert "telemetry every 2 steps: the run has fewer than 100" in Listen.said
+
+
 def test_a_run_without_it_logs_and_draws_nothing(small: Make):
     path = run(small(), observers=[]).run
     assert telemetries(path) == {}

@@ -253,8 +253,8 @@ class TrainConfig:
     telemetry_every: int = setting(
         0,
         "every N steps log the norm of the gradient by lag, and which share of the gates is open or closed, "
-        "to metrics.jsonl, telemetry.png and TensorBoard where that is on; without a number every 100, 0: "
-        "never",
+        "to metrics.jsonl, telemetry.png and TensorBoard where that is on; in a run of fewer steps about ten "
+        "times. Without a number every 100, 0: never",
         flag="--telemetry",
         minimum=0,
         bare=100,

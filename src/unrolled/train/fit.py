@@ -36,6 +36,7 @@ BETAS = (0.9, 0.99)  # the second moment follows as fast as the loss falls
 WARMUP_SHARE = 0.03
 CLIP_EPSILON = 2e-6  # torch adds 1e-6 to the norm that it divides by
 ROWS_A_RUN = 200  # lines of metrics.jsonl
+TELEMETRIES = 10  # in a run of fewer steps than lie between two of them
 
 
 @dataclass(frozen=True)
@@ -330,6 +331,10 @@ class Schedule:
     def reports_at(self, step: int) -> bool:
         """Say whether a row of figures follows a step that is not validated."""
         return step % max(1, self.steps // ROWS_A_RUN) == 0
+
+    def telemetry_every(self, asked: int) -> int:
+        """Return the steps between telemetries, 0 for none: a tenth of a run that is shorter than asked."""
+        return asked if asked <= self.steps else max(1, self.steps // TELEMETRIES)
 
 
 def native_bfloat16() -> bool:

@@ -149,8 +149,8 @@ class Loop:
 
     def _observe(self, step: int, batch: Batch, state: State) -> None:
         """Take telemetry where it is due."""
-        due = self.config.telemetry_every and step % self.config.telemetry_every == 0
-        if due and self.processes.first:
+        every = self.schedule.telemetry_every(self.config.telemetry_every)
+        if every and step % every == 0 and self.processes.first:
             found = take_telemetry(self.model, batch, state)
             for observer in self.observers:
                 observer.telemetry(step, found)

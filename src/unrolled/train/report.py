@@ -54,6 +54,9 @@ def notes(
     ]
     if why_threads:
         lines.append(f"threads   {threads}: {why_threads}")
+    every, asked = schedule.telemetry_every(config.telemetry_every), config.telemetry_every
+    if every != asked:
+        lines.append(f"telemetry every {counted(every, 'step')}: the run has fewer than {asked}")
     if point is not None:
         before = point.progress
         lines.append(f"resumed   at step {before.step} of {schedule.steps}")

@@ -446,7 +446,7 @@ class _Run:
             checks=CHECKS,
         ).of_first(self.processes)
         if found.steps < FEW_STEPS:
-            what = f"{minutes:g} minutes are {counted(found.steps, 'step')} of this network"
+            what = f"in {counted(minutes, 'minute')} this network takes {counted(found.steps, 'step')}"
             self._note(f"warning   {what}: a smaller one, or more time, would learn more")
         self.check_batches = found.batches
         if found.batches is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.errors import counted
+from unrolled.probe.decay import Left
 from unrolled.probe.gradient import Flow, GradientFlow, UpdateNorms
 from unrolled.probe.long_run import WINDOW, WORSE, LongRun
 from unrolled.probe.lyapunov import Lyapunov
@@ -130,7 +131,7 @@ def flow(result: GradientFlow) -> Section:
         f"{'. '.join(map(_words, result.flows))}."
         if result.verdict != "none"
         else "no state carries any gradient back in time.",
-        tables=(_split(result), *map(_curve, result.flows)),
+        tables=(_decay(result), _split(result), *map(_curve, result.flows)),
         draw=result.plot,
     )
 
@@ -143,6 +144,30 @@ def _words(each: Flow) -> str:
         return f"{where} it grows by {number(each.rate)} nats per step"
     slopes = f"; {each.decay.slopes}" if each.decay.slopes else ""
     return f"{where} {each.decay.summary}{slopes}"
+
+
+def _decay(result: GradientFlow) -> Markup:
+    """Return the table of when a half, a tenth and a hundredth is left, and of the slopes between."""
+    head = ("State", "A half", "A tenth", "A hundredth", "Nats per step to a tenth", "From there")
+
+    def when(left: Left, lags: int) -> str:
+        if not math.isfinite(left.steps):
+            return f"beyond {steps(lags)}"
+        interval = "" if math.isnan(left.interval.low) else f" ({between(*left.interval)})"
+        return f"{number(left.steps)}{interval}"
+
+    rows = (
+        (
+            f"{each.layer} {each.state}",
+            *(when(left, found.lags) for left in (found.half, found.tenth, found.hundredth)),
+            *numbers(found.fast, found.slow),
+        )
+        for each in result.flows
+        if (found := each.decay) is not None
+    )
+    return table(
+        "Steps from the largest norm until so much of it is left, with 95 % intervals over rows", head, rows
+    )
 
 
 def _split(result: GradientFlow) -> Markup:

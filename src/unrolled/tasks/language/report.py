@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from unrolled.errors import NonFiniteError, RunError
 from unrolled.spec import CELLS
 from unrolled.tasks.language.generation import continuation
 from unrolled.tasks.language.network import LanguageModel
+from unrolled.tokens import Tokens
 
 __all__ = ["draw_gates", "first_sample", "one_sentence", "write_samples"]
 
 SENTENCE = 24  # symbols that a line needs to be worth a picture
+LETTERS = 0.6  # of its characters that must be letters: a ruler, or a row of a table, is no sentence
 STRIP_TOKENS = 60
 NAMED = 3  # units that are drawn by their number
 SAMPLES = 5
@@ -33,7 +36,7 @@ def draw_gates(model: LanguageModel, corpus: Corpus, path: Path) -> None:
     Of a cell with gates every gate and state, of another its states.
     """
     cell = CELLS[model.config.cell]
-    ids = torch.from_numpy(one_sentence(corpus.validation))
+    ids = torch.from_numpy(one_sentence(corpus.validation, corpus.tokens))
     with torch.inference_mode():
         expected = model(ids[:-1, None])[0].argmax(-1)[:, 0].tolist()
     seen = model.trajectories(ids)[-1]._asdict()
@@ -55,18 +58,28 @@ def draw_gates(model: LanguageModel, corpus: Corpus, path: Path) -> None:
     )
 
 
-def one_sentence(split: Split) -> npt.NDArray[np.int64]:
-    """Return the ids of the first line of at least SENTENCE symbols, else of the longest, newlines included.
+def one_sentence(split: Split, tokens: Tokens) -> npt.NDArray[np.int64]:
+    """Return the ids of a line that reads as a sentence, the newlines around it included.
 
-    Lines beyond the first 10,000 symbols are not looked at; a long one is cut at STRIP_TOKENS.
+    It is the first of at least SENTENCE symbols that is mostly letters; where none is, the one of that length
+    with the most different symbols; where all are shorter, the longest. Lines beyond the first 10,000 symbols
+    are not looked at; a long one is cut at STRIP_TOKENS.
     """
     ids = np.asarray(split.ids[:10_000]).astype(np.int64)
     borders = np.union1d(np.flatnonzero(ids == split.boundary), [0, len(ids) - 1])
-    sizes = np.diff(borders)
-    long = np.flatnonzero(sizes > SENTENCE)
-    begin = borders[long[0] if len(long) else sizes.argmax()]
-    end = borders[borders > begin][0]
-    return ids[begin : min(end + 1, begin + STRIP_TOKENS)]
+    lines = [
+        ids[begin : min(end + 1, begin + STRIP_TOKENS)] for begin, end in itertools.pairwise(borders.tolist())
+    ]
+    long = [line for line in lines if len(line) > SENTENCE + 1]
+    if not long:
+        return max(lines, key=len)
+    varied = max(long, key=lambda line: len(np.unique(line)))
+    return next((line for line in long if _letters(tokens.decode(line)) >= LETTERS), varied)
+
+
+def _letters(text: str) -> float:
+    """Return which share of a text is letters."""
+    return sum(map(str.isalpha, text)) / max(1, len(text))
 
 
 def write_samples(model: LanguageModel, corpus: Corpus, path: Path, *, seed: int) -> str:
