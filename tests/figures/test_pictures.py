@@ -94,22 +94,20 @@ def test_a_picture_replaces_the_old_one_and_leaves_nothing_beside(tmp_path, name
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_a_directory_that_is_missing_is_one_line(tmp_path, name):
+def test_a_directory_that_is_missing_is_one_line(tmp_path):
     with pytest.raises(RunError, match="No such file") as caught:
-        DRAWINGS[name](tmp_path / "missing" / "a.png")
+        draw_loss(tmp_path / "missing" / "a.png")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_a_failed_write_keeps_the_old_picture(tmp_path, name, monkeypatch):
+def test_a_failed_write_keeps_the_old_picture(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "a.png").write_bytes(b"old")
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(RunError, match="No space left"):
-        DRAWINGS[name](tmp_path / "a.png")
+        draw_loss(tmp_path / "a.png")
     assert os.listdir(tmp_path) == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
 
@@ -222,21 +220,6 @@ def test_strips_of_a_wrong_shape_are_refused(tmp_path, strips, match):
         draw_strips(tmp_path / "a.png", strips=strips)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"ends": {"forget gate f": ("closed", "open")}},
-        {"predicted": ["", "o", " ", "b", "x", "\n"]},
-        {"named": 2},
-        {"reading": "A column is a token."},
-    ],
-)
-def test_a_key_predictions_named_units_and_a_caption_are_drawn(tmp_path, changes):
-    draw_strips(tmp_path / "a.png")
-    draw_strips(tmp_path / "b.png", **changes)
-    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
-
-
 def test_predictions_of_another_number_than_the_tokens_are_refused(tmp_path):
     with pytest.raises(ShapeError, match=r"predicted: expected 6, one per token, got 2"):
         draw_strips(tmp_path / "a.png", predicted=["a", "b"])
@@ -250,19 +233,6 @@ def test_the_units_that_are_named_are_those_whose_state_changes_most():
     deciding = _deciding({"f": gate, "c": state}, {"f": (0.0, 1.0), "c": (-5.0, 5.0)})[4]
     assert list(_rows(deciding, 2)[1]) == [3, 2]
     assert list(_rows(deciding, 4)[1]) == []  # all of them: the strip itself shows them
-
-
-def test_a_caption_stands_beside_the_name(tmp_path):
-    draw_strips(tmp_path / "a.png")
-    draw_strips(tmp_path / "b.png", captions={"forget gate f": "1 keeps"})
-    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
-
-
-@pytest.mark.parametrize("axes", [{"log_x": True}, {"log_y": True}, {"log_x": True, "log_y": True}])
-def test_a_logarithmic_axis_leaves_out_what_is_not_above_zero(tmp_path, axes):
-    draw_series(tmp_path / "a.png")
-    draw_series(tmp_path / "b.png", **axes)
-    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
 @pytest.mark.parametrize(
