@@ -128,6 +128,30 @@ def test_two_columns_that_say_the_same_are_not_both_called_useless():
     assert not {"a", "b"} <= set(found.unused)
 
 
+def test_of_columns_that_stand_in_for_each_other_one_is_kept_and_what_is_of_no_use_is_not():
+    """The middle one of three equal columns stays what it is as long as two of them do."""
+
+    def middle(columns: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([columns[name][-1, :, 0] for name in "abc"]).median(0).values
+
+    exchange = known(middle, names="abcd")
+    alike = dict(exchange.answers.columns) | dict.fromkeys("bc", exchange.answers.columns["a"])
+    figure, loss = rmse(alike["a"][-1, :, 0].double().numpy())
+    given = dataclasses.replace(exchange.answers, columns=alike, figure=figure, loss=loss)
+    unused = set(probe.columns(probe.Exchange.of(given, 100)).unused)
+    assert "d" in unused
+    assert len(unused & set("abc")) == 1
+
+
+def test_every_sample_has_a_partner_which_is_never_itself_and_another_in_each_draw():
+    exchange = known(back("a", 1))
+    drawn = [exchange.partners(n) for n in range(20)]
+    for each in drawn:
+        assert sorted(each) == list(range(ROWS))
+        assert (each != np.arange(ROWS)).all()
+    assert len({each.tobytes() for each in drawn}) == 20
+
+
 def test_a_column_that_gives_the_answer_alone_is_called_a_possible_leak():
     report = measured(known(lambda c: c["b"][-1, :, 0] + 0.01 * c["a"][-3, :, 0], noise=0.01))
     found = list(answer_findings(report))
@@ -260,6 +284,28 @@ def test_ragged_samples_are_exchanged_by_their_distance_from_the_end(edges: tupl
     assert probe.steps_seen(exchange).longest == exchange.longest == int(exchange.lengths.max()) - sum(edges)
     with pytest.raises(ConfigError, match="at least two columns"):
         probe.columns(exchange)
+
+
+def test_a_text_that_is_read_one_way_is_scored_after_as_many_characters_as_when_it_is_cut_there():
+    """The boundary before the characters is none of them."""
+
+    def summed(ids: Tensor, lengths: Tensor) -> Tensor:
+        return torch.where(torch.arange(len(ids))[:, None] < lengths, ids, 0).sum(0).float()
+
+    def after(columns: Mapping[str, Tensor], _: Tensor | None) -> Array:
+        return np.asarray(columns["text"].cumsum(0), np.float64)
+
+    cut = ragged(summed, (1, 1))
+    asked = dataclasses.replace(cut.answers, after=after, one_way=True)
+    whole, parts = probe.steps_seen(probe.Exchange.of(asked, 100)), probe.steps_seen(cut)
+    scores = dict(zip(whole.steps.tolist(), whole.score, strict=True))
+    both = {
+        steps: score
+        for steps, score in zip(parts.steps.tolist(), parts.score, strict=True)
+        if steps in scores
+    }
+    assert len(both) > 9
+    assert {steps: scores[steps] for steps in both} == pytest.approx(both)
 
 
 def test_an_answer_at_each_step_is_looked_at_from_its_own_step():

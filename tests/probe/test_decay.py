@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from probe_cases import F64, delay_line, forced_lstm, noise
 
 from unrolled import probe
@@ -77,6 +79,20 @@ def test_no_gradient_beyond_lag_0_is_none():
     h, c = probe.gradient_flow(forced_lstm(0.9), noise(40, 3, 3), lags=16).flows
     assert h.decay is None
     assert c.decay is not None
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(-6, 0), min_size=2, max_size=12))
+def test_a_share_is_left_until_no_later_lag_has_it(values):
+    """Whatever the curve does in between: up to the last lag that has it, and not to the one after."""
+    found, curve = curve_of([0.0, *values]), [0.0, *values]
+    for left, share in ((found.half, 0.5), (found.tenth, 0.1), (found.hundredth, 0.01)):
+        assume(min(abs(value - math.log(share)) for value in curve) > 1e-9)
+        last = max(lag for lag, value in enumerate(curve) if value > math.log(share))
+        if last == len(values):
+            assert math.isinf(left.steps)
+        else:
+            assert last <= left.steps <= last + 1
 
 
 def test_a_share_that_is_not_reached_is_infinite_and_said_so():

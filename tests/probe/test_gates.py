@@ -54,6 +54,10 @@ def test_the_spectrum_of_an_rnn_is_that_of_its_matrix():
     )
     assert found.time_constant is None
     assert found.never_changes.all()
+    layer = zero_rnn(0.0, size=2)
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(torch.diag(torch.tensor([0.5, -0.9])))
+    assert probe.gates(layer, torch.zeros(5, 1, 3, dtype=F64)).layers[0].spectral_radius == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])

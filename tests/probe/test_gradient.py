@@ -292,6 +292,19 @@ def test_the_interval_holds_the_true_rate_in_95_of_100_draws():
     assert 180 <= hits <= 198
 
 
+def test_the_band_is_that_of_the_middle_four_fifths_of_the_losses():
+    """With one unit and no recurrent weights a gradient by c is o (1 − tanh² c) at its loss, times the gates between."""
+    layer, x = forced_lstm(0.9, size=1, spread=1.5), draw(0)
+    flow = probe.gradient_flow(layer, x, lags=20, steps=40).flows[1]
+    seen = {name: each[..., 0] for name, each in probe.trajectories(layer, x).layers["l0"].items()}
+    at = np.arange(20, 60)
+    first = np.log(seen["o"] * (1 - np.tanh(seen["c"]) ** 2))[at]
+    for k in (0, 1, 20):
+        between = [np.log(seen["f"][t - k + 1 : t + 1]).sum(axis=0) for t in at]
+        low, high = np.quantile(first + np.array(between), [0.1, 0.9])
+        assert (flow.low[k], flow.high[k]) == pytest.approx((low, high), rel=1e-9)
+
+
 def test_the_rate_is_the_slope_over_every_lag_that_is_fitted():
     """On a curve that bends each lag counts: the slope of least squares, over lags 1 to the last."""
     layer = forced_lstm(0.5, size=2)

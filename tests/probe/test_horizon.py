@@ -140,6 +140,13 @@ def test_bad_input_is_one_clear_line(model, batch, options, error, match):
     assert "\n" not in str(caught.value)
 
 
+def test_the_effect_is_in_parts_of_the_variance_of_all_features_together():
+    """What a delay line hands on of independent inputs changes by twice their variance, however many they are."""
+    x = noise(60, 16, 3).abs() * torch.tensor([1.0, 2.0, 3.0])
+    found = probe.memory_horizon(Last(delay_line(2, 3), 3), x, lags=5, steps=32)
+    assert found.effect[2] == pytest.approx(2, rel=0.2)
+
+
 @pytest.mark.slow
 def test_the_interval_holds_the_true_effect_in_95_of_100_draws():
     """The squared change of independent inputs is twice their variance."""

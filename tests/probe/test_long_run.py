@@ -97,6 +97,7 @@ def test_the_norms_are_those_of_training_steps_with_the_state_carried(tied: bool
         want.append(sum(squares) ** 0.5)
     np.testing.assert_allclose(found.norms, want, rtol=1e-5)
     assert found.median == pytest.approx(np.median(want))
+    assert found.ninetieth == pytest.approx(np.quantile(want, 0.9))
     assert found.largest == pytest.approx(max(want))
     assert found.spread == pytest.approx(max(want) / np.median(want))
 

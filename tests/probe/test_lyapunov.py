@@ -63,6 +63,21 @@ def test_the_gain_decides_between_stable_and_chaotic(gain, verdict):
     assert (found.leading > 0) == (gain == 3.0)
 
 
+def test_rows_that_do_not_agree_whether_it_is_chaotic_leave_it_at_the_edge():
+    """A unit of gain 1.2 parts from zero; one that an input holds at 0.8 comes back to there."""
+    layer = zero_rnn(0.0, size=1)
+    with torch.no_grad():
+        layer.weight_hh_l0.fill_(1.2)
+        layer.weight_ih_l0[0, 0] = 1
+    x = torch.zeros(80, 8, 3, dtype=F64)
+    x[:, 7, 0] = 0.2
+    found = probe.lyapunov(layer, x)
+    (layer,) = found.layers
+    assert layer.low[0] < 0 < found.leading < math.log(1.2)
+    assert found.verdict == "at the edge"
+    assert probe.lyapunov(zero_rnn(1.2, size=1), x).verdict == "chaotic"
+
+
 def test_the_leading_exponent_is_how_far_two_runs_part():
     """A disturbance of 1e-9, followed by hand."""
     torch.manual_seed(0)

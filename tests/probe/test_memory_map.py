@@ -82,6 +82,14 @@ def test_resets_cut_the_map():
     assert (found[np.tril_indices(6)] > 0).all()
 
 
+def test_the_map_of_a_short_row_is_that_of_the_row_alone():
+    model, plain = language_model(), tokens(10, 2)
+    padded = Batch(plain.inputs, plain.targets, torch.tensor([10, 6]))
+    found = probe.memory_map(model, padded, row=1).norms
+    alone = probe.memory_map(model, Batch(plain.inputs[:6, 1:], plain.targets[:6, 1:])).norms
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-8)
+
+
 def test_ours_and_torchs_layers_agree():
     torch.manual_seed(0)
     layer = torch.nn.LSTM(3, 16, 2)

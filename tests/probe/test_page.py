@@ -160,6 +160,36 @@ def test_the_rows_of_a_table_are_as_wide_as_its_head(text):
         assert len(widths) == 1
 
 
+def column(text, caption):
+    """The first two cells of each row of the table with this caption: {number: value}."""
+    (found,) = (each for each in re.findall(r"<table>.*?</table>", text, re.DOTALL) if caption in each)
+    rows = [
+        re.findall(r"<t[hd][ >].*?</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", found, re.DOTALL)
+    ]
+    cells = [
+        [re.sub(r"<[^>]*>", "", cell).replace("−", "-").replace(",", "") for cell in row[:2]]
+        for row in rows[1:]
+    ]
+    return {int(number): float(value) for number, value in cells}
+
+
+def test_the_tables_hold_what_was_measured_at_the_numbers_that_it_was_measured_for(measured, text):
+    for caption, first, values in (
+        ("Effect of a replaced input", 0, measured.memory_horizon.effect),
+        ("Loss by context", 1, measured.context_curve.loss),
+        ("Exponents of", 1, measured.lyapunov.layers[0].exponents),
+        ("Norm of the gradient of the mean loss", 1, measured.update_norms.norms),
+        ("Loss by part of the text", 1, measured.long_run.loss),
+    ):
+        assert column(text, caption) == pytest.approx(dict(enumerate(values, first)), rel=0.01), caption
+
+
+def test_a_disturbance_doubles_or_halves_in_the_steps_that_the_page_says(measured, page):
+    verb, steps = re.search(r"a small disturbance (doubles|halves) every ([\d.,]+) step", page.text).groups()
+    factor = np.exp(measured.lyapunov.leading * float(steps.replace(",", "")))
+    assert factor == pytest.approx(2 if verb == "doubles" else 0.5, rel=0.01)
+
+
 def test_the_page_opens_offline_without_a_script(text, page):
     assert not page.all("script")
     assert not page.all("link")
