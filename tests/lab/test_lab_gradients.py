@@ -90,8 +90,14 @@ def test_every_run_is_counted_at_every_pace(document: dict[str, Any], trials: di
             trained = [cell["trained"][f"{rate} {word}"] for cell in cells for rate in (1, 4)]
             for event in ("diverged", "exploded"):
                 assert found[event][word] == sum(run[event] for run in trained)
-    for start in summary["starts"].values():
+    falling = 0
+    for name, start in summary["starts"].items():
         assert sum(start["start"]["fates"].values()) == start["start"]["runs"] == 2
+        rates = [c["result"]["start"]["rate"] for c in trials.values() if c["settings"]["name"] == name]
+        if sum(rates) < 0:
+            assert math.exp(sum(rates) / 2 * start["start"]["half_life"]) == pytest.approx(0.5)
+            falling += 1
+    assert falling
 
 
 def test_a_contracting_start_loses_its_gradient_at_the_rate_of_its_gain():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from unrolled.data import Batch
+from unrolled.lab import learning
 from unrolled.lab.learning import Learnt, Network, NetworkSettings, learn
 from unrolled.lab.problems import Adding, Copying, Problem, Recall
 
@@ -100,6 +102,47 @@ def test_another_start_sees_the_same_examples():
 def test_scores_in_between_do_not_change_the_training():
     runs = [run(cap=60, stop=False, evaluate_every=every) for every in (20, 60)]
     assert runs[0].final == runs[1].final
+
+
+class Noted(Recall):
+    """Keeps what it draws, by what that is for."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps)
+        object.__setattr__(self, "seen", {"training": set(), "held out": set(), "final": set()})
+
+    def note(self, use: str, rows: int, generator: torch.Generator) -> Batch:
+        batch = super().draw(rows, generator)
+        self.seen[use] |= {batch.inputs[:, row].numpy().tobytes() for row in range(rows)}
+        return batch
+
+    def draw(self, rows: int, generator: torch.Generator) -> Batch:
+        return self.note("training", rows, generator)
+
+    def held_out(self, rows: int, generator: torch.Generator) -> Batch:
+        return self.note("held out", rows, generator)
+
+    def final(self, rows: int, generator: torch.Generator) -> Batch:
+        return self.note("final", rows, generator)
+
+
+def test_no_score_is_of_examples_that_were_trained_on(monkeypatch: pytest.MonkeyPatch):
+    for name in (
+        "EVALUATED_ROWS",
+        "FINAL_ROWS",
+    ):  # as many as a batch has: one generator draws the same of them
+        monkeypatch.setattr(learning, name, FAST["batch_size"])
+    problem = Noted(20)
+    run(problem, cap=40, stop=False)
+    assert [len(rows) for rows in problem.seen.values()] == [40 * 32, 3 * 32, 32]
+    assert len(set.union(*problem.seen.values())) == 44 * 32
+
+
+def test_the_largest_norm_is_that_of_any_step(monkeypatch: pytest.MonkeyPatch):
+    norms = [1.0, 5.0, 2.0]
+    records = [SimpleNamespace(step=n, grad_norm=norm) for n, norm in enumerate(norms, 1)]
+    monkeypatch.setattr(learning, "fit", lambda *_, **__: iter(records))
+    assert run(cap=3, stop=False).largest_norm == 5
 
 
 def test_the_random_state_of_torch_is_left_as_it_was():

@@ -253,6 +253,27 @@ def test_where_no_rate_solves_it_the_lowest_loss_decides_and_a_diverged_run_is_l
     assert memory._order([{"steps": 20, "loss": 2.0}]) < orders[1]
 
 
+def test_a_rate_at_which_training_diverges_at_once_is_not_the_fastest():
+    (trial,) = [t for t in memory.trials(LabConfig()) if t.key == "memory/recall/T=50/lstm-forget/rate"]
+    settings = {**trial.settings, "length": 10, "cap": 10, "evaluate_every": 5, "hidden_size": 4}
+    found = choose({**settings, "rates": [3e38, 0.01], "tuning_seeds": [1000]})
+    assert [(run["rate"], run["steps"], run["loss"] is None) for run in found["runs"]] == [
+        (3e38, 10, True),
+        (0.01, 10, False),
+    ]
+    assert found["rate"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "control", "score", "learning"),
+    [("mse", 0.2, 0.15, True), ("mse", 0.2, 0.17, False), ("accuracy", 0.5, 0.61, True), ("accuracy", 0.5, 0.59, False)],
+)  # fmt: skip
+def test_a_run_that_came_a_fifth_of_the_way_from_the_control_is_still_learning(
+    name, control, score, learning
+):
+    assert memory._beats({"score_name": name, "final": score}, control) is learning
+
+
 @pytest.mark.parametrize("content", [None, b"no archive"])
 def test_a_bad_path_is_refused_before_anything_is_trained(tmp_path: Path, content: bytes | None):
     path, out = tmp_path / "data.npz", tmp_path / "lab"
@@ -346,6 +367,7 @@ def test_a_word_is_judged_beside_the_untrained_networks():
     assert judged({"a": figure(5, 3), "b": figure(2, 0)}, 5) == "in part, as before training"
     assert judged({"a": figure(3, 0), "b": figure(2, 0)}, 5) == "in part, and it is learnt"
     assert judged({"a": figure(2, 0), "b": figure(0, 5)}, 5) == NO
+    assert judged({"a": figure(2, 0)}, 4) == NO  # half of them are not most
 
 
 def test_what_the_untrained_networks_do_too_is_not_called_learnt():

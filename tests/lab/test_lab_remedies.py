@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +140,23 @@ def test_truncation_makes_more_updates_and_frames_make_fewer_steps():
     assert found["4 frames stacked"]["recurrent_steps"] == 32
     assert found["torch's kernel, the whole sequence"]["updates"] == 1
     assert ("the native engine" in found) is kernels.available()
+
+
+def test_a_sequence_takes_the_median_time_and_the_first_one_is_no_example(monkeypatch: pytest.MonkeyPatch):
+    """By a clock that is made up: an update of the first sequence takes 9 s, those after it 1, 2, 3, … s."""
+
+    def fit(*_: Any, steps: int, **__: Any) -> Iterator[SimpleNamespace]:
+        first = steps // 4
+        yield from (SimpleNamespace(seconds=float(9 if n < first else n - first + 1)) for n in range(steps))
+
+    monkeypatch.setattr(remedies, "fit", fit)
+    settings = {**PARTS["slow"].settings, "lengths": [64, 128], "window": 64, "repeats": 3, "hidden_size": 4}
+    timing = clocked({**settings, "seed": 0})["timing"]
+    assert timing["curve"]["y"] == [
+        2000,
+        3500,
+    ]  # the middle one of 1, 2 and 3 s; of 1 + 2, 3 + 4 and 5 + 6, per update
+    assert (timing["ms_a_sequence"], timing["ms_an_update"]) == (7000, 3500)
 
 
 def test_the_verdict_changes_with_the_numbers(summary: dict[str, Any]):

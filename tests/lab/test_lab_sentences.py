@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -15,7 +16,7 @@ import torch
 from lab_numbers import unbacked, without_timing
 
 from unrolled import LabConfig, lab
-from unrolled.data import SENTENCES
+from unrolled.data import SENTENCES, Document, encode_text
 from unrolled.lab import sentences
 from unrolled.lab.experiment import Done
 from unrolled.spec import ModelConfig
@@ -162,6 +163,19 @@ def test_predictions_are_the_probabilities_of_the_next_characters():
     for step, probability in enumerate(found):
         logits, state = model.step(ids[step : step + 1], state)
         assert probability == pytest.approx(logits.softmax(-1)[0, ids[step + 1]].item(), rel=1e-4)
+
+
+def test_the_step_of_the_solution_is_the_first_one(monkeypatch: pytest.MonkeyPatch):
+    """By completions that are made up: all right from the second look on."""
+    looks = itertools.chain([[""] * len(SENTENCES)], itertools.repeat(list(SENTENCES)))
+    monkeypatch.setattr(sentences, "completions", lambda *_: next(looks))
+    tokens = CharTokens.build([sentences.TEXT])
+    split = encode_text([Document("sentences", sentences.TEXT)], tokens, "lines")
+    settings = {"seed": 0, "steps": 8, "look_every": 2, "learning_rate": 0.01}
+    curve, solved_at = sentences._train(
+        LanguageModel(ModelConfig(tokens.size, 2, 2)), split, tokens, settings
+    )
+    assert (curve["step"], solved_at) == ([2, 4, 6, 8], 4)
 
 
 def test_what_was_expected_is_drawn_along_the_first_sentence(document: dict[str, Any]):

@@ -225,6 +225,7 @@ def test_what_is_trained_is_looked_at_on_other_text(text: Texts):
     start = held_out(runner.model, text, "windows")
     runner.train_to(1.0)
     assert runner.targets >= 3000
+    assert runner.result()["useful_share"] == 1  # a long text has no padding
     assert runner.seconds > 0
     end = held_out(runner.model, text, "windows")
     assert start is not None

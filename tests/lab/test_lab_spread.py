@@ -8,12 +8,20 @@ import pytest
 
 from unrolled.errors import ConfigError
 from unrolled.lab import number, spread, spread_text, within_cap, within_text
+from unrolled.lab.spread import band
 
 
 def test_a_spread_has_the_median_and_both_ends():
     assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0, "runs": 3}
     assert spread_text(spread([3.0, 1.0, 2.0])) == "2 (1 to 3)"
     assert spread_text(spread([0.5])) == "0.500"
+
+
+def test_a_band_is_the_median_and_the_ends_of_runs_and_an_early_end_stays_or_leaves_the_median_open():
+    long = [0, 1, 2, 3]
+    runs = [(long, [1.0, 2.0, 3.0, 4.0]), (long[:2], [5.0, 6.0]), (long, [9.0, 9.0, 9.0, 100.0])]
+    assert band(runs) == {"x": long, "middle": [5, 6, 6, 6], "low": [1, 2, 3, 4], "high": [9, 9, 9, 100]}
+    assert band(runs, stays=False)["middle"] == [5, 6, None, None]
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])

@@ -155,5 +155,11 @@ def test_the_answer_of_an_adder_follows_the_marks_and_no_other_input():
     assert found["along"]["slope"] == [float(t in marked) for t in range(T)]
     assert found["ready_at_the_end"] == pytest.approx(1.0)
     assert found["mse"] == pytest.approx(0, abs=1e-9)
+    between = slice(STEPS["first"] + 1, STEPS["second"])
+    for part, gate in ((slice(None), 0.5), (between, 0.2), (-1, 0.9)):
+        seen.trace["o"][part] = gate
+    gates = extract(Adder(), seen, STEPS)  # type: ignore[arg-type]
+    assert gates["output_gate"] == {"last": pytest.approx(0.9), "between": pytest.approx(0.2)}
+    assert gates["timed"] == pytest.approx(4.5)
     sums = seen.trace["c"][-1, :, 0].astype(np.float64)
     assert found["mse_mean_gate"] == pytest.approx(((0.5 * np.tanh(sums) - sums) ** 2).mean(), rel=1e-4)
