@@ -60,16 +60,17 @@ def test_the_text_shows_what_the_report_holds():
 
 
 @pytest.mark.parametrize(
-    ("load", "line"),
+    ("load", "cores", "line"),
     [
-        (0.4, "load         0.4: the machine is quiet"),
-        (9.0, "load         9.0 on 2 cores: other programs run too."),
-        (float("nan"), "load         unknown"),
+        (0.4, 2.0, "load         0.4: the machine is quiet"),
+        (9.0, 2.0, "load         9.0 on 2 cores: other programs run too."),
+        (9.0, 8.0, "load         9.0: the machine is quiet"),
+        (float("nan"), 2.0, "load         unknown"),
     ],
 )
-def test_a_busy_machine_is_told_of(monkeypatch, load, line):
+def test_a_busy_machine_is_told_of(monkeypatch, load, cores, line):
     monkeypatch.setattr(doctor, "load_average", lambda: load)
-    monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
+    monkeypatch.setattr(doctor, "cpu_limit", lambda: cores)
     found = report()
     assert any(each.startswith(line) for each in str(found).splitlines())
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["load"] == (
@@ -182,8 +183,9 @@ def test_a_single_thread_on_many_cores_is_the_loud_first_line(monkeypatch):
 @pytest.mark.usefixtures("with_kernels")
 def test_more_threads_than_cores_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "cpu_limit", lambda: 2.0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert "4 threads on 2 usable cores" in report().problems[0]
+    for threads in (3, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert f"{threads} threads on 2 usable cores" in report().problems[0]
 
 
 @pytest.mark.usefixtures("with_kernels")

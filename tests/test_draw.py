@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unrolled.draw import draw
+from unrolled.draw import continuation, draw
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
 
 LAW = settings(deadline=None, max_examples=80)
@@ -162,3 +162,25 @@ def test_top_p_is_of_what_top_k_left():
     logits = np.log([0.5, 0.3, 0.2])  # of the two largest the first has 0.625
     assert reached(logits, top_k=2, top_p=0.6) == {0}
     assert reached(logits, top_p=0.6) == {0, 1}
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize("cut", [{"top_p": 0.6}, {"top_p": 0.9}, {"top_k": 3, "top_p": 0.8}])
+def test_a_temperature_divides_the_logits_before_anything_is_cut(temperature, cut):
+    logits = np.array([1.5, 1.0, 0.5, -0.5, -1.0])
+    assert reached(logits, temperature=temperature, **cut) == reached(logits / temperature, **cut)
+
+
+def test_each_line_of_a_prompt_starts_from_the_zero_state():
+    """A network whose state is the number of its steps, and whose likeliest next id is always 0."""
+    states = [9]
+
+    def step(_):
+        states.append(states[-1] + 1)
+        return [1.0, 0.0, 0.0]
+
+    def restart():
+        states.append(0)
+
+    list(continuation(step, restart, [1, 2, 1, 1], length=2, generator=fresh(), temperature=0, restart_at=2))
+    assert states == [9, 0, 1, 0, 1, 2, 3, 4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 
 import pytest
 
@@ -11,6 +12,7 @@ from unrolled.errors import ConfigError
 from unrolled.spec import (
     CELLS,
     Cell,
+    ClassifyData,
     DataConfig,
     EvalConfig,
     LabConfig,
@@ -19,8 +21,11 @@ from unrolled.spec import (
     ProbeConfig,
     SampleConfig,
     TrainConfig,
+    check,
     from_json,
+    kind_named,
     register_cell,
+    setting,
     setting_of,
     settings,
     to_json,
@@ -97,6 +102,44 @@ def test_a_function_has_the_defaults_of_the_settings_of_its_command():
 def test_a_sample_is_refused_settings_out_of_bounds(settings: dict[str, float], message: str):
     with pytest.raises(ConfigError, match=message):
         SampleConfig("runs/book", **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    closed: float = setting(0.5, "with both ends", minimum=0, maximum=1)
+    opened: float = setting(0.5, "without them", above=0, below=1)
+
+
+def test_a_bound_belongs_to_what_it_bounds_or_not():
+    inside, outside = (0.0, 5e-324, 1.0, math.nextafter(1, 0)), (-5e-324, math.nextafter(1, 2))
+    for value in (*inside, *outside):
+        for name, fits in (("closed", value in inside), ("opened", value in inside and value not in (0, 1))):
+            config = Bounds(**{name: value})
+            if fits:
+                check(config)
+            else:
+                with pytest.raises(ConfigError, match=f"^{name}: expected "):
+                    check(config)
+
+
+def test_parts_that_are_held_out_leave_something_to_train_on():
+    assert ClassifyData("a", validation_share=0.5, test_share=0.25).test_share == 0.25
+    for share in (0.5, 0.75):
+        with pytest.raises(ConfigError, match=r"^validation_share \+ test_share: expected below 1, got 1"):
+            ClassifyData("a", validation_share=0.5, test_share=share)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+def test_the_declared_weights_of_a_stack_are_torchs(name: str, directions: int):
+    torch = pytest.importorskip("torch")
+    stack = getattr(torch.nn, name.upper())(3, 4, 3, bidirectional=directions == 2)
+    shapes = {f"recurrent.{each}": tuple(weight.shape) for each, weight in stack.named_parameters()}
+    assert CELLS[name].stack(3, 4, 3, directions) == shapes
+
+
+def test_a_loss_is_shown_in_nats_and_bits():
+    assert kind_named("language").shown(3 * math.log(2)) == "2.0794 nats 3.0000 bits"
 
 
 def test_a_renamed_field_is_taken_and_given_by_its_older_name_with_a_warning():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream_cases import MODES, advance, inputs, layer_tensors, on, same_state, token_model
 
 from unrolled import kernels, nn, stream
+from unrolled.stream.weights import convert
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
 
@@ -207,6 +208,15 @@ def test_ids_give_the_bits_of_their_embeddings(mode: str, weights: str, isa: str
     assert np.array_equal(y, dense.open().run(tensors["embedding"][ids]))
     session = model.open()
     assert np.array_equal(np.stack([session.step(int(i)) for i in ids]), y)
+
+
+def test_a_bfloat16_is_the_nearest_one_and_half_way_the_even_one():
+    bits = np.random.default_rng(0).integers(0, 2**32, 4000, dtype=np.uint32)
+    bits[::2] = bits[::2] >> 16 << 16 | 0x8000  # half-way between two
+    x = bits.view(np.float32)
+    x = x[np.isfinite(x)].reshape(1, -1)
+    want = torch.from_numpy(x).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    assert np.array_equal(convert(x, "bfloat16").data, want)
 
 
 @pytest.mark.parametrize("seed", range(5))

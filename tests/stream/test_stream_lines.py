@@ -120,6 +120,9 @@ def test_a_model_knows_what_its_states_were_in_training(model: stream.Model):
 def test_a_network_is_quantised_and_its_cost_is_told(run: Path, weights: str):
     found = quantize(run, weights=weights, overwrite=True)
     assert found.path == run / f"model-{weights}"
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert found.tokens == stored["tokens"]
+    assert found.before.nats_per_token == pytest.approx(stored["nats_per_token"], rel=1e-4)
     assert abs(found.loss) < 0.02
     assert found.after.nbytes < found.before.nbytes
     made = stream.load(found.path)
@@ -235,6 +238,17 @@ def test_a_line_may_ask_for_the_state_to_be_saved(model: stream.Model):
     later = stream.LineReader(model, model.open())
     stream.answer_lines(later, io.StringIO('{"text": "the"}\n{"text": " cat"}\n'), found.append, as_json=True)
     assert later.session.save() == blob
+
+
+def test_the_first_symbol_after_a_saved_state_is_read_and_not_scored(model: stream.Model):
+    before, ids = (model.tokens.encode(text) for text in ("\nthe cat", "the dog"))
+    session = model.open()
+    session.run(np.ascontiguousarray(before, np.int64))
+    reader, read = stream.LineReader(model, session, fresh=False), reading.Read()
+    reader.feed(ids, read)
+    whole, first = (stream.score(model, np.concatenate([before, part]))[0] for part in (ids, ids[:1]))
+    assert (read.tokens, read.scored) == (len(ids), len(ids) - 1)
+    assert read.nats_per_token == pytest.approx((whole - first) / (len(ids) - 1))
 
 
 def test_without_symbols_to_show_an_answer_has_none(model: stream.Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from task_cases import contents, samples, schema_of, text_schema
 from unrolled import checkpoint, cli, kernels, stream
 from unrolled.data import Samples, Scaler
 from unrolled.schema import SequenceSchema
+from unrolled.stream.step_lines import seconds
 from unrolled.tasks.loading import assemble
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason=str(kernels.why_not()))
@@ -128,6 +130,15 @@ def test_times_may_be_dates():
     assert answers(made, "\n".join(dates)) == answers(made, "\n".join(numbers))
     (wrong,) = answers(made, in_json(SERIES[0][0]))
     assert "time: expected a time" in wrong
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_a_time_without_a_zone_is_of_utc_wherever_the_machine_is(zone: str, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        assert seconds("2024-05-01 12:00") == seconds("2024-05-01T14:00+02:00") == 1714564800
+    time.tzset()
 
 
 def test_a_text_is_a_line_or_goes_on_from_line_to_line():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import random
 import re
 import threading
@@ -13,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_cases import on
+from stream_cases import on, token_model
 from task_cases import contents, samples, schema_of, text_schema
 
 from unrolled import checkpoint, kernels, stream
 from unrolled.data import Samples, Scaler
 from unrolled.errors import CheckpointError, ConfigError, DataError, StateError, UnrolledError
-from unrolled.quantize import quantize
+from unrolled.quantize import _microseconds, quantize
 from unrolled.schema import RunningScaler
 from unrolled.tasks import SequenceClassifier, SequenceRegressor
 from unrolled.tasks.loading import assemble
@@ -241,6 +242,13 @@ def test_what_is_not_fit_is_refused_and_changes_nothing():
     session.close()
     with pytest.raises(StateError, match="closed"):
         session.step([1, 2], time=1)
+
+
+def test_the_time_of_a_step_is_in_microseconds(monkeypatch):
+    ticks = itertools.count(0, 5000)  # nanoseconds: each look at the clock takes 5 µs
+    monkeypatch.setattr("time.perf_counter_ns", lambda: next(ticks))
+    assert stream.assemble(contents(schema_of(samples([9], 2)))).step_microseconds() == 5
+    assert _microseconds(token_model("GRU", 7, 3, 4)[0], np.arange(7)) == 5
 
 
 def test_a_step_that_training_would_leave_out_changes_nothing():

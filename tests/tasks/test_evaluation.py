@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 from unrolled.data import Document, Split, encode_text
 from unrolled.errors import CheckpointError, ConfigError, DataError
 from unrolled.spec import ModelConfig
-from unrolled.tasks import LanguageModel, Loaded, Score, evaluate_split, evaluate_text
+from unrolled.tasks import Evaluation, LanguageModel, Loaded, Score, evaluate_split, evaluate_text
 from unrolled.tokens import build
 
 TEXT = "to be, or not to be\nthat is the question\n" * 6
@@ -64,6 +66,14 @@ def test_carried_and_cold_are_what_a_loop_over_the_logits_gives(tmp_path: Path):
     assert found.carried.nats == pytest.approx(nats(ids), rel=1e-5)  # type: ignore[attr-defined]
     cold = sum(nats(ids[i : i + 17]) for i in range(0, len(ids) - 1, 16))
     assert found.cold.nats == pytest.approx(cold, rel=1e-5)  # type: ignore[attr-defined]
+
+
+def test_an_evaluation_that_was_stored_is_the_same(tmp_path: Path):
+    found: Any = score(tmp_path / "a", TEXT, cold_steps=16)
+    again: Any = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert replace(again, carried=found.carried, cold=found.cold) == found
+    assert (again.carried.nats, again.cold.nats) == pytest.approx((found.carried.nats, found.cold.nats))
+    assert again.cold.nats != pytest.approx(again.carried.nats)
 
 
 def test_lines_are_scored_each_from_the_zero_state():

@@ -15,11 +15,12 @@ from unrolled import spec
 from unrolled.data import Series
 from unrolled.errors import CheckpointError, DataError
 from unrolled.schema.distributions import FREEDOM, LEAST, quantiles
-from unrolled.tasks.forecast import Schema
-from unrolled.tasks.forecast.answers import Table
+from unrolled.tasks.forecast import Schema, metrics
+from unrolled.tasks.forecast.answers import Answers, Table
 from unrolled.tasks.forecast.channels import Channels
 from unrolled.tasks.forecast.dataset import Forecasts, check_values, prepare
 from unrolled.tasks.forecast.distributions import loss
+from unrolled.tasks.forecast.evaluation import naive_scales, score
 from unrolled.tasks.forecast.network import StepNetwork, build
 from unrolled.tasks.forecast.split import choose_window, plan, segment_of
 from unrolled.tasks.forecast.steps import StepBatches
@@ -79,6 +80,37 @@ def test_scaling_is_of_training_rows_alone(tmp_path: Path):
     for values, rows, mean, scale in zip(series.values, (36, 48, 60), found.mean, found.scale, strict=True):
         assert mean == pytest.approx(values[:rows].mean())
         assert scale == pytest.approx(values[:rows].std())
+
+
+def test_figures_in_units_are_those_of_the_values_themselves(tmp_path: Path):
+    judge = pytest.importorskip("sklearn.metrics")
+    series = ragged()
+    found = dataset(tmp_path, series, intervals="50,80")
+    part = found.part("test")
+    numbers, origins = part.windows.series, part.windows.origins
+    truth = np.stack([series.values[s][o : o + 4] for s, o in zip(numbers, origins, strict=True)])
+    draws = np.random.default_rng(0)
+    ends = [truth + draws.normal(shift, 1, truth.shape) for shift in (-2, -1, 0, 1, 2)]
+    mean, scale = part.channels.mean[numbers][:, None], part.channels.scale[numbers][:, None]
+    low80, low50, point, high50, high80 = ((each - mean) / scale for each in ends)
+    given = Answers(point, np.stack([low50, low80], 1), np.stack([high50, high80], 1))
+    values = score(part, given, found.schema)
+    losses = [
+        judge.mean_pinball_loss(truth.ravel(), end.ravel(), alpha=share)
+        for share, end in zip((0.1, 0.25, 0.5, 0.75, 0.9), ends, strict=True)
+    ]
+    assert values["pinball"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert values["mae_units"] == pytest.approx(judge.mean_absolute_error(truth, ends[2]), rel=1e-4)
+    assert values["width_80"] == pytest.approx((ends[4] - ends[0]).mean(), rel=1e-4)
+
+
+def test_errors_are_scaled_by_what_comes_before_the_forecasts(tmp_path: Path):
+    plain, wild = ragged(), ragged()
+    for each, rows in zip(wild.values, (48, 64, 80), strict=True):
+        each[rows:] *= 1000
+    parts = [dataset(tmp_path / name, each) for name, each in (("a", plain), ("b", wild))]
+    first, second = (naive_scales(each.part("test"), each.schema) for each in parts)
+    assert first.tolist() == second.tolist() == [metrics.naive_scale(v[:48], 4) for v in plain.values]
 
 
 def test_a_missing_value_is_told_and_never_a_target(tmp_path: Path):

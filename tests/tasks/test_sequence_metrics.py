@@ -35,6 +35,19 @@ def test_a_class_that_training_has_not_is_always_wrong():
     assert confusion(p.argmax(-1), np.array([0, -1]), 2).tolist() == [[1, 0], [0, 0]]
 
 
+def test_samples_of_a_class_that_training_has_not_count_against_what_they_are_taken_for():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    draws = np.random.default_rng(0)
+    targets, p = draws.integers(-1, 3, 80), draws.dirichlet(np.ones(3), 80)
+    found, answers, known = classification(p, targets), p.argmax(-1), [0, 1, 2]
+    assert found["macro_f1"] == pytest.approx(
+        sklearn.f1_score(targets, answers, labels=known, average="macro")
+    )
+    assert found["balanced_accuracy"] == pytest.approx(
+        sklearn.recall_score(targets, answers, labels=known, average="macro")
+    )
+
+
 def test_scores_that_are_no_probabilities_have_no_log_loss():
     assert set(classification(np.array([[2.0, -3.0]]), np.array([0]), calibrated=False)) == {
         "accuracy",
