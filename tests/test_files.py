@@ -8,6 +8,7 @@ import resource
 import stat
 import subprocess
 import sys
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -236,6 +237,17 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
     max_leaves=20,
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("item", [[], {}, 0.5, 2**40, "a", "é", "😀", {"a": 1}, [7, 8], "word" * 9])
+def test_the_estimate_is_not_below_what_parsing_takes(item: object):
+    raw = json.dumps([item] * 5000).encode()
+    tracemalloc.start()
+    found = json.loads(raw.decode(), object_pairs_hook=files._unique)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 5000
+    assert taken <= files.parsed_bytes(raw) + 4096
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), json_values))

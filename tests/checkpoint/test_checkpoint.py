@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -332,6 +333,20 @@ def test_half_a_carried_state_is_refused(tmp_path):
     written = sample(7, model)
     with pytest.raises(CheckpointError, match=r"state\.h and state\.c"):
         checkpoint.write_step(tmp_path, 7, written)
+    rows = {f"state.{name}": filled("bfloat16", (1, count, 2)) for name, count in (("h", 4), ("c", 3))}
+    uneven = replace(written, optimizer={**written.optimizer, **rows})
+    with pytest.raises(CheckpointError, match="of one dtype and number of rows"):
+        checkpoint.write_step(tmp_path, 7, uneven)
+
+
+def test_a_damaged_run_names_its_newest_whole_step(tmp_path):
+    for step in range(5):
+        checkpoint.write_step(tmp_path, step, sample(step))
+    checkpoint.mark(tmp_path, "LATEST", 4)
+    for step in (3, 4):
+        (tmp_path / "checkpoints" / f"step-{step:08}" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"step-00000002 is whole: .* echo step-00000002 > "):
+        checkpoint.read_run(tmp_path)
 
 
 def run_directory(run: Path) -> Path:

@@ -58,6 +58,10 @@ def test_padding_and_the_order_of_rows_change_no_count(batch: Batch):
     if len(batch.inputs):
         assert padded.count == batch.count
     assert turned.count == batch.count
+    if not batch.per_row:  # each prediction is in one of the parts, however a batch is cut
+        parts = [batch.part(begin, 2) for begin in range(0, len(batch.inputs), 2)]
+        assert sum(part.count for part in parts) == batch.count
+        assert all(p.lengths is None or (p.lengths <= len(p.inputs)).all() for p in parts)
 
 
 @pytest.mark.parametrize(

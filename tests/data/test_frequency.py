@@ -71,6 +71,11 @@ def test_a_time_between_two_steps_is_seen():
         moved = times.copy()
         moved[7] += freq.seconds / 3
         assert freq.positions(moved)[1].tolist() == [step != 7 for step in STEPS], unit
+    monthly = starting("MS", 1, 10_000, 0.0)[1]
+    for months in (2, 3):  # a month between two steps, on the right day
+        places, right = parse(f"{months}MS").positions(monthly)
+        assert right.tolist() == [step % months == 0 for step in STEPS]
+        assert places[right].tolist() == list(range(len(STEPS[::months])))
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ def saved(array, tmp_path):
     "array",
     [
         np.array([1, 2, 200], np.uint8),  # no id of the vocabulary
+        np.array([1, 2, build("char", [TEXT]).size], np.uint8),  # nor the one behind the last
         np.array([2, 1, 1], np.uint8),  # no newline first
         np.array([1, 2, 3], np.uint16),
         np.array([1, 2, 3], np.int8),

@@ -145,6 +145,8 @@ def test_the_sha256_is_of_inputs_and_labels():
     assert base == Samples.from_arrays(ragged(2, 3), ["a", "b"]).sha256
     assert base != Samples.from_arrays(ragged(2, 3), ["a", "c"]).sha256
     assert base != Samples.from_arrays(ragged(3, 2), ["a", "b"]).sha256
+    steps = [[["a", "b"], ["a", "b", last]] for last in "ab"]
+    assert len({Samples.from_arrays(ragged(2, 3), step_labels=each).sha256 for each in steps}) == 2
 
 
 def test_equal_inputs_have_equal_digests_missing_values_too():

@@ -349,6 +349,15 @@ def test_series_of_arrays():
     assert [len(series.values[0]), len(series.times[0]), len(series.known[0])] == [3, 4, 4]
     assert Series.from_arrays(np.arange(6.0), season=3).ids == ("0",)
     assert len(Series.from_arrays(np.zeros((2, 5)), freq="h")) == 2
+    each = {
+        "values": [[1.0, 2]],
+        "past": [[[1.0], [2]]],
+        "known": [[[1.0], [2]]],
+        "static": [[1.0]],
+        "times": [[0, 1]],
+    }
+    digests = {Series.from_arrays(**{**each, name: np.add(each[name], 1)}).sha256 for name in each}
+    assert len(digests | {Series.from_arrays(**each).sha256}) == len(each) + 1  # whatever changes is noticed
     for given, error in [
         ({"values": []}, DataError), ({"values": [[]]}, ShapeError), ({"values": [["a"]]}, DtypeError),
         ({"values": [[np.inf]]}, DataError), ({"values": [[1.0]], "ids": []}, ShapeError),

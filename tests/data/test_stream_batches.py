@@ -149,6 +149,7 @@ def test_restarts_fall_on_the_first_step_of_windows_and_are_seeded():
         [b.resets[0] if b.resets is not None else torch.zeros(8, dtype=torch.bool) for b in found]
     )
     assert 0.15 < drawn.float().mean() < 0.45
+    assert len({tuple(row) for row in drawn.tolist()}) > len(found) / 2  # not the same rows each time
     assert all(b.resets is None or not b.resets[1:].any() for b in found)
     again = list(StreamBatches(split_of(1000), seed=1, **made).epoch(1, start=3))
     assert all(

@@ -203,8 +203,14 @@ def test_bad_inputs_give_a_code_and_leave_the_state(name: str, tmp_path: Path):
         for value in bad
     )
     if name == "times":
-        tries += "time = 0.5; if (model_step(&s, x, time, 0) != MODEL_BAD_TIME) return 5;\n"
+        tries += "if (model_step(&s, x, time, 0) != MODEL_BAD_TIME) return 5; time = 0.5;\n"
+        tries += "if (model_step(&s, x, time, 0) != MODEL_BAD_TIME) return 7;\n"
         tries += "time = NAN; if (model_step(&s, x, time, 0) != MODEL_BAD_TIME) return 6;\n"
+    far = ""  # what no training had counts as twenty deviations, however far it is
+    if name == "class":
+        for value, into in (("1e6f", "bytes"), ("1e9f", "again")):
+            far += f"model_reset(&s); x[0] = {value}; model_step(&s, x, 0); model_save(&s, {into});\n"
+        far += "if (memcmp(bytes, again, sizeof bytes) != 0) return 8;"
     (tmp_path / "bad.c").write_text(
         f"""
         #include <math.h>
@@ -229,7 +235,9 @@ def test_bad_inputs_give_a_code_and_leave_the_state(name: str, tmp_path: Path):
             model_save(&s, bytes);
             {tries}
             model_save(&s, again);
-            return memcmp(bytes, again, sizeof bytes) == 0 ? 0 : 3;
+            if (memcmp(bytes, again, sizeof bytes) != 0) return 3;
+            {far}
+            return 0;
         }}
         """
     )

@@ -208,6 +208,15 @@ def test_what_training_never_had_makes_an_answer_nan_and_no_other_number(value, 
         assert np.isnan(np.take(found, [0], rows)).all()
 
 
+@pytest.mark.parametrize("to", ["onnx", "onnx-step"])
+def test_what_training_never_had_counts_as_twenty_deviations_however_far_it_is(to, tmp_path):
+    export.export(sequence("gru", causal=True, pooling="last"), to=to, out=tmp_path / "m.onnx")
+    model = OnnxModel(tmp_path / "m.onnx")
+    shape = (1, 1, 3) if to == "onnx" else (1, 3)
+    near, far = (model.run(x=np.full(shape, value))["probabilities"] for value in (1e4, 1e8))
+    np.testing.assert_array_equal(near, far)
+
+
 def test_a_step_that_training_never_had_spoils_the_stream_from_there_on(tmp_path):
     network = sequence("lstm", causal=True, pooling="step", missing=True, layers=2)
     export.export(network, to="onnx-step", out=tmp_path / "m.onnx")

@@ -18,10 +18,9 @@ from stream_cases import on, token_model
 from task_cases import contents, samples, schema_of, text_schema
 
 from unrolled import checkpoint, kernels, stream
-from unrolled.data import Samples, Scaler
+from unrolled.data import Samples
 from unrolled.errors import CheckpointError, ConfigError, DataError, StateError, UnrolledError
 from unrolled.quantize import _microseconds, quantize
-from unrolled.schema import RunningScaler
 from unrolled.tasks import SequenceClassifier, SequenceRegressor
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.streaming import streaming_lines
@@ -93,28 +92,6 @@ def test_torch_gives_the_same_answers_to_tolerance(lengths, sizes, seed):
     per_step = network.per_step(padded, torch.tensor(lengths))
     plain_steps = network._per_step(padded, torch.tensor(lengths)).detach()
     assert torch.allclose(per_step, plain_steps, rtol=1e-4, atol=1e-5)
-
-
-@LAW
-@given(lengths, st.sampled_from(["mask", "drop"]), st.sampled_from([0.0, 0.3, 0.7]), st.booleans())
-def test_a_scaler_step_by_step_has_the_bits_of_whole_sequences(lengths, missing, share, timed):
-    series = samples(lengths, 3, seed=sum(lengths), missing=share)
-    times = rising(lengths, len(lengths)) if timed else None
-    scaler = Scaler.fit(series, times=times, missing=missing)
-    running = RunningScaler(scaler)
-    for number, each in enumerate(series):
-        when = None if times is None else times[number]
-        if missing == "drop" and np.isnan(each).any(axis=1).all():
-            with pytest.raises(DataError):
-                scaler.transform(each, when)
-            continue
-        state, rows = running.start(1), []
-        for step, row in enumerate(each):
-            at = None if when is None else when[step : step + 1]
-            found, kept, state = running.step(state, row[None], at)
-            rows += list(found[kept])
-        assert np.array_equal(np.stack(rows), scaler.transform(each, when))
-        running.check(state)
 
 
 @LAW

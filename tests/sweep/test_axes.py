@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -62,6 +63,15 @@ def test_whole_ranges_reach_both_ends_and_a_decade_is_drawn_by_its_logarithm():
     for name, middle in (("many", 10**1.5), ("rate", 10**-2.5)):
         share = sum(each[name] < middle for each in drawn) / len(drawn)
         assert 0.45 < share < 0.55, name  # a standard error is 0.011
+
+
+def test_each_whole_number_of_a_decade_is_drawn_by_its_logarithm():
+    count = 10_000
+    drawn = Counter(Axes({"a": Range(1, 10)}).values(number)["a"] for number in range(count))
+    assert set(drawn) == set(range(1, 11))
+    for number, times in drawn.items():
+        share = math.log((number + 0.5) / (number - 0.5)) / math.log(10.5 / 0.5)
+        assert abs(times - count * share) < 5 * math.sqrt(count * share)
 
 
 def test_another_sweep_seed_gives_another_order():

@@ -14,7 +14,7 @@ import torch
 from unrolled import spec
 from unrolled.data import Series
 from unrolled.errors import CheckpointError, DataError
-from unrolled.schema.distributions import FREEDOM, LEAST, quantiles
+from unrolled.schema import FREEDOM, LEAST
 from unrolled.tasks.forecast import Schema, metrics
 from unrolled.tasks.forecast.answers import Answers, Table
 from unrolled.tasks.forecast.channels import Channels
@@ -206,7 +206,43 @@ def test_targets_of_steps_stay_in_their_series(tmp_path: Path):
     )
     known = sum(int((~torch.isnan(batch.targets)).sum()) for batch in batches.epoch(0))
     assert known == sum(4 * n - 10 for n in rows.tolist())  # 3 + 2 + 1 + … beyond each end
+    held = StepBatches(
+        found.channels,
+        np.zeros(3, int),
+        rows + 9,
+        horizon=4,
+        batch_size=1,
+        bptt_steps=16,
+        seed=3,
+        targets_from=rows,
+    )
+    known = sum(int((~torch.isnan(batch.targets)).sum()) for batch in held.epoch(0))
+    assert known == 3 * 4 * 9  # each held-out value is a target after each of the four steps before it
     assert sum(int(batch.resets.sum()) for batch in batches.epoch(0) if batch.resets is not None) == 3
+
+
+def test_training_teaches_what_a_series_is_that_it_had_not(tmp_path: Path):
+    found = dataset(tmp_path, ragged())
+    network: Any = build(model_of(found, series=3), seed=0, backend="auto")
+    batch = found.batches(rows=99, seed=0, bptt_steps=1).batch(found.part("train").windows)
+    for training in (True, False):
+        torch.manual_seed(0)
+        network.train(training).zero_grad()
+        network.loss(batch, network.initial_state(99))[0].backward()
+        gradient = network.series.weight.grad
+        assert bool(gradient[-1].any()) == training
+        assert gradient[:-1].any(1).all()
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.3), (0.3, 0.1), (0.2, 0.0)])
+def test_each_part_has_its_share_of_a_series_and_a_horizon_at_least(validation: float, test: float):
+    data = spec.ForecastData("x", horizon=5, window=6, validation_share=validation, test_share=test)
+    lengths = [30, 100, 200]
+    found = plan("abc", lengths, 1, data).borders
+    for length, (train, held, end) in zip(lengths, found.tolist(), strict=True):
+        assert end == length
+        assert held - train == max(round(validation * length), 5)
+        assert end - held == (max(round(test * length), 5) if test else 0)
 
 
 # ---------------------------------------------------------------------------------------- distributions
@@ -214,23 +250,6 @@ def test_targets_of_steps_stay_in_their_series(tmp_path: Path):
 
 def softplus(x: Any) -> Any:
     return np.logaddexp(0.0, x)
-
-
-def test_quantiles_of_distributions_are_scipys():
-    stats = pytest.importorskip("scipy.stats")
-    raw = np.random.default_rng(0).normal(0, 2, (20, 3))
-    points = (0.025, 0.1, 0.5, 0.9, 0.975)
-    spread = softplus(raw[:, 1]) + LEAST
-    freedom = softplus(raw[:, 2]) + FREEDOM
-    given = quantiles("gaussian", raw[:, :2], points, None)
-    assert np.allclose(given, stats.norm.ppf(points, raw[:, :1], spread[:, None]))
-    given = quantiles("student-t", raw, points, None)
-    assert np.allclose(given, stats.t.ppf(points, freedom[:, None], raw[:, :1], spread[:, None]), rtol=1e-5)
-    scale = np.full(20, 30.0)
-    given = quantiles("negative-binomial", raw[:, :2], points, scale) * 30
-    mean = (softplus(raw[:, 0]) * 30 + 1e-6)[:, None]
-    number = 1 / spread[:, None]
-    assert np.allclose(given, stats.nbinom.ppf(points, number, number / (number + mean)))
 
 
 def test_losses_are_negative_log_likelihoods():

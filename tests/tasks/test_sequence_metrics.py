@@ -31,6 +31,7 @@ def test_a_class_that_training_has_not_is_always_wrong():
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     found = classification(p, np.array([0, -1]))
     assert found["accuracy"] == 0.5
+    assert found["macro_f1"] == 0.5  # of 1 and 0: the second was answered, and never right
     assert found["nats_per_sample"] == pytest.approx(-math.log(0.9))
     assert confusion(p.argmax(-1), np.array([0, -1]), 2).tolist() == [[1, 0], [0, 0]]
 

@@ -13,6 +13,7 @@ from unrolled.data import Samples
 from unrolled.errors import DataError
 from unrolled.schema.distributions import count_quantile
 from unrolled.tasks.classify import storing
+from unrolled.tasks.stored_arrays import fits
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def test_an_array_of_another_kind_is_refused_even_under_its_own_digest(place: Pa
         write_arrays(place, {**arrays, "lengths": wrong}, described)
         with pytest.raises(DataError):
             storing.read(place)
+
+
+def test_lengths_whose_sum_overflows_do_not_fit():
+    for lengths in ([2**62] * 3 + [2**62 + 5], [-1, 6], [2, 2]):
+        assert not fits(np.array(lengths), 5)
+    assert fits(np.array([2, 0, 3]), 5)
 
 
 def test_the_quantile_of_a_huge_count_comes_to_an_end():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -237,6 +238,38 @@ def test_sentences_side_by_side_are_tagged_as_one_by_one_in_any_order() -> None:
     shuffled = network.answers(schema.encode(sentences.take(order)), chances=True)
     for place, index in enumerate(order):
         np.testing.assert_allclose(shuffled.chances[place], together.chances[index], rtol=1e-4, atol=1e-6)
+
+
+def test_a_temperature_flattens_the_probabilities_of_whole_paths() -> None:
+    """Against all paths of a short sentence, whose scores are divided by it, transitions too."""
+    network, schema, sentences = made()
+    with torch.no_grad():
+        network.transitions.normal_(generator=torch.Generator().manual_seed(0))
+    short = sentences.take([next(n for n, words in enumerate(sentences.words) if len(words) == 4)])
+    encoded = schema.encode(short)
+    batch = SentenceBatches(encoded, batch_size=1).batch(np.arange(1))
+    scores = network.eval().emissions(batch)[0][:, 0].detach().numpy().astype(float)
+    moves, count = network.moves().detach().numpy().astype(float), len(schema.inside)
+    paths = list(itertools.product(range(count), repeat=len(scores)))
+    totals = np.array(
+        [
+            sum(scores[step, tag] for step, tag in enumerate(path))
+            + sum(moves[pair] for pair in itertools.pairwise((count, *path, count + 1)))
+            for path in paths
+        ]
+    )
+    shares = np.exp(totals / 3.0 - np.logaddexp.reduce(totals / 3.0))
+    network.take(replace(schema, temperature=3.0))
+    found = network.answers(encoded, chances=True).chances[0]
+    for step in range(len(scores)):
+        wanted = [
+            sum(s for p, s in zip(paths, shares, strict=True) if p[step] == tag) for tag in range(count)
+        ]
+        np.testing.assert_allclose(found[step], wanted, atol=1e-6)
+    nats = network.eval().fitted([batch])[1]
+    right = totals[paths.index(tuple(encoded.tags[0].tolist()))]  # type: ignore[index]
+    at = [float(np.logaddexp.reduce(totals / t) - right / t) for t in np.geomspace(0.7, 6, 400)]
+    assert nats == pytest.approx(min(at), rel=5e-3)
 
 
 def test_every_gradient_is_that_of_finite_differences() -> None:

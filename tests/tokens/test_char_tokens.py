@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import TokenError
-from unrolled.tokens import CharTokens, build
+from unrolled.tokens import CharTokens, Kinds, base, build
 
 LAW = settings(deadline=None, max_examples=60)
 
@@ -41,6 +41,30 @@ def test_every_unknown_character_is_counted_and_shown_as_one(corpus, text):
     assert tokens.count_unknown(ids) == sum(strangers)
     shown = "".join("�" if strange else c for c, strange in zip(text, strangers, strict=True))
     assert tokens.decode(ids) == shown
+
+
+@pytest.mark.parametrize("size", [255, 256, 257, 258])
+def test_the_narrowest_type_holds_every_id(size):
+    text = "".join(map(chr, range(0x400, 0x400 + size - 2)))  # beside <unk> and newline
+    tokens = build("char", [text])
+    assert tokens.size == size
+    assert tokens.encode_narrow(text).tolist() == list(range(2, size))
+
+
+@LAW
+@given(st.lists(st.text(max_size=9), max_size=4))
+def test_the_kinds_of_parts_put_together_are_those_of_the_whole(parts):
+    together = Kinds()
+    for part in parts:
+        own = Kinds()
+        own.feed(part)
+        together.merge(own)
+    assert together.symbols() == sorted({*"".join(parts)})
+
+
+def test_all_unknown_ids_are_counted_however_many_are_looked_at_together(monkeypatch):
+    monkeypatch.setattr(base, "COUNTED", 3)
+    assert [build("char", ["a"]).count_unknown([0] * number) for number in range(9)] == list(range(9))
 
 
 @LAW

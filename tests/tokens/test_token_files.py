@@ -2,14 +2,13 @@
 
 import json
 import re
-import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import TokenError
-from unrolled.files import _unique, parsed_bytes
+from unrolled.files import parsed_bytes
 from unrolled.tokens import build, files, from_json, load
 from unrolled.tokens.files import MOST_PARSED
 
@@ -133,7 +132,8 @@ def test_a_message_about_a_file_names_it(tmp_path):
 def test_a_long_file_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_FILE", 10)
     path = tmp_path / "tokens.json"
-    path.write_bytes(b" " * 11)
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a hole, of which no more than the bound is read
     with pytest.raises(TokenError, match=r": expected at most 10 bytes, got a longer file$"):
         load(path)
 
@@ -148,17 +148,6 @@ def test_a_file_that_grows_when_it_is_parsed_is_refused_before(item, tmp_path, m
         match=r"^.*: expected a document of at most 37748736 bytes once parsed, got one of up to \d+$",
     ):
         load(path)
-
-
-@pytest.mark.parametrize("item", [[], {}, 0.5, 2**40, "a", "é", "😀", {"a": 1}, [7, 8], "word" * 9])
-def test_the_estimate_is_not_below_what_parsing_takes(item):
-    raw = json.dumps([item] * 5000).encode()
-    tracemalloc.start()
-    found = json.loads(raw.decode(), object_pairs_hook=_unique)
-    taken = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(found) == 5000
-    assert taken <= parsed_bytes(raw) + 4096
 
 
 def test_a_large_vocabulary_is_within_the_estimate():

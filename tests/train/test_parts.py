@@ -21,8 +21,9 @@ from unrolled.tasks import LanguageModel, is_finite
 from unrolled.tasks.language.sizing import bytes_needed, sizes
 from unrolled.train import Schedule, choose_dtype, report, resolve, resources, rundir
 from unrolled.train.finite import check_gradient
-from unrolled.train.fit import Feed, make_optimizer
+from unrolled.train.fit import Feed, Stepper, StepRecord, make_optimizer
 from unrolled.train.processes import Processes
+from unrolled.train.progress import ProgressBar
 
 
 def corpus(tokens: int, shape: str = "stream") -> Any:
@@ -185,6 +186,27 @@ def test_a_calibration_divides_the_budget_among_steps_and_validations(
     plan = resources.steps_within(seconds, stepper, parts, save_every=save_every, checks=10)
     assert plan[:3] == found
     assert plan.check_s == pytest.approx(0.1 * (found[2] or 10))
+
+
+def test_slow_first_steps_are_not_reckoned_with(monkeypatch: pytest.MonkeyPatch):
+    clock = [0.0]
+    model = LanguageModel(ModelConfig(5, 4, 4))
+    feed: Any = types.SimpleNamespace(anew=lambda: None)
+    stepper = Stepper(model, make_optimizer(model, lr=0.1, weight_decay=0.0), feed, lambda _: 0.1)
+
+    def step(_: Stepper, number: int) -> None:
+        clock[0] += 1.0 if number <= 3 else 0.1
+
+    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr(resources, "time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert resources.seconds_a_step(stepper, budget=4.0) == pytest.approx(0.1)
+
+
+def test_the_figures_of_the_bar_follow_the_newest_step_slowly():
+    bar = ProgressBar()
+    for loss in (1.0, 2.0):
+        bar.step(StepRecord(1, 0.5, loss, tokens=int(100 * loss), seconds=0.5, grad_norm=loss, lr=0.1))
+    assert bar._figures(0.5).split("  ") == ["epoch 0.50", "1.050", "210 tok/s", "|g| 1.05"]
 
 
 class Found:

@@ -16,7 +16,9 @@ from ranks import far, free_port
 from unrolled import train
 from unrolled.errors import ConfigError
 from unrolled.spec import DataConfig, Launch, TrainConfig
+from unrolled.train import resources
 from unrolled.train.processes import Processes
+from unrolled.train.reduction import Reduction
 from unrolled.train.saving import Progress, Since
 
 TWO = """
@@ -88,6 +90,25 @@ def test_rows_are_dealt_and_put_together_again(rows: int, size: int, monkeypatch
 
     monkeypatch.setattr("torch.distributed.all_gather", all_gather)
     assert Processes(Launch(0, size)).whole(parts[0], 1, rows).equal(whole)
+
+
+def test_what_no_process_has_a_gradient_of_gets_none():
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    used.grad = torch.tensor([1.0, 2.0])
+    reduction = Reduction(Processes(), [used, unused], flags=1)
+    assert reduction.add(0.5, 5000, [3.0]) == (pytest.approx(0.5), 5000, [3.0])
+    reduction.hand_out()
+    assert unused.grad is None
+    assert used.grad.tolist() == [1.0, 2.0]
+
+
+def test_the_memory_of_a_host_holds_the_rows_of_its_own_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resources, "memory_limit", lambda: 5)
+    task: Any = types.SimpleNamespace(
+        model_config=lambda *_: None, bytes_needed=lambda _, config, __: config.batch_size
+    )
+    config = TrainConfig(DataConfig("sentences"), batch_size=10)
+    assert resources.within_memory(task, config, None, Processes(Launch(0, 4, 2))) == (config, None)
 
 
 def test_the_progress_of_one_process_is_what_earlier_versions_read():

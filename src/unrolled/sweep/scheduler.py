@@ -155,7 +155,8 @@ class Scheduler:
     def _validated(self, work: Work, step: int, steps: int, loss: float | None) -> None:
         loss = math.inf if loss is None else loss
         known = work.known
-        known |= {"step": step, "steps": steps, "loss": min(loss, known.get("loss") or math.inf)}
+        lowest = known.get("loss")
+        known |= {"step": step, "steps": steps, "loss": loss if lowest is None else min(loss, lowest)}
         work.claim.report(step / steps, loss)
 
     def _is_behind(self, work: Work) -> bool:
