@@ -319,13 +319,18 @@ def test_a_call_that_wants_gradients_is_refused():
     assert layer.weight_ih_l0.grad is not None
 
 
-def test_a_frozen_layer_needs_no_mode_and_an_input_that_wants_gradients_is_refused(packed_calls):
-    layer = nn.LSTM(3, 4).requires_grad_(False)
-    with layer.packed():
-        assert not layer(torch.randn(1, 2, 3))[0].requires_grad
-        assert len(packed_calls) == 1
-        with pytest.raises(ConfigError, match="grad mode"):
-            layer(torch.randn(1, 2, 3, requires_grad=True))
+def test_a_frozen_layer_needs_no_mode_and_whatever_given_wants_gradients_is_refused(packed_calls):
+    layer, cell = (kind(3, 4).requires_grad_(False) for kind in (nn.LSTM, nn.LSTMCell))
+    with layer.packed(), cell.packed():
+        for module, sizes in ((layer, (1, 2)), (cell, (2,))):
+            given = [torch.randn(*sizes, 3), torch.zeros(*sizes, 4), torch.zeros(*sizes, 4)]
+            assert not module(given[0], (given[1], given[2]))[0].requires_grad
+            for each in given:
+                each.requires_grad_()
+                with pytest.raises(ConfigError, match="grad mode"):
+                    module(given[0], (given[1], given[2]))
+                each.requires_grad_(False)
+        assert len(packed_calls) == 2
 
 
 X = torch.randn(2, 3, 4)
@@ -380,8 +385,9 @@ def test_what_watches_or_casts_takes_the_usual_path(packed_calls):
     assert not packed_calls
 
 
-def test_dropout_between_layers_takes_the_usual_path_while_training_alone(packed_calls):
-    layer, x = nn.LSTM(4, 5, 2, dropout=0.5), torch.randn(2, 3, 4)
+@pytest.mark.parametrize("dropout", ["dropout", "input_dropout", "recurrent_dropout"])
+def test_dropout_takes_the_usual_path_while_training_alone(dropout, packed_calls):
+    layer, x = nn.LSTM(4, 5, 2, **{dropout: 0.5}), torch.randn(2, 3, 4)
     with torch.no_grad(), layer.packed():
         assert "dropout" in str(nn.explain(layer, x))
         layer(x)
@@ -477,7 +483,23 @@ def test_smaller_weights_are_near_and_have_the_bits_of_a_stream(weights):
         assert torch.equal(torch.from_numpy(session.step(each.numpy())), got)
 
 
-def test_int8_refuses_what_is_not_finite():
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_refuses_what_is_not_finite_unless_a_reset_forgets_it(kind, batch_first):
+    layer, ill = getattr(nn, kind)(3, 20, 2, batch_first=batch_first), torch.zeros(2, 5, 20)
+    x, resets = torch.randn(2, 5, 3), torch.zeros(2, 5, dtype=torch.bool)
+    ill[1, 3, 2], resets[0, 3] = torch.nan, True
+    x, resets = (x.transpose(0, 1), resets.T) if batch_first else (x, resets)
+    with torch.no_grad(), layer.packed(weights="int8"):
+        want = layer(x)
+        for hx in [ill] if kind != "LSTM" else [(ill, 0 * ill.nan_to_num()), (0 * ill.nan_to_num(), ill)]:
+            with pytest.raises(NonFiniteError, match="input: expected finite"):
+                layer(x, hx)
+            assert same(layer(x, hx, resets=resets)[1], layer(x, resets=resets)[1])
+        assert torch.equal(layer(x)[0], want[0])
+
+
+def test_int8_refuses_inputs_and_weights_that_are_not_finite():
     layer = nn.LSTM(3, 4)
     with torch.no_grad():
         with layer.packed(weights="int8"), pytest.raises(NonFiniteError, match="input: expected finite"):

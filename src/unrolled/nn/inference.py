@@ -121,6 +121,8 @@ class Pack:
         network = self.network
         if network is None:
             return False
+        if self.storage == "int8":
+            _refuse_states_not_finite(layout, resets, states)
         steps, rows, width, _, of_steps, of_rows = layout
         h_0, c_0 = states
         outcome = network.rollout(
@@ -142,9 +144,25 @@ class Pack:
             0 if c_n is None else c_n.data_ptr(),
         )
         if outcome:
-            want = "finite numbers, as the weights are int8"
-            raise NonFiniteError(expected("input", want, "NaN or infinity, there or in the state"))
+            raise _not_finite()
         return True
+
+
+def _refuse_states_not_finite(layout: Layout, resets: Tensor | None, states: Given) -> None:
+    """Raise NonFiniteError where a state that no reset zeroes at once is not finite: as int8 it is lost."""
+    rows, of_rows = layout[1], layout[5]
+    for state in states:
+        if state is not None:
+            fine = state.isfinite().all(-1).view(-1, rows).all(0)
+            if resets is not None:
+                fine |= resets.flatten()[::of_rows][:rows]
+            if not bool(fine.all()):
+                raise _not_finite()
+
+
+def _not_finite() -> NonFiniteError:
+    want = "finite numbers, as the weights are int8"
+    return NonFiniteError(expected("input", want, "NaN or infinity, there or in the state"))
 
 
 @contextmanager
