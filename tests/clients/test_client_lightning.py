@@ -104,6 +104,32 @@ def test_padding_counts_for_nothing_in_the_gates(tmp_path):
     assert all(value == name.endswith("open") for name, value in shares.items())
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_shares_are_those_of_a_run_from_the_state_that_is_given(kind):
+    """Counted by hand among the values of the first eight rows; of an RNN those of h below −0.9 and above 0.9."""
+    from unrolled.adapters.lightning import shares
+
+    torch.manual_seed(0)
+    layer = getattr(nn, kind)(2, 6, num_layers=2)
+    nn.init_recurrent(layer, gain=4.0)
+    with torch.no_grad():
+        layer.weight_ih_l0.mul_(4)
+    x, lengths, resets = 2 * torch.randn(7, 10, 2), [7, 1, 4, 6, 7, 3, 2, 5, 7, 7], torch.rand(7, 10) < 0.2
+    states = (torch.randn(2, 10, 6), 3 * torch.randn(2, 10, 6))
+    hx = states if kind == "LSTM" else states[0]
+    found = {name: float(value) for name, value in shares(layer, x, hx, lengths=lengths, resets=resets)}
+    *_, traces = layer.trajectories(x, hx, lengths=lengths, resets=resets)
+    for level, trace in enumerate(traces):
+        for gate in {"LSTM": "ifo", "GRU": "rz", "RNN": "h"}[kind]:
+            values = getattr(trace, gate)
+            numbers = [n for row in range(8) for n in values[: lengths[row], row].flatten().tolist()]
+            for what in ("closed", "open"):
+                low = 0.1 if kind != "RNN" else -0.9
+                count = sum(n < low if what == "closed" else n > 0.9 for n in numbers)
+                assert found[f"l{level} {gate} {what}"] == pytest.approx(count / len(numbers), abs=1e-6)
+                assert 0 < count < len(numbers)
+
+
 def test_another_number_of_steps_is_refused_in_one_line():
     for wrong in (-1, 0.5, True):
         with pytest.raises(ConfigError, match=r"^gates_every: expected a number of steps, 0 for none, got "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -193,6 +194,31 @@ def test_what_is_watched_or_not_plain_takes_the_usual_path(direct_calls):
     assert direct_calls[-1]
     assert counter.get_total_flops() > 0
     assert any("unrolled::layer" in event.name for event in profile.function_events)
+
+
+def negated(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a view of these numbers in memory that holds their negatives."""
+    view = torch._neg_view(-tensor)
+    assert view.is_neg()
+    assert view.is_contiguous()  # whoever copies it anyway reads it right
+    return view
+
+
+@needs_kernels
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("place", ["x", "h_0", "weight"])
+def test_a_negated_view_is_read_with_its_sign(place, is_packed):
+    torch.manual_seed(0)
+    layer, x, h = nn.GRU(3, 4), torch.randn(2, 5, 3), torch.randn(1, 5, 4)
+    with torch.no_grad():
+        want = flat(layer(x, h))
+        if place == "weight":
+            layer.weight_hh_l0 = torch.nn.Parameter(negated(layer.weight_hh_l0))
+            assert layer.weight_hh_l0.is_neg()
+        x, h = negated(x) if place == "x" else x, negated(h) if place == "h_0" else h
+        with layer.packed() if is_packed else nullcontext():
+            got = flat(layer(x, h))
+    assert all(map(torch.equal, got, want))
 
 
 @pytest.mark.parametrize("rows", [(4,), (1,), (0,), ()])

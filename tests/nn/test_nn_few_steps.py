@@ -37,13 +37,14 @@ def torch_calls(monkeypatch):
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's, once
 def test_a_training_step_has_torchs_bits_and_gradients(kind, with_state, rows, batch_first, torch_calls):
     options = {"proj_size": 3} if kind == "LSTM" else {}
-    theirs, ours = pair(kind, 2, 4, 2, bidirectional=True, batch_first=batch_first, **options)
+    theirs, ours = pair(kind, 2, 4, 2, dropout=0.5, bidirectional=True, batch_first=batch_first, **options)
     shape = (1, 2) if rows is None else (rows, 1, 2) if batch_first else (1, rows, 2)
     x = torch.randn(shape, dtype=torch.float64).requires_grad_()
     hx = state_for(ours, rows) if with_state else None
     results = []
     for layer in (theirs, ours):
-        found = flat(layer(x, hx))
+        torch.manual_seed(0)
+        found = flat(layer.train(with_state)(x, hx))  # in evaluation mode gradients are wanted too
         loss = sum((n + 1) * each.square().sum() for n, each in enumerate(found))
         results.append([*found, *torch.autograd.grad(loss, [x, *layer.parameters()])])
     assert torch_calls == [True]
@@ -67,6 +68,8 @@ def test_everything_else_runs_where_it_ran(torch_calls):
     nn.RNN(2, 4, backend="native")(x)
     nn.RNN(2, 4, recompute=1)(x)
     nn.RNN(2, 4, zoneout=0.5)(x)
+    nn.RNN(2, 4, input_dropout=0.5)(x)
+    nn.RNN(2, 4, recurrent_dropout=0.5)(x)
     nn.RNN(2, 4, reverse=True)(x)
     stack = nn.RNN(2, 4, 2, dropout=0.5)
     stack.between_layers = torch.nn.Identity()

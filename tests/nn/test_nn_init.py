@@ -19,11 +19,15 @@ def generator() -> torch.Generator:
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN, torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
 def test_each_gate_of_an_orthogonal_start_keeps_norms_times_the_gain(kind: type[torch.nn.RNNBase]):
-    layer = kind(5, 16, 2)
+    layer = kind(48, 16, 2)
     nn.init_recurrent(layer, gain=0.5, generator=generator())
-    for level in range(2):
+    for level, inputs in enumerate((48, 16)):
         for gate in gates(layer, f"weight_hh_l{level}"):
             torch.testing.assert_close(gate @ gate.T, 0.25 * torch.eye(16), atol=1e-6, rtol=0)
+        bound = (6 / (inputs + 16)) ** 0.5  # Glorot's, of each gate by itself and without the gain
+        for gate in gates(layer, f"weight_ih_l{level}"):
+            assert 0.9 * bound < float(gate.abs().max()) <= bound
+            assert float(gate.std()) == pytest.approx(bound / 3**0.5, rel=0.15)
 
 
 def test_a_uniform_start_is_torchs_own():
@@ -41,11 +45,12 @@ def test_a_relu_network_starts_at_the_identity_times_the_gain():
 
 
 def test_the_forget_bias_is_the_one_asked_for_and_every_other_bias_zero():
-    layer = nn.LSTM(5, 8)
+    layer = nn.LSTM(5, 8, 2, bidirectional=True)
     nn.init_recurrent(layer, forget_bias=3.0, generator=generator())
-    total = gates(layer, "bias_ih_l0"), gates(layer, "bias_hh_l0")
-    for number, (ours, theirs) in enumerate(zip(*total, strict=True)):
-        assert torch.equal(ours + theirs, torch.full((8,), 3.0 if number == 1 else 0.0))
+    for each in ("l0", "l0_reverse", "l1", "l1_reverse"):
+        total = gates(layer, f"bias_ih_{each}"), gates(layer, f"bias_hh_{each}")
+        for number, (ours, theirs) in enumerate(zip(*total, strict=True)):
+            assert torch.equal(ours + theirs, torch.full((8,), 3.0 if number == 1 else 0.0))
 
 
 def test_the_same_generator_gives_the_same_start():

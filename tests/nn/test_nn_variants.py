@@ -149,15 +149,19 @@ def test_zoneout_draws_while_training_and_takes_its_expected_share_else(name):
         torch.testing.assert_close(single(x)[0], op(single, x, zoneout=shares).y)
 
 
+@pytest.mark.parametrize(("of_x", "of_h"), [(0.5, 0.3), (0.5, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("name", CELLS)
-def test_input_and_recurrent_dropout_take_one_mask_for_all_steps(name):
-    layer, x = build(name, input_dropout=0.5, recurrent_dropout=0.3), inputs()
-    torch.manual_seed(5)
-    y, _ = layer(x, **RAGGED)
-    torch.manual_seed(5)
-    of_input, of_h = dropout(x.new_ones(B, I), 0.5), dropout(x.new_ones(B, H), 0.3)
-    assert set(of_input.unique().tolist()) == {0.0, 2.0}
-    torch.testing.assert_close(y, op(layer, x * of_input, recurrent_mask=of_h, **RAGGED).y)
+def test_input_and_recurrent_dropout_take_one_mask_for_all_steps(name, of_x, of_h):
+    layer, x = build(name, input_dropout=of_x, recurrent_dropout=of_h), inputs()
+    for rows, grad in ((RAGGED, True), ({}, False)):  # and whatever shorter way a call may take
+        torch.manual_seed(5)
+        with torch.set_grad_enabled(grad):
+            y, _ = layer(x, **rows)
+        torch.manual_seed(5)
+        left = dropout(x.new_ones(B, I), of_x) if of_x else x.new_ones(B, I)
+        masks = {"recurrent_mask": dropout(x.new_ones(B, H), of_h)} if of_h else {}
+        assert set(left.unique().tolist()) == ({0.0, 2.0} if of_x else {1.0})
+        torch.testing.assert_close(y, op(layer, x * left, **masks, **rows).y)
     layer.eval()
     with torch.no_grad():
         torch.testing.assert_close(layer(x)[0], op(layer, x).y)

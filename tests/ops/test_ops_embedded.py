@@ -218,6 +218,29 @@ def test_torch_func_takes_the_reference():
 
 
 @needs_kernels
+@pytest.mark.parametrize("mapped", [(None, 0), (1, 2), (1, None)], ids=str)
+def test_vmap_over_symbols_gives_the_bits_and_gradients_of_a_loop(mapped):
+    symbols = Symbols("lstm", T=5, B=3, H=4, V=2)
+    weight, ids = symbols.case["x"], symbols.ids
+    in_dims, given = mapped, [weight, ids]
+    members = [[weight + n for n in range(3)], [ids, 1 - ids, ids.flip(0)]]
+    for place, axis in enumerate(in_dims):
+        if axis is None:
+            members[place] = [given[place]] * 3
+        else:
+            given[place] = torch.stack(members[place], axis)
+
+    def run(weight: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(call("lstm", symbols.case | {"x": Embedded(ids, weight)}, backend="native"))
+
+    got = torch.vmap(run, in_dims=in_dims)(*given)
+    want = [torch.stack(each) for each in zip(*map(run, *members), strict=True)]
+    found = [outputs_and_gradients(tuple(outputs), symbols.case) for outputs in (got, want)]
+    assert all(torch.equal(value, outputs_of(found[1])[name]) for name, value in outputs_of(found[0]).items())
+    assert_equal(*found)
+
+
+@needs_kernels
 @each_cell
 def test_y_may_be_written_in_place(variant):
     symbols, rows = Symbols(variant), ragged(9, 5)

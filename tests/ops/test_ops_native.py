@@ -102,6 +102,31 @@ def test_bfloat16_rounds_what_is_multiplied_and_nothing_else(variant):
         assert largest(state - other) > 1e-4
 
 
+@pytest.mark.usefixtures("isa")
+def test_bfloat16_is_torchs_rounding_of_any_number():
+    """One step of a relu network that is [identity; −identity], under autocast: what x is multiplied as."""
+    width, generator = 35, torch.Generator().manual_seed(0)  # whole vectors, and a rest
+    high = torch.randint(0x3000, 0x5000, (200, width), generator=generator)
+    low = torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])[
+        torch.randint(6, (200, width), generator=generator)
+    ]
+    signs = torch.randint(2, (200, width), generator=generator) << 31
+    x = (signs + (high << 16) + low).to(torch.int32).view(torch.float32)
+    nan = torch.zeros(width, width).fill_diagonal_(torch.nan)
+    nan.view(torch.int32).diagonal().fill_(0x7FFFFFFF)  # rounded as a number it would be zero
+    weight = torch.cat([torch.eye(width), -torch.eye(width)])
+    found = []
+    for rows in (x, nan):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            _, h = ops.rnn(
+                rows[None], torch.zeros(len(rows), 2 * width), weight, torch.zeros(2 * width, 2 * width),
+                nonlinearity="relu", backend="native",
+            )  # fmt: skip
+        found.append(h)
+    assert torch.equal(found[0][:, :width] - found[0][:, width:], x.bfloat16().float())
+    assert found[1].isnan().all()
+
+
 def spread(draw, tensor):
     """The same values with drawn strides over T and B, and sometimes over the last axis, at an odd offset."""
     times, rows = draw(st.sampled_from([(1, 1), (2, 1), (1, 3)]))

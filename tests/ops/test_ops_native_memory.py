@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from ops_cases import call, make, outputs_and_gradients, ragged  # noqa: E402
 
 from unrolled import kernels, ops  # noqa: E402
 from unrolled.ops.native import memory  # noqa: E402
@@ -68,10 +73,11 @@ def test_graphs_that_live_at_once_share_no_memory():
     assert len(addresses()) == len(memory._free) == 4
 
 
-def test_a_view_of_what_was_kept_holds_its_memory():
+@pytest.mark.parametrize("view_of", [lambda t: t[5:9], torch.Tensor.detach, torch.Tensor.numpy])
+def test_a_view_of_what_was_kept_holds_its_memory(view_of):
     like = torch.zeros(())
     tensor = memory.room((memory.LEAST,), like)
-    view = tensor[5:9]
+    view = view_of(tensor)
     del tensor
     assert not memory._free
     del view
@@ -145,3 +151,56 @@ def test_a_compiled_call_is_traced_without_memory(dynamic):
     got = torch.autograd.grad(compiled(tensors).sum(), tensors)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(got, gradients(tensors), strict=True))
     assert len(memory._free) > 0  # the compiled calls themselves take it
+
+
+def resident():
+    """How much memory this process holds, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says how much memory a process holds")
+def test_calls_larger_than_the_memory_that_is_kept_give_theirs_back():
+    """Packed weights of 72 MB, where 32 MB are kept between calls."""
+    size = 1500
+    x, h = torch.zeros(2, 1, size), torch.zeros(1, size)
+    weights = [torch.zeros(4 * size, size) for _ in range(2)]
+    before = resident()
+    for _ in range(4):
+        ops.lstm(x, (h, h), *weights, backend="native")
+    assert resident() - before < 48 << 20
+
+
+def fill(value):
+    """Fill the memory that the engine keeps between calls: with 8 MB of weights that it packs."""
+    size = 500
+    x, h, weight = torch.zeros(2, 1, size), torch.zeros(1, size), torch.full((4 * size, size), value)
+    with torch.no_grad():
+        for _ in range(2):  # what the first call takes beside it is kept for the second
+            ops.lstm(x, (h, h), weight, weight, backend="native")
+
+
+@pytest.mark.parametrize("symbols", [0, 9])
+@pytest.mark.parametrize(("variant", "dtype"), [("lstm_projected", torch.float32), ("gru", torch.bfloat16)])
+def test_what_an_earlier_call_left_in_the_engines_memory_reaches_no_result(variant, dtype, symbols):
+    """Padding, symbols that no step takes and are NaN, one thread and two that share the rows."""
+    steps, count = 40, 48
+    case = make(variant, T=steps, B=count, H=40, I=5, dtype=dtype)
+    rows = ragged(steps, count) if symbols else {}
+    given = case
+    if symbols:
+        case["x"] = case["x"].detach()[0, :symbols].requires_grad_()
+        with torch.no_grad():
+            case["x"][-1] = torch.nan
+        ids = torch.arange(steps * count).view(steps, count) % (symbols - 1)
+        given = case | {"x": ops.Embedded(ids, case["x"])}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found = []
+        for value in (0.0, torch.nan):
+            fill(value)
+            outputs = call(variant, given, backend="native", **rows)
+            fill(value)
+            found.append(outputs_and_gradients(outputs, case))
+        assert all(torch.equal(found[1][name], one) for name, one in found[0].items())
+        assert not any(one.isnan().any() for one in found[1].values())
+    torch.set_num_threads(1)

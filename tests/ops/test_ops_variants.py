@@ -14,7 +14,6 @@ from unrolled.spec import CELLS
 T, B, I, H = 5, 3, 4, 6  # noqa: E741  # the axes' names in the design
 VARIANTS = [name for name, cell in CELLS.items() if cell.variant_of]
 PLAIN = [name for name in VARIANTS if CELLS[name].plain]
-KINDS = [name for name, cell in CELLS.items() if not cell.variant_of]
 RAGGED = {"lengths": torch.tensor([5, 0, 3]), "resets": torch.rand(T, B, generator=torch.Generator()) < 0.3}
 
 
@@ -49,26 +48,27 @@ def normal(a, gain, bias=0.0):
     return (a - mean) / ((a - mean).square().mean() + 1e-5).sqrt() * gain + bias
 
 
-def by_hand(name, x, states, case):
-    """Take one step of one row [I], as the papers write it, gate by gate."""
+def by_hand(name, x, states, case, left=1.0):
+    """Take one step of one row [I], as the papers write it, gate by gate; W_hh sees `left` of each h."""
     w, u = case["weight_ih"], case["weight_hh"]
     b, d = (case.get(each, 0.0 * w[:, 0]) for each in ("bias_ih", "bias_hh"))
     h, c = states[0], states[-1]
-    of_x, of_h = w @ x + b, (u * h if u.dim() == 1 else u @ h) + d
+    seen_h = left * h
+    of_x, of_h = w @ x + b, (u * seen_h if u.dim() == 1 else u @ seen_h) + d
     if name.startswith("layernorm"):
         of_x = normal(w @ x, case["gain_ih"], b)
-        of_h = normal(u @ h, case["gain_hh"], d)
-    if name == "indrnn":
+        of_h = normal(u @ seen_h, case["gain_hh"], d)
+    if name in ("rnn", "indrnn"):
         return ((of_x + of_h).tanh(),)
-    if name == "layernorm_gru":
+    if name in ("gru", "layernorm_gru"):
         (xr, xz, xn), (hr, hz, hn) = of_x.chunk(3), of_h.chunk(3)
         r, z = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
         return (z * h + (1 - z) * torch.tanh(xn + r * hn),)
     if name == "reset_before_gru":
         (wr, wz, wn), (ur, uz, un) = of_x.chunk(3), u.chunk(3)
         dr, dz, dn = d.chunk(3)
-        r, z = torch.sigmoid(wr + ur @ h + dr), torch.sigmoid(wz + uz @ h + dz)
-        return (z * h + (1 - z) * torch.tanh(wn + un @ (r * h) + dn),)
+        r, z = torch.sigmoid(wr + ur @ seen_h + dr), torch.sigmoid(wz + uz @ seen_h + dz)
+        return (z * h + (1 - z) * torch.tanh(wn + un @ (r * seen_h) + dn),)
     if name == "coupled_lstm":
         f, g, o = (of_x + of_h).chunk(3)
         f = torch.sigmoid(f)
@@ -90,7 +90,7 @@ def by_hand(name, x, states, case):
     return (case["weight_hr"] @ h if "weight_hr" in case else h), c
 
 
-def loop_by_hand(name, case, *, lengths, resets, reverse):
+def loop_by_hand(name, case, *, lengths, resets, reverse=False, zoneout=(), recurrent_mask=None):
     """Every row alone, every step by hand; a reset cuts the edge between its step and the one before."""
     x, cell = case["x"], CELLS[name]
     rows, finals = [], []
@@ -100,7 +100,11 @@ def loop_by_hand(name, case, *, lengths, resets, reverse):
         for t in reversed(range(length)) if reverse else range(length):
             cut = (t + 1 < length and resets[t + 1, row]) if reverse else resets[t, row]
             states = tuple(torch.zeros_like(each) for each in states) if cut else states
-            states = by_hand(name, x[t, row], states, case)
+            before, left = states, 1.0 if recurrent_mask is None else recurrent_mask[row]
+            states = by_hand(name, x[t, row], states, case, left)
+            if zoneout:  # of each unit the state before, or what is computed
+                keeps = [k[t, row].to(x.dtype) if isinstance(k, Tensor) else k for k in zoneout]
+                states = tuple(k * a + (1 - k) * b for k, a, b in zip(keeps, before, states, strict=True))
             seen[t] = states[0]
         zero = torch.zeros_like(case["h_0"][row])
         rows.append(torch.stack([seen.get(t, zero) for t in range(len(x))]))
@@ -173,21 +177,23 @@ def masks(name, case, share=0.4, seed=3):
     return {"zoneout": zoneout, "recurrent_mask": (~dropped).double() / (1 - share)}
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", CELLS)
-def test_zoneout_keeps_the_state_before_where_its_mask_says_so(name):
+def test_zoneout_and_recurrent_dropout_equal_a_loop_by_hand(name, reverse):
+    """A reset comes before zoneout, which then keeps zeros; what is dropped of h is what weight_hh sees."""
     case = draw(name)
-    given = masks(name, case)["zoneout"]
-    y, *final, trajectory = run(name, case, zoneout=given, trajectories=True)
-    states, rows = [case[f"{each}_0"] for each in CELLS[name].states], []
-    for t in range(T):
-        alone = case | dict(zip([f"{each}_0" for each in CELLS[name].states], states, strict=True))
-        _, *after = run(name, alone | {"x": case["x"][t : t + 1]})
-        states = [torch.where(mask[t], old, new) for mask, old, new in zip(given, states, after, strict=True)]
-        rows.append(states)
-    torch.testing.assert_close(y, torch.stack([each[0] for each in rows]))
-    torch.testing.assert_close(tuple(final), tuple(states))
-    for state, values in zip(CELLS[name].states, zip(*rows, strict=True), strict=True):
-        torch.testing.assert_close(getattr(trajectory, state), torch.stack(values))
+    options = {**RAGGED, **masks(name, case), "reverse": reverse}
+    if reverse:  # of the last state a share
+        options["zoneout"] = (*options["zoneout"][:-1], 0.3)
+    *got, trajectory = run(name, case, trajectories=True, **options)
+    want = loop_by_hand(name, case, **options)
+    torch.testing.assert_close(tuple(got), want, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(gradients(got, case), gradients(want, case), rtol=1e-8, atol=1e-9)
+    last = (torch.arange(B), (torch.tensor([0] * B) if reverse else RAGGED["lengths"] - 1).clamp(min=0))
+    for state, final in zip(CELLS[name].states, got[1:], strict=True):  # a trace is the state carried on
+        values = getattr(trajectory, state)[last[1], last[0]]
+        ran = RAGGED["lengths"] > 0
+        torch.testing.assert_close(values[ran], final[ran])
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -203,30 +209,6 @@ def test_a_share_of_zoneout_is_the_mean_over_masks_of_one_step(name):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_recurrent_dropout_drops_what_goes_into_weight_hh_and_nothing_else(name):
-    case = draw(name)
-    whole = torch.ones_like(case["h_0"])
-    none = run(name, case, recurrent_mask=whole * 0)
-    without = case | {"weight_hh": torch.zeros_like(case["weight_hh"])}
-    torch.testing.assert_close(none, run(name, without))
-    torch.testing.assert_close(run(name, case, recurrent_mask=whole), run(name, case))
-    if not CELLS[name].diagonal:
-        units = torch.tensor([1.0, 0, 2, 1, 0, 1], dtype=torch.float64)  # of all rows: columns of the weights
-        scaled = case | {"weight_hh": case["weight_hh"] * units}
-        torch.testing.assert_close(run(name, case, recurrent_mask=whole * units), run(name, scaled))
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_gradients_through_zoneout_and_recurrent_dropout_equal_finite_differences(name):
-    case = draw(name, steps=3, rows=2, hidden=3)
-    given = masks(name, case)
-    if len(given["zoneout"]) > 1:
-        given["zoneout"] = (given["zoneout"][0], 0.3)
-    wrapped = lambda *leaves: run(name, dict(zip(case, leaves, strict=True)), **given)  # noqa: E731
-    assert torch.autograd.gradcheck(wrapped, tuple(case.values()), fast_mode=True)
-
-
-@pytest.mark.parametrize("name", CELLS)
 def test_segments_that_are_run_again_give_the_same_outputs_and_gradients(name):
     case = draw(name)
     for reverse in (False, True):
@@ -237,28 +219,34 @@ def test_segments_that_are_run_again_give_the_same_outputs_and_gradients(name):
         torch.testing.assert_close(gradients(got, case), gradients(want, case))
 
 
-@pytest.mark.parametrize("zoneout", [0.0, 0.3])
-@pytest.mark.parametrize("name", CELLS)
-def test_the_step_jacobian_is_that_of_autograd(name, zoneout):
-    if name in KINDS and not zoneout:
-        pytest.skip("written out, and tested with the probe")
+def call_of(name, case, **options):
+    """Return the call of a case, with trajectories."""
     cell = CELLS[name]
-    case = {each: value.detach() for each, value in draw(name).items()}
-    resets = torch.zeros(T, B, dtype=torch.bool)
-    resets[3, 1] = True
+    weights = (case.get(each) for each in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"))
     further = tuple(case[each] for each, *_ in cell.further)
     states = tuple(case[f"{each}_0"] for each in cell.states)
-    weights = [case[each] for each in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    call = ops.Call(name, case["x"], states, *weights, resets=resets, trajectories=True, further=further)
-    call = call._replace(
-        nonlinearity=(cell.nonlinearities or ("",))[0], zoneout=(zoneout,) * len(states) if zoneout else ()
-    )
+    options |= {"trajectories": True, "further": further, "nonlinearity": (cell.nonlinearities or ("",))[0]}
+    return ops.Call(name, case["x"], states, *weights, **options)
+
+
+@pytest.mark.parametrize("what", ["plain", "zoneout", "projection"])
+@pytest.mark.parametrize("name", CELLS)
+def test_the_step_jacobian_is_that_of_autograd(name, what):
+    projects = what == "projection" and CELLS[name].projects
+    if what == "projection" and not projects:
+        pytest.skip("a cell without a projection")
+    drawn = draw(name, proj_size=2 if projects else 0)
+    case = {each: value.detach() for each, value in drawn.items()}
+    resets = torch.zeros(T, B, dtype=torch.bool)
+    resets[3, 1] = True
+    shares = (0.3,) * len(CELLS[name].states) if what == "zoneout" else ()
+    call = call_of(name, case, resets=resets, zoneout=shares)
     jacobian = ops.linearise(call, ops.execute(call).trajectory)
     generator = torch.Generator().manual_seed(2)
-    given = tuple(torch.randn(B, H, dtype=torch.float64, generator=generator) for _ in states)
+    given = tuple(torch.randn(each.shape, dtype=torch.float64, generator=generator) for each in call.states)
     for t in range(T):
         part = call._replace(x=call.x[:t], resets=resets[:t])
-        before = [each.clone().requires_grad_() for each in (ops.execute(part).states if t else states)]
+        before = [each.clone().requires_grad_() for each in (ops.execute(part).states if t else call.states)]
         x = call.x[t : t + 1].clone().requires_grad_()
 
         def step(*before, x=x, t=t):
@@ -272,6 +260,37 @@ def test_the_step_jacobian_is_that_of_autograd(name, zoneout):
         _, pushed = torch.autograd.functional.jvp(step, plain, given)
         moved = jacobian.jvp(t, tuple(each[:, None] for each in given))
         torch.testing.assert_close([each[:, 0] for each in moved], list(pushed))
+
+
+def test_gradients_by_lag_are_autograds_with_respect_to_every_state_of_a_stack():
+    """Of losses at three steps, the first among them, of an LSTM that projects under a GRU."""
+    resets = torch.zeros(T, B, dtype=torch.bool)
+    resets[2, 1] = True
+    lower = call_of("lstm", draw("lstm", proj_size=I), resets=resets)
+    upper = call_of("gru", draw("gru", seed=1) | {"x": ops.execute(lower).y}, resets=resets)
+    with torch.no_grad():
+        jacobians = [ops.linearise(call, ops.execute(call).trajectory) for call in (lower, upper)]
+    states, seen = [lower.states, upper.states], []
+    for t in range(T):
+        x = lower.x[t : t + 1]
+        for level, call in enumerate((lower, upper)):
+            here = call._replace(x=x, states=states[level], resets=resets[t : t + 1])
+            states[level] = ops.execute(here, "reference").states
+            x = states[level][0][None]
+        seen.append([state for each in states for state in each])
+    at, first = torch.tensor([0, 2, 4]), [0, 1, 1, 2, 2]
+    seeds = torch.randn(3, B, H, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    lags = list(ops.gradients_by_lag(jacobians, seeds, at, T, inputs=True))
+    assert [lag.first for lag in lags] == first
+    for lag in lags:
+        found = [*(state for each in lag.states for state in each), lag.x]
+        for place, n in enumerate(range(lag.first, len(at))):
+            loss, step = (seeds[n] * seen[at[n]][-1]).sum(), int(at[n]) - lag.k
+            wanted = [*seen[step], lower.x]
+            *want, of_x = torch.autograd.grad(
+                loss, wanted, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            torch.testing.assert_close([each[place] for each in found], [*want, of_x[step]])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
