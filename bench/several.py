@@ -29,7 +29,8 @@ from unrolled.spec import ModelConfig
 from unrolled.tasks import LanguageModel
 from unrolled.train import make_optimizer
 from unrolled.train.fit import Feed, Stepper
-from unrolled.train.processes import Processes, joined
+from unrolled.train.joining import joined
+from unrolled.train.processes import Processes
 
 CASES = ((128, 1, 32, 64), (256, 2, 32, 64), (512, 2, 64, 64))  # hidden, layers, rows, steps of a window
 SYMBOLS = 65

@@ -106,7 +106,7 @@ class NonFiniteError(UnrolledError, ArithmeticError):
 class ProcessError(UnrolledError, RuntimeError):
     """Another process of a run is missing, has ended, does not answer, or gave up; names its rank."""
 
-    waits = False  # whether a thread still waits for it, which the interpreter would wait for at its end
+    waits = False  # whether a thread still waits for it, over which the interpreter would stumble at its end
 
 
 class MissingExtraError(UnrolledError, ImportError):

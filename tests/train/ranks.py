@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from unrolled import checkpoint
 
-__all__ = ["Ended", "Ranks", "evaluation", "far", "free_port", "losses", "tensors"]
+__all__ = ["Ended", "Ranks", "evaluation", "far", "free_port", "losses", "numbers", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Ended:
     """How the processes ended."""
 
     codes: list[int | None]  # by rank; negative: killed by that signal; None: not started
-    seconds: list[float | None]
+    seconds: list[float | None]  # from the start
+    struck: list[float | None]  # from the start until it had ended or was stopped
     stderr: list[str]
 
     @property
@@ -45,21 +46,33 @@ class Ranks:
         self.process = subprocess.Popen(words, env=quiet, **pipes)  # type: ignore[call-overload]
         assert self.process.stdout.readline() == "ready\n", "the server did not start"
 
-    def __call__(self, *argv: str, ranks: int = 2, **command: Any) -> Ended:
-        stderr = self.folder / "stderr."
-        words = command.pop("each", list(argv))
-        told = {"argv": words, "ranks": ranks, "stderr": str(stderr), "port": free_port(), **command}
+    def __call__(self, *argv: str, **command: Any) -> Ended:
+        return self.side_by_side([{"argv": list(argv), **command}])[0]
+
+    def side_by_side(self, commands: Sequence[Mapping[str, Any]]) -> list[Ended]:
+        """Run several commands at once, each with its own processes."""
+        for left in self.folder.glob("stderr.*"):
+            left.unlink()
+        told = [
+            {"ranks": 2, "stderr": str(self.folder / f"stderr.{number}."), "port": free_port(), **command}
+            for number, command in enumerate(commands)
+        ]
         self.process.stdin.write(json.dumps(told) + "\n")
         self.process.stdin.flush()
         found = json.loads(self.process.stdout.readline())
-        started = command.get("only", range(ranks))
-        texts = [Path(f"{stderr}{r}").read_text() if r in started else "" for r in range(ranks)]
-        return Ended(**found, stderr=texts)
+        return [Ended(**each, stderr=_said(command)) for each, command in zip(found, told, strict=True)]
 
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=60)
         self.process.stdout.close()
+
+
+def _said(command: Mapping[str, Any]) -> list[str]:
+    files = [Path(f"{command['stderr']}{rank}") for rank in range(command["ranks"])]
+    return [
+        file.read_text() if file.exists() else "" for file in files
+    ]  # none: killed before, or not started
 
 
 def free_port() -> int:
@@ -77,7 +90,12 @@ def losses(run: Path) -> list[dict[str, Any]]:
 
 def evaluation(run: Path) -> dict[str, float]:
     """Return the numbers of evaluation.json by their paths, but for what the clock says."""
-    return dict(_numbers(json.loads((run / "evaluation.json").read_text())))
+    return numbers(run / "evaluation.json")
+
+
+def numbers(path: Path) -> dict[str, float]:
+    """Return the numbers in a file of JSON by their paths, but for what the clock says."""
+    return dict(_numbers(json.loads(path.read_text())))
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,65 @@ import torch
 from ranks import far, free_port
 
 from unrolled import train
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ProcessError
 from unrolled.spec import DataConfig, Launch, TrainConfig
 from unrolled.train import resources
 from unrolled.train.processes import Processes
 from unrolled.train.reduction import Reduction
 from unrolled.train.saving import Progress, Since
 
-TWO = """
-import os, sys
+STATE = """
+import os, signal, sys, threading
+import torch, torch.distributed
+def state():
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    hooks, threads = [sys.excepthook, sys.unraisablehook], [each.name for each in threading.enumerate()]
+    told = [torch.get_num_threads(), torch.distributed.is_initialized(), torch.initial_seed(), os.getcwd()]
+    words = {name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR_")}
+    return [*handlers, *hooks, *told, words, [name for name in threads if name != "unrolled-leave"]]
+"""
+# Both train, and come to the same. Then rank 1 stands still in the middle of another run: rank 0 trains alone.
+TWO = (
+    STATE
+    + """
+from pathlib import Path
+from unrolled.errors import ProcessError
 from unrolled.spec import DataConfig, TrainConfig
 from unrolled.train import run
+from unrolled.train.processes import Processes
 child = os.fork()  # what is imported above is imported once
 rank = "0" if child else "1"
 os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[3]}
-data = DataConfig(sys.argv[1], shape="stream")
-found = run(TrainConfig(data, run=sys.argv[2], timeout_s=60, **SIZES), observers=[], pictures=False)
+signal.signal(signal.SIGTERM, lambda *_: None)
+def trained(path, timeout_s):
+    data = DataConfig(sys.argv[1], shape="stream")
+    return run(TrainConfig(data, run=path, timeout_s=timeout_s, **SIZES), observers=[], pictures=False)
+before, found = state(), trained(sys.argv[2], 60)
+assert state() == before
+tasks = Path("/proc/self/task")  # a thread of gloo that is left may abort the process while Python shuts down
+names = [(each / "comm").read_text() for each in tasks.iterdir()] if tasks.exists() else []
+assert not any("gloo" in name for name in names), names
 os.write(1, f"{rank} {found.evaluation.carried.nats_per_token}\\n".encode())  # at once, beside the other
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0)
+plain, calls = Processes.all_reduce, []
+def stopped(self, tensor):
+    calls.append(1)
+    if len(calls) == 12:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    plain(self, tensor)
+if rank == "1":
+    Processes.all_reduce = stopped
+try:
+    trained(sys.argv[2] + " stopped", 1)
+except ProcessError as error:
+    os.write(1, f"said {error}\\n".encode())
+assert state() == before
+assert rank == "0", "rank 1 stands still"
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+del os.environ["RANK"]
+trained(sys.argv[2] + " alone", 1)
 """
+)
 SIZES: dict[str, Any] = {
     "hidden_size": 8,
     "num_layers": 1,
@@ -81,15 +122,16 @@ def test_rows_are_dealt_and_put_together_again(rows: int, size: int, monkeypatch
     parts = [Processes(Launch(rank, size)).mine(whole, 1) for rank in range(size)]
     padded = [torch.cat([p, p.new_zeros(2, -(-rows // size) - p.shape[1], 3)], 1) for p in parts]
 
-    def all_gather(every: list[Any], mine: Any, *, async_op: bool) -> Any:
-        assert async_op
+    def allgather(lists: list[list[Any]], tensors: list[Any]) -> Any:
+        (every,), (mine,) = lists, tensors
         assert every[0].shape == mine.shape
         for rank, each in enumerate(every):
             each.copy_(padded[rank].movedim(1, 0).contiguous().view(torch.uint8))
         return types.SimpleNamespace(wait=lambda _: None)
 
-    monkeypatch.setattr("torch.distributed.all_gather", all_gather)
-    assert Processes(Launch(0, size)).whole(parts[0], 1, rows).equal(whole)
+    first = Processes(Launch(0, size))
+    monkeypatch.setattr(first, "_group", [types.SimpleNamespace(allgather=allgather)])
+    assert first.whole(parts[0], 1, rows).equal(whole)
 
 
 def test_what_no_process_has_a_gradient_of_gets_none():
@@ -118,7 +160,25 @@ def test_the_progress_of_one_process_is_what_earlier_versions_read():
     assert Progress.from_json(stored, "p", unit="nats_per_token").world_size == 3
 
 
-def test_two_processes_come_to_what_one_comes_to(book: Path, tmp_path: Path):
+def test_a_run_whose_others_never_come_leaves_the_process_as_it_was(
+    small: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+):
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    known: dict[str, Any] = {}
+    exec(STATE, known)
+    before = known["state"]()
+    with pytest.raises(
+        ProcessError, match=r"^processes: expected 2 to start within 1 s, got no sign of rank 1"
+    ):
+        train.run(small(timeout_s=1), observers=[])
+    assert known["state"]() == before
+
+
+def test_two_processes_come_to_what_one_comes_to_and_an_error_changes_nothing_else(
+    book: Path, tmp_path: Path
+):
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL"}
     one, two, code = tmp_path / "one", tmp_path / "two", TWO.replace("SIZES", repr(SIZES))
     words = [sys.executable, "-c", code, str(book), str(two), str(free_port())]
@@ -126,7 +186,8 @@ def test_two_processes_come_to_what_one_comes_to(book: Path, tmp_path: Path):
     assert (both.returncode, both.stderr) == (0, "")
     data = DataConfig(str(book), shape="stream")
     alone = train.run(TrainConfig(data, run=str(one), **SIZES), observers=[], pictures=False)
-    results = dict(line.split() for line in both.stdout.splitlines())
+    results = dict(line.split(maxsplit=1) for line in both.stdout.splitlines())
+    assert results["said"].startswith("rank 1: expected a sign of life within 1 s, got none")
     assert results["0"] == results["1"], "every rank gets the same result"
     assert float(results["0"]) == pytest.approx(alone.evaluation.carried.nats_per_token, abs=1e-5)
     assert 0 < far(one, two) < 2e-5

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
-from ranks import Ranks, evaluation, far, losses, tensors
+from ranks import Ranks, evaluation, far, losses, numbers
 
 from unrolled import checkpoint
 
@@ -65,14 +66,6 @@ def test_two_processes_come_to_what_one_does(ranks: Ranks, words: tuple[str, ...
     assert evaluation(two) == pytest.approx(evaluation(one), rel=FIGURES, abs=FIGURES)
 
 
-def test_equal_runs_give_equal_bits(ranks: Ranks):
-    words = (*STREAM, "--dropout", "0.2", "--seed", "3")
-    runs = [train(ranks, name, *words)[0] for name in ("two", "again")]
-    first, second = map(tensors, runs)
-    assert losses(runs[0]) == losses(runs[1])
-    assert all((array == second[name]).all() for name, array in first.items())
-
-
 def bits(run: Path):
     """Return what must be the same after a resume: losses, weights, moments, state, report."""
     last = checkpoint.read(checkpoint.locate(run, prefer=("LATEST",)))
@@ -86,63 +79,110 @@ def bits(run: Path):
     )
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_run_whose_rank_is_killed_resumes_to_the_same_bits(ranks: Ranks, victim: int):
-    words = (*STREAM, "--dropout", "0.2", "--save-every", "4", "--steps", "60")
+def test_equal_runs_give_equal_bits_and_so_does_one_that_is_killed_ten_times(ranks: Ranks):
+    words = (*STREAM, "--dropout", "0.2", "--seed", "3", "--save-every", "5", "--steps", "120")
     whole, _ = train(ranks, "whole", *words)
-    run, killed = train(ranks, "run", *words, signals=[[0.15, signal.SIGKILL, victim]])
-    assert killed.codes[victim] == -signal.SIGKILL
-    assert killed.codes[1 - victim] == 2
-    (line,) = killed.lines
-    assert f"rank {victim}" in line or "the launcher's store" in line  # which rank 0 keeps, without torchrun
-    assert killed.seconds[1 - victim] - killed.seconds[victim] < 15
-    _, done = train(ranks, "run", *words, resume=True)
-    assert done.codes == [0, 0], done.stderr
-    assert bits(run) == bits(whole)
-
-
-def test_ten_kills_of_a_random_rank_at_random_moments_change_no_bit(ranks: Ranks):
-    # One that is killed before it has come is missed after the timeout; torch's store waits up to three times as
-    # long for rank 0's.
-    words = (*STREAM, "--dropout", "0.2", "--save-every", "5", "--steps", "150", "--timeout", "6")
-    whole, undisturbed = train(ranks, "whole", *words)
-    longest, random, kills, resume = max(undisturbed.seconds), Random(18), 0, False
+    again, undisturbed = train(ranks, "run", *words)
+    assert bits(again) == bits(whole)
+    timeout, longest, random, kills, resume = 3, max(undisturbed.seconds), Random(18), 0, False
     while kills < 10:
         victim, moment = random.randrange(2), random.uniform(0.1, longest)
-        signals = [[moment, signal.SIGKILL, victim]]
-        run, ended = train(ranks, "run", *words, resume=resume, signals=signals, from_start=True)
+        told: dict[str, Any] = {"signals": [[moment, signal.SIGKILL, victim]], "from_start": True}
+        if kills < 2:  # these come in the middle, to be named
+            victim, told = kills, {"signals": [[0.15, signal.SIGKILL, kills]]}
+        run, ended = train(ranks, "run", *words, "--timeout", str(timeout), resume=resume, **told)
         if ended.codes == [0, 0]:  # it was faster
             assert bits(run) == bits(whole)
             longest, resume = min(longest, max(ended.seconds)), False
             continue
-        kills, resume = kills + 1, True
+        code, last = ended.codes[1 - victim], ended.seconds[1 - victim]
         assert ended.codes[victim] == -signal.SIGKILL, ended.stderr
-        assert ended.codes[1 - victim] in (0, 2), ended.stderr  # 0: it was about to leave
-        assert len(ended.lines) == (ended.codes[1 - victim] != 0), ended.stderr
-        assert ended.seconds[1 - victim] < longest + 20, (moment, ended.lines)
+        assert code in (0, 2), ended.stderr  # 0: it was about to leave
+        assert len(ended.lines) == (code != 0), ended.stderr
+        assert last - ended.seconds[victim] < timeout + 10, (moment, ended.lines)
+        if kills < 2:  # without torchrun, rank 0 keeps the store
+            assert f"rank {victim}" in ended.lines[0] or "the launcher's store" in ended.lines[0]
+        kills, resume = kills + 1, True
     _, done = train(ranks, "run", *words, resume=True)
     assert done.codes == [0, 0], done.stderr
     assert bits(run) == bits(whole)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_another_number_of_processes_goes_on_with_a_run(ranks: Ranks, size: int):
+def test_another_number_of_processes_goes_on_with_a_run(ranks: Ranks):
     words = (*STREAM, "--save-every", "4", "--steps", "60")
     whole, _ = train(ranks, "whole", *words)
     run, killed = train(ranks, "run", *words, signals=[[0.1, signal.SIGKILL, 1]])
     assert killed.codes[1] == -signal.SIGKILL
-    _, done = train(ranks, "run", *words, resume=True, size=size)
-    assert done.codes == [0] * size, done.stderr
-    assert "where the run had 2: rows are dealt anew" in done.stderr[0]
-    assert far(run, whole) < 2e-4, "without dropout only the order of sums differs"
+    shutil.rmtree(ranks.folder / "run3", ignore_errors=True)
+    shutil.copytree(run, ranks.folder / "run3")
+    for name, size in (("run", 1), ("run3", 3)):
+        run, done = train(ranks, name, *words, resume=True, size=size)
+        assert done.codes == [0] * size, done.stderr
+        assert "where the run had 2: rows are dealt anew" in done.stderr[0]
+        assert far(run, whole) < 2e-4, "without dropout only the order of sums differs"
 
 
-def test_a_rank_that_stands_still_ends_the_run_after_the_timeout(ranks: Ranks):
-    words = (*STREAM, "--steps", "20000", "--timeout", "3")
-    _, ended = train(ranks, "run", *words, signals=[[0.5, signal.SIGSTOP, 1]], stopped=[1])
-    assert ended.codes == [2, -signal.SIGKILL]  # the launcher's kill, once the other one has ended
-    assert len(ended.lines) == 1
-    assert "rank 1: expected a sign of life within 3 s" in ended.lines[0]
+# what a rank does to itself at a moment of the start
+AT = """
+import os, signal
+from unrolled.train.processes import Processes
+def at(name):
+    plain = getattr(Processes, name)
+    def struck(self, *given):
+        os.kill(os.getpid(), signal.{signal})
+        return plain(self, *given)
+    setattr(Processes, name, struck)
+if rank == {rank}:
+    {what}
+"""
+TIMEOUT = 6
+FATES: dict[str, tuple[dict[str, Any], list[int | None], str]] = {
+    "stands still": (
+        {"signals": [[0.5, signal.SIGSTOP, 1]], "stopped": [1]},
+        [2, -signal.SIGKILL],  # the launcher's kill, once the other one has ended
+        f"rank 1: expected a sign of life within {TIMEOUT} s",
+    ),
+    "never comes": ({"only": [0]}, [2, None], f"2 to start within {TIMEOUT} s, got no sign of rank 1"),
+    "dies before its store": (
+        {"patch": AT.format(rank=0, signal="SIGKILL", what="os.kill(os.getpid(), signal.SIGKILL)")},
+        [-signal.SIGKILL, 2],
+        f"expected a store that answers within {TIMEOUT} s, got Connection refused",
+    ),
+    "dies while others join": (
+        {"patch": AT.format(rank=0, signal="SIGKILL", what="at('join')")},
+        [-signal.SIGKILL, 2],
+        "an answer of the launcher's store",
+    ),
+    "dies while it connects": (
+        {"patch": AT.format(rank=1, signal="SIGKILL", what="at('connect')")},
+        [2, -signal.SIGKILL],
+        f"rank 1: expected a sign of life within {TIMEOUT} s",
+    ),
+    "stops while others join": (
+        {"patch": AT.format(rank=0, signal="SIGSTOP", what="at('join')"), "stopped": [0]},
+        [-signal.SIGKILL, 2],
+        "an answer of the launcher's store",
+    ),
+    "stops while it connects": (
+        {"patch": AT.format(rank=1, signal="SIGSTOP", what="at('connect')"), "stopped": [1]},
+        [2, -signal.SIGKILL],
+        f"rank 1: expected a sign of life within {TIMEOUT} s",
+    ),
+}
+
+
+def test_a_rank_that_dies_or_stands_still_at_any_moment_ends_the_others_in_time(ranks: Ranks):
+    words = ["train", str(ranks.folder / "book.txt"), *SIZES, *STREAM, "--steps", "20000"]
+    commands = [
+        {"argv": [*words, "--timeout", str(TIMEOUT), "--run", str(ranks.folder / f"fate {n}")], **fate}
+        for n, (fate, _, _) in enumerate(FATES.values())
+    ]
+    for (name, (_, codes, said)), ended in zip(FATES.items(), ranks.side_by_side(commands), strict=True):
+        assert ended.codes == codes, (name, ended.stderr)
+        (line,) = ended.lines
+        assert said in line, name
+        one = codes.index(2)
+        assert ended.seconds[one] - (ended.struck[1 - one] or 0.0) < TIMEOUT + 10, name
 
 
 def test_sigterm_to_one_rank_stops_all_after_the_same_step(ranks: Ranks):
@@ -197,81 +237,58 @@ if rank == 0:
 """
 
 
-@pytest.mark.parametrize(
-    ("patch", "said"),
-    [
-        (
-            NAN,
-            "loss at step 5 on rank 1: expected a finite number, got nan; first in the parameter readout.bias",
-        ),
-        (
-            NAN_GRADIENT,
-            "gradient norm at step 5 on rank 1: expected a finite number, got nan; first in the grad",
-        ),
-        (FULL, "step-00000012"),
-    ],
-    ids=["loss", "gradient", "disk"],
-)
-def test_what_one_rank_meets_ends_all_with_one_line(ranks: Ranks, patch: str, said: str):
-    run, ended = train(ranks, "run", *STREAM, "--save-every", "12", patch=patch)
-    assert ended.codes == [2, 2], ended.stderr
-    assert len(ended.lines) == 1
-    assert said in ended.lines[0]
-    assert (run / "LATEST").read_text() == "step-00000000\n"
+MET = {
+    NAN: "loss at step 5 on rank 1: expected a finite number, got nan; first in the parameter readout.bias",
+    NAN_GRADIENT: "gradient norm at step 5 on rank 1: expected a finite number, got nan; first in the grad",
+    FULL: "step-00000012",
+}
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "said"),
-    [
-        (
-            ["--lr", "0.003"],
-            ["--lr", "0.001"],
-            "--lr: expected 0.003 on every rank, as rank 0 has, got 0.001 on",
-        ),
-        (
-            ["--steps", "9"],
-            ["--epochs", "1"],
-            "--epochs: expected nothing on every rank, as rank 0 has, got 1 on",
-        ),
-        (["--hidden", "0"], ["--hidden", "0"], "--hidden: expected at least 1, got 0"),
-        (["--batch", "1"], ["--batch", "1"], "--batch: expected a row for each of 2 processes, got 1 row"),
-        (["--bpe", "5"], ["--bpe", "5"], "--bpe"),
-        (
-            ["--hiden", "8"],
-            ["--hiden", "8"],
-            "--hiden: expected a flag of unrolled train, got an unknown one",
-        ),
-    ],
-    ids=["lr", "budget", "hidden", "rows", "parser", "mistyped"],
-)
-def test_bad_input_is_one_line_and_nothing_is_written(ranks: Ranks, first, second, said: str):
-    common = ["train", str(ranks.folder / "book.txt"), "--run", str(ranks.folder / "bad"), "--as", "stream"]
-    each = [[*common, *first], [*common, *second]]
-    ended = ranks(each=each, stopped=[1], from_start=True)
-    assert ended.codes[0] == 2
-    assert ended.codes[1] in (2, -signal.SIGKILL)  # or ended by the launcher
-    assert said in ended.stderr[0]
-    assert ended.stderr[1] == ""
-    assert not (ranks.folder / "bad").exists()
-
-
-def test_a_source_that_differs_is_named(ranks: Ranks):
-    other = ranks.folder / "other.txt"
-    other.write_text(TEXT[::-1])
-    each = [
-        ["train", str(ranks.folder / n), "--run", str(ranks.folder / "bad")]
-        for n in ("book.txt", "other.txt")
+def test_what_one_rank_meets_ends_all_with_one_line(ranks: Ranks):
+    words = ["train", str(ranks.folder / "book.txt"), *SIZES, *STREAM, "--save-every", "12", "--overwrite"]
+    runs = [ranks.folder / f"met {n}" for n in range(len(MET))]
+    commands = [
+        {"argv": [*words, "--run", str(run)], "patch": patch} for run, patch in zip(runs, MET, strict=True)
     ]
-    ended = ranks(each=each)
-    assert ended.codes == [2, 2]
-    assert "other.txt" in ended.lines[0]
-    assert len(ended.lines) == 1
+    for said, run, ended in zip(MET.values(), runs, ranks.side_by_side(commands), strict=True):
+        assert ended.codes == [2, 2], ended.stderr
+        (line,) = ended.lines
+        assert said in line
+        assert (run / "LATEST").read_text() == "step-00000000\n"
 
 
-def test_a_rank_that_never_comes_is_named(ranks: Ranks):
-    _, ended = train(ranks, "run", *STREAM, "--timeout", "2", only=[0])
-    assert ended.codes == [2, None]
-    assert "processes: expected 2 to start within 2 s, got no sign of rank 1" in ended.lines[0]
+REFUSED: dict[str, tuple[list[str], list[str]]] = {
+    "--lr: expected 0.003 on every rank, as rank 0 has, got 0.001 on": (["--lr", "0.003"], ["--lr", "0.001"]),
+    "--epochs: expected nothing on every rank, as rank 0 has, got 1 on": (
+        ["--steps", "9"],
+        ["--epochs", "1"],
+    ),
+    "other.txt' on rank 1": ([], []),
+    "--hidden: expected at least 1, got 0": (["--hidden", "0"], ["--hidden", "0"]),
+    "--batch: expected a row for each of 2 processes, got 1 row": (["--batch", "1"], ["--batch", "1"]),
+    "--bpe": (["--bpe", "5"], ["--bpe", "5"]),
+    "--hiden: expected a flag of unrolled train, got an unknown one": (["--hiden", "8"], ["--hiden", "8"]),
+}
+
+
+def test_bad_input_is_one_line_of_rank_0_and_nothing_is_written(ranks: Ranks):
+    (ranks.folder / "other.txt").write_text(TEXT[::-1])
+    commands = []
+    for number, (said, each) in enumerate(REFUSED.items()):
+        run = str(ranks.folder / f"bad {number}")
+        sources = ("book.txt", "other.txt" if "other.txt" in said else "book.txt")
+        argv = [
+            ["train", str(ranks.folder / source), "--run", run, "--as", "stream", *words]
+            for source, words in zip(sources, each, strict=True)
+        ]
+        commands.append({"argv": argv, "stopped": [1], "from_start": True})
+    for said, ended in zip(REFUSED, ranks.side_by_side(commands), strict=True):
+        assert ended.codes[0] == 2, said
+        assert ended.codes[1] in (2, -signal.SIGKILL), said  # or ended by the launcher
+        (line,) = ended.stderr[0].splitlines()
+        assert said in line
+        assert ended.stderr[1] == ""
+    assert not list(ranks.folder.glob("bad *"))
 
 
 def test_a_port_in_use_is_named(ranks: Ranks):
@@ -282,6 +299,31 @@ def test_a_port_in_use_is_named(ranks: Ranks):
         _, ended = train(ranks, "run", *STREAM, "--timeout", "2", only=[0], port=port)
     assert ended.codes == [2, None]
     assert f"127.0.0.1:{port}: expected a free port, got one in use" in ended.lines[0]
+
+
+def test_a_directory_that_is_not_shared_is_refused_in_one_line_of_rank_0(ranks: Ranks):
+    first, second = ranks.folder / "host a", ranks.folder / "host b"  # each has its own "run"
+    for folder in (first, second):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    patch = f"import os\nos.chdir([{str(first)!r}, {str(second)!r}][rank])"
+    words = ["train", str(ranks.folder / "book.txt"), "--run", "run", *SIZES, *STREAM, "--save-every", "8"]
+
+    def refused(*more: str) -> None:
+        before = sorted(second.rglob("*"))
+        ended = ranks(*words, *more, patch=patch)
+        assert ended.codes == [2, 2]
+        (line,) = ended.lines
+        assert ended.stderr[1] == ""
+        assert "--run: expected run on a file system that all processes share, got a directory" in line
+        assert sorted(second.rglob("*")) == before, "it writes nothing"
+        assert not list(first.rglob(".witness*"))
+
+    refused()
+    assert ranks(*words, "--resume", patch=f"import os\nos.chdir({str(first)!r})").codes == [0, 0]
+    refused("--resume")  # a finished run, which the other one does not have
+    shutil.copytree(first / "run", second / "run")
+    refused("--resume", "--steps", "32")  # copies are not the same directory, even of the same bits
 
 
 # rows whose label, group and numbers are known; tagged words; a series
@@ -307,28 +349,32 @@ SERIES = "time,value\n" + "".join(
 NOTHING_DROPPED = "import torch; torch.rand = lambda *shape, **_: torch.ones(*shape)"  # words, series, masks
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (TABLE, ("--label", "label", "--id", "id")),
-        (TABLE, ("--target", "size", "--id", "id", "--causal")),
-        (WORDS, ("--tags", "1")),
-        (SERIES, ("--horizon", "4")),
-        (SERIES, ("--horizon", "4", "--causal")),
-    ],
-    ids=["classify", "regress", "tag", "forecast", "causal"],
-)
-def test_every_task_comes_to_the_same_in_two_processes(ranks: Ranks, text: str, words: tuple[str, ...]):
+TASKS = {
+    "classify": (TABLE, ("--label", "label", "--id", "id")),
+    "regress": (TABLE, ("--target", "size", "--id", "id", "--causal")),
+    "tag": (WORDS, ("--tags", "1")),
+    "forecast": (SERIES, ("--horizon", "4")),
+    "causal": (SERIES, ("--horizon", "4", "--causal")),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_comes_to_the_same_in_two_processes(ranks: Ranks, task: str):
+    text, words = TASKS[task]
     source = ranks.folder / f"source.{'conll' if text is WORDS else 'csv'}"
     source.write_text(text)
     sizes = ("--batch", "5", "--layers", "1", "--steps", "12", "--save-every", "6", "--overwrite")
-    for size, run in ((1, "one"), (2, "two")):
-        argv = ["train", str(source), *words, "--run", str(ranks.folder / run), *SIZES, *sizes]
-        ended = ranks(*argv, ranks=size, patch=NOTHING_DROPPED)
-        assert ended.codes == [0] * size, ended.stderr
-    assert 0 < far(ranks.folder / "one", ranks.folder / "two") < NEAR
-    found, alone = (evaluation(ranks.folder / run) for run in ("two", "one"))
-    assert found == pytest.approx(alone, rel=FIGURES, abs=FIGURES)
+    one, two = (ranks.folder / name for name in ("one", "two"))
+    commands = [
+        {"argv": ["train", str(source), *words, "--run", str(run), *SIZES, *sizes], "ranks": size}
+        for run, size in ((one, 1), (two, 2))
+    ]
+    for ended in ranks.side_by_side([{**command, "patch": NOTHING_DROPPED} for command in commands]):
+        assert set(ended.codes) == {0}, ended.stderr
+    assert 0 < far(one, two) < NEAR
+    assert evaluation(two) == pytest.approx(evaluation(one), rel=FIGURES, abs=FIGURES)
+    known, alone = (numbers(run / "model" / "config.json") for run in (two, one))
+    assert known == pytest.approx(alone, rel=FIGURES, abs=FIGURES), "calibration and states"
 
 
 def test_under_torchrun_a_killed_rank_is_named_and_no_process_stays(tmp_path: Path):
@@ -363,33 +409,6 @@ def test_under_torchrun_a_killed_rank_is_named_and_no_process_stays(tmp_path: Pa
     (line,) = [line for line in said.splitlines() if line.startswith("unrolled: ")]
     assert "rank 1: expected an answer, got none: it has ended" in line
     assert not [pid for pid in ours if Path(f"/proc/{pid}").exists()]
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed in /proc on Linux alone")
-def test_no_thread_of_gloo_is_left_when_python_ends(tmp_path: Path):
-    """One that lets go of a tensor while the interpreter shuts down aborts the process."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, torch\n"
-        "from pathlib import Path\n"
-        "from unrolled.train.processes import joined\n"
-        "with joined({}, timeout_s=60) as processes:\n"
-        "    torch.optim.AdamW(torch.nn.Linear(2, 2).parameters())\n"
-        "    processes.summed([1.0])\n"
-        "names = [Path(f'/proc/self/task/{t}/comm').read_text() for t in os.listdir('/proc/self/task')]\n"
-        "assert not any('gloo' in name for name in names), names\n"
-    )
-    words = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(script),
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def children(parent: int) -> Iterator[tuple[int, Path]]:

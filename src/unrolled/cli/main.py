@@ -49,16 +49,20 @@ def _run(argv: Sequence[str] | None) -> int:
         raise
     except KeyboardInterrupt as stop:  # of a run: its text, and the signal's exit code
         text = str(stop).replace("go on with: unrolled ", f"go on with: {commands.program(again=True)} ")
-        return _complain(text or "interrupted", getattr(stop, "exit_code", 130), stop)
+        return _ended(_complain(text or "interrupted", getattr(stop, "exit_code", 130), stop), stop)
     except Exception as error:
         line = _in_one_line(error, flags_of(args.configs))
         if line is None or args.debug:
             raise
-        code = _complain(line, getattr(error, "exit_code", 2), error)
-        if getattr(error, "waits", False):
-            _flushed(code)
-            os._exit(code)
-        return code
+        return _ended(_complain(line, getattr(error, "exit_code", 2), error), error)
+
+
+def _ended(code: int, error: BaseException) -> int:
+    """Return the exit code; or end at once, where a thread is left that the interpreter stumbles over."""
+    if getattr(error, "waits", False):
+        _flushed(code)
+        os._exit(code)
+    return code
 
 
 def _in_one_line(error: Exception, flags: Mapping[str, str]) -> str | None:

@@ -149,9 +149,9 @@ class Task(ABC):
 
     The trainer calls, in this order: `prepare` (in a resumed run `reopen` and `check_source`), `resolve`,
     `model_config`, `bytes_needed`, `network`, `notes`, `batches`; the network's `initial_state`, `loss` and
-    `evaluate` on `validation`; at the end `around`, `known_schema`, `evaluate` and `report`. A seed gives
-    the same samples, weights and order of batches in every process, so that a resumed run ends at the same
-    bits.
+    `evaluate` on `validation`; at the end `around`, `known_schema`, `evaluate` and `report` (of several
+    processes `known_schema_together` and `evaluate_together`). A seed gives the same samples, weights and
+    order of batches in every process, so that a resumed run ends at the same bits.
     """
 
     kind: TaskKind
@@ -298,6 +298,13 @@ class Task(ABC):
             contents: of its checkpoint (`checkpoint.Contents`).
         """
         return self.schema(dataset)
+
+    def known_schema_together(self, contents: Any, dataset: Any, group: Group) -> dict[str, Any] | None:
+        """Find `known_schema` with several processes, all of which call this; None on all but rank 0.
+
+        Here rank 0 does all of it. A task that overrides it comes to the same schema.
+        """
+        return None if group.rank else self.known_schema(contents, dataset)
 
     def evaluate(self, network: Any, dataset: Any) -> Evaluation:
         """Score the best network, at the end; evaluation.json is made of it."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import itertools
 import json
 import os
-import platform
 import signal
 import threading
 import time
@@ -23,33 +21,40 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from unrolled.data import Batch, Batches
-from unrolled.errors import BackendError, ConfigError, NonFiniteError, ProcessError, expected
+from unrolled.errors import ConfigError, NonFiniteError, ProcessError, RunError, expected
 from unrolled.spec import Launch
 from unrolled.tasks import Group
 from unrolled.train.signals import Stopped
-from unrolled.train.watch import PULSE, NoAnswerError, Watch
+from unrolled.train.watch import PULSE, Call, NoAnswerError, Watch
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes"]
 
 ANSWER = 5.0  # seconds that the store has for an answer, once something went wrong
-AT_LAST = 60.0  # seconds beside twice the timeout, after which an exchange ends in any case
 SETTLE = 2.3 * PULSE  # in which a living process shows one
 LATE = 5.0  # seconds more than the timeout that the others wait for rank 0, which says what is missing
 SHORT, LONG = 0.002, 0.1  # seconds between two looks at the store
 GO_ON = "; the same command with --resume (resume=True) goes on from the last checkpoint"
 T = TypeVar("T")
-_C10D: Any = dist  # names that it exports without saying so
 
 
 class Processes(Group):
-    """The processes of a run, seen from one of them; without a group, that one is alone."""
+    """The processes of a run, seen from one of them; by default it is alone.
+
+    Args:
+        launch: its place. watch: of the store that all have. timeout_s: to wait for another one.
+        launched: whether a launcher keeps the store, and not rank 0.
+    """
 
     def __init__(
-        self, launch: Launch | None = None, watch: Watch | None = None, *, timeout_s: float = 300.0
+        self,
+        launch: Launch | None = None,
+        watch: Watch | None = None,
+        *,
+        timeout_s: float = 300.0,
+        launched: bool = False,
     ) -> None:
         launch = Launch() if launch is None else launch
         self.rank, self.world_size, self.local_world_size = (
@@ -57,8 +62,9 @@ class Processes(Group):
             launch.world_size,
             launch.local_world_size,
         )
-        self.timeout_s = timeout_s
+        self.timeout_s, self.launched = timeout_s, launched
         self._watch = watch
+        self._group: list[Any] = []  # torch's; empty until `connect`
         self._told = 0  # how often rank 0 has told something
 
     @property
@@ -76,7 +82,7 @@ class Processes(Group):
     def all_reduce(self, tensor: Tensor) -> None:
         """Put the sum of every rank's tensor in its place; the same bits on every rank, and in every run."""
         if not self.alone:
-            self._exchange(lambda: dist.all_reduce(tensor, async_op=True))
+            self._exchange(lambda: self._group[0].allreduce([tensor]))
 
     def summed(self, values: Sequence[float]) -> Sequence[float]:
         """Return the sum over the ranks of each value."""
@@ -102,7 +108,10 @@ class Processes(Group):
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Give every rank the values of rank 0, in place."""
         for tensor in () if self.alone else tensors:
-            self._exchange(partial(dist.broadcast, tensor.detach(), 0, async_op=True))
+            self._broadcast(tensor.detach())
+
+    def _broadcast(self, tensor: Tensor) -> None:
+        self._exchange(lambda: self._group[0].broadcast([tensor]))
 
     def differ(self, tensors: Iterable[Tensor]) -> bool:
         """Say whether a rank has other bits in these tensors than another one."""
@@ -135,7 +144,7 @@ class Processes(Group):
         every = [torch.empty_like(padded) for _ in range(self.world_size)]
         # as bytes: gloo has no bfloat16
         parts, mine = [each.view(torch.uint8) for each in every], padded.view(torch.uint8)
-        self._exchange(lambda: dist.all_gather(parts, mine, async_op=True))
+        self._exchange(lambda: self._group[0].allgather([parts], [mine]))
         return torch.stack(every, 1).flatten(0, 1)[:rows].movedim(0, axis).contiguous()
 
     def rows_of(self, batches: Batches, stop: int | None = None) -> Iterator[Batch]:
@@ -156,7 +165,7 @@ class Processes(Group):
         raw, key = json.dumps(value).encode(), f"told/{self._told}"
         sent = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
         self._ask(lambda store: store.set(key, str(len(raw))))
-        self._exchange(lambda: dist.broadcast(sent, 0, async_op=True))
+        self._broadcast(sent)
 
     def hear(self, what: str) -> Any:
         """Wait until rank 0 tells something, however long it works for it, and return that.
@@ -171,7 +180,7 @@ class Processes(Group):
         self._wait(key, what, self.timeout_s)
         size = int(self._ask(partial(_get, key)))
         raw = torch.empty(size, dtype=torch.uint8)
-        self._exchange(lambda: dist.broadcast(raw, 0, async_op=True))
+        self._broadcast(raw)
         return json.loads(raw.numpy().tobytes())
 
     def once(self, what: str, work: Callable[[], T]) -> T | Any:
@@ -189,11 +198,11 @@ class Processes(Group):
     def texts(self, own: str) -> list[str]:
         """Return the text of every rank."""
         raw = own.encode()
-        size = int(self.most(len(raw)))
+        size = max(1, int(self.most(len(raw))))
         mine = torch.zeros(size, dtype=torch.uint8)
         mine[: len(raw)] = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else mine[:0]
         every = [torch.empty_like(mine) for _ in range(self.world_size)]
-        self._exchange(lambda: dist.all_gather(every, mine, async_op=True))
+        self._exchange(lambda: self._group[0].allgather([every], [mine]))
         return [each.numpy().tobytes().rstrip(b"\0").decode() for each in every]
 
     def refuse(self, check: Callable[[str], None], what: str) -> NoReturn:
@@ -211,6 +220,12 @@ class Processes(Group):
         found = NonFiniteError(next(filter(None, self.texts(own)), what))
         raise self.alike(found)
 
+    def agree(self, problem: str = "") -> None:
+        """Raise RunError on every rank where one of them has found a problem with the run's directory."""
+        found = "" if self.alone else next(filter(None, self.texts(problem)), "")
+        if found:
+            raise self.alike(RunError(found))
+
     def alike(self, error: Any) -> Any:
         """Mark an error that every rank raises: rank 0 says it."""
         if not self.alone:
@@ -219,20 +234,27 @@ class Processes(Group):
 
     # --------------------------------------------------------------------------------------------- faults
 
-    def _exchange(self, start: Callable[[], Any]) -> None:
-        """Begin an exchange and wait for it, as long as everybody gives signs of life."""
+    def _exchange(
+        self, start: Callable[[], Any], failed: Callable[[RuntimeError], str] | None = None
+    ) -> None:
+        """Begin an exchange and wait for it, as long as everybody gives signs of life.
+
+        Args:
+            failed: returns what to say where it fails although every rank lives.
+        """
         silent, before = [0.0] * self.world_size, [b""] * self.world_size
+        failed = _connection_broke if failed is None else failed
         try:
             work = start()
-        except RuntimeError:
-            raise self._lost() from None
+        except RuntimeError as error:
+            raise self._lost(failed(error)) from None
         while True:
             try:
                 work.wait(timedelta(seconds=PULSE))
                 return
-            except RuntimeError:
+            except RuntimeError as error:
                 if work.is_completed():  # a connection broke
-                    raise self._lost() from None
+                    raise self._lost(failed(error)) from None
             try:
                 now = self._ask(self._pulses)
                 # counted, not by the clock: it goes on while this process itself stands still
@@ -267,7 +289,9 @@ class Processes(Group):
     def _cut_off(self) -> ProcessError:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         got = f"none, its host or the network is down{GO_ON}"
-        return ProcessError(expected(place, "an answer of the launcher's store", got))
+        error = ProcessError(expected(place, "an answer of the launcher's store", got))
+        error.waits = True
+        return error
 
     def _silent(self, ranks: Sequence[int]) -> ProcessError:
         names = " and ".join(f"rank {rank}" for rank in ranks[:4])
@@ -294,8 +318,8 @@ class Processes(Group):
             time.sleep(pause)
             pause = min(LONG, 1.2 * pause)
 
-    def _lost(self) -> ProcessError:
-        """Return what to say where a connection broke: what a rank has met, or who gives no sign of life."""
+    def _lost(self, text: str) -> ProcessError:
+        """Return what to say where an exchange failed: what a rank has met, who is gone, or else the text."""
         self._ignore_the_launcher()
         try:
             self._raise_failure()
@@ -306,9 +330,10 @@ class Processes(Group):
         except ProcessError as error:
             return error
         gone = [rank for rank in range(self.world_size) if before[rank] == after[rank] and rank != self.rank]
-        names = " and ".join(f"rank {rank}" for rank in gone[:4]) or "the other ranks"
-        why = "it has ended" if gone else "a connection between the processes broke"
-        return self._lost_one(expected(names, "an answer", f"none: {why}{GO_ON}"))
+        if gone:
+            names = " and ".join(f"rank {rank}" for rank in gone[:4])
+            text = expected(names, "an answer", f"none: it has ended{GO_ON}")
+        return self._lost_one(text)
 
     def _pulses(self, store: Any) -> list[bytes]:
         keys = [f"pulse/{rank}" for rank in range(self.world_size)]
@@ -355,7 +380,7 @@ class Processes(Group):
         }
         with contextlib.suppress(NoAnswerError):
             self._watch.ask(lambda s: s.compare_set("failed", "", json.dumps(record)), ANSWER)
-            if known is None and self.first and not _of_launcher():
+            if known is None and self.first and not self.launched:
                 self._wait_until_heard()
 
     def _wait_until_heard(self) -> None:
@@ -365,6 +390,15 @@ class Processes(Group):
         others = [f"heard/{rank}" for rank in range(1, self.world_size)]
         while time.monotonic() < deadline and not self._watch.ask(lambda s: s.check(others), ANSWER):
             time.sleep(SHORT)
+
+    def await_end_of_store(self) -> None:
+        """Wait until the store is gone, which rank 0 keeps: else the next run could take it for its own."""
+        assert self._watch is not None
+        deadline = time.monotonic() + ANSWER
+        with contextlib.suppress(NoAnswerError):
+            while time.monotonic() < deadline:
+                self._watch.ask(partial(_has, "go"), ANSWER)
+                time.sleep(SHORT)
 
     # -------------------------------------------------------------------------------------------- joining
 
@@ -381,7 +415,7 @@ class Processes(Group):
         if self.first:
             self._await_all()
             for rank in range(1, self.world_size):
-                _compare(about, json.loads(self._ask(partial(_get, f"hello/{rank}"))), rank)
+                self._compare(about, json.loads(self._ask(partial(_get, f"hello/{rank}"))), rank)
             self._ask(lambda store: store.set("go", "1"))
         else:
             self._wait("go", "it waits for every rank", self.timeout_s + LATE)
@@ -404,10 +438,49 @@ class Processes(Group):
     def _missing(self, store: Any) -> list[int]:
         return [rank for rank in range(self.world_size) if not _has(f"hello/{rank}", store)]
 
-    def close(self) -> None:
-        """Leave the group."""
+    @staticmethod
+    def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], rank: int) -> None:
+        for name in dict.fromkeys([*ours, *theirs]):
+            here, there = ours.get(name), theirs.get(name)
+            if here != there:
+                here, there = ("nothing" if each is None else repr(each) for each in (here, there))
+                want = f"{here} on every rank, as rank 0 has"
+                raise ConfigError(expected(name, want, f"{there} on rank {rank}"))
+
+    def connect(self, make: Callable[[], Any]) -> None:
+        """Connect to every other rank.
+
+        Args:
+            make: returns torch's group, once every rank has called it.
+        Raises:
+            ProcessError: a rank ends, stands still or cannot be reached.
+        """
+        call = Call(make)
+
+        def unreachable(error: RuntimeError) -> str:
+            device = os.environ.get("GLOO_SOCKET_IFNAME", "the device of the host's name")
+            got = " ".join(str(error).split())[:160]
+            return expected("processes", f"to reach one another by {device}", got)
+
+        self._exchange(lambda: call, unreachable)
+        self._group.append(call.take())
+
+    def close(self) -> bool:
+        """Leave the group; return whether nothing is left, such as an exchange that others do not answer."""
+        left = False
+        if self._group:
+            leaving = threading.Thread(target=self._group.clear, name="unrolled-leave", daemon=True)
+            leaving.start()
+            leaving.join(0.5)
+            left = leaving.is_alive()
         if self._watch is not None:
-            self._watch.close()
+            left |= not self._watch.close()
+        return not left
+
+
+def _connection_broke(_: RuntimeError) -> str:
+    got = f"none: a connection between the processes broke{GO_ON}"
+    return expected("the other ranks", "an answer", got)
 
 
 def _has(key: str, store: Any) -> bool:
@@ -417,93 +490,3 @@ def _has(key: str, store: Any) -> bool:
 def _get(key: str, store: Any) -> bytes:
     found: bytes = store.get(key)
     return found
-
-
-def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], rank: int) -> None:
-    for name in dict.fromkeys([*ours, *theirs]):
-        here, there = ours.get(name), theirs.get(name)
-        if here != there:
-            here, there = ("nothing" if each is None else repr(each) for each in (here, there))
-            want = f"{here} on every rank, as rank 0 has"
-            raise ConfigError(expected(name, want, f"{there} on rank {rank}"))
-
-
-@contextlib.contextmanager
-def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]:
-    """Join the other processes of the run that the launcher started this one for, if it did.
-
-    Args:
-        about: what must be the same on every rank, as JSON can hold it. timeout_s: to wait for another.
-    Raises:
-        ProcessError: another process is missing, ends or does not answer. ConfigError: it was started
-            otherwise.
-    """
-    launch = Launch.found()
-    if launch.alone:
-        yield Processes()
-        return
-    if not dist.is_available() or not dist.is_gloo_available():
-        raise BackendError(expected("processes", "a build of torch with gloo for several of them", "none"))
-    store = _store(launch, timeout_s)
-    processes = Processes(launch, Watch(store, launch.rank), timeout_s=timeout_s)
-    own = not dist.is_initialized()
-    try:
-        processes.join({"torch": torch.__version__, "python": platform.python_version(), **about})
-        if own:
-            _initialise(processes, store, launch)
-        yield processes
-        processes.summed([0.0])  # nobody takes the store away while another one waits for it
-        if own:
-            dist.destroy_process_group()
-    except BaseException as error:
-        processes.part(error)
-        raise
-    finally:
-        processes.close()
-
-
-def _initialise(processes: Processes, store: Any, launch: Launch) -> None:
-    # Imported by torch's optimizers otherwise: its functions have the group of that moment as a default, and
-    # keep it and gloo's threads to the end of Python; one that lets go of a tensor then aborts the process.
-    importlib.import_module("torch.distributed.nn.functional")
-    try:
-        dist.init_process_group(
-            "gloo",
-            store=_C10D.PrefixStore("gloo", store),
-            rank=launch.rank,
-            world_size=launch.world_size,
-            timeout=timedelta(seconds=2 * processes.timeout_s + AT_LAST),
-        )
-    except RuntimeError as error:
-        device = os.environ.get("GLOO_SOCKET_IFNAME", "the device of the host's name")
-        got = " ".join(str(error).split())[:160]
-        raise ProcessError(expected("processes", f"to reach one another by {device}", got)) from None
-
-
-def _of_launcher() -> bool:
-    """Whether the launcher keeps the store, and not rank 0."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
-def _store(launch: Launch, timeout_s: float) -> Any:
-    """Return the launcher's store, in which every run of these processes has keys of its own."""
-    host, port = (os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
-    if not host or not (port.isascii() and port.isdecimal() and len(port) < 6):
-        want = "an address and a port in the environment, as torchrun sets them"
-        raise ProcessError(expected("MASTER_ADDR and MASTER_PORT", want, f"{host!r} and {port!r}"))
-    try:
-        store = _C10D.TCPStore(
-            host,
-            int(port),
-            is_master=launch.rank == 0 and not _of_launcher(),
-            timeout=timedelta(seconds=timeout_s),
-            wait_for_workers=False,
-        )
-        number = store.add(f"runs/{launch.rank}", 1)
-    except (RuntimeError, ValueError) as error:  # ValueError: no port has such a number
-        text = " ".join(str(error).split())
-        in_use = "EADDRINUSE" in text or "address already in use" in text
-        want = "a free port" if in_use else f"a store that answers within {timeout_s:g} s"
-        got = "one in use" if in_use else text.partition(" (")[0][:160]
-        raise ProcessError(expected(f"MASTER_ADDR:MASTER_PORT {host}:{port}", want, got)) from None
-    return _C10D.PrefixStore(f"unrolled/{number}", store)

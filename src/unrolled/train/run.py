@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,19 @@ from unrolled.errors import (
     expected,
     older_arguments,
 )
-from unrolled.spec import RunDirectory, TrainConfig, from_json, naming_flag, to_json
+from unrolled.spec import RunDirectory, TrainConfig, from_json, kind_of, naming_flag, to_json
 from unrolled.tasks import Dataset, State, Task, from_stored, load
 from unrolled.train import report
 from unrolled.train.finite import advice_for
 from unrolled.train.fit import Feed, Schedule, Stepper, choose_dtype, make_optimizer
+from unrolled.train.joining import joined
 from unrolled.train.loop import Loop
 from unrolled.train.observers import MetricsFile, Observer, TensorBoardLog, require_tensorboard
 from unrolled.train.pace import Pace
 from unrolled.train.plan import (
     Finished,
     Fresh,
+    Plan,
     Resumed,
     ResumePoint,
     config_in,
@@ -41,7 +43,7 @@ from unrolled.train.plan import (
     find,
     plan,
 )
-from unrolled.train.processes import Processes, joined
+from unrolled.train.processes import Processes
 from unrolled.train.progress import ProgressBar
 from unrolled.train.resources import (
     CHECKS,
@@ -56,7 +58,7 @@ from unrolled.train.resources import (
     time_to_train,
     within_memory,
 )
-from unrolled.train.rundir import held, remove_left_lock, settle, staging
+from unrolled.train.rundir import held, remove_left_lock, settle, staging, witness
 from unrolled.train.saving import (
     Saver,
     check_stored,
@@ -128,7 +130,9 @@ def run(
     """
     begin = time.perf_counter()
     _check_install(config)
-    about = {**to_json(config), "asked": None if asked is None else sorted(asked)}
+    settings = to_json(config)
+    about = {"task": kind_of(config.data).name, **settings.pop("data"), **settings}
+    about["asked"] = None if asked is None else sorted(asked)
     with joined(about, timeout_s=config.timeout_s) as processes:
         if not processes.first:
             return _followed(processes, begin, pictures)
@@ -148,7 +152,7 @@ def _led(
     found = plan(config, asked=asked)
     if isinstance(found, Finished):  # nothing is written, not even a lock
         remove_left_lock(found.path)
-        processes.tell({"run": str(found.path), "point": None, "config": None})
+        _tell_finished(found, processes)
         return _finished(found, watchers, begin)
     source = tasks.of(config.data).source(config.data)
     task_flag = naming_flag(config.data)
@@ -156,14 +160,23 @@ def _led(
         found = plan(config, asked=asked)  # anew: now nobody else is at work there
         _check_install(found.config)
         if isinstance(found, Finished):
-            processes.tell({"run": str(found.path), "point": None, "config": None})
+            _tell_finished(found, processes)
             return _finished(found, watchers, begin)
         with own_random_state(found.config.seed, found.config.threads):
             how.owns = isinstance(found, Resumed)
             this = _prepared(found, watchers, stopper, begin, processes)
             how.owns = True
-            processes.tell(this.to_tell)
+            if not processes.alone:
+                with witness(found.path) as name:
+                    processes.tell({**this.to_tell, "witness": name})
+                    processes.agree()
             return this.go(pictures=pictures)
+
+
+def _tell_finished(found: Finished, processes: Processes) -> None:
+    progress = found.point.progress
+    processes.tell({"run": str(found.path), "finished": [progress.step, progress.ids_sha256]})
+    processes.agree()
 
 
 def _followed(processes: Processes, begin: float, pictures: bool) -> Result:
@@ -171,33 +184,52 @@ def _followed(processes: Processes, begin: float, pictures: bool) -> Result:
     with listening() as stopper:
         told = processes.hear("it reads the source")
         path = Path(told["run"])
-        if told["config"] is None:
-            point = find(path)
-            assert point is not None
-            return _finished(Finished(path, point.config, point), [], begin)
-        config = config_in(told["config"], where="the config of rank 0")
-        task, data = tasks.of(config.data), RunDirectory(path).data
+        found, problem = None, ""
         try:
-            found: Fresh | Resumed = Fresh(path, config, overwrite=False)
-            if told["point"] is not None:
-                point = find(path)
-                if point is None or point.progress.step != told["point"]:
-                    raise CheckpointError(expected(str(path), f"step {told['point']}", "another checkpoint"))
-                found = Resumed(path, config, point, lengthened=told["lengthened"])
-            dataset = task.reopen(config.data, data, seed=config.seed, tokens=told["tokens"])
+            found = _seen(path, told)
         except (DataError, CheckpointError, RunError) as error:
-            raise _not_shared(path, processes.rank, str(error)) from None
-        if dataset.identity != told["identity"]:
-            raise _not_shared(path, processes.rank, "another corpus")
-        with own_random_state(config.seed, config.threads):
-            this = _Run(found, dataset, [], stopper, begin, processes)
+            problem = f"{error}, on rank {processes.rank}"
+        processes.agree(problem)
+        assert found is not None  # else there was a problem
+        doing, dataset = found
+        if isinstance(doing, Finished):
+            return _finished(doing, [], begin)
+        with own_random_state(doing.config.seed, doing.config.threads):
+            this = _Run(doing, dataset, [], stopper, begin, processes)
             this.free_threads = told["free_threads"]
             return this.go(pictures=pictures)
 
 
-def _not_shared(path: Path, rank: int, got: str) -> RunError:
-    want = f"the files of rank 0 on rank {rank} too, on a file system that all processes share"
-    return RunError(expected(str(path), want, got))
+def _seen(path: Path, told: Mapping[str, Any]) -> tuple[Plan, Any]:
+    """Return what rank 0 is about to do, and with which data, from the files that it has written.
+
+    Raises:
+        DataError, CheckpointError, RunError: they are not here.
+    """
+    if "finished" in told:
+        point = find(path)
+        if point is None or [point.progress.step, point.progress.ids_sha256] != told["finished"]:
+            raise _not_shared(path)
+        return Finished(path, point.config, point), None
+    if not (path / told["witness"]).exists():
+        raise _not_shared(path)
+    config = config_in(told["config"], where="the config of rank 0")
+    found: Fresh | Resumed = Fresh(path, config, overwrite=False)
+    if told["point"] is not None:
+        point = find(path)
+        if point is None or point.progress.step != told["point"]:
+            raise _not_shared(path)
+        found = Resumed(path, config, point, lengthened=told["lengthened"])
+    task = tasks.of(config.data)
+    dataset = task.reopen(config.data, RunDirectory(path).data, seed=config.seed, tokens=told["tokens"])
+    if dataset.identity != told["identity"]:
+        raise _not_shared(path)
+    return found, dataset
+
+
+def _not_shared(path: Path) -> RunError:
+    want = f"{path} on a file system that all processes share"
+    return RunError(expected("run", want, "a directory without the files of rank 0"))
 
 
 @older_arguments("train.resolve", corpus="dataset")
@@ -356,8 +388,7 @@ class _Run:
                 observer.begin(self.config, loop.schedule, self.model)
             loop.run()
             self._note(*report.closing_notes(loop.schedule, self.saver.best_step))
-        written = self.processes.once("it writes the network", lambda: str(self.saver.finish()))
-        best = load(Path(written), backend=self.config.backend).model
+        best = load(self.saver.finish(), backend=self.config.backend).model
         return self._result(best, self._report(best, pictures), loop.schedule)
 
     def validate(self) -> float:

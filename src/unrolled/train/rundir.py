@@ -16,9 +16,19 @@ from unrolled import checkpoint, files
 from unrolled.errors import RunError, expected
 from unrolled.spec import RunDirectory
 
-__all__ = ["check_apart", "check_free", "held", "replace_data", "settle", "staging"]
+__all__ = [
+    "check_apart",
+    "check_free",
+    "held",
+    "remove_left_lock",
+    "replace_data",
+    "settle",
+    "staging",
+    "witness",
+]
 
 STAGED = re.compile(r"\.data-[0-9a-f]{8}", re.ASCII)
+WITNESS = re.compile(r"\.witness-[0-9a-f]{16}", re.ASCII)
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -71,6 +81,30 @@ def staging(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def witness(path: Path) -> Iterator[str]:
+    """Yield the name of an empty file in a run directory, by which other processes know that it is the same.
+
+    The caller holds the directory (`held`), so what runs that were killed left of this kind can go.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    name = f".witness-{secrets.token_hex(8)}"
+    try:
+        for leftover in path.iterdir():
+            if WITNESS.fullmatch(leftover.name):
+                leftover.unlink()
+        (path / name).touch(exist_ok=False)
+    except OSError as error:
+        raise RunError(expected("run", "a writable directory", f"{path}: {error.strerror}")) from error
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(OSError):
+            (path / name).unlink()
 
 
 def settle(staged: Path, path: Path, *, overwrite: bool) -> None:

@@ -202,14 +202,21 @@ class Saver:
         checkpoint.prune(self.run, self.keep)
 
     def finish(self) -> Path:
-        """Write `model/` from the best checkpoint, with what its task knows of it, and return its path."""
+        """Write `model/` from the best checkpoint, with what its task knows of it, and return its path.
+
+        All processes call this; they share the calibration, and rank 0 writes.
+        """
         contents = checkpoint.read(RunDirectory(self.run).step(self.best_step))
         task = tasks.of(self.model.config)
-        for section, known in (("states", task.known_states), ("schema", task.known_schema)):
-            found = known(contents, self.dataset)
-            if found is not None:
-                contents = replace(contents, config={**contents.config, section: found})
-        return checkpoint.write_model(self.run, contents)
+        schema = task.known_schema_together(contents, self.dataset, self.processes)
+
+        def write() -> str:
+            found = {"states": task.known_states(contents, self.dataset), "schema": schema}
+            known = {section: each for section, each in found.items() if each is not None}
+            config = {**contents.config, **known}
+            return str(checkpoint.write_model(self.run, replace(contents, config=config)))
+
+        return Path(self.processes.once("it writes the network", write))
 
     def _progress(self, now: Snapshot) -> Progress:
         return Progress(

@@ -14,7 +14,7 @@ from typing import Any
 
 from unrolled.spec import RunDirectory
 
-__all__ = ["HowToGoOn", "Stopped", "Stopper", "listening"]
+__all__ = ["HowToGoOn", "Stopped", "Stopper", "handlers_kept", "listening"]
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
 
@@ -85,7 +85,26 @@ def listening() -> Iterator[Stopper]:
     finally:
         sys.unraisablehook = hook
         for signum, handler in before.items():
-            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(signum) == stopper.take:  # else it was changed meanwhile, on purpose
+                _handle(signum, handler)
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Give SIGINT and SIGTERM their handlers back, whatever happens to them within."""
+    before = {watched: signal.getsignal(watched) for watched in WATCHED}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in before.items():
+                if signal.getsignal(signum) != handler:
+                    _handle(signum, handler)
+
+
+def _handle(signum: int, handler: Any) -> None:
+    """Set a handler; None stands for one that Python did not set, and cannot."""
+    signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
 
 
 class HowToGoOn:

@@ -1,4 +1,4 @@
-"""The launcher's key-value store, kept by a thread: signs of life, and questions that never wait for ever."""
+"""Calls that nobody waits for without end: questions to the launcher's store, and those that connect."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
-__all__ = ["PULSE", "NoAnswerError", "Watch"]
+__all__ = ["PULSE", "Call", "NoAnswerError", "Watch"]
 
 PULSE = 1.0  # seconds between two signs of life of a process
 Answer = TypeVar("Answer")
@@ -17,6 +18,39 @@ Answer = TypeVar("Answer")
 
 class NoAnswerError(Exception):
     """The store is gone, or does not answer in time."""
+
+
+class Call(Generic[Answer]):
+    """A call in a thread of its own, waited for like an exchange of torch's; whoever waits may give up."""
+
+    def __init__(self, call: Callable[[], Answer]) -> None:
+        self._call = call
+        self._found: list[Answer] = []
+        self._error: Exception | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._make, name="unrolled-call", daemon=True).start()
+
+    def wait(self, limit: timedelta) -> None:
+        """Return when the call has ended. Raises RuntimeError: it failed, or takes longer than `limit`."""
+        if not self._ended.wait(limit.total_seconds()):
+            raise RuntimeError(f"no answer within {limit.total_seconds():g} s")
+        if self._error is not None:
+            raise RuntimeError(str(self._error)) from self._error
+
+    def is_completed(self) -> bool:
+        """Return whether the call has ended, well or not."""
+        return self._ended.is_set()
+
+    def take(self) -> Answer:
+        """Return what the call gave, once."""
+        return self._found.pop()
+
+    def _make(self) -> None:
+        try:
+            self._found.append(self._call())
+        except Exception as error:
+            self._error = error
+        self._ended.set()
 
 
 class Watch:
@@ -27,13 +61,13 @@ class Watch:
     """
 
     def __init__(self, store: Any, rank: int) -> None:
-        self._store, self._rank = store, rank
+        self._rank = rank
         self._asked: queue.SimpleQueue[tuple[Callable[[Any], Any], queue.SimpleQueue[Any]]] = (
             queue.SimpleQueue()
         )
         self._late: queue.SimpleQueue[Any] | None = None  # for an answer that did not come in time
         self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="unrolled-watch", daemon=True)
+        self._thread = threading.Thread(target=self._serve, args=(store,), name="unrolled-watch", daemon=True)
         self._thread.start()
 
     def ask(self, call: Callable[[Any], Answer], seconds: float) -> Answer:
@@ -55,26 +89,27 @@ class Watch:
         result: Answer = found
         return result
 
-    def close(self) -> None:
-        """End the thread, if it can end: one that waits for a dead network is left behind."""
+    def close(self) -> bool:
+        """End the thread, and return whether it ended: one that waits for a dead network is left behind."""
         self._ends.set()
         with contextlib.suppress(NoAnswerError):
             self.ask(lambda _: None, 0.5)
         self._thread.join(0.5)
+        return not self._thread.is_alive()
 
-    def _serve(self) -> None:
+    def _serve(self, store: Any) -> None:  # the store's port is free again when this ends
         beat, due = 0, 0.0
         while not self._ends.is_set():
             now = time.monotonic()
             if now >= due:
                 beat, due = beat + 1, now + PULSE
                 with contextlib.suppress(RuntimeError):  # whoever asks next learns that the store is gone
-                    self._store.set(f"pulse/{self._rank}", str(beat))
+                    store.set(f"pulse/{self._rank}", str(beat))
             try:
                 call, answer = self._asked.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
                 continue
             try:
-                answer.put((call(self._store), None))
+                answer.put((call(store), None))
             except Exception as error:
                 answer.put((None, error))

@@ -147,11 +147,17 @@ def predict_together(network: SequenceNetwork, dataset: Sequences, group: Group)
     schema = network.schema
     assert schema is not None  # by `load`
     for part in ("validation", "test") if dataset.has_test else ("validation",):
-        inputs = dataset.inputs(part)
-        sizes = np.array([len(each) if schema.per_step else 1 for each in inputs])
-        mine = inputs[group.rank :: group.world_size]
-        own = network.answers(mine) if mine else np.zeros((0, network.config.outputs), np.float32)
-        dataset.scored[f"predictions of {part}"] = schema.answers(gathered(group, own, sizes))
+        given = answered_together(network, dataset, part, group)
+        dataset.scored[f"predictions of {part}"] = schema.answers(given)
+
+
+def answered_together(network: SequenceNetwork, dataset: Sequences, part: str, group: Group) -> Array:
+    """Return what `network.answers` gives for a part, of which every process answers its samples."""
+    inputs = dataset.inputs(part)
+    sizes = np.array([len(each) if dataset.schema.per_step else 1 for each in inputs])
+    mine = inputs[group.rank :: group.world_size]
+    own = network.answers(mine) if mine else np.zeros((0, network.config.outputs), np.float32)
+    return gathered(group, own, sizes)
 
 
 def predicted(network: SequenceNetwork, inputs: list[Array]) -> Array:

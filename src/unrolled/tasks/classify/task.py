@@ -19,7 +19,7 @@ from unrolled.tasks.calibration import fit_temperature
 from unrolled.tasks.classify import sizing
 from unrolled.tasks.classify.answering import evaluate_file, predict_file
 from unrolled.tasks.classify.dataset import Data, Sequences, prepare, reopen
-from unrolled.tasks.classify.evaluation import Evaluation, evaluate, predict_together
+from unrolled.tasks.classify.evaluation import Evaluation, answered_together, evaluate, predict_together
 from unrolled.tasks.classify.examined import examined
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.report import write_report
@@ -160,11 +160,17 @@ class SequenceTask(Task):
         streamed = model.streamed()
         return None if streamed is None else stream.states_in(streamed, dataset.inputs("validation"))
 
-    def known_schema(self, contents: Any, dataset: Sequences) -> dict[str, Any]:
+    def known_schema(self, contents: Any, dataset: Sequences) -> dict[str, Any] | None:
+        return self.known_schema_together(contents, dataset, Group())
+
+    def known_schema_together(self, contents: Any, dataset: Sequences, group: Group) -> dict[str, Any] | None:
         if not dataset.schema.classes:
-            return dataset.schema.to_json()
+            return None if group.rank else dataset.schema.to_json()
         network: SequenceNetwork = assemble(contents).model
-        logits, truth = network.answers(dataset.inputs("validation")), dataset.truth("validation")
+        logits = answered_together(network, dataset, "validation", group)
+        if group.rank:
+            return None
+        truth = dataset.truth("validation")
         if dataset.schema.several:  # each label is a question of two answers, the logits 0 and its own
             logits, truth = np.stack([0 * logits, logits], -1).reshape(-1, 2), truth.ravel().astype(int)
         temperature = fit_temperature(logits, truth)

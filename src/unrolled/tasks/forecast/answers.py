@@ -38,23 +38,21 @@ class Answers(NamedTuple):
         return Answers(self.point * scale + mean, *sides)
 
 
-def answered(
-    network: ForecastNetwork, channels: Channels, windows: Windows, *, corrected: bool = True
-) -> Answers:
-    """Return forecasts in standardised units.
-
-    Args:
-        corrected: widen or narrow intervals by what validation asked for.
-    """
+def answered(network: ForecastNetwork, channels: Channels, windows: Windows) -> Answers:
+    """Return forecasts in standardised units, their intervals as validation asked for."""
     schema = network.schema
     assert schema is not None  # by `load`, and by the task
-    return read_answers(network.answers(channels, windows), schema, channels, windows, corrected=corrected)
+    return read_answers(network.answers(channels, windows), schema, channels, windows, corrected=True)
 
 
 def read_answers(
     given: Array, schema: Schema, channels: Channels, windows: Windows, *, corrected: bool
 ) -> Answers:
-    """Return forecasts of what a network gave [M, H, O]."""
+    """Return forecasts of what a network gave [M, H, O].
+
+    Args:
+        corrected: widen or narrow intervals by what validation asked for.
+    """
     scale = channels.scale[windows.series][:, None]
     return Answers(*schema.forecasts(given, scale, corrected=corrected))
 

@@ -164,15 +164,28 @@ def forecast_together(network: ForecastNetwork, dataset: Forecasts, group: Group
     assert schema is not None  # by `load`
     for name in ("validation", "test") if dataset.has_test else ("validation",):
         part = dataset.part(name)
-        channels, number = part.channels, len(part.windows.series)
-        mine = np.arange(number)[group.rank :: group.world_size]
-        own = np.zeros((0, dataset.horizon, network.config.outputs), np.float32)
-        if len(mine):  # else there are fewer windows than processes
-            own = network.answers(channels, part.windows.take(mine))
-        given = gathered(group, own, np.ones(number, np.int64))
+        given = given_together(network, part, group)
         dataset.scored[f"forecasts of {name}"] = read_answers(
-            given, schema, channels, part.windows, corrected=True
+            given, schema, part.channels, part.windows, corrected=True
         )
+
+
+def given_together(network: ForecastNetwork, part: Part, group: Group) -> Array:
+    """Return what `network.answers` gives for a part, of which every process forecasts its windows.
+
+    A network that reads series step by step reads whole ones, so each process has those of some series.
+    """
+    config, series = network.config, part.windows.series
+    dealt = np.unique(series, return_inverse=True)[1] if config.causal else np.arange(len(series))
+    order = np.argsort(dealt, kind="stable")
+    mine = order[dealt[order] % group.world_size == group.rank]
+    own = np.zeros((0, config.horizon, config.outputs), np.float32)
+    if len(mine):  # else there is less than one of them for each process
+        own = network.answers(part.channels, part.windows.take(mine))
+    found = gathered(group, own, np.bincount(dealt))
+    given = np.empty_like(found)
+    given[order] = found
+    return given
 
 
 def score(part: Part, given: Answers, schema: Schema) -> dict[str, float]:

@@ -16,10 +16,15 @@ from unrolled.errors import CheckpointError, DataError, counted, expected
 from unrolled.spec import CELLS, FORECAST, ForecastData, ForecastModel, TrainConfig, from_json
 from unrolled.tasks.controls.forecasts import suited_forecasts
 from unrolled.tasks.forecast import conformal, sizing, storing
-from unrolled.tasks.forecast.answers import answered, truth
+from unrolled.tasks.forecast.answers import read_answers, truth
 from unrolled.tasks.forecast.dataset import Forecasts, described, prepare, reopen
 from unrolled.tasks.forecast.distributions import outputs_of
-from unrolled.tasks.forecast.evaluation import Evaluation, evaluate, forecast_together
+from unrolled.tasks.forecast.evaluation import (
+    Evaluation,
+    evaluate,
+    forecast_together,
+    given_together,
+)
 from unrolled.tasks.forecast.examined import examined
 from unrolled.tasks.forecast.network import ForecastNetwork, build
 from unrolled.tasks.forecast.predicting import evaluate_series, predict_series
@@ -176,21 +181,27 @@ class ForecastTask(Task):
         steps = [(np.full(end, number), np.arange(end)) for number, end in enumerate(ends)]
         return stream.states_in(streamed, (step_inputs(channels, *each, dataset.horizon) for each in steps))
 
-    def known_schema(self, contents: Any, dataset: Forecasts) -> dict[str, Any]:
+    def known_schema(self, contents: Any, dataset: Forecasts) -> dict[str, Any] | None:
+        return self.known_schema_together(contents, dataset, Group())
+
+    def known_schema_together(self, contents: Any, dataset: Forecasts, group: Group) -> dict[str, Any] | None:
         schema = dataset.schema
         if not schema.levels:
-            return schema.to_json()
+            return None if group.rank else schema.to_json()
         network: ForecastNetwork = assemble(contents).model
         part = dataset.part("validation")
-        given = answered(network, part.channels, part.windows, corrected=False)
+        found = given_together(network, part, group)
+        if group.rank:
+            return None
+        given = read_answers(found, schema, part.channels, part.windows, corrected=False)
         wanted = truth(part.channels, part.windows, schema.horizon)
-        found = np.zeros((len(schema.levels), schema.horizon))
+        corrections = np.zeros((len(schema.levels), schema.horizon))
         for number, level in enumerate(schema.levels):
             with contextlib.suppress(DataError):  # too few windows: `prepare` has made a note
                 one = slice(number, number + 1)
                 lower, upper = given.lower[:, one], given.upper[:, one]
-                found[number] = conformal.corrections(wanted, lower, upper, [level])[0]
-        return schema.corrected(found).to_json()
+                corrections[number] = conformal.corrections(wanted, lower, upper, [level])[0]
+        return schema.corrected(corrections).to_json()
 
     def evaluate(self, network: ForecastNetwork, dataset: Forecasts) -> Evaluation:
         return evaluate(network, dataset)

@@ -138,10 +138,17 @@ class TagTask(Task):
     def schema(self, dataset: TaggedSentences) -> dict[str, Any]:
         return dataset.schema.to_json()
 
-    def known_schema(self, contents: Any, dataset: TaggedSentences) -> dict[str, Any]:
+    def known_schema(self, contents: Any, dataset: TaggedSentences) -> dict[str, Any] | None:
+        return self.known_schema_together(contents, dataset, Group())
+
+    def known_schema_together(
+        self, contents: Any, dataset: TaggedSentences, group: Group
+    ) -> dict[str, Any] | None:
         network: TagNetwork = assemble(contents).model
-        temperature, _, _ = network.fitted(self.validation(dataset).epoch(0))
-        return dataset.schema.calibrated(temperature).to_json()
+        dealt = self.validation(dataset).epoch(0, rank=group.rank, world_size=group.world_size)
+        own = (batch for batch in dealt if batch.inputs.shape[1])  # else fewer sentences than processes
+        temperature, _, _ = network.fitted(own, group.summed)
+        return None if group.rank else dataset.schema.calibrated(temperature).to_json()
 
     def evaluate(self, network: TagNetwork, dataset: TaggedSentences) -> Evaluation:
         return evaluate(network, dataset)
