@@ -104,7 +104,7 @@ PINNED = {
         Forecast Health LayerHealth LineReader Model Pool Recurrent Session StepReader TaskModel TaskPool TaskSession answer_lines load score
     """,
     "unrolled.sweep": """
-        Sweep SweepTrial run
+        Description Sweep SweepTrial describe run
     """,
     "unrolled.tasks": """
         Answers COLD_STEPS ChunkScores Dataset Evaluation Examined Figure ForecastEvaluation

@@ -1,7 +1,8 @@
 """Stands in for `unrolled.sweep.trial`: speaks its protocol, trains nothing, and fails as it is told to.
 
 FAKE is a JSON object: ledger (a file that gets a line for each start and end), die (numbers of trials that kill
-themselves at their first start), refuse ({number: [class, text]}), pause (seconds at each validation).
+themselves at their first start), refuse ({number: [class, text]}), pause (seconds at each validation),
+gate (a file that each waits for at step 4).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
 
     def note(word: str) -> None:
         with open(told["ledger"], "a") as ledger:
-            ledger.write(f"{number} {word} {os.getpid()}\n")
+            ledger.write(f"{number} {word} {os.getppid()}\n")
 
     def tell(**message: object) -> None:
         print(json.dumps(message), flush=True)
@@ -53,6 +54,8 @@ def main() -> None:
         if number in told.get("die", []) and begin == 0 and step == 4:
             note("dies")
             os.kill(os.getpid(), signal.SIGKILL)
+        while step == 4 and "gate" in told and not os.path.exists(told["gate"]):
+            time.sleep(0.01)
         time.sleep(told.get("pause", 0))
     note("finishes")
     figures = {"bits_per_char": loss, "nats_per_token": loss}

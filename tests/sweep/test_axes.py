@@ -74,6 +74,13 @@ def test_each_whole_number_of_a_decade_is_drawn_by_its_logarithm():
         assert abs(times - count * share) < 5 * math.sqrt(count * share)
 
 
+@pytest.mark.parametrize("extra", [{}, {"c": Range(1e-3, 1.0)}])
+def test_the_order_in_which_axes_are_given_does_not_matter(extra):
+    named = {"b": (1, 2, 3), "a": (1, 2), **extra}
+    one, other = Axes(named, 5), Axes(dict(reversed(named.items())), 5)
+    assert [one.values(number) for number in range(6)] == [other.values(number) for number in range(6)]
+
+
 def test_another_sweep_seed_gives_another_order():
     orders = [
         [Axes({"a": tuple(range(20))}, seed).values(number)["a"] for number in range(20)] for seed in (0, 1)

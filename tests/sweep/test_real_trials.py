@@ -77,7 +77,7 @@ def test_killed_trials_and_sweeps_end_with_the_bits_of_plain_runs(tmp_path, monk
     pids = children(first)
     assert len(pids) == 2
     os.kill(pids[0], signal.SIGKILL)
-    until(lambda: "goes on" in Path("said").read_text())
+    until(lambda: "continues: " in Path("said").read_text())
     until(lambda: len(set(children(first)) - {pids[0]}) == 2)
     left = [pid for pid in children(first) if pid != pids[0]]
     first.kill()
@@ -118,7 +118,7 @@ def test_a_signal_ends_the_sweep_and_its_trials_which_are_saved(tmp_path, monkey
     assert sweep.wait() == 143
     assert not alive(pid)
     assert Path("said").read_text().splitlines()[-1] == (
-        "unrolled: stopped: 1 trial of 2: 1 unfinished; the same command goes on"
+        "unrolled: stopped: 1 trial of 2: 1 unfinished; the same command continues"
     )
     latest = step_of(0)
     assert 0 < latest < STEPS

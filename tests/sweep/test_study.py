@@ -157,6 +157,8 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 CREATED = {"op_code": 0, "worker_id": "w", "study_name": "unrolled", "directions": [1]}
 TRIAL = {"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-01-01T00:00:00"}
 DEFINED = {"version": 1, **DEFINITION, "axes": AXES.to_json(), "sweep_seed": 0}
+PARAMETER = {"op_code": 5, "worker_id": "w", "trial_id": 0, "param_name": "hidden_size", "param_value_internal": 0,
+             "distribution": json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [8, 16]}})}  # fmt: skip
 OURS = [CREATED, {"op_code": 2, "worker_id": "w", "study_id": 0, "user_attr": {"definition": DEFINED}}]
 PICKLED = "80049525000000000000008c05706f736978948c0673797374656d9493948c0a746f7563682050574e454494859452942e"
 HOSTILE: list[list[object]] = [
@@ -177,7 +179,18 @@ HOSTILE: list[list[object]] = [
     [CREATED, {"op_code": 2, "worker_id": "w", "study_id": 0, "user_attr": {"definition": {"version": 9}}}],
     [CREATED, TRIAL],
     [*OURS, *[TRIAL] * 7],  # of six combinations
-    [*OURS, *[{"op_code": 9, "worker_id": "w", "trial_id": 0, "system_attr": {str(n): n}} for n in range(1001)]],
+    [*OURS, TRIAL, *[{"op_code": 9, "worker_id": "w", "trial_id": 0, "system_attr": {str(n): n}} for n in range(1001)]],
+    [*OURS, TRIAL, {"op_code": 8, "worker_id": "w", "trial_id": 0, "user_attr": {"known": {"steps": 10**30}}}],
+    [*OURS, TRIAL, {"op_code": 7, "worker_id": "w", "trial_id": 0, "step": -(10**30), "intermediate_value": 1}],
+    [*OURS, TRIAL, {"op_code": 7, "worker_id": "w", "trial_id": -1, "step": 1, "intermediate_value": 1}],
+    [*OURS, TRIAL, {"op_code": 7, "worker_id": "w", "trial_id": 1, "step": 1, "intermediate_value": 1}],
+    [*OURS, TRIAL, {"op_code": 7, "worker_id": "w", "trial_id": 0, "step": 1, "intermediate_value": float("nan")}],
+    [*OURS, TRIAL, {"op_code": 6, "worker_id": "w", "trial_id": 0, "state": 1, "values": [float("inf")], "datetime_complete": "2026-01-01"}],
+    [*OURS, {**TRIAL, "study_id": 1}],
+    [*OURS, {**TRIAL, "intermediate_values": {"1": "much"}}],
+    [*OURS, TRIAL, *[PARAMETER] * 2],
+    [*OURS, TRIAL, {**PARAMETER, "distribution": '{"name": "IntDistribution", "attributes": {"low": 0, "high": 1' + "0" * 30 + "}}"}],
+    [*OURS, {**TRIAL, "worker_id": "w" * 2**18}],
 ]  # fmt: skip
 
 
@@ -242,11 +255,50 @@ def test_nothing_is_written_through_a_link_that_a_stranger_left(tmp_path):
     assert list(victim.iterdir()) == [victim / "file"]
 
 
-def test_a_file_beyond_its_limit_is_not_read(tmp_path):
+def test_a_file_beyond_its_limit_is_not_read_and_none_is_written_to_it(tmp_path, monkeypatch):
+    from unrolled.sweep import journal
+
     with open(tmp_path / "study.jsonl", "wb") as file:
         file.truncate(2**26 + 1)
     with pytest.raises(CheckpointError, match="expected at most 67108864 bytes"):
         opened(tmp_path)
+    (tmp_path / "study.jsonl").unlink()
+    study = opened(tmp_path)
+    before = (tmp_path / "study.jsonl").read_bytes()
+    monkeypatch.setattr(journal, "LARGEST", len(before) + 20)
+    with pytest.raises(RunError, match="got a full study"):
+        study.claim(6)
+    assert (tmp_path / "study.jsonl").read_bytes() == before
+    assert opened(tmp_path).trials() == []
+
+
+def test_what_a_file_says_of_a_trial_is_bounded_where_it_is_shown(tmp_path):
+    known = {"steps": -5, "step": 3, "seconds": 2.0**60, "parameters": True, "reason": "r" * 10_000,
+             "figures": {"a": 1.0, "b": "x"}, "main": 7}  # fmt: skip
+    lines = [*OURS, TRIAL, {"op_code": 8, "worker_id": "w", "trial_id": 0, "user_attr": {"known": known}}]
+    lines += [{"op_code": 7, "worker_id": "w", "trial_id": 0, "step": 2**50, "intermediate_value": 1e308}]
+    (tmp_path / "study.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    study = opened(tmp_path)
+    (kept,) = study.trials()
+    assert kept.known["step"] == 3
+    assert kept.known["figures"] == {"a": 1.0}
+    assert len(kept.known["reason"]) < 200
+    assert not {"steps", "seconds", "parameters", "main"} & kept.known.keys()
+    claim = study.claim(1)
+    assert claim.reported == {}
+    for share, loss in ((1e300, 1.0), (float("inf"), 1.0)):  # of a run whose file is damaged
+        claim.report(share, loss)
+    assert claim.reported == {SHARES: 1.0}
+
+
+def test_a_loss_without_a_number_is_kept_as_the_worst(tmp_path):
+    study = opened(tmp_path)
+    claim = study.claim(6)
+    claim.report(0.5, float("inf"))
+    claim.report(0.6, float("nan"))
+    assert not claim.is_behind()
+    (kept,) = opened(tmp_path).trials()
+    assert kept.state == "unfinished"
 
 
 def test_optuna_itself_reads_the_file(tmp_path):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,9 @@ from unrolled import sweep
 from unrolled.cli import main
 from unrolled.errors import ConfigError, DataError, MissingExtraError, RunError
 from unrolled.spec import ClassifyData, DataConfig, Range, SweepConfig, TrainConfig
+from unrolled.sweep.process import environment
 from unrolled.sweep.settings import with_values
+from unrolled.sweep.status import Status
 from unrolled.train import Stopped
 
 pytestmark = pytest.mark.usefixtures("ledger")
@@ -88,12 +94,46 @@ def test_two_sweeps_of_one_study_share_its_trials(ledger):
     assert max(each.count("finished") for each in found) == 6
 
 
+BESIDE = """
+from unrolled.spec import DataConfig, SweepConfig, TrainConfig
+from unrolled.sweep import process, run
+process.WORDS = (FAKE,)
+plan = SweepConfig(study="study", prune=False, workers=2)
+config = TrainConfig(DataConfig("sentences"), steps=10, learning_rate=0.01)
+run(config, {"hidden_size": range(1, 9)}, plan)
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_finishes_what_one_beside_it_leaves_that_is_killed(ledger, tmp_path):
+    gate, noted = tmp_path / "gate", tmp_path / "ledger"
+    ledger(gate=str(gate))
+    fake = str(Path(__file__).with_name("fake_trial.py"))
+    words = [sys.executable, "-c", BESIDE.replace("FAKE", repr(fake))]
+    both = [subprocess.Popen(words, env=environment()) for _ in range(2)]
+    until = time.monotonic() + 300
+    while not noted.exists() or noted.read_text().count("starts") < 4:  # two of each sweep
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert {int(line.split()[2]) for line in noted.read_text().splitlines()} == {each.pid for each in both}
+    both[0].kill()
+    both[0].wait()
+    gate.write_text("")
+    assert both[1].wait() == 0
+    stored = json.loads(Path("study/sweep.json").read_text())["trials"]
+    assert sorted((each["number"], each["state"]) for each in stored) == [(n, "finished") for n in range(8)]
+    assert len({each["settings"]["hidden_size"] for each in stored}) == 8
+    counts = ledger()
+    assert sorted(counts[f"{n} starts"] for n in range(8)) == [1] * 6 + [2] * 2
+    assert all(counts[f"{n} finishes"] == 1 for n in range(8))
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_every_trial_save_and_the_next_command_goes_on(ledger, signum, code):
     ledger(pause=0.05)
     timer = threading.Timer(0.4, os.kill, (os.getpid(), signum))
     timer.start()
-    with pytest.raises(Stopped, match="the same command goes on") as caught:
+    with pytest.raises(Stopped, match="the same command continues") as caught:
         swept(workers=2)
     assert caught.value.exit_code == code
     before = ledger()
@@ -111,7 +151,7 @@ def test_a_second_signal_ends_every_trial_at_once(ledger):
     ledger(pause=60)  # none would finish its step
     for delay in (0.5, 0.8):
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(Stopped, match="stopped at once by SIGINT; the same command goes on"):
+    with pytest.raises(Stopped, match="stopped at once by SIGINT; the same command continues"):
         swept(workers=2)
     ledger(pause=0)
     assert swept(workers=2).count("finished") == 6
@@ -178,7 +218,7 @@ TABLE = ClassifyData("t.csv", label="y")
 @pytest.mark.parametrize(
     ("config", "axes", "plan", "told"),
     [
-        (CONFIG, {}, {}, "axes: expected a setting with several values, such as --lr 1e-3,3e-3, or a range, got none"),
+        (CONFIG, {}, {}, "axes: expected a setting with several values, or with a Range, got none"),
         (CONFIG, {"speed": (1, 2)}, {}, "axes: expected settings of a run of the task language, got 'speed'"),
         (CONFIG, {"hidden_size": (8,)}, {}, "hidden_size: expected several values or a Range, got (8,)"),
         (CONFIG, {"run": ("a", "b")}, {}, "run: expected one value, as it says what is predicted, got several"),
@@ -241,7 +281,49 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
         swept()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [200, 60, 30, 10])
+def test_the_line_on_a_terminal_fits_and_a_simple_terminal_has_none(monkeypatch, columns):
+    shown = {}
+    for kind in ("xterm", "dumb"):
+        monkeypatch.setenv("TERM", kind)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        status = Status()
+        status.show(3, 20, [(number, share) for number, share in enumerate((None, 0.0, 0.456, 1.0, 0.5))])
+        status.say("trial 0003  finished")
+        shown[kind] = terminal.getvalue()
+    line, told = shown["xterm"].split("\x1b[K")[1:]
+    assert len(line.strip()) < columns
+    assert told == "trial 0003  finished\n"
+    whole = "3 of 20 done, 0:00:00: 0000 starts, 0001 0%, 0002 46%, 0003 finishes, 0004 50%"
+    assert line.strip() == whole if columns == 200 else line.strip(", …\r") in whole
+    assert shown["dumb"] == "trial 0003  finished\n"
+
+
 FLAGS = ["sweep", "sentences", "--study", "study", "--steps", "10"]
+
+
+def test_a_dry_run_lists_the_trials_that_a_run_then_has_and_writes_nothing(capsys):
+    flags = [*FLAGS, "--lr", "1e-4..1e-2", "--hidden", "8,16", "--trials", "3", "--workers", "2"]
+    assert main([*flags, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not Path("study").exists()
+    assert not told["begun"]
+    assert main([*flags, "--json"]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert told["trials"] == [each["settings"] for each in sorted(trials, key=lambda each: each["number"])]
+    assert main([*flags, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 trials, 2 at a time; ranked by bits per char"
+    assert lines[-2] == "the study study is there, and would be continued; nothing was trained or written"
+    rate = f"{told['trials'][0]['learning_rate']:g}"
+    assert lines[-1].endswith(f"train sentences --steps 10 --hidden 16 --lr {rate} --dry-run")
 
 
 def test_the_command_prints_a_table_and_how_to_use_the_best(capsys):
@@ -271,7 +353,9 @@ def test_the_command_prints_a_table_and_how_to_use_the_best(capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--lr", "1e-3"], "axes: expected a setting with several values, such as --lr 1e-3,3e-3, or a range, got none"),
+        (["--lr", "1e-3"], "--FLAG: expected one of the flags of unrolled train with several values, such as --lr 1e-3,3e-3, or a range, such as --lr 1e-4..1e-2, got none"),
+        (["--rum", "a"], "--rum: expected a flag of unrolled sweep, got an unknown one (see unrolled sweep --help)"),
+        (["--dry-rum"], "--dry-rum: expected a flag of unrolled sweep, got an unknown one; did you mean --dry-run? (see unrolled sweep --help)"),
         (["--lr", "1e-3,"], "--lr: expected values separated by commas, got an empty one in '1e-3,'"),
         (["--lr", "1e-3,0"], "--lr: expected more than 0, got 0.0, in a trial with --lr 0"),
         (["--wobble", "1,2"], "--wobble: expected a flag of unrolled sweep, got an unknown one (see unrolled sweep --help)"),

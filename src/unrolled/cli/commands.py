@@ -95,6 +95,7 @@ def train(args: argparse.Namespace) -> int:
 
 def sweep(args: argparse.Namespace) -> int:
     """`unrolled sweep`."""
+    call = spec.SweepCall(**_given(args, spec.SweepCall))
     plan = spec.SweepConfig(**_given(args, spec.SweepConfig))
     kind = named_task(vars(args))
     check_task(kind, vars(args))
@@ -105,15 +106,24 @@ def sweep(args: argparse.Namespace) -> int:
                 given = getattr(args, each.name)
                 found[each.name] = spec.read_words(each, given) if isinstance(given, list) else given
     axes = {name: each for name, each in found.items() if isinstance(each, (tuple, spec.Range))}
+    if not axes:
+        want = "one of the flags of unrolled train with several values, such as --lr 1e-3,3e-3, or a range, "
+        raise ConfigError(expected("--FLAG", f"{want}such as --lr 1e-4..1e-2", "none"))
     first = {n: a.low if isinstance(a, spec.Range) else a[0] for n, a in axes.items()}
     of_data = {each.name for each in spec.settings(kind.data)}
     data = {name: value for name, value in (found | first).items() if name in of_data}
     training = {name: value for name, value in (found | first).items() if name not in of_data}
     config = spec.TrainConfig(kind.data(**data), **training)
     with loading():
-        from unrolled.sweep import run
+        from unrolled.sweep import describe, run
 
     asked = {name for name, value in found.items() if (name, value) != ("cell", "auto")}
+    if call.dry_run:
+        told = describe(config, axes, plan, asked=asked)
+        print(json.dumps(told.to_dict()) if args.json else _shown(str(told)))
+        if not args.json:
+            print(f"size and time of the first: {program()} {shlex.join(told.command)} --dry-run")
+        return 0
     result = run(config, axes, plan, asked=asked)
     if args.json:
         print(json.dumps(result.to_dict()))

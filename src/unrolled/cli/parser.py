@@ -7,7 +7,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -39,10 +39,10 @@ EPILOG = """examples:
 """
 EXAMPLES = {
     "sweep": """\
-The flags of `unrolled train` are taken, except --run, --overwrite, --resume, --seeds and --dry-run. A flag
-with one value holds for every trial. Several values, separated by commas, or a range of numbers (1e-4..1e-2)
-make it an axis; a flag that names a column or a file is given once per value instead, and one that is on or
-off takes yes,no. Lists make a grid, a range makes a random search.
+The flags of `unrolled train` are taken, except --run, --overwrite, --resume and --seeds. A flag with one
+value holds for every trial. Several values, separated by commas, or a range of numbers (1e-4..1e-2) differ
+between trials; a flag that names a column or a file is given once per value instead, and one that is on or
+off takes yes,no. If all are lists, there is a trial for every combination; a range makes it a random search.
 
 examples:
   unrolled sweep book.txt --lr 1e-3,3e-3 --hidden 128,256 --minutes 2
@@ -100,6 +100,8 @@ WORDS = (
 class Parser(argparse.ArgumentParser):
     """Prints a mistake as one line, with the nearest name where one was mistyped, and exits with 2."""
 
+    refused: tuple[str, ...] = ()  # names of settings that are known, to be refused with a reason
+
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from", message)
         if unknown:
@@ -153,7 +155,7 @@ def build() -> Parser:
     return parser
 
 
-def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, Parser]:
     """Return the parsers of the commands by name; none for a command's own parser."""
     return next((dict(a.choices) for a in parser._actions if isinstance(a.choices, dict)), {})
 
@@ -176,9 +178,9 @@ def _command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def _subparser(subs: Any, name: str, help: str) -> argparse.ArgumentParser:
+def _subparser(subs: Any, name: str, help: str) -> Parser:
     """Return the parser of a command, with its description and examples."""
-    parser: argparse.ArgumentParser = subs.add_parser(
+    parser: Parser = subs.add_parser(
         name,
         help=help,
         description=help[0].upper() + help[1:] + ".",
@@ -225,12 +227,15 @@ def _sweep_command(subs: Any) -> None:
     parser.usage = "%(prog)s SOURCE --FLAG VALUE,VALUE [--FLAG LOW..HIGH] [more flags, also those of train]"
     data = data_flags()
     kinds = dict.fromkeys(kind.data for flag in data for kind in flag.kinds)
-    parser.set_defaults(action=commands.sweep, configs=(*kinds, spec.TrainConfig, spec.SweepConfig))
+    parser.refused = spec.OF_THE_SWEEP
+    configs = (*kinds, spec.TrainConfig, spec.SweepConfig, spec.SweepCall)
+    parser.set_defaults(action=commands.sweep, configs=configs)
     every = [(each.setting, each.may_be_bare) for each in data]
     every += [(each, False) for each in spec.settings(spec.TrainConfig)]
     for s, bare in every:
         if s.flag is None or not s.flag.startswith("-"):
-            _add(parser, s)
+            what = "what each trial is trained on, as `unrolled train` takes it; not standard input"
+            _add(parser, replace(s, help=what))
             continue
         told: dict[str, Any] = {"dest": s.name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         if s.type is bool or bare or s.bare is not None:
@@ -242,7 +247,7 @@ def _sweep_command(subs: Any) -> None:
             parser.add_argument(
                 s.flag.replace("--", "--no-", 1), action=_Append, nargs=0, const=False, **told
             )
-    for s in spec.settings(spec.SweepConfig):
+    for s in (*spec.settings(spec.SweepConfig), *spec.settings(spec.SweepCall)):
         _add(parser, s)
     parser.add_argument("--json", action="store_true", help="print what is found as JSON")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -295,7 +300,8 @@ class _OldFlag(argparse.Action):
 
 def _help(s: spec.Setting) -> str:
     unsaid = any(s.default is each for each in (None, MISSING, False)) or s.default == ""
-    shown = s.help if unsaid else f"{s.help} (default: {s.default})"
+    default = "yes" if s.default is True else s.default
+    shown = s.help if unsaid else f"{s.help} (default: {default})"
     return shown.replace("%", "%%")
 
 
@@ -312,12 +318,13 @@ def _reader(s: spec.Setting) -> Callable[[str], Any]:
     return read
 
 
-def _unexpected(parser: argparse.ArgumentParser, word: str, configs: Sequence[type]) -> str:
+def _unexpected(parser: Parser, word: str, configs: Sequence[type]) -> str:
     """Return what to say of a word that no flag takes."""
     if not word.startswith("-"):
         return f"{word!r}: expected no further argument; a name with spaces is written in quotes"
     flag = word.partition("=")[0]
-    known = {name.replace("_", "-"): flag for name, flag in flags_of(configs).items() if flag[0] == "-"}
+    flags = {n: each for n, each in flags_of(configs).items() if each[0] == "-" and n not in parser.refused}
+    known = {name.replace("_", "-"): each for name, each in flags.items()}
     shown = (a for a in parser._actions if a.help != argparse.SUPPRESS)
     known |= {name[2:]: name for a in shown for name in a.option_strings if name[:2] == "--"}
     return f"{flag}: expected a flag of {parser.prog}, got an unknown one{_near(flag.lstrip('-'), known)}"

@@ -16,10 +16,11 @@ from unrolled.figures.canvas import BLUE, RED, drawing, frame, logarithmic, name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, PANEL, HEAD = 5.6, 2.3, 0.5  # inches; narrow enough to be read on a telephone
+WIDTH, PANEL, HEAD = 5.6, 2.3, 0.7  # inches; narrow enough to be read on a telephone
 MARK = 5.5  # points
 FAR = 3.0  # interquartile ranges beyond the median, from where on a value is drawn at the edge
 WIDE = 50.0  # from the lowest value to the highest, from where on only powers of ten are written
+LEGEND = ("best", "median", "far out", "no result")
 MOST_NAMED = 12  # values that a panel writes below its axis
 
 
@@ -37,7 +38,8 @@ def slices(
     """Draw a value over each of several settings, a panel per setting and a point per run.
 
     A ring marks the best run, a short line the median at each listed value. At the edge where bad runs are, a
-    cross is one without a value, a triangle one whose value is far out.
+    cross is one without a value, a triangle one whose value is far out. Below, a legend names those that
+    there are.
 
     Args:
         path: the PNG file; replaced atomically.
@@ -60,21 +62,26 @@ def slices(
         raise ShapeError(expected("axes", "at least one", "none"))
     listed = order or {}
     heights, looks = _placed(found, maximise=maximise)
+    best = _best(found, maximise=maximise)
+    named_marks: dict[str, Any] = {}  # in the legend: what each mark means
     with drawing(path, WIDTH, PANEL * len(axes) + HEAD, title) as figure:
         panels = figure.subplots(len(axes), 1, squeeze=False)[:, 0]
         for panel, (name, each) in zip(panels, axes.items(), strict=True):
             across = _across(panel, each, listed.get(name), log=name in logarithmic)
-            _points(panel, across, heights, looks)
+            named_marks |= _points(panel, across, heights, looks)
             if name in listed:
-                _medians(panel, across, found)
-            best = _best(found, maximise=maximise)
+                named_marks |= _medians(panel, across, found)
             if best is not None:
                 ring: Any = {"markersize": 2.4 * MARK, "fillstyle": "none", "color": theme().ink}
-                panel.plot(across[best], heights[best], "o", **ring)
+                named_marks["best"] = panel.plot(across[best], heights[best], "o", **ring)[0]
             panel.set_xlabel(plain(name))
             panel.set_ylabel(plain(ylabel))
             panel.margins(y=0.12)
             frame(panel)
+        shown = {name: named_marks[name] for name in LEGEND if name in named_marks}
+        if shown:
+            where: Any = {"loc": "outside lower center", "ncols": len(shown), "frameon": False}
+            figure.legend(list(shown.values()), list(shown), **where)
 
 
 def _best(values: npt.NDArray[np.float64], *, maximise: bool) -> int | None:
@@ -126,17 +133,25 @@ def _label(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else named(str(value))
 
 
-def _points(panel: Axes, across: Any, heights: Any, looks: Any) -> None:
-    for mark in ("o", "^", "v", "x"):
+def _points(panel: Axes, across: Any, heights: Any, looks: Any) -> dict[str, Any]:
+    """Draw every run; return the marks of those that a legend names."""
+    found: dict[str, Any] = {}
+    for mark, name in {"o": "", "^": "far out", "v": "far out", "x": "no result"}.items():
         those = looks == mark
         if those.any():
-            color = BLUE if mark == "o" else RED
-            panel.plot(across[those], heights[those], mark, color=color, markersize=MARK, alpha=0.75)
+            color = RED if name else BLUE
+            found[name] = panel.plot(
+                across[those], heights[those], mark, color=color, markersize=MARK, alpha=0.75
+            )[0]
+    return found
 
 
-def _medians(panel: Axes, across: Any, values: Any) -> None:
-    """Draw the median of the runs at each listed value, where there are several."""
+def _medians(panel: Axes, across: Any, values: Any) -> dict[str, Any]:
+    """Draw the median of the runs at each listed value, where there are several; return its line."""
+    found: dict[str, Any] = {}
     for place in np.unique(across):
         here = values[(across == place) & np.isfinite(values)]
         if len(here) > 1:
-            panel.hlines(np.median(here), place - 0.25, place + 0.25, color=theme().muted, linewidth=1.2)
+            ends = (place - 0.25, place + 0.25)
+            found["median"] = panel.hlines(np.median(here), *ends, color=theme().muted, linewidth=1.2)
+    return found

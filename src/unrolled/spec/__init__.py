@@ -35,7 +35,9 @@ from unrolled.spec.model import INITS, ModelConfig
 from unrolled.spec.model import LANGUAGE as LANGUAGE
 from unrolled.spec.rundir import RunDirectory, register_picture
 from unrolled.spec.sweep import MOST_TRIALS as MOST_TRIALS
+from unrolled.spec.sweep import OF_THE_SWEEP as OF_THE_SWEEP
 from unrolled.spec.sweep import Range, SweepConfig
+from unrolled.spec.sweep import SweepCall as SweepCall
 from unrolled.spec.sweep import command_words as command_words
 from unrolled.spec.sweep import read_words as read_words
 from unrolled.spec.sweep import word_of as word_of

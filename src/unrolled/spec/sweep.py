@@ -9,9 +9,19 @@ from typing import Any
 from unrolled.errors import ConfigError, expected
 from unrolled.spec.fields import Setting, check, setting, settings
 
-__all__ = ["MOST_TRIALS", "Range", "SweepConfig", "command_words", "read_words", "word_of"]
+__all__ = [
+    "MOST_TRIALS",
+    "OF_THE_SWEEP",
+    "Range",
+    "SweepCall",
+    "SweepConfig",
+    "command_words",
+    "read_words",
+    "word_of",
+]
 
 MOST_TRIALS = 10_000
+OF_THE_SWEEP = ("run", "resume", "overwrite")  # settings of a trial that only the sweep sets
 DECADE = 10.0  # times its low end, from which on a range is drawn by its logarithm
 TRUTH = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -54,7 +64,7 @@ class SweepConfig:
 
     study: str | None = setting(
         None,
-        "directory of the study, in which every trial is a run; the same command goes on with it, and "
+        "directory of the study, in which every trial is a run; the same command continues it, and "
         "several commands may work on it at once; default: runs/<name of the source>-sweep",
         flag="--study",
         metavar="DIR",
@@ -70,7 +80,7 @@ class SweepConfig:
     total_minutes: float | None = setting(
         None,
         "time budget of this command; trials that are not finished by then are stopped and saved, and the "
-        "next command goes on with them (--minutes is the budget of one trial)",
+        "same command continues them (--minutes is the budget of one trial)",
         flag="--total-minutes",
         above=0,
         maximum=100_000,
@@ -92,8 +102,8 @@ class SweepConfig:
     )
     prune: bool = setting(
         True,
-        "stop a trial that is behind: its lowest validation loss is above the median of those of finished "
-        "trials at the same share of the run; once five are finished, and not in the first third of a run",
+        "stop a trial whose lowest validation loss is above the median of those that finished trials had at "
+        "the same share of the run; begins once five are finished, and spares the first third of each run",
         flag="--prune",
         negative=True,
     )
@@ -102,6 +112,17 @@ class SweepConfig:
         check(self)
         if self.study is not None and (not self.study or "\0" in self.study):
             raise ConfigError(expected("study", "a directory or a new path", repr(self.study)))
+
+
+@dataclass(frozen=True)
+class SweepCall:
+    """What `unrolled sweep` takes beside a `SweepConfig`: another thing to do with it than to train."""
+
+    dry_run: bool = setting(
+        False,
+        "list the trials and their settings; train nothing and write nothing",
+        flag="--dry-run",
+    )
 
 
 def read_words(s: Setting, words: Sequence[Any]) -> Any:

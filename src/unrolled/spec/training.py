@@ -62,8 +62,8 @@ class TrainConfig:
         None,
         "time budget; timing turns it into a number of steps, at first and anew as training goes on, so that "
         "the run keeps it on a machine whose speed changes; default, where neither "
-        "--epochs nor --steps is given: by the task; of a text 3 minutes, or where it is small 40 epochs or "
-        "400 steps",
+        "--epochs nor --steps is given: by the task; for a text 3 minutes, or 40 epochs or 400 steps where "
+        "it is small",
         flag="--minutes",
         above=0,
         maximum=100_000,
@@ -90,7 +90,7 @@ class TrainConfig:
     )
     hidden_size: int | None = setting(
         None,
-        "hidden units per layer; default: by the task and the size of the data; of a text 128, 256 or 512",
+        "hidden units per layer; default: by the task and the size of the data; for a text 128, 256 or 512",
         flag="--hidden",
         minimum=1,
         maximum=65536,
@@ -245,8 +245,8 @@ class TrainConfig:
     )
     tensorboard: bool = setting(
         False,
-        "also log to RUN/tensorboard, for TensorBoard (pip install 'unrolled[tensorboard]'); a resumed run "
-        "that did so goes on without by --no-tensorboard",
+        "also log to RUN/tensorboard, for TensorBoard (pip install 'unrolled[tensorboard]'); "
+        "--no-tensorboard turns it off in a run that is resumed",
         flag="--tensorboard",
         negative=True,
     )

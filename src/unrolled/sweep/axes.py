@@ -31,9 +31,7 @@ class Axes:
 
     def __post_init__(self) -> None:
         if not self.named:
-            raise ConfigError(
-                expected("axes", "a setting with several values, such as --lr 1e-3,3e-3, or a range", "none")
-            )
+            raise ConfigError(expected("axes", "a setting with several values, or with a Range", "none"))
         for name, axis in self.named.items():
             if not isinstance(axis, Range) and (not isinstance(axis, tuple) or len(axis) < 2):
                 raise ConfigError(expected(name, "several values or a Range", repr(axis)))
@@ -61,14 +59,17 @@ class Axes:
         return min(self.combinations, trials or MOST_TRIALS)
 
     def values(self, number: int) -> dict[str, Any]:
-        """Return the settings of a trial: the combination at this place of a shuffled order, or a draw."""
+        """Return the settings of a trial: the combination at this place of a shuffled order, or a draw.
+
+        In whichever order the axes are given.
+        """
         if self.combinations is not None:
-            return self._combination(self._place(number, self.combinations))
-        shares = np.random.default_rng([self.seed, number]).random(len(self.named))
-        return {
-            name: _drawn(axis, float(share))
-            for (name, axis), share in zip(self.named.items(), shares, strict=True)
-        }
+            found = self._combination(self._place(number, self.combinations))
+        else:
+            shares = np.random.default_rng([self.seed, number]).random(len(self.named))
+            drawn = zip(sorted(self.named), shares, strict=True)
+            found = {name: _drawn(self.named[name], float(share)) for name, share in drawn}
+        return {name: found[name] for name in self.named}
 
     def _place(self, number: int, count: int) -> int:
         """Return which combination a trial has; trials below `count` have one each."""
@@ -87,11 +88,12 @@ class Axes:
 
     def _combination(self, place: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name, axis in reversed(list(self.named.items())):
+        for name in sorted(self.named):
+            axis = self.named[name]
             assert isinstance(axis, tuple)
             place, which = divmod(place, len(axis))
             found[name] = axis[which]
-        return {name: found[name] for name in self.named}
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return what a study keeps of the axes."""

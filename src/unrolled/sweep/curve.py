@@ -12,7 +12,8 @@ from unrolled.spec import RunDirectory
 
 __all__ = ["curve"]
 
-LARGEST = 2**30  # bytes of metrics.jsonl
+LINE = 2**16  # bytes of a line of metrics.jsonl; a longer one is passed over
+STEPS = 2**53  # no run takes more
 
 
 def curve(run: Path, unit: str) -> Iterator[tuple[int, float]]:
@@ -24,11 +25,12 @@ def curve(run: Path, unit: str) -> Iterator[tuple[int, float]]:
     path = RunDirectory(run).metrics
     if not path.is_file():
         return
-    for line in files.read_regular(path, LARGEST, RunError).splitlines():
-        try:
-            row = json.loads(line)
-            step, loss = row["step"], row[f"val_{unit}"]
-        except (ValueError, KeyError, TypeError, RecursionError):  # telemetry, or a torn line
-            continue
-        if type(step) is int and type(loss) in (int, float):
-            yield step, float(loss)
+    with files.open_regular(path, RunError) as file:
+        while line := file.readline(LINE):
+            try:
+                row = json.loads(line)
+                step, loss = row["step"], row[f"val_{unit}"]
+            except (ValueError, KeyError, TypeError, RecursionError):  # telemetry, or a torn line
+                continue
+            if type(step) is int and 0 <= step <= STEPS and type(loss) is float:
+                yield step, loss

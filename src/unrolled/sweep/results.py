@@ -15,7 +15,7 @@ from unrolled.errors import counted
 from unrolled.spec import LANGUAGE, Range, TaskKind, TrainConfig, kind_named, settings, word_of
 from unrolled.sweep.axes import Axis
 
-__all__ = ["STATES", "Kept", "Ranking", "Sweep", "SweepTrial", "title", "write"]
+__all__ = ["MOST_SHOWN", "STATES", "Kept", "Ranking", "Sweep", "SweepTrial", "columns", "title", "write"]
 
 RESULTS, REPORT, PICTURE = "sweep.json", "sweep.md", "slices.png"
 LARGER = ("classify", "tag")  # tasks whose main figure is better where it is larger
@@ -150,7 +150,7 @@ class Sweep:
 
     def __str__(self) -> str:
         rows = self.rows()
-        lines = [self.summary, *self.notes, *_columns(rows[: MOST_SHOWN + 1])]
+        lines = [self.summary, *self.notes, *columns(rows[: MOST_SHOWN + 1])]
         if len(rows) > MOST_SHOWN + 1:
             lines.append(f"… and {len(rows) - MOST_SHOWN - 1} more, in {self.study / REPORT}")
         return "\n".join(lines)
@@ -234,7 +234,7 @@ def _cell(text: str) -> str:
     return files.printable(text).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import queue
-import shutil
-import sys
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -14,10 +12,11 @@ from typing import Any
 
 from unrolled import errors, files
 from unrolled.errors import RunError, UnrolledError, counted, expected
-from unrolled.spec import SweepConfig, TrainConfig, kind_of, to_json
+from unrolled.spec import OF_THE_SWEEP, SweepConfig, TrainConfig, kind_of, to_json
 from unrolled.sweep.process import Process
 from unrolled.sweep.results import Ranking
 from unrolled.sweep.settings import run_of, with_values, words_of
+from unrolled.sweep.status import Status
 from unrolled.sweep.study import Claim, Study
 from unrolled.train import Stopper
 
@@ -62,13 +61,15 @@ class Scheduler:
     ) -> None:
         """`most`: trials that the study may have. `until`: when to stop, by time.monotonic()."""
         self._study, self._config, self._settings, self._ranking = study, config, settings, ranking
-        self._asked = sorted({*asked, *study.axes.named} - {"run", "resume", "overwrite", "source"})
+        self._asked = sorted({*asked, *study.axes.named} - {*OF_THE_SWEEP, "source"})
         self._most, self._until = most, until
         self._work: dict[Process, Work] = {}
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._settings_work = any(each.state in ("finished", "pruned") for each in study.trials())
+        states = [each.state for each in study.trials()]
+        self._settings_work = "finished" in states or "pruned" in states
+        self._done = len(states) - states.count("unfinished")
         self._error: UnrolledError | None = None
-        self._live = sys.stderr is not None and sys.stderr.isatty()
+        self._status = Status()
         self.time_is_up = False
 
     def go(self, stopper: Stopper) -> None:
@@ -84,13 +85,15 @@ class Scheduler:
                 break
             if stops:
                 self._stop_all(stopper)
+            self._show()
             with suppress(queue.Empty):
                 self._take(*self._events.get(timeout=WAIT))
         if self._error is not None:
             raise self._error
 
     def end(self) -> None:
-        """Kill what still runs, and let go of its trials: the next command goes on with them."""
+        """Kill what still runs, and let go of its trials: the next command continues them."""
+        self._status.clear()
         for work in self._work.values():
             work.process.kill()
         for work in self._work.values():
@@ -107,7 +110,9 @@ class Scheduler:
         running = [work for work in self._work.values() if not work.process.stopping]
         if running:
             why = "the time is up" if self.time_is_up and stopper.signum is None else "stopping"
-            _say(f"{why}: {counted(len(running), 'trial')} end after their step, which is saved")
+            who = "1 trial finishes its step and saves" if len(running) == 1 else ""
+            who = who or f"{counted(len(running), 'trial')} finish their steps and save"
+            self._status.say(f"{why}: {who}")
         for work in running:
             work.process.stop()
 
@@ -128,9 +133,8 @@ class Scheduler:
             work = Work(claim, process, time.monotonic(), known.get("seconds", 0.0), known)
         work.process, work.outcome = process, None
         self._work[process] = work
-        how = "goes on  " if claim.begun or work.deaths else ""
-        words = " ".join(words_of(config, claim.values))
-        _say(f"trial {claim.number:04d}  {how}{words}")
+        how = "continues" if claim.begun or work.deaths else "starts"
+        self._say(claim, f"{how}: {' '.join(words_of(config, claim.values))}")
 
     def _take(self, process: Process, message: dict[str, Any] | None) -> None:
         """Take what a process said; None: it ended."""
@@ -150,7 +154,6 @@ class Scheduler:
             work.deaths = 0
             self._validated(work, message["step"], message["steps"], message["loss"])
             process.tell("prune" if self._is_behind(work) else "on")
-            self._show()
 
     def _validated(self, work: Work, step: int, steps: int, loss: float | None) -> None:
         loss = math.inf if loss is None else loss
@@ -211,22 +214,19 @@ class Scheduler:
         got = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         work.deaths += 1
         if work.deaths < MOST_DEATHS:
-            _say(f"trial {work.claim.number:04d}  {got}")
+            self._say(work.claim, got)
             self._start(work.claim, work)
             return
         self._fail(work.claim, known, f"{got}, {MOST_DEATHS} times in a row; {work.process.last_line()}")
 
+    def _say(self, claim: Claim, what: str) -> None:
+        self._status.say(f"trial {claim.number:04d}  {what}")
+
     def _show(self) -> None:
-        """Say on a terminal how far each trial is, in a line that the next one takes the place of."""
-        if self._live:
-            far = [
-                f"{work.claim.number:04d} at {work.known.get('step', 0) / work.known['steps']:.0%}"
-                for work in self._work.values()
-                if work.known.get("steps")
-            ]
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f"\r\x1b[K{', '.join(far)[: shutil.get_terminal_size().columns - 1]}\r")
-                sys.stderr.flush()
+        """Show how far each trial is."""
+        known = [(work.claim.number, work.known) for work in self._work.values()]
+        shares = [(n, k.get("step", 0) / k["steps"] if k.get("steps") else None) for n, k in known]
+        self._status.show(self._done, self._most, shares)
 
     def _fail(self, claim: Claim, known: dict[str, Any], reason: str) -> None:
         reason = files.shortened(files.printable(reason))
@@ -236,13 +236,5 @@ class Scheduler:
         self, claim: Claim, state: str, value: float | None, known: dict[str, Any], told: str
     ) -> None:
         self._study.finish(claim, state, value, known)
-        done = sum(each.state != "unfinished" for each in self._study.trials())
-        _say(f"trial {claim.number:04d}  {state}: {told}  [{done} of {self._most}]")
-
-
-def _say(text: str) -> None:
-    """Print a line on standard error, where that is still there."""
-    with suppress(OSError, ValueError, AttributeError):
-        clear = "\x1b[K" if sys.stderr.isatty() else ""
-        sys.stderr.write(f"{clear}{files.printable(text)}\n")
-        sys.stderr.flush()
+        self._done = sum(each.state != "unfinished" for each in self._study.trials())
+        self._say(claim, f"{state}: {told}  [{self._done} of {self._most}]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,18 @@ from unrolled.errors import CheckpointError, RunError, UnrolledError, counted, e
 from unrolled.spec import MOST_TRIALS, Range
 from unrolled.sweep.axes import Axes, Axis
 from unrolled.sweep.journal import Journal
+from unrolled.sweep.plan import STUDY as FILE
 from unrolled.sweep.results import KNOWN, Kept
 
 __all__ = ["Claim", "Study", "quiet"]
 
-FILE = "study.jsonl"
 NAME = "unrolled"
 DEFINITION = "definition"
 VERSION = 1
 SHARES = 20  # parts of a run in which its validations are compared with those of other trials
+MOST = 2**53  # steps, seconds or parameters
 STARTUP, WARM = 5, -(-SHARES // 3)  # finished trials, and parts of a run, before anything is pruned
+WORST = sys.float_info.max  # stands for a loss that is not a number, which JSON cannot hold
 ELSEWHERE = "name another directory with --study"
 
 
@@ -38,6 +41,7 @@ class Claim:
 
     number: int
     values: Mapping[str, Any]
+    file: Path  # of the study
     trial: Trial
     lock: FileLock
     begun: bool  # by an earlier process
@@ -50,7 +54,7 @@ class Claim:
         Args:
             share: of the steps that are taken, 0 to 1.
         """
-        now, last = int(SHARES * share + 1e-9), max(self.reported, default=-1)
+        now, last = int(SHARES * min(max(share, 0.0), 1.0) + 1e-9), max(self.reported, default=-1)
         between = range(last + 1, now) if self.reported else ()
         for each in between:
             self._keep(each, self.reported[last])
@@ -59,11 +63,13 @@ class Claim:
 
     def _keep(self, step: int, loss: float) -> None:
         self.reported[step] = loss
-        self.trial.report(loss, step)
+        with _understood(self.file):
+            self.trial.report(loss if math.isfinite(loss) else WORST, step)
 
     def is_behind(self) -> bool:
         """Whether the pruner would stop it now."""
-        return bool(self.trial.should_prune())
+        with _understood(self.file):
+            return bool(self.trial.should_prune())
 
 
 class Study:
@@ -163,9 +169,9 @@ class Study:
             got = "other ones in the file"
             raise CheckpointError(expected(f"{self.place / FILE} trial {number}", f"{values}", got))
         self._own.add(number)
-        return Claim(
-            number, values, trial, lock, begun, _kept(frozen).known, dict(frozen.intermediate_values)
-        )
+        known, losses = _kept(frozen).known, frozen.intermediate_values
+        reported = {step: losses[step] for step in range(SHARES + 1) if step in losses}
+        return Claim(number, values, self.place / FILE, trial, lock, begun, known, reported)
 
     def finish(self, claim: Claim, state: str, value: float | None, known: Mapping[str, Any]) -> None:
         """Keep what a trial came to, and let go of it.
@@ -181,7 +187,7 @@ class Study:
         self._let_go(claim)
 
     def leave(self, claim: Claim, known: Mapping[str, Any]) -> None:
-        """Let go of a trial that another process may go on with."""
+        """Let go of a trial that another process may continue."""
         with _understood(self.place / FILE):
             claim.trial.set_user_attr("known", files.for_json(dict(known)))
         self._let_go(claim)
@@ -204,7 +210,11 @@ def _kept(trial: FrozenTrial) -> Kept:
     known: dict[str, Any] = {}
     for name, types in KNOWN.items():
         each = stored.get(name) if isinstance(stored, dict) else None
-        if isinstance(each, types) and not isinstance(each, bool):
+        if not isinstance(each, types) or isinstance(each, bool):
+            continue
+        if isinstance(each, str):
+            known[name] = files.shortened(each)
+        elif not isinstance(each, (int, float)) or name == "loss" or 0 <= each <= MOST:
             known[name] = each
     figures = known.get("figures", {})
     known["figures"] = {name: value for name, value in figures.items() if type(value) in (int, float)}
