@@ -1,6 +1,7 @@
 """Recurrent layers with torch.nn's constructors, `state_dict`s and results, and more.
 
-layers.py   RNN, LSTM, GRU, any registered cell; explain   validate.py   arguments, checked once
+recurrent.py  what every layer is                          validate.py   arguments, checked once
+layers.py   RNN, LSTM, GRU, any registered cell            explaining.py which path a call takes: explain
 cells.py    RNNCell, LSTMCell, GRUCell                     stack.py      layers × directions
 convert.py  accelerate, accelerated, to_torch              init.py       starting values
 inference.py   packed: weights packed once, for rollouts   direct.py     calls that nothing watches
@@ -13,10 +14,12 @@ Internal, for the rooms above: `validate_layer`, `run_stack` and what they retur
 
 from unrolled.nn.cells import GRUCell, LSTMCell, RNNCell
 from unrolled.nn.convert import AccelerationReport, accelerate, accelerated, acceleration_report, to_torch
+from unrolled.nn.explaining import LayerExplanation, explain
 from unrolled.nn.inference import PackingReport, packed
 from unrolled.nn.init import init_recurrent
-from unrolled.nn.layers import GRU, LSTM, RNN, LayerExplanation, Recurrent, explain, layer
+from unrolled.nn.layers import GRU, LSTM, RNN, layer
 from unrolled.nn.options import beside_torch as beside_torch  # for other rooms; not public
+from unrolled.nn.recurrent import Recurrent
 from unrolled.nn.stack import LayerRun as LayerRun
 from unrolled.nn.stack import StackRun as StackRun
 from unrolled.nn.stack import run_stack as run_stack

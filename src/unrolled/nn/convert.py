@@ -17,8 +17,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from unrolled.errors import ConfigError, DtypeError, counted, expected
 from unrolled.nn import counterparts, tracing
-from unrolled.nn.layers import Recurrent
 from unrolled.nn.options import options_of
+from unrolled.nn.recurrent import Recurrent
 
 M = TypeVar("M", bound=torch.nn.Module | type[torch.nn.Module])
 # Of the `accelerated` that surrounds what runs here: the classes that it has said it leaves.

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from unrolled.nn.cells import Cells, GRUCell, LSTMCell, RNNCell
-from unrolled.nn.layers import COUNTERPARTS, NOT_CALLED, Recurrent
+from unrolled.nn.layers import COUNTERPARTS
+from unrolled.nn.recurrent import NOT_CALLED, Recurrent
 
 Kind = type[torch.nn.Module]
 _CELLS: dict[Kind, Kind] = {torch.nn.RNNCell: RNNCell, torch.nn.LSTMCell: LSTMCell, torch.nn.GRUCell: GRUCell}

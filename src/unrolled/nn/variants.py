@@ -7,41 +7,15 @@ state_dict under the names given here, followed by _l0, _l0_reverse, _l1 and so 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Unpack
+from typing import Any
 
-import torch
-
-from unrolled.nn.layers import VARIANTS, Recurrent
-from unrolled.nn.options import Options
+from unrolled.nn.layers import VARIANTS
+from unrolled.nn.recurrent import LikeLSTM, Recurrent, mode_with
 
 __all__ = ["CoupledLSTM", "IndRNN", "LayerNormGRU", "LayerNormLSTM", "PeepholeLSTM", "ResetBeforeGRU"]
 
 
-class _Variant(Recurrent):
-    _mode: str  # of `Recurrent`; a class of several modes has arguments that choose among them
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        *,
-        backend: str = "auto",
-        recompute: int | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        sizes = (input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
-        super().__init__(self._mode, *sizes, device, dtype, backend=backend, recompute=recompute, **options)
-
-
-class LayerNormLSTM(_Variant):
+class LayerNormLSTM(Recurrent):
     """An LSTM whose products with W_ih and W_hh, and whose c on its way to h, are normalised.
 
     Args:
@@ -52,8 +26,8 @@ class LayerNormLSTM(_Variant):
     """
 
     def __init__(self, *sizes: Any, carry_normalised: bool = False, **options: Any) -> None:
-        self._mode = "LAYERNORM_LSTM_CARRIED" if carry_normalised else "LAYERNORM_LSTM"
-        super().__init__(*sizes, **options)
+        mode = "LAYERNORM_LSTM_CARRIED" if carry_normalised else "LAYERNORM_LSTM"
+        super().__init__(mode, *sizes, **options)
 
     def extra_repr(self) -> str:
         """Add which form it is to torch's line."""
@@ -61,43 +35,43 @@ class LayerNormLSTM(_Variant):
         return super().extra_repr() + ", carry_normalised=True" * carried
 
 
-class LayerNormGRU(_Variant):
+class LayerNormGRU(LikeLSTM):
     """A GRU whose products with W_ih and W_hh are normalised (Ba et al. 2016; as haste's).
 
     Its own weights: gain_ih, gain_hh [3H].
     """
 
-    _mode = "LAYERNORM_GRU"
+    _mode_of_class = "LAYERNORM_GRU"
 
 
-class PeepholeLSTM(_Variant):
+class PeepholeLSTM(LikeLSTM):
     """An LSTM whose gates see c (Gers & Schmidhuber 2000): i and f the one before the step, o the one after.
 
     Its own weight: peephole [3H], of i, f and o. It starts at 0, which is an LSTM.
     """
 
-    _mode = "PEEPHOLE_LSTM"
+    _mode_of_class = "PEEPHOLE_LSTM"
 
 
-class CoupledLSTM(_Variant):
+class CoupledLSTM(LikeLSTM):
     """An LSTM whose input gate is 1 − f (Greff et al. 2017); its gates have the order f g o.
 
     It runs on the LSTM's kernels.
     """
 
-    _mode = "COUPLED_LSTM"
+    _mode_of_class = "COUPLED_LSTM"
 
 
-class ResetBeforeGRU(_Variant):
+class ResetBeforeGRU(LikeLSTM):
     """A GRU whose reset gate acts before the matmul (Cho et al. 2014): ONNX's linear_before_reset = 0.
 
     The weights are a GRU's. It is what Keras calls reset_after = False.
     """
 
-    _mode = "RESET_BEFORE_GRU"
+    _mode_of_class = "RESET_BEFORE_GRU"
 
 
-class IndRNN(_Variant):
+class IndRNN(Recurrent):
     """An RNN in which each unit sees its own state alone (Li et al. 2018): weight_hh is [H].
 
     Args:
@@ -107,14 +81,11 @@ class IndRNN(_Variant):
     """
 
     def __init__(self, *sizes: Any, nonlinearity: str = "tanh", **options: Any) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        self._mode = f"INDRNN_{nonlinearity.upper()}"
-        super().__init__(*sizes, **options)
+        super().__init__(mode_with(nonlinearity, "INDRNN"), *sizes, **options)
         self.nonlinearity = nonlinearity
 
 
 VARIANTS["LAYERNORM_LSTM_CARRIED"] = partial(LayerNormLSTM, carry_normalised=True)
 VARIANTS |= {f"INDRNN_{name.upper()}": partial(IndRNN, nonlinearity=name) for name in ("tanh", "relu")}
 VARIANTS["LAYERNORM_LSTM"] = LayerNormLSTM
-VARIANTS |= {kind._mode: kind for kind in (LayerNormGRU, PeepholeLSTM, CoupledLSTM, ResetBeforeGRU)}
+VARIANTS |= {kind._mode_of_class: kind for kind in (LayerNormGRU, PeepholeLSTM, CoupledLSTM, ResetBeforeGRU)}
