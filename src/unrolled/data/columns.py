@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled.files import printable
 
-__all__ = ["Column", "examples_of", "of_channels"]
+__all__ = ["Column", "examples_of", "is_number", "of_channels"]
 
 EXAMPLES = 3
 LONGEST = 24  # characters of an example
@@ -24,6 +24,15 @@ class Column:
     type: str  # "number", "text" or "time"
     role: str  # "input", "label", "target", "tag", "group", "id", "time", "known", "static" or "left out"
     examples: tuple[str, ...] = ()  # different ones, as they are written
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as Python reads one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def examples_of(values: Iterable[Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from unrolled.data.columns import is_number
 from unrolled.data.sources import BUILT_IN, FileOrigin
 from unrolled.errors import DataError
 from unrolled.tokens import normalised
@@ -123,7 +124,7 @@ def _table(lines: Sequence[str]) -> str | None:
         first, *rest = rows
         if not any(_numbers(column) or _few(column) for column in zip(*rest, strict=True)):
             continue
-        header = () if any(map(_is_number, first)) else first
+        header = () if any(map(is_number, first)) else first
         return f"a table: {columns} columns separated by {words}{_named(header)}"
     return None
 
@@ -141,15 +142,7 @@ def _prose(column: Sequence[str]) -> bool:
 
 
 def _numbers(column: Sequence[str]) -> bool:
-    return any(map(str.strip, column)) and all(_is_number(each) or not each.strip() for each in column)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return any(map(str.strip, column)) and all(is_number(each) or not each.strip() for each in column)
 
 
 def _named(names: Sequence[str]) -> str:

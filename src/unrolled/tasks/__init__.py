@@ -9,6 +9,7 @@ estimators/   scikit-learn's conventions    classify/     sequences with one ans
 controls/     simple models to compare with  tag/          a tag for each word of a sentence
 stored_arrays.py  RUN/data: samples.npz and corpus.json of the tasks that read no text
 run_report.py, ranges.py, calibration.py  what their reports share: tables, errors by length, reliability
+stack.py      the recurrent layers of their networks
 """
 
 from unrolled.tasks.classify import SequenceEvaluation, SequenceNetwork

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from unrolled.errors import counted
+from unrolled.files import for_json
+from unrolled.tasks.standing import beats
 
-__all__ = ["Control", "Scores", "read_controls", "read_scores", "scores_table"]
+__all__ = ["Control", "Judged", "Scores", "read_controls", "read_scores", "scores_table"]
 
 WIDEST = 100  # characters of a line; columns that it has no room for follow in a second table
 GAP = "  "
@@ -31,6 +33,47 @@ class Control:
     parameters: int
     seconds: float  # to fit it and to answer
     values: Mapping[str, float]  # on the part that the network is judged by
+
+
+class Judged:
+    """What evaluations share that have scores on the validation part, and perhaps on a test part or file."""
+
+    validation: Scores | None  # None: of a file alone
+    test: Scores | None
+    controls: tuple[Control, ...]
+
+    @property
+    def judged(self) -> Scores:
+        """The test part's scores, or the validation part's where there is no test part."""
+        found = self.validation if self.test is None else self.test
+        assert found is not None  # one of them is there
+        return found
+
+    @property
+    def part(self) -> str:
+        """The name of the part that `judged` is of."""
+        return "validation" if self.test is None else "test"
+
+    @property
+    def main(self) -> str:
+        """The figure that models are compared by."""
+        raise NotImplementedError
+
+    @property
+    def sign(self) -> int:
+        """1 where a larger figure is the better one, −1 of an error."""
+        return 1
+
+    @property
+    def better(self) -> tuple[Control, ...]:
+        """The controls that beat the network."""
+        own = self.judged.values[self.main]
+        return tuple(c for c in self.controls if beats(c.values.get(self.main), own, sign=self.sign))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what evaluation.json holds."""
+        found: dict[str, Any] = for_json(asdict(self))  # type: ignore[call-overload]  # a dataclass
+        return found
 
 
 def read_scores(stored: Mapping[str, Any] | None) -> Scores | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.columns import is_number
 from unrolled.data.labelled.parquet import leaf_values
 from unrolled.data.labelled.source import EXPANSION, Asked, bytes_of, most_bytes, text_of
 from unrolled.data.labelled.table import NAMELESS, Table
@@ -140,9 +141,9 @@ def _is_header(names: Sequence[str], asked: Asked, frame: Any) -> bool:
         *asked.static,
         *(asked.columns or ()),
     } - {None}
-    if roles & {name for name in names if not _is_number(name)}:
+    if roles & {name for name in names if not is_number(name)}:
         return True
-    numbers = [name for name in names if _is_number(name)]
+    numbers = [name for name in names if is_number(name)]
     if not numbers:
         rows = frame[1:REPEATS]
         again = any(name and (rows.to_series(index) == name).any() for index, name in enumerate(names))
@@ -151,14 +152,6 @@ def _is_header(names: Sequence[str], asked: Asked, frame: Any) -> bool:
         return False
     counted_from = int(numbers[0]) if len(numbers[0]) < 10 else -1
     return counted_from in (0, 1) and numbers == [str(counted_from + i) for i in range(len(numbers))]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def table_of_frame(

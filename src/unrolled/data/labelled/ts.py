@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.data.columns import is_number
 from unrolled.data.labelled.source import Asked, Found, check_line, gathered, label_values, text_of
 from unrolled.data.samples import Numbers, infinite_at
 from unrolled.errors import DataError, counted
@@ -160,16 +161,8 @@ def numbers_of(text: str, line: int) -> npt.NDArray[np.float64]:
     try:
         return np.array(words, np.float64)
     except ValueError:
-        wrong = next((word for word in words if not _is_number(word)), text)
+        wrong = next((word for word in words if not is_number(word)), text)
         wrong_line(line, "numbers, or ? for a missing one", wrong)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _stamped(text: str, line: int) -> tuple[Clock, str]:

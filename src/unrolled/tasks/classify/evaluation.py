@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,15 +12,14 @@ import numpy.typing as npt
 
 from unrolled.data import IGNORED, Samples
 from unrolled.errors import DataError, expected
-from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.classify.dataset import Sequences
 from unrolled.tasks.classify.metrics import classification, regression, several_labels, several_numbers
 from unrolled.tasks.classify.network import SequenceNetwork
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.group import Group, gathered
-from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats, control_wins
+from unrolled.tasks.scores import Control, Judged, Scores, read_controls, read_scores, scores_table
+from unrolled.tasks.standing import control_wins
 
 __all__ = [
     "Control",
@@ -51,7 +50,7 @@ COMPARED = ("accuracy", "macro_f1", "rmse", "standardised_rmse")  # by the first
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Judged):
     """Scores on the validation part, which chose the network, and on the test part or file, read once."""
 
     task: str  # "classify" | "regress"
@@ -62,18 +61,6 @@ class Evaluation:
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def judged(self) -> Scores:
-        """The test part's scores, or the validation part's where there is no test part."""
-        found = self.validation if self.test is None else self.test
-        assert found is not None
-        return found
-
-    @property
-    def part(self) -> str:
-        """The name of the part that `judged` is of."""
-        return "validation" if self.test is None else "test"
-
-    @property
     def main(self) -> str:
         """The figure that models are compared by."""
         return next(name for name in COMPARED if name in self.judged.values)
@@ -82,20 +69,6 @@ class Evaluation:
     def sign(self) -> int:
         """1 where a larger figure is the better one, −1 of an error."""
         return -1 if "rmse" in self.main else 1
-
-    @property
-    def better(self) -> tuple[Control, ...]:
-        """The controls that beat the network."""
-        own = self.judged.values[self.main]
-        return tuple(c for c in self.controls if beats(c.values.get(self.main), own, sign=self.sign))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what evaluation.json holds."""
-        stored: dict[str, Any] = asdict(self)
-        stored["controls"] = list(stored["controls"])
-        stored["notes"] = list(self.notes)
-        found: dict[str, Any] = for_json(stored)
-        return found
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:

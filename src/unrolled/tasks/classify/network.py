@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unrolled import kernels, stream
-from unrolled import nn as recurrent
 from unrolled.data import Batch, SampleBatches
 from unrolled.errors import ConfigError, ShapeError, expected
-from unrolled.nn import init_recurrent
 from unrolled.schema import SequenceReading
 from unrolled.spec import CELLS, STEP, ClassifyModel, RegressModel, Steps, kind_of
 from unrolled.tasks.classify.schema import Schema
 from unrolled.tasks.protocol import State
+from unrolled.tasks.stack import recurrent_stack, start_recurrent
 from unrolled.tokens import Tokens
 
 __all__ = ["SequenceNetwork"]
@@ -52,7 +51,9 @@ class SequenceNetwork(nn.Module):
         self.schema: Schema | None = None  # `load` leaves both here
         self.tokens: Tokens | None = None
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size) if config.vocab_size else None
-        self.recurrent = _stack(config, backend)
+        self.recurrent = recurrent_stack(
+            config, config.seen, bidirectional=not config.causal, backend=backend
+        )
         width = config.hidden_size * config.directions
         self.attention = nn.Linear(width, 1, bias=False) if config.pooling == "attention" else None
         self.dropout = nn.Dropout(config.dropout)
@@ -63,16 +64,9 @@ class SequenceNetwork(nn.Module):
             self._start(torch.Generator().manual_seed(seed))
 
     def _start(self, generator: torch.Generator) -> None:
-        config = self.config
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=0.5, generator=generator)
-        init_recurrent(
-            self.recurrent,
-            init=config.init,
-            forget_bias=config.forget_bias,
-            chrono_steps=config.chrono_steps,
-            generator=generator,
-        )
+        start_recurrent(self.recurrent, self.config, generator)
         for layer in (self.readout, self.attention):
             if layer is not None:
                 nn.init.uniform_(layer.weight, -READOUT_REACH, READOUT_REACH, generator=generator)
@@ -313,20 +307,3 @@ def _with_neighbours(x: Tensor, lengths: Tensor | None, reach: int, *, causal: b
     shifts = range(-reach, 1 if causal else reach + 1)
     padded = F.pad(x, (0, 0, 0, 0, reach, reach))
     return torch.cat([padded[reach + k : reach + k + len(x)] for k in shifts], -1)
-
-
-def _stack(config: ClassifyModel | RegressModel, backend: str) -> Any:
-    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
-    return recurrent.layer(
-        config.cell,
-        config.seen,
-        config.hidden_size,
-        config.num_layers,
-        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
-        dropout=config.dropout if config.num_layers > 1 else 0.0,
-        zoneout=config.zoneout,
-        input_dropout=config.input_dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        bidirectional=not config.causal,
-        backend=backend,
-    )

@@ -28,6 +28,7 @@ from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stack import recurrent_settings
 from unrolled.tasks.stored_arrays import PARTS
 
 __all__ = ["ClassifyTask", "RegressTask"]
@@ -60,25 +61,16 @@ class SequenceTask(Task):
 
     def model_config(self, config: TrainConfig, dataset: Sequences) -> Any:
         symbols = 0 if dataset.tokens is None else dataset.tokens.size
-        known = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
         return self.kind.model(
             input_size=len(dataset.channels),
             vocab_size=symbols,
             embedding_size=(config.embedding_size or 0) if symbols else 0,
             outputs=dataset.schema.outputs,
-            cell=config.cell,
-            nonlinearity=config.nonlinearity,
-            zoneout=config.zoneout,
-            input_dropout=config.input_dropout,
-            recurrent_dropout=config.recurrent_dropout,
             causal=dataset.data.causal,
             neighbours=sizing.neighbours(dataset),
             pooling=STEP if dataset.schema.per_step else dataset.data.pooling,
-            chrono_steps=config.chrono_steps,
-            init=config.init,
-            forget_bias=config.forget_bias,
             symbol_dropout=sizing.symbol_dropout(config, dataset),
-            **known,
+            **recurrent_settings(config),
         )
 
     def bytes_needed(self, model: Any, config: TrainConfig, dataset: Sequences) -> int:

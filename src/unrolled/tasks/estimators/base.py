@@ -24,7 +24,7 @@ SEEDS = 2**31  # that a generator of seeds is asked for
 class Estimator:
     """Parameters by name, training in a directory of its own, files.
 
-    To derive one: `kind`, a constructor that keeps its keyword arguments as attributes, `fit`, which calls
+    To derive one: `kind`, a constructor that keeps its keyword arguments by `_keep`, `fit`, which calls
     `_train`, and `_loaded`.
     """
 
@@ -37,6 +37,11 @@ class Estimator:
     @classmethod
     def _names(cls) -> list[str]:
         return [name for name in inspect.signature(cls).parameters if name != "self"]
+
+    def _keep(self, given: Mapping[str, Any]) -> None:
+        """Keep each parameter as it was given, as scikit-learn asks of a constructor."""
+        for name in self._names():
+            setattr(self, name, given[name])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as they were given."""

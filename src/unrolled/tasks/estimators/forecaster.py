@@ -116,9 +116,7 @@ class Forecaster(Estimator):
         run: str | None = None,
         random_state: Any = 0,
     ) -> None:
-        given = locals()
-        for name in self._names():
-            setattr(self, name, given[name])
+        self._keep(locals())
 
     def fit(self, df: Any) -> Self:
         """Train, and return the estimator.

@@ -163,9 +163,7 @@ class SequenceClassifier(_SequenceEstimator):
         run: str | None = None,
         random_state: Any = 0,
     ) -> None:
-        given = locals()
-        for name in self._names():
-            setattr(self, name, given[name])
+        self._keep(locals())
 
     def fit(self, sequences: Any, labels: Any = None, groups: Any = None) -> Self:
         """Train, and return the estimator.
@@ -278,9 +276,7 @@ class SequenceRegressor(_SequenceEstimator):
         run: str | None = None,
         random_state: Any = 0,
     ) -> None:
-        given = locals()
-        for name in self._names():
-            setattr(self, name, given[name])
+        self._keep(locals())
 
     def fit(self, sequences: Any, numbers: Any = None, groups: Any = None) -> Self:
         """Train, and return the estimator.

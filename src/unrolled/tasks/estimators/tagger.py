@@ -70,9 +70,7 @@ class SequenceTagger(Estimator):
         run: str | None = None,
         random_state: Any = 0,
     ) -> None:
-        given = locals()
-        for name in self._names():
-            setattr(self, name, given[name])
+        self._keep(locals())
 
     def __sklearn_tags__(self) -> Any:
         """Return what scikit-learn asks of an estimator; only it calls this."""

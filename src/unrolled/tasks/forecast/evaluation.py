@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import DataError, counted, expected
-from unrolled.files import for_json
 from unrolled.tasks.controls.forecasts import suited_forecasts
 from unrolled.tasks.forecast import metrics
 from unrolled.tasks.forecast.answers import Answers, answered, read_answers, truth
@@ -20,8 +19,8 @@ from unrolled.tasks.forecast.dataset import Forecasts, Part
 from unrolled.tasks.forecast.network import ForecastNetwork
 from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.group import Group, gathered
-from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats, control_wins
+from unrolled.tasks.scores import Control, Judged, Scores, read_controls, read_scores, scores_table
+from unrolled.tasks.standing import control_wins
 
 __all__ = [
     "LABELS",
@@ -48,7 +47,7 @@ FITTED = 60_000  # training windows that a control is fitted on
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Judged):
     """Scores on the validation part, which chose the network, and on the test part, read once.
 
     Figures of errors are of the median. `mse` and `mae` are standardised by the training rows of each series.
@@ -67,36 +66,14 @@ class Evaluation:
     task: str = "forecast"
 
     @property
-    def judged(self) -> Scores:
-        """The test part's scores, or the validation part's where there is no test part."""
-        found = self.validation if self.test is None else self.test
-        assert found is not None  # one of them is there
-        return found
-
-    @property
-    def part(self) -> str:
-        """The name of the part that `judged` is of."""
-        return "validation" if self.test is None else "test"
-
-    @property
     def main(self) -> str:
         """The figure that models are compared by."""
         return "mse"
 
     @property
-    def better(self) -> tuple[Control, ...]:
-        """The controls that beat the network."""
-        own = self.judged.values[self.main]
-        return tuple(each for each in self.controls if beats(each.values[self.main], own, sign=-1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what evaluation.json holds."""
-        stored: dict[str, Any] = asdict(self)
-        for name in ("controls", "notes", "levels", "backtest"):
-            stored[name] = list(stored[name])
-        stored["by_horizon"] = {name: list(values) for name, values in self.by_horizon.items()}
-        found: dict[str, Any] = for_json(stored)
-        return found
+    def sign(self) -> int:
+        """−1: of an error, the smaller one is better."""
+        return -1
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import kernels, stream
-from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, ShapeError, expected
-from unrolled.nn import init_recurrent
 from unrolled.schema import SeriesReading, forecasts_of
 from unrolled.spec import CELLS, ForecastModel, Steps, kind_of
 from unrolled.tasks.forecast import distributions
@@ -24,6 +22,7 @@ from unrolled.tasks.forecast.schema import Schema
 from unrolled.tasks.forecast.steps import step_inputs
 from unrolled.tasks.forecast.windows import ForecastBatch, WindowBatches, Windows
 from unrolled.tasks.protocol import State
+from unrolled.tasks.stack import recurrent_stack, start_recurrent
 
 __all__ = ["ForecastNetwork", "SegmentNetwork", "StepNetwork", "build"]
 
@@ -57,18 +56,7 @@ class ForecastNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.schema: Schema | None = None  # the task leaves it here
-        self.recurrent: Any = recurrent.layer(
-            config.cell,
-            config.seen,
-            config.hidden_size,
-            config.num_layers,
-            nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            zoneout=config.zoneout,
-            input_dropout=config.input_dropout,
-            recurrent_dropout=config.recurrent_dropout,
-            backend=backend,
-        )
+        self.recurrent: Any = recurrent_stack(config, config.seen, backend=backend)
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden_size, config.written * config.outputs)
         points = torch.tensor(quantiles, dtype=torch.float32)
@@ -81,14 +69,7 @@ class ForecastNetwork(nn.Module):
         """Add further layers."""
 
     def _start(self, generator: torch.Generator) -> None:
-        config = self.config
-        init_recurrent(
-            self.recurrent,
-            init=config.init,
-            forget_bias=config.forget_bias,
-            chrono_steps=config.chrono_steps,
-            generator=generator,
-        )
+        start_recurrent(self.recurrent, self.config, generator)
         for name, tensor in self.named_parameters():
             if name.startswith("recurrent."):
                 continue

@@ -35,6 +35,7 @@ from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Task, register
 from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stack import recurrent_settings
 from unrolled.tasks.stored_arrays import ARRAYS, PARTS
 
 __all__ = ["ForecastTask"]
@@ -72,7 +73,6 @@ class ForecastTask(Task):
 
     def model_config(self, config: TrainConfig, dataset: Forecasts) -> ForecastModel:
         schema, causal = dataset.schema, dataset.data.causal
-        known = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
         several = 1 < len(schema.ids) <= MOST_EMBEDDED and schema.keeps_series
         return ForecastModel(
             horizon=dataset.horizon,
@@ -85,15 +85,7 @@ class ForecastTask(Task):
             outputs=outputs_of(schema.distribution, schema.levels),
             distribution=schema.distribution,
             normalise=dataset.data.normalise,
-            cell=config.cell,
-            nonlinearity=config.nonlinearity,
-            zoneout=config.zoneout,
-            input_dropout=config.input_dropout,
-            recurrent_dropout=config.recurrent_dropout,
-            chrono_steps=config.chrono_steps,
-            init=config.init,
-            forget_bias=config.forget_bias,
-            **known,
+            **recurrent_settings(config),
         )
 
     def bytes_needed(self, model: ForecastModel, config: TrainConfig, dataset: Forecasts) -> int:

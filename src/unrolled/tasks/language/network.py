@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ShapeError, expected
-from unrolled.nn import init_recurrent
 from unrolled.ops import Embedded
 from unrolled.spec import CELLS, ModelConfig
 from unrolled.tasks.language.dropout import Dropout
 from unrolled.tasks.language.hub import Pretrained
 from unrolled.tasks.protocol import State
+from unrolled.tasks.stack import recurrent_stack, start_recurrent
 from unrolled.tasks.telemetry import Telemetry, take_telemetry
 from unrolled.tokens import Tokens
 
@@ -57,7 +56,7 @@ class LanguageModel(Pretrained, nn.Module):
         self.config = config
         self.tokens, self.data_config = tokens, None
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.recurrent = _stack(config, backend)
+        self.recurrent = recurrent_stack(config, config.embedding_size, backend=backend)
         self.dropout = Dropout(config.dropout)
         self.recurrent.between_layers = self.dropout
         self.readout = nn.Linear(config.hidden_size, config.vocab_size)
@@ -69,13 +68,7 @@ class LanguageModel(Pretrained, nn.Module):
     def _start(self, generator: torch.Generator, reach: float) -> None:
         # 0.1 for embedding and read-out: Zaremba et al. 2014, Merity et al. 2018
         nn.init.uniform_(self.embedding.weight, -reach, reach, generator=generator)
-        init_recurrent(
-            self.recurrent,
-            init=self.config.init,
-            forget_bias=self.config.forget_bias,
-            chrono_steps=self.config.chrono_steps,
-            generator=generator,
-        )
+        start_recurrent(self.recurrent, self.config, generator)
         nn.init.uniform_(self.readout.weight, -0.1, 0.1, generator=generator)
         nn.init.zeros_(self.readout.bias)
 
@@ -193,19 +186,3 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__name__", "") in FILLING:
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def _stack(config: ModelConfig, backend: str) -> Any:
-    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
-    return recurrent.layer(
-        config.cell,
-        config.embedding_size,
-        config.hidden_size,
-        config.num_layers,
-        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
-        dropout=config.dropout if config.num_layers > 1 else 0.0,
-        zoneout=config.zoneout,
-        input_dropout=config.input_dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        backend=backend,
-    )

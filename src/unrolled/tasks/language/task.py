@@ -41,6 +41,7 @@ from unrolled.tasks.language.report import draw_gates, first_sample, write_sampl
 from unrolled.tasks.language.sizing import Sizes, bytes_needed, resolve, rows_and_steps
 from unrolled.tasks.loading import Loaded
 from unrolled.tasks.protocol import Examined, Overview, Task, register
+from unrolled.tasks.stack import recurrent_settings
 
 __all__ = ["LanguageTask"]
 
@@ -101,20 +102,12 @@ class LanguageTask(Task):
         return found + (["data.shape"] if config.data.shape == "auto" else [])
 
     def model_config(self, config: TrainConfig, dataset: Corpus) -> ModelConfig:
-        sizes = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
+        settings = recurrent_settings(config)
         return ModelConfig(
             vocab_size=dataset.tokens.size,
-            embedding_size=config.embedding_size or sizes["hidden_size"],
-            cell=config.cell,
-            nonlinearity=config.nonlinearity,
-            zoneout=config.zoneout,
-            input_dropout=config.input_dropout,
-            recurrent_dropout=config.recurrent_dropout,
+            embedding_size=config.embedding_size or settings["hidden_size"],
             tie_weights=config.tie_weights,
-            chrono_steps=config.chrono_steps,
-            init=config.init,
-            forget_bias=config.forget_bias,
-            **sizes,
+            **settings,
         )
 
     def bytes_needed(self, model: ModelConfig, config: TrainConfig, dataset: Corpus) -> int:

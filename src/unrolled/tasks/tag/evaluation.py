@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from unrolled.data import Sentences, in_scheme, unknown_tags_text
 from unrolled.errors import DataError, expected
-from unrolled.files import for_json
 from unrolled.tasks import controls
 from unrolled.tasks.group import Group, gathered
-from unrolled.tasks.scores import Control, Scores, read_controls, read_scores, scores_table
-from unrolled.tasks.standing import beats, control_wins
+from unrolled.tasks.scores import Control, Judged, Scores, read_controls, read_scores, scores_table
+from unrolled.tasks.standing import control_wins
 from unrolled.tasks.tag.dataset import TaggedSentences
 from unrolled.tasks.tag.metrics import ChunkScores, chunk_scores
 from unrolled.tasks.tag.network import Answers, TagNetwork
@@ -37,7 +36,7 @@ FEW_WORDS = 5000
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Judged):
     """Scores on the validation part, which chose the network, and on the test part or file, read once."""
 
     task: str  # "tag"
@@ -49,34 +48,9 @@ class Evaluation:
     by_type: Mapping[str, Mapping[str, float]] | None = None  # of the judged part, the most frequent first
 
     @property
-    def judged(self) -> Scores:
-        """The test part's scores, or the validation part's where there is no test part."""
-        found = self.validation if self.test is None else self.test
-        assert found is not None
-        return found
-
-    @property
-    def part(self) -> str:
-        """The name of the part that `judged` is of."""
-        return "validation" if self.test is None else "test"
-
-    @property
     def main(self) -> str:
         """The figure that models are compared by: chunk F1, or accuracy of plain tags."""
         return "f1" if "f1" in self.judged.values else "accuracy"
-
-    @property
-    def better(self) -> tuple[Control, ...]:
-        """The controls that beat the network."""
-        own = self.judged.values[self.main]
-        return tuple(each for each in self.controls if beats(each.values[self.main], own))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what evaluation.json holds."""
-        stored: dict[str, Any] = asdict(self)
-        stored["controls"], stored["notes"] = list(stored["controls"]), list(self.notes)
-        found: dict[str, Any] = for_json(stored)
-        return found
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Evaluation:

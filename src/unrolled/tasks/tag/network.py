@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unrolled import nn as recurrent
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, ShapeError, expected
-from unrolled.nn import init_recurrent
 from unrolled.spec import CELLS, TagModel, tensors
 from unrolled.tasks.calibration import golden_section
 from unrolled.tasks.protocol import State, Summed
+from unrolled.tasks.stack import recurrent_stack, start_recurrent
 from unrolled.tasks.tag import crf
 from unrolled.tasks.tag.batches import Encoded, SentenceBatch, SentenceBatches
 from unrolled.tasks.tag.forms import Forms
@@ -57,7 +56,7 @@ class TagNetwork(nn.Module):
         filters, window = shapes["convolution.weight"]
         self.convolution = nn.Linear(window, filters)
         self.column = _table(shapes["column.weight"]) if config.columns else None
-        self.recurrent = _stack(config, backend)
+        self.recurrent = recurrent_stack(config, config.seen, bidirectional=True, backend=backend)
         self.readout = nn.Linear(2 * config.hidden_size, config.tags)
         self.transitions = nn.Parameter(torch.zeros(shapes["transitions"]))
         self.register_buffer("barred", torch.zeros(shapes["transitions"], dtype=torch.bool), persistent=False)
@@ -78,20 +77,13 @@ class TagNetwork(nn.Module):
         return self.schema
 
     def _start(self, generator: torch.Generator) -> None:
-        config = self.config
         tables = [self.word, self.shape, self.affix, self.character, self.column]
         for table in tables:
             if table is not None:
                 nn.init.normal_(table.weight, std=0.3, generator=generator)
         nn.init.xavier_uniform_(self.convolution.weight, generator=generator)
         nn.init.zeros_(self.convolution.bias)
-        init_recurrent(
-            self.recurrent,
-            init=config.init,
-            forget_bias=config.forget_bias,
-            chrono_steps=config.chrono_steps,
-            generator=generator,
-        )
+        start_recurrent(self.recurrent, self.config, generator)
         nn.init.uniform_(self.readout.weight, -READOUT_REACH, READOUT_REACH, generator=generator)
         nn.init.zeros_(self.readout.bias)
 
@@ -271,20 +263,3 @@ def _lengths(batch: Batch) -> Tensor:
     if batch.lengths is not None:
         return batch.lengths
     return torch.full((batch.inputs.shape[1],), len(batch.inputs))
-
-
-def _stack(config: TagModel, backend: str) -> Any:
-    """Build the recurrent stack; torch warns of dropout in a single layer, where it would do nothing."""
-    return recurrent.layer(
-        config.cell,
-        config.seen,
-        config.hidden_size,
-        config.num_layers,
-        nonlinearity=config.nonlinearity if CELLS[config.cell].nonlinearities else None,
-        dropout=config.dropout if config.num_layers > 1 else 0.0,
-        zoneout=config.zoneout,
-        input_dropout=config.input_dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        bidirectional=True,
-        backend=backend,
-    )

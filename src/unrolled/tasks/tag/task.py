@@ -16,6 +16,7 @@ from unrolled.tasks.group import Group
 from unrolled.tasks.loading import assemble
 from unrolled.tasks.protocol import Examined, Overview, Predictions, Summed, Task, register
 from unrolled.tasks.run_report import parts_line
+from unrolled.tasks.stack import recurrent_settings
 from unrolled.tasks.stored_arrays import PARTS
 from unrolled.tasks.tag import sizing
 from unrolled.tasks.tag.dataset import TaggedSentences, described, prepare, read_like, reopen
@@ -58,7 +59,6 @@ class TagTask(Task):
 
     def model_config(self, config: TrainConfig, dataset: TaggedSentences) -> TagModel:
         schema = dataset.schema
-        known: Any = {name: getattr(config, name) for name in ("hidden_size", "num_layers", "dropout")}
         return TagModel(
             words=len(schema.words) + 1,
             word_size=config.embedding_size or 1,
@@ -67,16 +67,8 @@ class TagTask(Task):
             columns=len(schema.features),
             column_values=schema.column_values,
             tags=len(schema.inside),
-            cell=config.cell,
-            nonlinearity=config.nonlinearity,
-            zoneout=config.zoneout,
-            input_dropout=config.input_dropout,
-            recurrent_dropout=config.recurrent_dropout,
-            chrono_steps=config.chrono_steps,
-            init=config.init,
-            forget_bias=config.forget_bias,
+            **recurrent_settings(config),
             **sizing.fixed_sizes(len(schema.features)),
-            **known,
         )
 
     def bytes_needed(self, model: TagModel, config: TrainConfig, dataset: TaggedSentences) -> int:
