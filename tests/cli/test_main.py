@@ -51,6 +51,7 @@ def test_a_probe_says_what_it_measured_and_what_is_wrong(trained: Path, capsys: 
     assert err == ""
 
 
+@pytest.mark.usefixtures("in_brief")
 def test_a_probe_writes_a_page_and_says_where(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -30,8 +30,8 @@ def test_control_characters_of_a_model_are_escaped_on_a_terminal_and_only_there(
     assert capsys.readouterr().out == "\\x1ba\\x1b[31m\\x07é\\x9b2J\\x7f\\r\tb\nc\n"
 
 
-def test_text_that_the_terminal_cannot_show_is_escaped(trained: Path):
-    argv = [*UNROLLED, "eval", str(trained), str(trained.parent / "gone-ü.txt")]
+def test_text_that_the_terminal_cannot_show_is_escaped(tmp_path: Path):
+    argv = [*UNROLLED, "sample", str(tmp_path / "gone-ü.txt")]
     done = subprocess.run(
         argv, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False
     )
@@ -110,11 +110,13 @@ def test_every_command_runs_without_one_of_its_streams(
     getattr(sys, closed).close()
 
 
-def test_a_closed_standard_input_is_an_empty_text(tmp_path: Path):
-    words = shlex.join([*UNROLLED, "train", "-", "--run", str(tmp_path / "run")])
-    done = subprocess.run(["sh", "-c", f"{words} <&-"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
+def test_a_closed_standard_input_is_an_empty_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of <&-
+    assert main(["train", "-", "--run", str(tmp_path / "run")]) == 2
+    said = "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_program_may_have_read_of_standard_input_before_it_calls_main():

@@ -53,8 +53,8 @@ def test_an_example_gives_what_it_says(
     parsed = doctest.DocTestParser().get_doctest(textwrap.dedent(code), {}, names, f"{room}.md", 0)
     said: list[str] = []
     with (
-        brief() if room == "train" else contextlib.nullcontext()
-    ):  # no example of it shows a picture or a sample
+        brief() if room in ("train", "probe") else contextlib.nullcontext()
+    ):  # none of their examples shows a run's pictures, a page's or a sample
         failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(parsed, out=said.append)
     spec.TASKS.clear()
     spec.TASKS.update(registered)

@@ -178,8 +178,8 @@ def test_strips_of_every_size_are_drawn(tmp_path, count, units):
 
 
 def test_tokens_that_no_font_has_are_drawn_as_code_points(tmp_path):
-    tokens = ["字", "\t", "\x00", "", "$x$", "\ud800", "a very long word of a corpus"]
-    draw_strips(tmp_path / "a.png", tokens=tokens, strips={"h": np.zeros((7, 3))}, title="$字$\n")
+    tokens = ["字", "\t", "\x00", "", "$x$", "\ud800", "\u202e", "a very long word of a corpus"]
+    draw_strips(tmp_path / "a.png", tokens=tokens, strips={"h": np.zeros((8, 3))}, title="$字$\n")
     assert (tmp_path / "a.png").exists()
 
 

@@ -29,8 +29,11 @@ CASES = {
     "float32": {"dtype": torch.float32, "rows": True},
     "frozen": {"frozen": ("weight_ih", "h_0")},
 }
-# One cell in the ways that differ most, and the others in the one with the most in it; the rest in the long run.
-QUICK = {("lstm", case) for case in ("full", "trajectories", "no steps")} | {(v, "reverse") for v in VARIANTS}
+# One cell in the ways that differ most, and two in the one with the most in it; the rest in the long run.
+QUICK = {("lstm", case) for case in ("full", "trajectories", "no steps")} | {
+    ("rnn_tanh", "reverse"),
+    ("gru", "reverse"),
+}
 CHECKED = [
     pytest.param(variant, case, marks=() if (variant, case) in QUICK else pytest.mark.slow)
     for variant in VARIANTS

@@ -21,6 +21,7 @@ from probe_cases import (
 from unrolled import probe
 from unrolled.data import Batch
 from unrolled.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
+from unrolled.probe import gradient
 from unrolled.probe.batch import validate
 from unrolled.probe.recording import nodes
 from unrolled.probe.subject import Subject, untouched
@@ -280,6 +281,19 @@ def draw(seed):
     return torch.randn(60, 12, 3, generator=generator, dtype=F64)
 
 
+def test_the_interval_of_a_rate_holds_the_mean_of_the_rows_in_95_of_100_draws():
+    """Rows that fall at rates of their own, drawn around a known mean."""
+    generator, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        rates = -0.1 + 0.02 * generator.standard_normal(12)
+        logs = np.arange(30.0)[:, None, None] * rates[None, None, :]
+        rate, interval, _ = gradient._fit(logs, np.zeros_like(logs, dtype=bool))
+        assert rate == pytest.approx(rates.mean())
+        hits += interval.low <= -0.1 <= interval.high
+    assert 365 <= hits <= 393
+
+
+@pytest.mark.slow
 def test_the_interval_holds_the_true_rate_in_95_of_100_draws():
     """Forget gates that the input moves: the rate is E ln sigmoid(logit f + spread · x), by quadrature."""
     x = np.linspace(-9, 9, 20001)

@@ -275,6 +275,7 @@ def test_the_page_is_below_two_megabytes(text):
     assert len(text.encode()) < 2_000_000
 
 
+@pytest.mark.slow
 def test_the_largest_map_and_strips_leave_room_for_the_other_pictures(measured, tmp_path):
     generator = np.random.default_rng(0)
     norms = np.tril(np.exp(3 * generator.standard_normal((100, 100))))
@@ -303,7 +304,8 @@ def test_a_page_that_would_grow_too_large_leaves_out_pictures_and_says_so(measur
     assert len(page.all("details")) == len(HEADINGS)
 
 
-def test_nothing_from_a_text_can_become_markup(measured, tmp_path):
+def test_nothing_from_a_text_can_become_markup(measured, monkeypatch, tmp_path):
+    without_pictures(monkeypatch)  # tests/figures draws such texts
     count = len(measured.memory_map.norms)
     evil = dataclasses.replace(
         alone(measured, "trajectories"),

@@ -71,7 +71,8 @@ def test_a_classifier_is_asked_as_it_predicts(causal: bool, tmp_path: Path, brie
         assert seen.one_way
         assert seen.score[-1] == pytest.approx(score)
     page = tmp_path / "page.html" if causal else None
-    report = probe.examine(path, html=page)
+    with brief():
+        report = probe.examine(path, html=page)
     assert {"reach", "columns", "lag_map", "steps_seen", "gates"} <= {
         name for name in probe.MEASUREMENTS if getattr(report, name) is not None
     }
