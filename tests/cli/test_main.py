@@ -31,6 +31,7 @@ def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]
     return code, err.strip()
 
 
+@pytest.mark.usefixtures("in_brief")
 def test_training_says_what_it_decided_and_where_everything_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
