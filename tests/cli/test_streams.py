@@ -124,6 +124,7 @@ def test_a_closed_standard_input_is_an_empty_text(
     assert main(["train", "-", "--run", str(tmp_path / "run")]) == 2
     said = "unrolled: SOURCE: expected at least 2 characters, got 0 in standard input\n"
     assert capsys.readouterr().err == said
+    sys.stdin.close()
 
 
 def test_a_program_may_have_read_of_standard_input_before_it_calls_main():
