@@ -125,13 +125,14 @@ def test_another_number_of_processes_goes_on_with_a_run(ranks: Ranks):
 # what a rank does to itself at a moment of the start
 AT = """
 import os, signal
+from unrolled.train.peers import Peers
 from unrolled.train.processes import Processes
-def at(name):
-    plain = getattr(Processes, name)
+def at(owner, name):
+    plain = getattr(owner, name)
     def struck(self, *given):
         os.kill(os.getpid(), signal.{signal})
         return plain(self, *given)
-    setattr(Processes, name, struck)
+    setattr(owner, name, struck)
 if rank == {rank}:
     {what}
 """
@@ -149,22 +150,22 @@ FATES: dict[str, tuple[dict[str, Any], list[int | None], str]] = {
         f"expected a store that answers within {TIMEOUT} s, got Connection refused",
     ),
     "dies while others join": (
-        {"patch": AT.format(rank=0, signal="SIGKILL", what="at('join')")},
+        {"patch": AT.format(rank=0, signal="SIGKILL", what="at(Peers, 'meet')")},
         [-signal.SIGKILL, 2],
         "an answer of the launcher's store",
     ),
     "dies while it connects": (
-        {"patch": AT.format(rank=1, signal="SIGKILL", what="at('connect')")},
+        {"patch": AT.format(rank=1, signal="SIGKILL", what="at(Processes, 'connect')")},
         [2, -signal.SIGKILL],
         f"rank 1: expected a sign of life within {TIMEOUT} s",
     ),
     "stops while others join": (
-        {"patch": AT.format(rank=0, signal="SIGSTOP", what="at('join')"), "stopped": [0]},
+        {"patch": AT.format(rank=0, signal="SIGSTOP", what="at(Peers, 'meet')"), "stopped": [0]},
         [-signal.SIGKILL, 2],
         "an answer of the launcher's store",
     ),
     "stops while it connects": (
-        {"patch": AT.format(rank=1, signal="SIGSTOP", what="at('connect')"), "stopped": [1]},
+        {"patch": AT.format(rank=1, signal="SIGSTOP", what="at(Processes, 'connect')"), "stopped": [1]},
         [2, -signal.SIGKILL],
         f"rank 1: expected a sign of life within {TIMEOUT} s",
     ),

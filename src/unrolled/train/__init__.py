@@ -10,13 +10,14 @@ from unrolled.train.observers import Observer, Row
 from unrolled.train.plan import FREE as FREE
 from unrolled.train.plan import Finished, Fresh, Resumed, ResumePoint, plan
 from unrolled.train.progress import ProgressBar as ProgressBar
-from unrolled.train.run import Result, resolve, run
-from unrolled.train.run import own_random_state as own_random_state
+from unrolled.train.result import Result
+from unrolled.train.run import resolve, run
 from unrolled.train.rundir import held as held
 from unrolled.train.seeds import Seeds, Spread, run_seeds
 from unrolled.train.signals import Stopped
 from unrolled.train.signals import Stopper as Stopper
 from unrolled.train.signals import listening as listening
+from unrolled.train.training_run import own_random_state as own_random_state
 
 __all__ = [
     "Description",

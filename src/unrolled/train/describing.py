@@ -19,8 +19,9 @@ from unrolled.train.fit import Feed, Stepper, choose_dtype, make_optimizer
 from unrolled.train.plan import run_path
 from unrolled.train.report import slow_notes
 from unrolled.train.resources import seconds_a_step, threads_by_rule, within_memory
-from unrolled.train.run import own_random_state, resolve
+from unrolled.train.run import resolve
 from unrolled.train.saving import check_stored, stored_config
+from unrolled.train.training_run import own_random_state
 
 __all__ = ["Description", "describe"]
 

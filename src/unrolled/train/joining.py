@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from unrolled.errors import BackendError, ProcessError, expected
 from unrolled.spec import Launch
+from unrolled.train.peers import Peers
 from unrolled.train.processes import Processes
 from unrolled.train.signals import handlers_kept
 from unrolled.train.watch import Call, Watch
@@ -49,16 +50,17 @@ def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]
     with handlers_kept():
         store = _Store(launch, timeout_s)
         watch = Watch(store.of_run(), launch.rank)
-        processes = Processes(launch, watch, timeout_s=timeout_s, launched=not store.own)
+        peers = Peers(launch, watch, timeout_s=timeout_s, launched=not store.own)
+        processes = Processes(launch, peers)
         try:
-            processes.join({"torch": torch.__version__, "python": platform.python_version(), **about})
+            peers.meet({"torch": torch.__version__, "python": platform.python_version(), **about})
             processes.connect(store.group)
             yield processes
             processes.summed([0.0])  # nobody takes the store away while another one waits for it
             if store.own and launch.rank:
-                processes.await_end_of_store()
+                peers.await_end_of_store()
         except BaseException as error:
-            processes.part(error)
+            peers.part(error)
             error.waits = not processes.close() or getattr(error, "waits", False)  # type: ignore[attr-defined]
             raise
         finally:

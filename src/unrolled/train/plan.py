@@ -29,6 +29,7 @@ __all__ = [
     "dataset_of",
     "find",
     "plan",
+    "resumed_schedule",
     "run_path",
 ]
 
@@ -265,6 +266,14 @@ def _data(stored: Any, given: Any, asked: Collection[str]) -> Any:
     """Return a run's data config with the source, and what else is asked for, as given now."""
     names = {"source", *asked} & {field.name for field in fields(stored)}
     return replace(stored, **{name: getattr(given, name) for name in names})
+
+
+def resumed_schedule(point: ResumePoint, config: TrainConfig) -> Schedule:
+    """Return a resumed run's schedule, with the checkpoints as often as is asked for now."""
+    schedule = point.schedule
+    return replace(
+        schedule, save_every=schedule.save_every if config.save_every is None else config.save_every
+    )
 
 
 def config_in(stored: Mapping[str, Any], where: object) -> TrainConfig:

@@ -6,17 +6,12 @@ methods return what they are given. Rank 0 says what there is to say; docs/decis
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
 import os
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -24,19 +19,14 @@ import torch
 from torch import Tensor
 
 from unrolled.data import Batch, Batches
-from unrolled.errors import ConfigError, NonFiniteError, ProcessError, RunError, expected
+from unrolled.errors import NonFiniteError, RunError, expected
 from unrolled.spec import Launch
 from unrolled.tasks import Group
-from unrolled.train.signals import Stopped
-from unrolled.train.watch import PULSE, Call, NoAnswerError, Watch
+from unrolled.train.peers import Peers
+from unrolled.train.watch import Call
 
 __all__ = ["Processes"]
 
-ANSWER = 5.0  # seconds that the store has for an answer, once something went wrong
-SETTLE = 2.3 * PULSE  # in which a living process shows one
-LATE = 5.0  # seconds more than the timeout that the others wait for rank 0, which says what is missing
-SHORT, LONG = 0.002, 0.1  # seconds between two looks at the store
-GO_ON = "; the same command with --resume (resume=True) goes on from the last checkpoint"
 T = TypeVar("T")
 
 
@@ -44,26 +34,14 @@ class Processes(Group):
     """The processes of a run, seen from one of them; by default it is alone.
 
     Args:
-        launch: its place. watch: of the store that all have. timeout_s: to wait for another one.
-        launched: whether a launcher keeps the store, and not rank 0.
+        launch: its place. peers: the other ones, where there are some.
     """
 
-    def __init__(
-        self,
-        launch: Launch | None = None,
-        watch: Watch | None = None,
-        *,
-        timeout_s: float = 300.0,
-        launched: bool = False,
-    ) -> None:
+    def __init__(self, launch: Launch | None = None, peers: Peers | None = None) -> None:
         launch = Launch() if launch is None else launch
-        self.rank, self.world_size, self.local_world_size = (
-            launch.rank,
-            launch.world_size,
-            launch.local_world_size,
-        )
-        self.timeout_s, self.launched = timeout_s, launched
-        self._watch = watch
+        self.rank, self.world_size = launch.rank, launch.world_size
+        self.local_world_size = launch.local_world_size
+        self._peers = peers
         self._group: list[Any] = []  # torch's; empty until `connect`
         self._told = 0  # how often rank 0 has told something
 
@@ -123,6 +101,14 @@ class Processes(Group):
         number = float(int.from_bytes(digest.digest(), "big"))
         return self.most(number) != -self.most(-number)
 
+    @property
+    def _others(self) -> Peers:
+        assert self._peers is not None  # of one that is alone nobody asks
+        return self._peers
+
+    def _exchange(self, start: Callable[[], Any]) -> None:
+        self._others.exchange(start)
+
     # ---------------------------------------------------------------------------------------------- rows
 
     def mine(self, whole: Tensor, axis: int) -> Tensor:
@@ -164,7 +150,7 @@ class Processes(Group):
         self._told += 1
         raw, key = json.dumps(value).encode(), f"told/{self._told}"
         sent = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
-        self._ask(lambda store: store.set(key, str(len(raw))))
+        self._others.ask(lambda store: store.set(key, str(len(raw))))
         self._broadcast(sent)
 
     def hear(self, what: str) -> Any:
@@ -177,8 +163,7 @@ class Processes(Group):
         """
         self._told += 1
         key = f"told/{self._told}"
-        self._wait(key, what, self.timeout_s)
-        size = int(self._ask(partial(_get, key)))
+        size = int(self._others.await_key(key, what))
         raw = torch.empty(size, dtype=torch.uint8)
         self._broadcast(raw)
         return json.loads(raw.numpy().tobytes())
@@ -232,221 +217,6 @@ class Processes(Group):
             error.elsewhere = not self.first
         return error
 
-    # --------------------------------------------------------------------------------------------- faults
-
-    def _exchange(
-        self, start: Callable[[], Any], failed: Callable[[RuntimeError], str] | None = None
-    ) -> None:
-        """Begin an exchange and wait for it, as long as everybody gives signs of life.
-
-        Args:
-            failed: returns what to say where it fails although every rank lives.
-        """
-        silent, before = [0.0] * self.world_size, [b""] * self.world_size
-        failed = _connection_broke if failed is None else failed
-        try:
-            work = start()
-        except RuntimeError as error:
-            raise self._lost(failed(error)) from None
-        while True:
-            try:
-                work.wait(timedelta(seconds=PULSE))
-                return
-            except RuntimeError as error:
-                if work.is_completed():  # a connection broke
-                    raise self._lost(failed(error)) from None
-            try:
-                now = self._ask(self._pulses)
-                # counted, not by the clock: it goes on while this process itself stands still
-                silent = [0.0 if a != b else s + PULSE for a, b, s in zip(now, before, silent, strict=True)]
-                before = now
-                self._raise_failure()
-                if max(silent) > self.timeout_s:
-                    self._ignore_the_launcher()
-                    raise self._silent([r for r, s in enumerate(silent) if s > self.timeout_s])
-            except ProcessError as error:
-                error.waits = True
-                raise
-
-    def _ask(self, call: Callable[[Any], T]) -> T:
-        assert self._watch is not None
-        try:
-            return self._watch.ask(call, self.timeout_s)
-        except NoAnswerError:
-            raise self._cut_off() from None
-
-    def _raise_failure(self) -> None:
-        """Raise the error that a rank has met, if one has."""
-        if self._ask(partial(_has, "failed")):
-            self._ignore_the_launcher()
-            raise self._second_hand()
-
-    def _ignore_the_launcher(self) -> None:
-        """Let the launcher not end this process, which has a line to say before it does so itself."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def _cut_off(self) -> ProcessError:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        got = f"none, its host or the network is down{GO_ON}"
-        error = ProcessError(expected(place, "an answer of the launcher's store", got))
-        error.waits = True
-        return error
-
-    def _silent(self, ranks: Sequence[int]) -> ProcessError:
-        names = " and ".join(f"rank {rank}" for rank in ranks[:4])
-        got = f"none: it has ended or stands still{GO_ON}"
-        return self._lost_one(expected(names, f"a sign of life within {self.timeout_s:g} s", got))
-
-    def _wait(self, key: str, what: str, seconds: float) -> None:
-        """Return when a key is set; rank 0 may take any time while it shows that it lives."""
-        pause, last, silent = SHORT, b"", 0.0
-
-        def look(store: Any) -> tuple[bool, bytes]:
-            return _has(key, store), store.get("pulse/0") if _has("pulse/0", store) else b""
-
-        while True:
-            there, pulse = self._ask(look)
-            if there:
-                return
-            self._raise_failure()
-            silent = silent + pause if pulse == last else 0.0
-            last = pulse
-            if silent > seconds:
-                want = f"a sign of life within {seconds:g} s, while {what}"
-                raise self._lost_one(expected("rank 0", want, f"none{GO_ON}"))
-            time.sleep(pause)
-            pause = min(LONG, 1.2 * pause)
-
-    def _lost(self, text: str) -> ProcessError:
-        """Return what to say where an exchange failed: what a rank has met, who is gone, or else the text."""
-        self._ignore_the_launcher()
-        try:
-            self._raise_failure()
-            before = self._ask(self._pulses)
-            time.sleep(SETTLE)
-            self._raise_failure()
-            after = self._ask(self._pulses)
-        except ProcessError as error:
-            return error
-        gone = [rank for rank in range(self.world_size) if before[rank] == after[rank] and rank != self.rank]
-        if gone:
-            names = " and ".join(f"rank {rank}" for rank in gone[:4])
-            text = expected(names, "an answer", f"none: it has ended{GO_ON}")
-        return self._lost_one(text)
-
-    def _pulses(self, store: Any) -> list[bytes]:
-        keys = [f"pulse/{rank}" for rank in range(self.world_size)]
-        return [store.get(key) if store.check([key]) else b"" for key in keys]
-
-    def _lost_one(self, text: str) -> ProcessError:
-        """Return an error that one of those who meet it says, if they can settle who."""
-        error = ProcessError(text)
-        error.elsewhere = not self._claims()
-        return error
-
-    def _second_hand(self) -> ProcessError:
-        """Return the error for the others, where a rank has said what went wrong."""
-        found = json.loads(self._ask(partial(_get, "failed")))
-        error = ProcessError(f"rank {found['rank']}: {found['text']}")
-        error.elsewhere = found["said"] or not self._claims()
-        self._ask(lambda store: store.set(f"heard/{self.rank}", "1"))
-        error.exit_code = found["code"]
-        return error
-
-    def _claims(self) -> bool:
-        """Whether this rank is the one that says what several meet; where nobody can be asked, it is."""
-        assert self._watch is not None
-        try:
-            won = self._watch.ask(lambda s: s.compare_set("said", "", str(self.rank)), ANSWER)
-        except NoAnswerError:
-            return True
-        return bool(won == str(self.rank).encode())
-
-    def part(self, error: BaseException) -> None:
-        """Let the others know why this rank leaves, and settle who says it."""
-        if self.alone or self._watch is None:
-            return
-        stopped = isinstance(error, Stopped)
-        known = getattr(error, "elsewhere", None)
-        if known is None:
-            error.elsewhere = stopped and not self.first  # type: ignore[attr-defined]
-        said = error.elsewhere is False or known is not None  # type: ignore[attr-defined]
-        record = {
-            "rank": self.rank,
-            "text": str(error) or type(error).__name__,
-            "said": said,
-            "code": getattr(error, "exit_code", 2),
-        }
-        with contextlib.suppress(NoAnswerError):
-            self._watch.ask(lambda s: s.compare_set("failed", "", json.dumps(record)), ANSWER)
-            if known is None and self.first and not self.launched:
-                self._wait_until_heard()
-
-    def _wait_until_heard(self) -> None:
-        """Keep the store, which ends with this process, until the others have read why."""
-        assert self._watch is not None
-        deadline = time.monotonic() + SETTLE
-        others = [f"heard/{rank}" for rank in range(1, self.world_size)]
-        while time.monotonic() < deadline and not self._watch.ask(lambda s: s.check(others), ANSWER):
-            time.sleep(SHORT)
-
-    def await_end_of_store(self) -> None:
-        """Wait until the store is gone, which rank 0 keeps: else the next run could take it for its own."""
-        assert self._watch is not None
-        deadline = time.monotonic() + ANSWER
-        with contextlib.suppress(NoAnswerError):
-            while time.monotonic() < deadline:
-                self._watch.ask(partial(_has, "go"), ANSWER)
-                time.sleep(SHORT)
-
-    # -------------------------------------------------------------------------------------------- joining
-
-    def join(self, about: Mapping[str, Any]) -> None:
-        """Wait for every rank, and check that all were started alike.
-
-        Args:
-            about: what must be the same: names and values.
-        Raises:
-            ProcessError: a rank is missing. ConfigError: one was started otherwise; names the difference.
-        """
-        assert self._watch is not None
-        self._ask(lambda store: store.set(f"hello/{self.rank}", json.dumps(about)))
-        if self.first:
-            self._await_all()
-            for rank in range(1, self.world_size):
-                self._compare(about, json.loads(self._ask(partial(_get, f"hello/{rank}"))), rank)
-            self._ask(lambda store: store.set("go", "1"))
-        else:
-            self._wait("go", "it waits for every rank", self.timeout_s + LATE)
-
-    def _await_all(self) -> None:
-        deadline, pause = time.monotonic() + self.timeout_s, SHORT
-        missing = [self.rank]  # something to begin with
-        while missing:
-            missing = self._ask(self._missing)
-            failed = self._ask(partial(_has, "failed"))
-            if missing and failed:
-                raise self._second_hand()
-            if missing and time.monotonic() > deadline:
-                want = f"{self.world_size} to start within {self.timeout_s:g} s"
-                names = " and ".join(f"rank {rank}" for rank in missing[:4])
-                raise ProcessError(expected("processes", want, f"no sign of {names}"))
-            time.sleep(pause)
-            pause = min(LONG, 1.2 * pause)
-
-    def _missing(self, store: Any) -> list[int]:
-        return [rank for rank in range(self.world_size) if not _has(f"hello/{rank}", store)]
-
-    @staticmethod
-    def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], rank: int) -> None:
-        for name in dict.fromkeys([*ours, *theirs]):
-            here, there = ours.get(name), theirs.get(name)
-            if here != there:
-                here, there = ("nothing" if each is None else repr(each) for each in (here, there))
-                want = f"{here} on every rank, as rank 0 has"
-                raise ConfigError(expected(name, want, f"{there} on rank {rank}"))
-
     def connect(self, make: Callable[[], Any]) -> None:
         """Connect to every other rank.
 
@@ -462,7 +232,7 @@ class Processes(Group):
             got = " ".join(str(error).split())[:160]
             return expected("processes", f"to reach one another by {device}", got)
 
-        self._exchange(lambda: call, unreachable)
+        self._others.exchange(lambda: call, unreachable)
         self._group.append(call.take())
 
     def close(self) -> bool:
@@ -473,20 +243,4 @@ class Processes(Group):
             leaving.start()
             leaving.join(0.5)
             left = leaving.is_alive()
-        if self._watch is not None:
-            left |= not self._watch.close()
-        return not left
-
-
-def _connection_broke(_: RuntimeError) -> str:
-    got = f"none: a connection between the processes broke{GO_ON}"
-    return expected("the other ranks", "an answer", got)
-
-
-def _has(key: str, store: Any) -> bool:
-    return bool(store.check([key]))
-
-
-def _get(key: str, store: Any) -> bytes:
-    found: bytes = store.get(key)
-    return found
+        return (self._peers is None or self._peers.close()) and not left

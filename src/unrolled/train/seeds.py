@@ -15,7 +15,8 @@ from unrolled.errors import ConfigError, RunError, counted, expected
 from unrolled.spec import TrainCall, TrainConfig
 from unrolled.train.observers import Observer
 from unrolled.train.plan import run_path
-from unrolled.train.run import Result, run
+from unrolled.train.result import Result
+from unrolled.train.run import run
 from unrolled.train.signals import Stopped
 
 __all__ = ["Seeds", "Spread", "run_seeds"]
