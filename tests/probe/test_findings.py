@@ -87,6 +87,17 @@ def test_a_known_lag_that_is_out_of_reach_asks_for_chrono_and_one_within_reach_f
     assert not set(names(near)) & set(MEMORY)
 
 
+def test_of_two_paths_the_one_that_keeps_more_of_the_gradient_decides():
+    """An LSTM that keeps its c for twenty steps, and hands next to nothing on through h."""
+    model = forced_lstm(0.95)
+    with torch.no_grad():
+        model.weight_hh_l0.fill_(1e-6)
+    report = probe.report(model, noise(60, 3, 3), lags=16, known_lag=10)
+    assert report.gradient_flow is not None
+    assert [flow.verdict for flow in report.gradient_flow.flows] == ["vanishing", "steady"]
+    assert not set(names(report)) & set(MEMORY)
+
+
 def test_an_rnn_is_told_to_take_gates_for_a_known_lag():
     found = only(probe.report(zero_rnn(0.5), torch.zeros(40, 3, 3, dtype=F64), lags=16, known_lag=30), "lag")
     assert found.flag == "--cell lstm --chrono 30"
