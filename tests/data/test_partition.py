@@ -127,6 +127,16 @@ def test_classes_that_only_held_out_groups_have_are_noted():
     assert all("groups: 2 training, 1 validation" in each for each in notes)
 
 
+@LAW
+@given(inputs=st.lists(st.sampled_from("abcdefgh"), min_size=8, max_size=30), seed=st.integers(0, 9))
+def test_what_an_earlier_part_holds_too_is_counted(inputs, seed):
+    found = partition(Samples.from_arrays(inputs), validation=0.2, test=0.2, seed=seed)
+    train, held, test = ([inputs[index] for index in part] for part in parts_of(found))
+    assert found.duplicates == sum(each in train for each in held) + sum(
+        each in train + held for each in test
+    )
+
+
 def test_equal_inputs_on_both_sides_are_counted():
     samples = Samples.from_arrays([[1.0, 2.0]] * 10)
     found = partition(samples, validation=0.2, test=0.1)

@@ -112,6 +112,10 @@ def test_steps_with_missing_values_are_dropped_where_that_is_asked_for():
     scaler = Scaler.fit([rows], missing="drop")
     assert scaler.outputs == ("0", "1")
     assert scaler.transform(rows).shape == (2, 2)
+    times = np.array([0.0, 1.0, 5.0])
+    timed = Scaler.fit([rows], times=[times], missing="drop")
+    assert timed.step is not None
+    assert np.allclose(timed.transform(rows, times)[:, 2], np.log1p([0, 5 / timed.step]))
     with pytest.raises(DataError, match="sequence: expected a step without missing values, got none"):
         scaler.transform(rows[1:2])
 
@@ -132,12 +136,12 @@ def test_a_value_far_off_stays_finite():
 
 
 def test_uneven_times_must_be_given_again_and_even_ones_need_not():
-    rows = [np.array([[1.0], [2.0], [3.0]], np.float32)]
-    uneven = Scaler.fit(rows, times=[np.array([0.0, 60.0, 240.0])])
-    assert (uneven.outputs, uneven.step) == (("0", "gap"), 120.0)
+    rows = [np.array([[1.0], [2.0], [3.0], [4.0]], np.float32)]
+    uneven = Scaler.fit(rows, times=[np.array([0.0, 60.0, 120.0, 3600.0])])
+    assert (uneven.outputs, uneven.step) == (("0", "gap"), 60.0)
     with pytest.raises(DataError, match="times: expected a time for each step, as in training, got none"):
         uneven.transform(rows[0])
-    assert Scaler.fit(rows, times=[np.array([0.0, 60.0, 120.0])]).outputs == ("0",)
+    assert Scaler.fit(rows, times=[np.array([0.0, 60.0, 120.0, 180.0])]).outputs == ("0",)
 
 
 def test_times_that_do_not_rise_are_refused():

@@ -33,19 +33,23 @@ def test_coverage_on_exchangeable_windows_is_the_level_within_binomial_bounds():
 
 def test_the_mean_coverage_is_at_least_the_level_and_less_than_one_window_above_it():
     covered, windows = [], 19
-    for seed in range(4000):
+    for seed in range(1000):
         truth, lower, upper = drawn(seed, windows + 1, 1)
         (fix,) = corrections(truth[:-1], lower[:-1], upper[:-1], LEVELS).T
         covered.append((lower[-1, :, 0] - fix <= truth[-1, 0]) & (truth[-1, 0] <= upper[-1, :, 0] + fix))
     for share, level in zip(np.mean(covered, axis=0), (0.5, 0.8, 0.95), strict=True):
-        spread = 4 * (level * (1 - level) / 4000) ** 0.5
+        spread = 4 * (level * (1 - level) / 1000) ** 0.5
         assert level - spread <= share <= level + 1 / (windows + 1) + spread
 
 
 def test_the_rank_is_that_of_small_samples():
-    truth = np.arange(1.0, 20.0)[:, None]  # residuals 1 to 19 of a point forecast 0
-    found = Conformal.fit_points(truth, np.zeros((19, 1)), (50, 80, 90, 95))
-    assert found.corrections[:, 0].tolist() == [10, 16, 18, 19]
+    levels = (50, 80, 90, 95)
+    for windows in range(19, 60):  # the next truth is within the k-th of n residuals with chance k/(n + 1)
+        truth = np.arange(1.0, windows + 1)[:, None]
+        found = Conformal.fit_points(truth, np.zeros((windows, 1)), levels).corrections[:, 0]
+        chances = [100 * k / (windows + 1) for k in range(1, windows + 1)]
+        assert found.tolist() == [1 + sum(chance < level for chance in chances) for level in levels]
+    truth = truth[:19]
     assert [least_windows(level) for level in (50, 80, 90, 95, 99)] == [1, 4, 9, 19, 99]
     truth[3] = np.nan
     with pytest.raises(DataError, match=r"level: expected 19 held-out windows for 95 %, at least, got 18"):

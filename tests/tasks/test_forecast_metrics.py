@@ -45,6 +45,7 @@ def test_every_score_equals_a_loop_over_truths_that_are_there(drawn):
         for h in range(5)
     ]
     assert metrics.coverage(y, low, high) == pytest.approx(inside)
+    assert metrics.coverage(y, y, y) == pytest.approx([1.0] * 5)  # an end belongs to its interval
     assert metrics.width(low, high) == pytest.approx([1.2] * 5)
     for name, score in (("mse", metrics.mse), ("mae", metrics.mae)):
         assert metrics.by_horizon(y, f)[name] == pytest.approx(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import types
+from typing import Any
+
 import numpy as np
 import torch
 
-from unrolled.tasks import generate
+from unrolled.tasks import continuation, generate
 
 
 class Counter:
@@ -43,6 +46,12 @@ def test_a_line_starts_from_the_zero_state():
     model = Counter()
     drawn(model, [4], length=7, restart_at=4)
     assert model.states == [0, 1, 2, 3, 4, 0, 1]
+    tokens: Any = types.SimpleNamespace(boundary=4, unknown=None)
+    for lines, states in ((True, [0, 1, 2, 3, 4, 0, 1]), (False, [0, 1, 2, 3, 4, 5, 6])):
+        model = Counter()
+        generator = np.random.default_rng(0)
+        list(continuation(model, tokens, lines=lines, length=7, generator=generator, temperature=0.0))
+        assert model.states == states
 
 
 def test_a_banned_symbol_is_never_drawn():

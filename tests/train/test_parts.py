@@ -48,6 +48,7 @@ def test_a_run_of_one_step_has_a_rate():
 def test_only_matrices_decay():
     model = LanguageModel(ModelConfig(5, 4, 4))
     decayed, free = make_optimizer(model, lr=0.1, weight_decay=0.3).param_groups
+    assert {id(p) for p in decayed["params"] + free["params"]} == {id(p) for p in model.parameters()}
     assert all(p.dim() == 2 for p in decayed["params"])
     assert decayed["weight_decay"] == 0.3
     assert all(p.dim() == 1 for p in free["params"])
