@@ -23,7 +23,7 @@ help:            ## this list
 demo: .venv/.train  ## train on the ten sentences, sample, plot
 	$(BIN)/unrolled train sentences --run runs/sentences --overwrite
 	$(BIN)/unrolled sample runs/sentences --length 200 --seed 1
-	@echo 'next: . $(BIN)/activate, and unrolled is a command of this shell'
+	@echo 'next: after ". $(BIN)/activate", "unrolled" is a command in this shell'
 
 install: .venv/.dev  ## make .venv and install everything a developer needs
 

@@ -155,6 +155,23 @@ def test_reliability_is_accuracy_over_confidence_and_a_bar_for_each_bin(drawn):
     assert [bar.get_height() for bar in lower.patches] == [0, 4, 25]
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_marks_at_the_ends_of_a_scale_are_whole_and_no_legend_covers_a_curve(drawn, value):
+    figures.reliability("", confidence=[0.1, 0.9], accuracy=[value] * 2, samples=[4, 4], error=0.2)
+    figures.error_by("", labels=["1", "2"], error=[value, 2], spread=[0.5, 1], **WORDS)
+    upper, lower = drawn[0].axes
+    assert [each.get_legend() for each in (upper, lower)] == [None, None]
+    assert [text.get_text() for text in drawn[0].legends[0].texts] == [
+        "calibrated",
+        "network, with standard error",
+    ]
+    low, high = upper.get_ylim()
+    assert low < -0.02
+    assert high > 1.02
+    (axes,) = drawn[1].axes
+    assert not axes.lines[0].get_clip_on()
+
+
 def test_errors_by_range_have_their_standard_errors(drawn):
     figures.error_by("", labels=["1 to 2", "3"], error=[2, 3], spread=[0.5, 1], samples=[1200, 4], **WORDS)
     (axes,) = drawn[0].axes

@@ -81,11 +81,12 @@ def train(args: argparse.Namespace) -> int:
     print(f"\n{result.seconds:.0f} s; in {result.run}: {_left(spec.RunDirectory(result.run))}")
     place = shlex.quote(str(result.run))
     source = Path(data["source"])  # what is new is a file or folder like it; of texts, lines will do
-    new, lines = f"new{source.suffix}", any(source.glob("*.txt")) if source.is_dir() else False
+    new, test = f"new{source.suffix}", f"test{source.suffix}"  # with answers, to be scored
+    lines = any(source.glob("*.txt")) if source.is_dir() else False
     price = None if config.resume else price_of_causal(result.run, vars(args), program=program())
     if price is not None:
         print(price)
-    of_task = [f"predict {place} {'new.txt' if lines else new}", f"eval {place} {new}", f"probe {place}"]
+    of_task = [f"predict {place} {'new.txt' if lines else new}", f"eval {place} {test}", f"probe {place}"]
     if getattr(result.config.data, "causal", False) and result.model.streamed() is not None:
         of_task.append(f"stream {place} < {'lines.txt' if lines else 'steps.jsonl'}")
     for command in [f"sample {place} --length 400"] if of_text else of_task:

@@ -40,9 +40,9 @@ EPILOG = """examples:
 EXAMPLES = {
     "sweep": """\
 The flags of `unrolled train` are taken, except --run, --overwrite, --resume and --seeds. A flag with one
-value holds for every trial. Several values, separated by commas, or a range of numbers (1e-4..1e-2) differ
-between trials; a flag that names a column or a file is given once per value instead, and one that is on or
-off takes yes,no. If all are lists, there is a trial for every combination; a range makes it a random search.
+value holds for every trial. A setting varies if its flag has several values, separated by commas, or a range
+of numbers (1e-4..1e-2); a flag that names a column or a file is given once per value instead, and one that is
+on or off takes yes,no. Lists give a trial for every combination; with a range, settings are drawn at random.
 
 examples:
   unrolled sweep book.txt --lr 1e-3,3e-3 --hidden 128,256 --minutes 2

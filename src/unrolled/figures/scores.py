@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.errors import ShapeError, expected
-from unrolled.figures.canvas import BLUE, OVER_CURVES, RED, drawing, frame, named, plain, theme
+from unrolled.figures.canvas import BLUE, RED, drawing, frame, named, plain, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,11 +143,11 @@ def reliability(
             x[held], y[held], yerr=spread[held], color=BLUE, marker="o", markersize=5, linewidth=1.6,
             capsize=2, label="network, with standard error",
         )  # fmt: skip
-        upper.set_ylim(0, 1.02)
+        upper.set_ylim(-0.03, 1.04)  # a mark at 0 or 1 is whole
         upper.set_xlim(0, 1.02)
         upper.set_ylabel("accuracy")
         upper.text(0.98, 0.04, f"calibration error {error:.3f}", ha="right", transform=upper.transAxes)
-        upper.legend(loc="upper left", **OVER_CURVES)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)  # a curve may run anywhere
         lower.bar(np.arange(len(count)) / len(count) + 0.5 / len(count), count, 0.92 / len(count), color=BLUE)
         lower.set_ylabel("samples")
         lower.set_xlabel("predicted probability")
@@ -184,7 +184,8 @@ def error_by(
     with drawing(path, float(np.clip(0.9 * len(y) + 2, 5, 9)), 3.8, title) as figure:
         axes = figure.add_subplot()
         place: Any = np.arange(len(y))
-        axes.errorbar(place, y, yerr=e, color=RED, marker="o", markersize=6, linewidth=1.4, capsize=3)
+        bars = axes.errorbar(place, y, yerr=e, color=RED, marker="o", markersize=6, linewidth=1.4, capsize=3)
+        bars.lines[0].set_clip_on(False)  # a mark at 0 is whole
         names = list(map(plain, labels))
         if count is not None:
             names = [f"{name}\n({number:,.0f})" for name, number in zip(names, count, strict=True)]
