@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 
 import torch
 
+import unrolled.nn  # noqa: F401 (before an engine is made up: it lends torch's threads to the real one)
 from unrolled import doctor, files, kernels
 from unrolled.doctor import report
 
