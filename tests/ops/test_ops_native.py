@@ -342,20 +342,3 @@ def test_activations_are_exact_to_a_few_roundings_over_their_whole_range():
         rows, (torch.zeros(len(x), 1),) * 2, weight, torch.zeros(4, 1), bias, torch.zeros(4), backend="native"
     )
     torch.testing.assert_close(c[:, 0].double(), x.double().sigmoid(), atol=0, rtol=3 * 2**-23)
-
-
-@pytest.mark.parametrize("variant", ["rnn_tanh", "lstm", "gru"])
-@pytest.mark.parametrize("even", [False, True])
-def test_a_thread_that_is_some_blocks_ahead_changes_no_gradient(variant, even):
-    """Two threads share the rows; where these end one by one, a row's place in the blocks of gradients moves."""
-    case = make(variant, T=600, B=48, I=4, H=40, dtype=torch.float32)
-    options = {} if even else {"lengths": ragged(600, 48)["lengths"]}
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 2, 2, 2):
-            torch.set_num_threads(threads)
-            found.append(evaluate(variant, case, backend="native", **options))
-    finally:
-        torch.set_num_threads(before)
-    for again in found[1:]:
-        assert all(torch.equal(again[name], value) for name, value in found[0].items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 import textwrap
@@ -49,8 +50,11 @@ def test_the_engines_own_threads_give_the_bits_of_torchs():
     assert all(torch.equal(lent[name], own[name]) for name in lent)
 
 
-def lend_team_of(most):
-    """Lend the engine a team of `most[0]` threads at most, however many it asks for; return what must outlive it."""
+def lend_team_of(most, nice=0):
+    """Lend the engine a team of `most[0]` threads at most, however many it asks for; return what must outlive it.
+
+    With `nice` the others than the caller's own come after it where they share a core with it.
+    """
     local = threading.local()
     job_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
     number_type = ctypes.CFUNCTYPE(ctypes.c_int)
@@ -58,7 +62,9 @@ def lend_team_of(most):
     def parallel(job, data, asked, _flags):
         size = min(most[0], asked)
 
-        def member():
+        def member(nice=nice):
+            if nice:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
             local.size = size
             job_type(job)(data)
             local.size = 1
@@ -66,7 +72,7 @@ def lend_team_of(most):
         others = [threading.Thread(target=member) for _ in range(size - 1)]
         for other in others:
             other.start()
-        member()
+        member(0)
         for other in others:
             other.join()
 
@@ -94,6 +100,29 @@ def test_a_team_of_any_size_gives_the_same_bits():
     finally:
         backend.lend_team()
     del held
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a core and a priority of its own")
+@pytest.mark.parametrize("variant", ["rnn_tanh", "lstm", "gru"])
+def test_a_thread_that_is_some_blocks_ahead_changes_no_gradient(variant):
+    """Two threads share the rows; where these end one by one, a row's place in the blocks of gradients moves.
+
+    Both are on one core, where the second hardly runs before the first waits for it.
+    """
+    case = make(variant, T=600, B=48, I=4, H=40, dtype=torch.float32)
+    lengths = ragged(600, 48)["lengths"]
+    want = evaluate(variant, case, backend="native", lengths=lengths)
+    cores = os.sched_getaffinity(0)
+    held = lend_team_of([2], nice=19)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        torch.set_num_threads(2)
+        got = evaluate(variant, case, backend="native", lengths=lengths)
+    finally:
+        os.sched_setaffinity(0, cores)
+        backend.lend_team()
+    del held
+    assert all(torch.equal(got[name], value) for name, value in want.items())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the runtime is looked for in what Linux says is loaded")
