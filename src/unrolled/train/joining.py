@@ -24,6 +24,7 @@ from unrolled.train.watch import Call, Watch
 __all__ = ["joined"]
 
 AT_LAST = 60.0  # seconds beside twice the timeout, after which an exchange ends in any case
+SHORT, LONG = 0.5, 30.0  # seconds that leaving the group may take: after an error, and when nobody waits
 MARGIN = 1.0  # seconds more than the timeout that the store's own error has to come
 AGAIN = 0.1  # seconds between two looks for a store
 _C10D: Any = dist  # names that it exports without saying so
@@ -60,11 +61,13 @@ def joined(about: Mapping[str, Any], *, timeout_s: float) -> Iterator[Processes]
             if store.own and launch.rank:
                 peers.await_end_of_store()
         except BaseException as error:
-            peers.part(error)
-            error.waits = not processes.close() or getattr(error, "waits", False)  # type: ignore[attr-defined]
+            try:
+                peers.part(error)
+            finally:
+                left = not processes.close(patience=SHORT)
+                error.waits = left or getattr(error, "waits", False)  # type: ignore[attr-defined]
             raise
-        finally:
-            processes.close()
+        processes.close(patience=LONG)
 
 
 class _Store:
@@ -136,6 +139,7 @@ class _Store:
         in_use = "EADDRINUSE" in text or "address already in use" in text
         want = "a free port" if in_use else f"a store that answers within {self._timeout_s:g} s"
         got = "one in use" if in_use else " ".join(text.split()).partition(" (")[0][:160]
+        got = got if opening.is_completed() else "none"
         error = ProcessError(expected(f"MASTER_ADDR:MASTER_PORT {self._host}:{self._port}", want, got))
         error.waits = not opening.is_completed()
         return error

@@ -235,12 +235,16 @@ class Processes(Group):
         self._others.exchange(lambda: call, unreachable)
         self._group.append(call.take())
 
-    def close(self) -> bool:
-        """Leave the group; return whether nothing is left, such as an exchange that others do not answer."""
+    def close(self, *, patience: float) -> bool:
+        """Leave the group; return whether nothing is left, such as an exchange that others do not answer.
+
+        Args:
+            patience: seconds to wait for such an exchange.
+        """
         left = False
         if self._group:
             leaving = threading.Thread(target=self._group.clear, name="unrolled-leave", daemon=True)
             leaving.start()
-            leaving.join(0.5)
+            leaving.join(patience)
             left = leaving.is_alive()
         return (self._peers is None or self._peers.close()) and not left
