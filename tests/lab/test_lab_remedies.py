@@ -16,6 +16,7 @@ from lab_numbers import computed, unbacked, without_timing
 
 from unrolled import LabConfig, kernels, lab
 from unrolled.lab import remedies
+from unrolled.lab.experiment import Done
 from unrolled.lab.learning import Network, NetworkSettings
 from unrolled.lab.problems import Recall
 from unrolled.lab.remedies import PARTS, clocked, helped, problem_of, run, verdict
@@ -164,12 +165,14 @@ def test_the_verdict_changes_with_the_numbers(summary: dict[str, Any]):
     for calm, wild in (("clipped to 1", "no clipping"), ("no clipping", "clipped to 1")):
         rows = {words: copy.deepcopy(found["rows"]["gain 1"]) for words in ("no clipping", "clipped to 1")}
         rows[calm]["failed"]["count"], rows[wild]["failed"]["count"] = 0, 2
-        found_out = helped(part.measures, rows)
+        found_out = helped(part.measures, rows, clear=rows.keys())
         said = verdict(part, {"rows": rows, "helped": found_out})
         if calm == "clipped to 1":
             assert "Before: no clipping, 2 of 2 runs. Better: clipped to 1, 0 of 2 runs.\n" in said
         else:
-            assert "No remedy is better. Not better: clipped to 1, 2 of 2 runs." in said
+            assert (
+                "No remedy is shown to be better. Not shown to be better: clipped to 1, 2 of 2 runs." in said
+            )
 
 
 def test_between_equals_the_next_measure_says_which_is_best(summary: dict[str, Any]):
@@ -178,8 +181,23 @@ def test_between_equals_the_next_measure_says_which_is_best(summary: dict[str, A
     for words, diverged, nats in (("none", 2, 9.0), ("calm", 0, 2.1), ("learns", 0, 0.8)):
         rows[words]["failed"]["count"] = rows[words]["diverged"]["count"] = diverged
         rows[words]["final_nats"]["median"] = nats
-    found_out = helped(part.measures, rows)
+    found_out = helped(part.measures, rows, clear=rows.keys())
     assert (found_out["better"], found_out["best"]) == (["calm", "learns"], ["learns"])
+
+
+def test_a_remedy_that_chance_explains_is_not_better():
+    part = PARTS["sensitivity"]
+    values = {
+        "none": (2.1, 0.6, 3.6, 2.2, 2.0),
+        "same": (2.08, 2.07, 2.08, 2.09, 2.08),
+        "good": (0.1, 0.2, 0.1, 0, 0.3),
+    }
+    runs = [
+        Done(f"{words}/{seed}", {"variant": words, "cap": 9}, {"worst": nats, "timing": {}})
+        for words, own in values.items()
+        for seed, nats in enumerate(own)
+    ]
+    assert remedies._clear(part.measures[0], runs) == {"good"}
 
 
 def test_a_run_that_learnt_nothing_failed_though_it_did_not_diverge():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch import Generator
 
 from unrolled import kernels
 from unrolled.data import Batch
+from unrolled.lab.compare import SIGNIFICANT, differ
 from unrolled.lab.experiment import Done, Experiment, Found, Json, Trial, groups, pick, plan_of, seeded
 from unrolled.lab.learning import Learnt, Network, NetworkSettings, learn
 from unrolled.lab.problems import Majority, Problem, Recall, forward_ceiling
@@ -209,8 +210,24 @@ def _summed(part: Part, runs: Sequence[Done]) -> Json:
             (row["timing"] if measure.timing else row)[measure.name] = _aggregate(measure, same)
         rows[words] = row
     found: Json = {"settings": settings, "numbers": _numbers(settings), "rows": rows, "timing": {}}
-    (found["timing"] if part.measures[0].timing else found)["helped"] = helped(part.measures, rows)
+    told = helped(part.measures, rows, clear=_clear(part.measures[0], runs))
+    (found["timing"] if part.measures[0].timing else found)["helped"] = told
     return found
+
+
+def _clear(measure: Measure, runs: Sequence[Done]) -> set[str]:
+    """Return the variants that differ from the first by more than chance gives, by an exact rank test."""
+
+    def value(run: Done) -> float:
+        found = measure.of(run.result)
+        cap = run.settings[measure.cap] if isinstance(measure.cap, str) else measure.cap
+        if found is None or (cap is not None and found > cap):
+            return math.inf
+        return -float(found) if measure.more_is_better else float(found)
+
+    (_, first), *others = groups(runs, "variant").items()
+    tests = {words: differ([(list(map(value, same)), list(map(value, first)))]) for words, same in others}
+    return {words for words, test in tests.items() if test["p"] < SIGNIFICANT}
 
 
 def _aggregate(measure: Measure, runs: Sequence[Done]) -> Json:
@@ -222,14 +239,17 @@ def _aggregate(measure: Measure, runs: Sequence[Done]) -> Json:
     return spread(values)
 
 
-def helped(measures: Sequence[Measure], rows: Mapping[str, Json]) -> dict[str, list[str]]:
+def helped(
+    measures: Sequence[Measure], rows: Mapping[str, Json], *, clear: Collection[str]
+) -> dict[str, list[str]]:
     """Return which variants are better than the first by the first measure, and which are not.
 
+    Only those of `clear`, which chance does not explain, can be better.
     The best are those of the better ones that no other beats; the next measures decide between equals.
     """
     values = {words: [_order(measure, row) for measure in measures] for words, row in rows.items()}
     before, *others = values
-    better = [words for words in others if values[words][0] < values[before][0]]
+    better = [words for words in others if words in clear and values[words][0] < values[before][0]]
     return {
         "before": [before],
         "better": better,
@@ -272,7 +292,7 @@ def report(summary: Found) -> str:
     for name, part in PARTS.items():
         found = summary[name]
         texts = _texts(part, found)
-        best = f"best: {texts['best']}" if texts["best"] else "no remedy was better"
+        best = f"best: {texts['best']}" if texts["best"] else "no remedy was shown to be better"
         words = part.measures[0].words
         answers.append(f"- {part.title} ({words}). Before: {texts['before']}; {best}.")
         known = {n: _plain(value) for n, value in {**found["settings"], **found["numbers"]}.items()}
@@ -282,14 +302,18 @@ def report(summary: Found) -> str:
         ]
         parts += [f"### {part.title}\n", verdict(part, found), part.words.format(**known) + "\n"]
         parts += [picture(f"remedies-{name}.png", part.title), table(rows)]
-    return "\n".join([f"### {QUESTION}\n", *answers, "", *parts])
+    rule = (
+        "A remedy is better where its runs and those without it differ by an exact rank test "
+        f"(p < {SIGNIFICANT:g}) and its figure is on the right side.\n"
+    )
+    return "\n".join([f"### {QUESTION}\n", *answers, "", rule, *parts])
 
 
 def verdict(part: Part, found: Found) -> str:
     """Say which remedies moved the first measure the right way, and which did not."""
     first, texts = part.measures[0], _texts(part, found)
-    better = f"Better: {texts['better']}." if texts["better"] else "No remedy is better."
-    worse = f" Not better: {texts['not_better']}." if texts["not_better"] else ""
+    better = f"Better: {texts['better']}." if texts["better"] else "No remedy is shown to be better."
+    worse = f" Not shown to be better: {texts['not_better']}." if texts["not_better"] else ""
     return f"**{first.words[0].upper()}{first.words[1:]}.** Before: {texts['before']}. {better}{worse}\n"
 
 
@@ -322,7 +346,7 @@ def claims(summary: Found) -> list[dict[str, str]]:
         found = summary[name]
         texts, settings = _texts(part, found), found["settings"]
         cap = f"{number(settings['cap'], 9)} steps" if "cap" in settings else "time alone"
-        best = f"best: {texts['best']}" if texts["best"] else "no remedy was better"
+        best = f"best: {texts['best']}" if texts["best"] else "no remedy was shown to be better"
         rows.append(
             {
                 "claim": f"{part.title} ({part.measures[0].words})",
@@ -335,5 +359,5 @@ def claims(summary: Found) -> list[dict[str, str]]:
 
 
 TITLE = "The downsides of recurrent networks, and their remedies"
-CONSTANTS = (1,)  # of "1/8": one over the symbols
+CONSTANTS = (1, SIGNIFICANT)  # of "1/8": one over the symbols
 EXPERIMENT = Experiment(NAME, TITLE, trials, summary, report, figures, curves, CONSTANTS, claims=claims)

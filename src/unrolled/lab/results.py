@@ -96,9 +96,14 @@ class Store:
             raise NonFiniteError(expected(trial.key, "numbers that JSON can hold", error)) from error
         _write(self._out / TRIALS, self._kept)
 
-    def publish(self, sections: Mapping[str, Json], *, started: str, ended: str) -> None:
-        """Put sections in the place of older ones and write results.json. Raises RunError."""
-        self.document["sections"] |= {name: {"settings": self._settings, **s} for name, s in sections.items()}
+    def publish(
+        self, sections: Mapping[str, Json], *, order: Sequence[str], started: str, ended: str
+    ) -> None:
+        """Put sections in the place of older ones and write results.json, in this order. Raises RunError."""
+        new = {name: {"settings": self._settings, **s} for name, s in sections.items()}
+        known = {**self.document["sections"], **new}
+        ordered = [*(name for name in order if name in known), *(name for name in known if name not in order)]
+        self.document["sections"] = {name: known[name] for name in ordered}
         self.document["timing"] = {"started": self.document["timing"].get("started", started), "ended": ended}
         machines = self.document["machines"]
         machines += [one for one in self._kept["machines"] if one not in machines]

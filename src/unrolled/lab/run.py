@@ -89,7 +89,8 @@ def run(config: LabConfig) -> Lab:
                 "summary": experiment.summary(done),
                 "curves": experiment.curves(done),
             }
-        store.publish(sections, started=started, ended=_now())
+        order = [experiment.name for experiment in EXPERIMENTS]
+        store.publish(sections, order=order, started=started, ended=_now())
         publish(store.document, out, EXPERIMENTS)
     names = re.findall(r"\]\(([\w-]+\.png)\)", (out / REPORT).read_text(encoding="utf-8"))
     pictures = tuple(out / name for name in names if name.partition("-")[0] in plan.parts)
