@@ -48,6 +48,13 @@ def test_each_class_has_its_share_in_each_part_give_or_take_one(labels, seed):
             assert abs((samples.labels[part] == name).sum() - labels.count(name) / 4) <= 2
 
 
+def test_a_large_group_counts_with_all_its_samples():
+    samples = samples_of(100, groups=[0] * 50 + list(range(1, 51)))
+    found = partition(samples, validation=0.25, test=0.25)
+    assert found.train.tolist() == list(range(50))
+    assert (len(found.validation), len(found.test)) == (25, 25)
+
+
 @LAW
 @given(groups=st.lists(st.integers(0, 9), min_size=12, max_size=60), **shares)
 def test_a_group_is_in_one_part(groups, validation, test, seed):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unrolled.data import Batches, SampleBatches
+from unrolled.data import IGNORED, Batches, SampleBatches
 from unrolled.errors import ConfigError, DtypeError, ShapeError
 
 LAW = settings(deadline=None, max_examples=60)
@@ -42,6 +42,18 @@ def test_every_sample_is_in_one_batch_with_its_target_and_padding_is_zero(
         valid = torch.arange(len(batch.inputs)).unsqueeze(1) < batch.lengths
         want = torch.where(valid, batch.targets, 0).float().unsqueeze(2).expand(-1, -1, 2)
         assert torch.equal(batch.inputs, want)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+@LAW
+@given(lengths=sizes["lengths"], rows=sizes["rows"], seed=st.integers(0, 9))
+def test_the_targets_of_an_epoch_are_the_steps_that_have_one(kind, lengths, rows, seed):
+    none = np.nan if kind is np.float32 else IGNORED
+    has = [np.random.default_rng([seed, length]).random(length) < 0.6 for length in lengths]
+    targets = [np.where(each, 1, none).astype(kind) for each in has]
+    batches = SampleBatches(numbers_of(lengths)[0], targets, batch_size=rows, seed=seed)
+    found = sum(int((batch.targets == 1).sum()) for batch in batches.epoch(0))
+    assert batches.tokens_of(0) == found == sum(int(each.sum()) for each in has)
 
 
 @LAW

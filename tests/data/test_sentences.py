@@ -340,6 +340,12 @@ def test_lists_of_python_become_sentences():
         Sentences.from_lists(WORDS, ids=[1, 1])
 
 
+def test_sentences_are_alike_where_words_and_every_further_column_are():
+    speech = (SPEECH[1], ("NNP", "VBP"), SPEECH[1])
+    first, second, third = Sentences.from_lists(WORDS[1:] * 3, columns={"pos": speech}).digests()
+    assert first == third != second
+
+
 def test_tags_that_training_never_saw_are_counted():
     test = Sentences.from_lists([["a", "b"], ["c"]], [["I-LST", "O"], ["I-LST"]])
     assert test.unknown_tags({"O"}) == {"I-LST": 2}
