@@ -88,7 +88,10 @@ SAMPLE = "sample RUN --length 9"
 )
 def test_standard_streams_that_are_closed_or_full_give_no_traceback(closed: str, command: str, trained: Path):
     words = shlex.join([*UNROLLED, *command.replace("RUN", str(trained)).split()])
-    done = subprocess.run(["sh", "-c", f"{words} {closed}"], capture_output=True, text=True, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["sh", "-c", f"{words} {closed}"], env=buffered, capture_output=True, text=True, check=False
+    )
     full = closed == ">/dev/full"
     assert done.returncode == (2 if full else 0)
     assert len(done.stderr.splitlines()) == (1 if full else 0), done.stderr

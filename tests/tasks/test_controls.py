@@ -139,8 +139,9 @@ def test_statistics_are_those_of_valid_steps():
     for row, each in zip(found, series, strict=True):
         x = (each - standard.mean) / standard.scale
         slope = [np.polyfit(np.arange(len(x)), x[:, channel], 1)[0] for channel in (0, 1)]
-        want = [x.mean(0), x.std(0), x.min(0), x.max(0), x[0], x[-1], slope]
-        np.testing.assert_allclose(row[: 2 * len(want)], np.concatenate(want), rtol=1e-3, atol=1e-4)
+        moves, third = np.abs(np.diff(x, axis=0)).sum(0) / len(x), ((x - x.mean(0)) ** 3).mean(0)
+        want = [x.mean(0), x.std(0), x.min(0), x.max(0), x[0], x[-1], slope, moves, third, [np.log(len(x))]]
+        np.testing.assert_allclose(row, np.concatenate(want), rtol=1e-3, atol=1e-4)
 
 
 def test_missing_values_take_no_control_down():

@@ -55,6 +55,14 @@ def test_saved_and_loaded_in_another_process_it_answers_the_same(fitted: Sequenc
     ).read_bytes()
 
 
+def test_a_stream_answers_in_the_order_of_the_classes_to_the_bit():
+    x, y = ramps(30)  # labels 2 and 11, of which "11" comes first as a name
+    model = SequenceClassifier(**QUICK | {"steps": 2}, causal=True).fit(x, y)
+    running = model.stream()
+    answers = [running.step([value]) for value in x[0]]
+    assert np.array_equal(answers[-1], model.predict_proba(x[:1])[0])
+
+
 def test_the_same_seed_gives_the_same_answers(fitted: SequenceClassifier):
     x, y = ramps()
     again = SequenceClassifier(**QUICK).fit(x, y)
