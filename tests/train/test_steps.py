@@ -66,3 +66,22 @@ def test_tokens_per_second_count_targets_and_not_steps(small: Any, monkeypatch: 
     rates = [row.tokens_per_s for row in seen.rows if row.tokens_per_s is not None]
     assert rates
     assert rates == pytest.approx([4 * 16 / 0.5] * len(rates))
+
+
+def test_the_loss_of_a_row_is_the_mean_over_the_targets_of_its_steps(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+):
+    stepper = sys.modules["unrolled.train.fit"].Stepper
+    seen, taken, real = Rows(), [], stepper.step
+
+    def noted(self: Any, number: int) -> Any:
+        taken.append(real(self, number))
+        return taken[-1]
+
+    monkeypatch.setattr(stepper, "step", noted)
+    run(small(shape="lines", steps=6, batch_size=3), observers=[seen])
+    rows = [row for row in seen.rows if row.step]
+    assert len({record.tokens for record in taken}) > 1
+    for before, row in zip([0, *(row.step for row in rows)], rows, strict=False):
+        losses, weights = zip(*((r.loss, r.tokens) for r in taken[before : row.step]), strict=True)
+        assert row.train_loss == pytest.approx(np.average(losses, weights=weights), rel=1e-6)
