@@ -15,7 +15,7 @@ A list, bench/mutants/ROOM.toml:
     old = "lags[0]"                             # occurs exactly once in the file
     new = "lags[1]"
     why = "the rate is fitted over one lag fewer"
-    first = "tests/probe/test_decay.py"         # optional: run before the others, to be quick
+    first = "tests/probe/test_decay.py"         # optional: run first; FILE::TEST may be slow
     survives = "equal up to rounding"           # optional: why no test can tell, if none does
 
 Each mutant is put into a scratch copy of what git tracks here, with the compiled engine, and the tests run
@@ -190,7 +190,8 @@ class Scratch:
 
     def _failing(self, tests: Sequence[str]) -> str:
         """Return the first test that fails, or the tests that do not end or do not begin."""
-        words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        slow_too = ["-m", ""] if any("::" in name for name in tests) else []
+        words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *slow_too, *tests]
         done = self._output_of(words)
         if done is None:
             return tests[0]

@@ -274,6 +274,25 @@ def test_the_best_before_the_stop_stays_the_best(small: Make):
     assert result.best_step == 6
 
 
+def test_a_network_that_is_better_than_the_last_alone_is_not_the_best(small: Make):
+    class Wreck(Observer):
+        def begin(self, config: object, schedule: object, model: Any) -> None:
+            self.model = model
+
+        def step(self, record: Any) -> None:
+            if record.step == 4:
+                with torch.no_grad():
+                    self.model.readout.weight.mul_(-30)
+
+    config = small(steps=12, save_every=3, learning_rate=0.001)
+    stopped(config, 6, Wreck())
+    result = run(replace(config, resume=True), observers=[])
+    rows = map(json.loads, (Path(config.run or "") / "metrics.jsonl").read_text().splitlines())
+    found = {row["step"]: row["val_nats_per_token"] for row in rows}
+    assert found[3] < found[12] < found[6], "it recovers, and not wholly"
+    assert result.best_step == 3
+
+
 def test_a_run_that_saved_nothing_yet_starts_with_its_own_settings(small: Make):
     config = small(seed=5, steps=7, hidden_size=9)
     stopped(config, 1)

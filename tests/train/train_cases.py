@@ -32,8 +32,8 @@ class Signal(Observer):
                 os.kill(os.getpid(), signum)
 
 
-def stopped(config: TrainConfig, at: int) -> Stopped:
+def stopped(config: TrainConfig, at: int, *observers: Observer) -> Stopped:
     """Run until step `at`."""
     with pytest.raises(Stopped) as caught:
-        run(config, observers=[Signal(at)])
+        run(config, observers=[*observers, Signal(at)])
     return caught.value
